@@ -1,0 +1,173 @@
+"""Sizes, and how many things of a size fit: arithmetic only.
+
+Owns the reading and writing of byte counts as text and the number of processes that fit.
+What the machine has is measured in `bigpipe.measure`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+from bigpipe.errors import OptionError
+
+__all__ = ["fit_count", "format_bytes", "parse_bytes", "wanted_processes"]
+
+_FACTORS = {
+    "": 1,
+    "b": 1,
+    **{f"{prefix}b": 1000 ** (i + 1) for i, prefix in enumerate("kmgtp")},
+    **{f"{prefix}ib": 1024 ** (i + 1) for i, prefix in enumerate("kmgtp")},
+}
+
+_SIZE = re.compile(r"([0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,3})?\s*([a-z]*)")
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def parse_bytes(size: Any) -> int:
+    """Read a size as a number of bytes.
+
+    Parameters
+    ----------
+    size : number or str
+        Bytes, or text with a unit: powers of 1000 for kB, MB, GB, TB, PB, powers of
+        1024 for KiB, MiB, GiB, TiB, PiB, in small or capital letters. Parts of a byte
+        are dropped.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    OptionError
+        If it is no size, is negative or not finite, or its unit is a letter alone, which
+        is 1000 to some programs and 1024 to others.
+
+    Examples
+    --------
+    >>> parse_bytes("2GiB"), parse_bytes("1.5 kB"), parse_bytes(4e6)
+    (2147483648, 1500, 4000000)
+    """
+    if isinstance(size, str):
+        return _parse_text(size)
+    if isinstance(size, bool) or not _is_number(size):
+        raise OptionError(f"{size!r} is not a size: give a number of bytes or text like '2 GiB'.")
+    if not 0 <= size < math.inf:  # NaN fails this too
+        raise OptionError(f"{size!r} is not a size: it must be finite and not below zero.")
+    return int(size)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def _parse_text(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise OptionError(f"{text!r} is not a size: give a number of bytes or text like '2 GiB'.")
+    number, exponent, unit = match.groups()
+    if unit not in _FACTORS:
+        if len(unit) == 1 and f"{unit}b" in _FACTORS:
+            letter = unit.upper()
+            raise OptionError(
+                f"{text!r} can be read in two ways: write {letter}iB (powers of 1024) or "
+                f"{letter}B (powers of 1000)."
+            )
+        raise OptionError(f"{text!r} has no known unit: use kB, MB, GB, TB or KiB, MiB, GiB, TiB.")
+    return int(Decimal(number + (exponent or "")) * _FACTORS[unit])
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Write a number of bytes for people, in powers of 1024 with one decimal.
+
+    Examples
+    --------
+    >>> format_bytes(8482560410), format_bytes(512)
+    ('7.9 GiB', '512 B')
+    """
+    if abs(n_bytes) < 1024:
+        return f"{n_bytes:.0f} B"
+    power = 1
+    while abs(n_bytes) / 1024**power >= 1023.95 and power < len(_UNITS):  # would show as 1024.0
+        power += 1
+    return f"{n_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
+
+
+def wanted_processes(num_processes: Any, n_cores: int) -> int:
+    """Turn what was asked for into a number of processes.
+
+    Parameters
+    ----------
+    num_processes : number or None
+        ``None`` or 0: one for each core. Below 1: that part of the cores. Else that many,
+        parts of a process dropped.
+    n_cores : int
+        Cores that may be used.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    OptionError
+        If it is no number, negative or not finite.
+
+    Examples
+    --------
+    >>> [wanted_processes(n, 8) for n in (None, 0.5, 2.0, 16)]
+    [8, 4, 2, 16]
+    """
+    if num_processes is None:
+        return max(1, n_cores)
+    if not _is_number(num_processes):
+        raise OptionError(f"num_processes={num_processes!r} is not a number.")
+    if not 0 <= num_processes < math.inf:  # NaN fails this too
+        raise OptionError(
+            f"num_processes={num_processes!r} is not a number of processes: give 0 for all "
+            "cores, a number below 1 for that part of them, or how many."
+        )
+    if num_processes == 0:
+        return max(1, n_cores)
+    if num_processes < 1:
+        return max(1, round(float(num_processes) * n_cores))
+    return int(num_processes)
+
+
+def fit_count(
+    n_tasks: int | None, n_processes: int, memory_bytes: int | None, process_size: int | None
+) -> int:
+    """Count the processes that may run at once.
+
+    Parameters
+    ----------
+    n_tasks : int or None
+        Things to process; ``None`` if that is not known.
+    n_processes : int
+        Processes allowed.
+    memory_bytes : int or None
+        Bytes that all together may use; ``None`` does not limit.
+    process_size : int or None
+        Bytes that one needs; ``None`` or 0 does not limit.
+
+    Returns
+    -------
+    int
+        The least of the three. 0 if there is nothing to do or none fits.
+
+    Examples
+    --------
+    >>> fit_count(100, 8, memory_bytes=10, process_size=3)
+    3
+    """
+    count = n_processes if n_tasks is None else min(n_tasks, n_processes)
+    if memory_bytes is not None and process_size:
+        count = min(count, memory_bytes // process_size)
+    return count

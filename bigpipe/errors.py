@@ -1,0 +1,345 @@
+"""Exceptions and warnings that bigpipe raises: what went wrong, with which file, and what to do.
+
+Owns the exception classes and how they print and pickle. Which failure becomes which
+exception is decided where the failure is seen (`bigpipe.executors.worker`, `bigpipe.run`).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "BigpipeError",
+    "BigpipeWarning",
+    "CollisionError",
+    "FileError",
+    "FileTimeoutError",
+    "InNamesError",
+    "MemoryBudgetError",
+    "OptionError",
+    "OutnameError",
+    "PipelineError",
+    "RemoteError",
+    "WorkerError",
+    "WorkerTraceback",
+    "shown",
+    "signal_name",
+]
+
+MAX_KINDS_SHOWN = 8  # lines of a summary by kind; arbitrary, fits a small terminal
+MAX_MEMBERS_SHOWN = 3  # names of a group in a message; arbitrary
+MAX_MESSAGE_SHOWN = 200  # characters of one message in a summary; arbitrary
+
+
+class BigpipeError(Exception):
+    """Base of every exception that bigpipe itself raises."""
+
+
+class OptionError(BigpipeError, ValueError):
+    """An option has a value that cannot be used. Raised when a run starts, before any file."""
+
+
+class InNamesError(BigpipeError, TypeError):
+    """What was given as ``in_names`` is not a list of inputs."""
+
+
+class OutnameError(BigpipeError, ValueError):
+    """No usable output name can be made, or the one made leads where it must not."""
+
+
+class CollisionError(BigpipeError, FileExistsError):
+    """Two inputs would be written to one output, or an output would overwrite an input."""
+
+
+class MemoryBudgetError(BigpipeError, EnvironmentError):
+    """Not even one process fits the memory that may be used."""
+
+
+class WorkerError(BigpipeError, RuntimeError):
+    """A worker died, or could not be started."""
+
+
+class FileTimeoutError(BigpipeError, TimeoutError):
+    """One file took longer than ``file_timeout``."""
+
+
+class RemoteError(BigpipeError):
+    """Stands in for an exception of a worker that could not be pickled.
+
+    Its message is the original's type and text.
+    """
+
+
+class BigpipeWarning(UserWarning):
+    """A probable mistake that does not stop the run."""
+
+
+class WorkerTraceback(BigpipeError):
+    """The traceback of a worker as text, shown as the cause of the exception it belongs to.
+
+    Parameters
+    ----------
+    text : str
+        The formatted traceback.
+
+    Attributes
+    ----------
+    brief : bool
+        Print one line instead of the whole text. Set on all but the first of many
+        failures of one kind, so that a thousand of them stay readable.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.brief = False
+
+    def __str__(self) -> str:
+        if self.brief:
+            return "(as above; the whole traceback is in FileError.traceback)"
+        return f'\n"""\n{self.text}"""'
+
+
+class FileError(BigpipeError, RuntimeError):
+    """What happened to one file that failed, was killed or timed out.
+
+    Parameters
+    ----------
+    message : str
+        What happened, where, and which option to change if one helps.
+    in_name : str, os.PathLike or list
+        The input, as it was given.
+    hook : str or None
+        The hook that ran: ``'file_read'``, ``'pre_process: reject'`` (the function of
+        the list behind the colon), ...; ``None`` if none had begun.
+    exitcode : int or None
+        How the worker ended, if it did: the exit code, or minus the signal's number.
+    attempts : int
+        How often the file was begun, this time included.
+    traceback : str
+        The worker's traceback as text; ``''`` if there is none.
+
+    Notes
+    -----
+    ``__cause__`` is the exception that the hook raised, if one was; its own
+    ``__cause__`` prints the worker's traceback. Survives pickling even if the
+    original exception does not: then a `RemoteError` takes its place.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        in_name: Any = None,
+        hook: str | None = None,
+        exitcode: int | None = None,
+        attempts: int = 1,
+        traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.in_name = in_name
+        self.hook = hook
+        self.exitcode = exitcode
+        self.attempts = attempts
+        self.traceback = traceback
+
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that ended the worker, or ``None``."""
+        return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Hook and sort of failure: what a summary of many errors groups by."""
+        cause = self.__cause__
+        if isinstance(cause, RemoteError):
+            what = str(cause).partition(":")[0]
+        elif cause is not None:
+            what = type(cause).__name__
+        elif self.signal is not None:
+            what = signal_name(self.signal)
+        elif self.exitcode is not None:
+            what = f"exit code {self.exitcode}"
+        else:
+            what = type(self).__name__
+        return (self.hook or "before the first hook", what)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {
+            "in_name": self.in_name,
+            "hook": self.hook,
+            "exitcode": self.exitcode,
+            "attempts": self.attempts,
+            "traceback": self.traceback,
+        }
+        return (_rebuild_file_error, (str(self), fields, _portable(self.__cause__)))
+
+
+Portable = tuple[bytes | None, str, str]
+"""An exception, pickled if that can be done; its type and text in any case."""
+
+
+def _portable(cause: BaseException | None) -> Portable | None:
+    if cause is None:
+        return None
+    return (_pickled(cause), type(cause).__name__, _text_of(cause))
+
+
+def _pickled(cause: BaseException) -> bytes | None:
+    """Pickle an exception if it can be brought back; by value if its class is not importable."""
+    import pickle
+
+    try:
+        data = pickle.dumps(cause)
+        if _unpickled(data) is not None:  # many exceptions pickle, and fail only here
+            return data
+    except Exception:  # whatever a foreign __reduce__ raises: there is another way
+        pass
+    import cloudpickle
+
+    try:
+        data = cloudpickle.dumps(cause)
+    except Exception:  # as above: the text still tells
+        return None
+    return data if _unpickled(data) is not None else None
+
+
+def _unpickled(data: bytes) -> BaseException | None:
+    import pickle
+
+    try:
+        cause = pickle.loads(data)
+    except Exception:  # its class is not importable here, or refuses its arguments
+        return None
+    return cause if isinstance(cause, BaseException) else None
+
+
+def _text_of(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as error:  # a foreign __str__ may raise anything
+        return f"<no text: its __str__ raised {type(error).__name__}>"
+
+
+def _rebuild_file_error(
+    message: str, fields: dict[str, Any], portable: Portable | None
+) -> FileError:
+    error = FileError(message, **fields)
+    if portable is not None:
+        data, name, text = portable
+        cause = None if data is None else _unpickled(data)
+        error.__cause__ = RemoteError(f"{name}: {text}") if cause is None else cause
+        show_worker_traceback(error)
+    return error
+
+
+def show_worker_traceback(error: FileError) -> None:
+    """Let the cause of an error print the worker's traceback, which has its own no more."""
+    cause = error.__cause__
+    if cause is None:
+        return
+    frames: BaseException | None = cause
+    while frames is not None and frames.__traceback__ is not None:
+        frames.__traceback__ = None
+        frames = frames.__context__
+    # An error of a pipeline inside the hook keeps what it shows already.
+    if error.traceback and not isinstance(cause, FileError):
+        cause.__cause__ = WorkerTraceback(error.traceback)
+
+
+class PipelineError(BigpipeError, ExceptionGroup[FileError]):
+    """Some files of a run failed; all the others are done.
+
+    Parameters
+    ----------
+    message : str
+        First line of the summary.
+    errors : sequence of FileError
+        One for each file that failed, in input order.
+    pout : list of tuple
+        The run's whole result, in input order; a failed file's entry is
+        ``(None, {'bmp_error': FileError})``.
+
+    Attributes
+    ----------
+    exceptions : tuple of FileError
+        The same errors; ``except*`` and `ExceptionGroup.split` work as usual.
+    pout : Pout
+        The same result.
+
+    Notes
+    -----
+    The message counts the failures by hook and kind. When it is printed, only the
+    first failure of each kind shows its traceback.
+    """
+
+    pout: Any
+
+    def __new__(cls, message: str, errors: Sequence[FileError], pout: Any = None) -> PipelineError:
+        """Make the group, its summary and its short form."""
+        self = super().__new__(cls, f"{message}\n{summarise(errors)}", list(errors))
+        self.pout = pout
+        _shorten_repeats(errors)
+        return self
+
+    def __init__(self, message: str, errors: Sequence[FileError], pout: Any = None) -> None:
+        super().__init__(message, errors)
+
+    def derive(self, excs: Sequence[Any]) -> PipelineError:  # type: ignore[override]
+        """Make the group of a part of the errors, for ``except*`` and ``split``."""
+        return PipelineError(f"{len(excs)} of the files that failed", excs, self.pout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        head = str(self.message).partition("\n")[0]
+        return (PipelineError, (head, list(self.exceptions), self.pout))
+
+
+def summarise(errors: Sequence[FileError]) -> str:
+    """Count errors by hook and kind, the most frequent first, an example of each."""
+    counts = Counter(error.kind for error in errors)
+    examples: dict[tuple[str, str], FileError] = {}
+    for error in errors:
+        examples.setdefault(error.kind, error)
+    lines = []
+    for kind, count in counts.most_common(MAX_KINDS_SHOWN):
+        text = str(examples[kind]).partition("\n")[0]
+        if len(text) > MAX_MESSAGE_SHOWN:
+            text = text[: MAX_MESSAGE_SHOWN - 3] + "..."
+        lines.append(f"  {count} x {kind[1]} in {kind[0]}, first: {text}")
+    if len(counts) > MAX_KINDS_SHOWN:
+        lines.append(f"  and {len(counts) - MAX_KINDS_SHOWN} more kinds")
+    return "\n".join(lines)
+
+
+def _shorten_repeats(errors: Sequence[FileError]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for error in errors:
+        shown = error.__cause__.__cause__ if error.__cause__ is not None else None
+        if isinstance(shown, WorkerTraceback):
+            shown.brief = error.kind in seen
+        seen.add(error.kind)
+
+
+def shown(in_name: Any) -> str:
+    """Return an input as text for a message: of a large group, the first names and how many.
+
+    Examples
+    --------
+    >>> shown("a.fits"), shown(["a.fits", "b.fits", "c.fits", "d.fits"])
+    ("'a.fits'", "['a.fits', 'b.fits', 'c.fits', ... 4 in all]")
+    """
+    if not isinstance(in_name, (list, tuple)) or len(in_name) <= MAX_MEMBERS_SHOWN:
+        return repr(in_name)
+    first = ", ".join(shown(member) for member in in_name[:MAX_MEMBERS_SHOWN])
+    return f"[{first}, ... {len(in_name)} in all]"
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, such as ``'SIGKILL'``, or its number as text if it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

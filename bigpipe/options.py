@@ -1,0 +1,258 @@
+"""The options of a run: each declared once, with its default, unit, help and check.
+
+Command lines, the table in the documentation and the checks are made from `Options`. How
+an option acts is told where it is used; here is only what it may be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from numbers import Real
+from typing import Any
+
+from bigpipe.budget import parse_bytes
+from bigpipe.errors import OptionError
+
+__all__ = ["CONTROL_OPTIONS", "NAMES", "Options", "assure_list", "near_miss", "table"]
+
+EXECUTORS = ("processes", "threads", "serial")
+START_METHODS = ("fork", "forkserver", "spawn")
+ON_ERROR = ("finish", "raise", "return")
+
+CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
+"""Options that the hooks receive among their keywords."""
+
+
+def assure_list(x: Any) -> list[Any]:
+    """Return a list: ``None`` is the empty list, a list is itself, anything else is in one.
+
+    Examples
+    --------
+    >>> assure_list(None), assure_list("a"), assure_list(["a"])
+    ([], ['a'], ['a'])
+    """
+    if x is None:
+        return []
+    return x if isinstance(x, list) else [x]
+
+
+def _number(name: str, value: Any, minimum: float, *, whole: bool = False) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise OptionError(f"{name}={value!r} is not a number.")
+    if not float(value) >= minimum:  # NaN fails this too
+        raise OptionError(f"{name}={value!r} is not a number of at least {minimum:g}.")
+    if whole and float(value) % 1:
+        raise OptionError(f"{name}={value!r} is not a whole number.")
+    return int(float(value)) if whole else value
+
+
+def _count(name: str, value: Any) -> Any:
+    return _number(name, value, 1, whole=True)
+
+
+def _not_negative(name: str, value: Any) -> Any:
+    return _number(name, value, 0)
+
+
+def _positive(name: str, value: Any) -> Any:
+    if _number(name, value, 0) == 0:
+        raise OptionError(f"{name}={value!r} is not above zero.")
+    return value
+
+
+def _bytes(name: str, value: Any) -> int:
+    try:
+        n_bytes = parse_bytes(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name}={value!r}: {error}") from None
+    if n_bytes <= 0:
+        raise OptionError(f"{name}={value!r} is not a size above zero.")
+    return n_bytes
+
+
+def _path(name: str, value: Any) -> Any:
+    if not isinstance(value, (str, os.PathLike)):
+        raise OptionError(f"{name}={value!r} is not a name: give a str or a path.")
+    return value
+
+
+def _text(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise OptionError(f"{name}={value!r} is not text.")
+    return value
+
+
+def _functions(name: str, value: Any) -> list[Any]:
+    functions = assure_list(value)
+    for function in functions:
+        if not callable(function):
+            raise OptionError(f"{name} holds {function!r}, which cannot be called.")
+    return functions
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise OptionError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
+        return value
+
+    return check
+
+
+def _executor(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return _one_of(*EXECUTORS)(name, value)
+    if isinstance(value, type) or not (hasattr(value, "submit") and hasattr(value, "wait")):
+        raise OptionError(
+            f"{name}={value!r} is neither one of {', '.join(map(repr, EXECUTORS))} nor an "
+            "instance of bigpipe.executors.Executor."
+        )
+    return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if not (isinstance(value, bool) or callable(value)):
+        raise OptionError(f"{name}={value!r} is neither True, False nor callable.")
+    return value
+
+
+def _anything(name: str, value: Any) -> Any:
+    return value
+
+
+def _option(
+    default: Any, help: str, *, check: Callable[[str, Any], Any] = _anything, unit: str = ""
+) -> Any:
+    return field(default=default, metadata={"help": help, "check": check, "unit": unit})
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of a run; ``None`` means that nothing was given.
+
+    Examples
+    --------
+    >>> Options().merged({"num_processes": 2, "mem_frac": None}).mem_frac
+    0.8
+    """
+
+    num_processes: Any = _option(
+        None,
+        "Workers at most; 0 or none for all physical cores, below 1 for that part of them.",
+        check=_not_negative,
+        unit="processes",
+    )
+    mem_available: Any = _option(
+        None, "Memory that all workers together may use.", check=_bytes, unit="bytes"
+    )
+    mem_frac: Any = _option(
+        0.8,
+        "Part of the memory available now to use if mem_available is not given.",
+        check=_positive,
+    )
+    process_size: Any = _option(
+        None, "Memory that one file needs at most.", check=_bytes, unit="bytes"
+    )
+    outdir: Any = _option(None, "Folder of the outputs; none for the current one.", check=_path)
+    create_outdir: Any = _option(False, "Make the folder of an output if it is missing.")
+    outname_append: Any = _option(
+        "_bmp", "Text put between an input's base name and its extension.", check=_text
+    )
+    outname: Any = _option(None, "Name of the output, as it is, under outdir.", check=_path)
+    pre_process_list: Any = _option(
+        None, "Functions run before data_process, in this order.", check=_functions
+    )
+    post_process_list: Any = _option(
+        None, "Functions run after data_process, in this order.", check=_functions
+    )
+    PoolClass: Any = _option(
+        None, "Class of the pool to use in place of bigpipe's own workers, such as NestablePool."
+    )
+    executor: Any = _option(
+        None,
+        "Where files are processed: 'processes' (default; the caller's own process if only one "
+        "is used), 'threads', 'serial', or an executor.",
+        check=_executor,
+    )
+    start_method: Any = _option(
+        None,
+        "How worker processes begin: 'fork', 'forkserver' or 'spawn'; none for 'fork' where "
+        "that is safe and 'forkserver' where it is not.",
+        check=_one_of(*START_METHODS),
+    )
+    on_error: Any = _option(
+        "finish",
+        "What a failed file does: 'finish' the others, then raise; 'raise' at once; 'return' "
+        "the error in its metadata.",
+        check=_one_of(*ON_ERROR),
+    )
+    file_timeout: Any = _option(
+        None, "Time that one file may take; then its worker is ended.", check=_positive, unit="s"
+    )
+    max_worker_deaths: Any = _option(
+        2, "Workers that may die on one file before it is given up.", check=_count
+    )
+    threads_per_worker: Any = _option(
+        None,
+        "Threads of numerical libraries (BLAS, OpenMP) in each worker; none for the worker's "
+        "share of the cores.",
+        check=_count,
+        unit="threads",
+    )
+    progress: Any = _option(
+        None,
+        "Show a bar: none for where someone can see it, True, False; or a function that is "
+        "given the events.",
+        check=_progress,
+    )
+
+    def merged(self, given: Mapping[str, Any]) -> Options:
+        """Return these options with all that was given (not ``None``) in their place."""
+        return replace(self, **{name: x for name, x in given.items() if x is not None})
+
+    def checked(self) -> Options:
+        """Return these options with each value checked and brought into its usual form.
+
+        Raises
+        ------
+        OptionError
+            If a value cannot be used.
+        """
+        values = {}
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value is not None:
+                values[option.name] = option.metadata["check"](option.name, value)
+        return replace(self, **values)
+
+
+NAMES = tuple(option.name for option in fields(Options))
+"""Names of all options, in the order of the constructor's parameters."""
+
+
+def near_miss(name: str, functions: Iterable[Any]) -> str | None:
+    """Return the option that a keyword may be meant for, unless a function knows the keyword."""
+    plain_names = {option.lower(): option for option in NAMES}
+    near = difflib.get_close_matches(name.lower(), plain_names, n=1, cutoff=0.85)
+    if not near or any(name in _parameters(function) for function in functions):
+        return None
+    return plain_names[near[0]]
+
+
+def _parameters(function: Any) -> Iterable[str]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some builtins have no signature
+        return ()
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """Return name, default, unit and help of each option, for documentation."""
+    return [
+        (option.name, repr(option.default), option.metadata["unit"], option.metadata["help"])
+        for option in fields(Options)
+    ]

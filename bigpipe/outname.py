@@ -1,0 +1,150 @@
+"""Where an output goes: names made from names.
+
+Owns the rule that makes an output's name, and the refusal of names that metadata must not
+give. Touches no file. Which input may write to a name is decided in `bigpipe.claims`; how
+the output gets there, in `bigpipe.outputs`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from bigpipe.errors import OutnameError, shown
+
+__all__ = ["OUTNAME_APPEND", "default_outname", "outname_creator"]
+
+OUTNAME_APPEND = "_bmp"
+
+_GROUP_REMEDY = (
+    "A group of inputs has no single name to make the output's name from. Give one: let a "
+    "function in pre_process_list return {'bmp_data': data, 'bmp_kwargs': {'outname': "
+    "'name.fits'}}, let one in post_process_list set bmp_meta['outname'] = 'name.fits', or "
+    "override outname_create. If nothing is to be written, put no_outfile last in "
+    "post_process_list."
+)
+
+
+def outname_creator(
+    in_name: Any,
+    meta: Mapping[str, Any] | None = None,
+    outdir: str | os.PathLike[str] | None = None,
+    outname_append: str | None = OUTNAME_APPEND,
+    outname: str | os.PathLike[str] | None = None,
+    **kwargs: Any,
+) -> str:
+    """Make the name of an output from the name of its input.
+
+    Parameters
+    ----------
+    in_name : str, os.PathLike or list
+        The input. Of a path only the last part is used, of a group (a list) nothing.
+    meta : dict, optional
+        The file's metadata. ``outdir``, ``outname_append`` and ``outname`` found in it, if
+        they are not ``None``, win over the arguments.
+    outdir : str or os.PathLike, optional
+        The folder. ``None`` is the current one.
+    outname_append : str, optional
+        Put between base name and extension. ``None`` is the default ``'_bmp'``, ``''``
+        nothing.
+    outname : str or os.PathLike, optional
+        The name as it is to be, under ``outdir`` if there is one.
+    **kwargs : dict
+        Other keywords of the pipeline: not used.
+
+    Returns
+    -------
+    str
+        The name, with its folder.
+
+    Raises
+    ------
+    OutnameError
+        If a group has no ``outname``, if an ``outname`` from `meta` leads outside
+        ``outdir``, or if a name is bytes, empty or no name at all.
+
+    Notes
+    -----
+    Metadata often holds text from a file's header, which was not written to be a path: a
+    name from there may use folders below ``outdir`` but not leave it. Links in the
+    file system are not followed to find out. An ``outname`` given as an argument is
+    the programmer's word and goes where it says.
+
+    Examples
+    --------
+    >>> outname_creator("raw/b0042.fits", outdir="reduced")
+    'reduced/b0042_bmp.fits'
+    >>> outname_creator(["b1.fits", "b2.fits"], {"outname": "bias.fits"}, outdir="reduced")
+    'reduced/bias.fits'
+    """
+    from_meta = False
+    if meta:
+        if (value := meta.get("outdir")) is not None:
+            outdir = value
+        if (value := meta.get("outname_append")) is not None:
+            outname_append = value
+        if (value := meta.get("outname")) is not None:
+            outname = value
+            from_meta = True
+    if outdir is not None and type(outdir) is not str:
+        outdir = _text(outdir, "outdir", in_name)
+    if outname is not None:
+        name = _text(outname, "outname", in_name)
+        if not name:
+            raise OutnameError(f"The outname of {in_name!r} is empty: it must name a file.")
+        if outdir is None:
+            return name
+        return _inside(outdir, name, in_name) if from_meta else os.path.join(outdir, name)
+    if outname_append is None:
+        outname_append = OUTNAME_APPEND
+    elif type(outname_append) is not str:
+        outname_append = _text(outname_append, "outname_append", in_name)
+    root, extension = os.path.splitext(_base_name(in_name))
+    folder = outdir or os.getcwd()
+    separator = "" if folder[-1] == os.sep else os.sep  # os.path.join costs 0.5 us more
+    return f"{folder}{separator}{root}{outname_append}{extension}"
+
+
+default_outname = outname_creator
+
+
+def _base_name(in_name: Any) -> str:
+    if type(in_name) is not str:
+        if isinstance(in_name, (list, tuple)):
+            raise OutnameError(f"No name for the output of {shown(in_name)}. {_GROUP_REMEDY}")
+        in_name = _text(in_name, "in_name", in_name)
+    base: str = os.path.basename(in_name) or os.path.basename(os.path.dirname(in_name))
+    if not base:
+        raise OutnameError(
+            f"No name for the output of {in_name!r}: it has no base name. Give outname or "
+            "override outname_create."
+        )
+    return base
+
+
+def _text(value: Any, what: str, in_name: Any) -> str:
+    """Return a name as a plain `str`, whatever class of text or path it is."""
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = None
+    if isinstance(text, str):
+        return str.__str__(text)
+    kind = "bytes" if isinstance(text, bytes) else f"of type {type(value).__name__}"
+    remedy = "decode it with os.fsdecode" if isinstance(text, bytes) else "give a str or a path"
+    raise OutnameError(f"{what}={value!r} of {shown(in_name)} is {kind}: {remedy}.")
+
+
+def _inside(outdir: str, name: str, in_name: Any) -> str:
+    """Join folder and name if the name stays below the folder."""
+    joined = os.path.join(outdir, name)
+    folder = os.path.abspath(outdir).rstrip(os.sep) + os.sep
+    target = os.path.abspath(joined)
+    if target.startswith(folder) and target != folder:
+        return joined
+    raise OutnameError(
+        f"The metadata of {shown(in_name)} gives outname {name!r}, which leads outside (or is) "
+        f"outdir {outdir!r}. Make it a name below outdir, or override outname_create if it is "
+        "meant."
+    )

@@ -1,0 +1,99 @@
+"""Plain records of a run: what became of each file, and the events that listeners are given.
+
+Owns their fields. Who makes them is `bigpipe.run`; who shows them, `bigpipe.progress`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bigpipe.errors import FileError
+
+__all__ = ["FileFinished", "FileResult", "Outcome", "RunFinished", "RunStarted"]
+
+
+class Outcome(StrEnum):
+    """The one thing that became of an input."""
+
+    WRITTEN = "written"
+    """An output name was returned."""
+    METADATA_ONLY = "metadata only"
+    """No output, but metadata."""
+    REJECTED = "rejected"
+    """No output and no metadata: a hook or function returned ``None``."""
+    FAILED = "failed"
+    """A hook raised, or its result could not be used."""
+    KILLED = "killed"
+    """Its worker died, as often as it was tried."""
+    TIMED_OUT = "timed out"
+    """It took longer than ``file_timeout``."""
+
+
+@dataclass(slots=True)
+class FileResult:
+    """What became of one input."""
+
+    index: int
+    """Place of the input in ``in_names``, from 0."""
+    in_name: Any
+    """The input as it was given: a name, or a (nested) list of names."""
+    outname: str | None
+    """Name of the output, or ``None`` if there is none."""
+    meta: dict[str, Any]
+    """Metadata of the file; ``{'bmp_error': error}`` if it failed."""
+    outcome: Outcome
+    """What became of it, in a word."""
+    rejected_by: str | None = None
+    """Hook, or hook and function, that returned ``None``."""
+    error: FileError | None = None
+    """Why it failed, was killed or timed out."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall-clock seconds spent in each hook that ran, in the worker, last attempt only."""
+    peak_rss: int | None = None
+    """Bytes: highest resident memory of the worker while it had this file. Includes what the
+    worker held before. On systems that cannot reset it, the worker's highest so far; in
+    threads, that of the whole process."""
+    attempts: int = 1
+    """How often the file was begun."""
+    worker: int | None = None
+    """Process id of the worker; the caller's own for ``executor='serial'``; in threads, the
+    native id of the thread."""
+
+    @property
+    def entry(self) -> tuple[str | None, dict[str, Any]]:
+        """The ``(outname, meta)`` tuple that `BigMultiPipe.pipeline` returns for this file."""
+        return (self.outname, self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run is about to start its first file."""
+
+    n_files: int | None
+    """Number of inputs, ``None`` if it is not known beforehand."""
+    n_workers: int
+    """Number of files that may be processed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """One input has come to its end."""
+
+    result: FileResult
+    """What became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run is over."""
+
+    n_finished: int
+    """Inputs that came to an end, failed ones included."""
+    n_failed: int
+    """Inputs that failed, were killed or timed out."""
+    elapsed_s: float
+    """Seconds from the start of the run."""
+    interrupted: bool
+    """The run was stopped before its last input: Ctrl-C, an error, or a loop that was left."""
