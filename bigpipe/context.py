@@ -1,0 +1,152 @@
+"""Which file is being processed here: readable from any function that a hook calls.
+
+Owns the record of the current file and where it is kept. Who fills it in is
+`bigpipe.executors.worker`; who reads it are `bigpipe.log` and `bigpipe.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigpipe.claims import Claimant
+    from bigpipe.outputs import Stager
+
+__all__ = ["FileContext", "current", "enter", "name_of"]
+
+
+@dataclass(slots=True, eq=False)
+class FileContext:
+    """What is known of one file on its way through the hooks."""
+
+    in_name: Any
+    """The input as it was given: a name, or a (nested) list of names."""
+    index: int | None = None
+    """Place of the input in ``in_names``, from 0; ``None`` if a hook is called directly."""
+    hook: str | None = None
+    """The hook that runs, with the function of the list behind a colon
+    (``'post_process: median'``); ``None`` before the first."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall-clock seconds spent so far in each hook that has ended."""
+    members: Any = None
+    """Names that belong to the members of a group's data, nested as ``in_name`` is;
+    ``None`` if the input is no group. A member that is dropped leaves this list, so
+    that it stays aligned with the data. A copy, made here: ``in_name`` stays as it is."""
+    rejected_by: str | None = None
+    """Hook, or hook and function, that returned ``None``."""
+    worker: int | None = None
+    """Process id of the worker; in threads, the native id of the thread."""
+    pipe: object = None
+    """The pipeline whose file this is; its `file_process` alone uses this record."""
+    stager: Stager | None = None
+    """Where outputs are written before they appear under their final names."""
+    claimant: Claimant | None = None
+    """Whom to ask before an output is put in place."""
+    on_hook: Callable[[str], None] | None = None
+    """Told the name of each hook as it begins."""
+    _began_at: float = 0.0
+    _timed: str = ""
+
+    def begin(self, hook: str, function: Any = None) -> None:
+        """Note that a hook, or a function of its list, begins and the one before it ends."""
+        now = perf_counter()
+        if self._timed:
+            self.seconds[self._timed] = self.seconds.get(self._timed, 0.0) + now - self._began_at
+        self._timed = hook
+        self._began_at = now
+        self.hook = hook if function is None else f"{hook}: {name_of(function)}"
+        if self.on_hook is not None:
+            self.on_hook(self.hook)
+
+    def end(self) -> None:
+        """Note that the last hook has ended."""
+        if self._timed:
+            taken = perf_counter() - self._began_at
+            self.seconds[self._timed] = self.seconds.get(self._timed, 0.0) + taken
+            self._timed = ""
+
+    def reject(self) -> None:
+        """Note that what runs now returned ``None``."""
+        self.rejected_by = self.hook
+
+    def remaining_names(self, in_name: Any = None) -> Any:
+        """Return the names that belong to the data now: the input, less what was dropped."""
+        if isinstance(self.in_name, list):
+            return self.members
+        return self.in_name if in_name is None else in_name
+
+    @contextmanager
+    def renamed(self, in_name: Any) -> Iterator[None]:
+        """Take another input for the file's own while a `file_process` is called with it."""
+        before = self.in_name, self.members
+        self.in_name, self.members = in_name, None
+        self.__post_init__()
+        try:
+            yield
+        finally:
+            self.in_name, self.members = before
+
+    def __post_init__(self) -> None:
+        if self.members is None and isinstance(self.in_name, list):
+            self.members = _copy_of_lists(self.in_name)
+
+
+def name_of(function: Any) -> str:
+    """Return what a person calls a function: its name, or its class's for an object."""
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _copy_of_lists(names: list[Any]) -> list[Any]:
+    return [_copy_of_lists(name) if isinstance(name, list) else name for name in names]
+
+
+_current: ContextVar[FileContext | None] = ContextVar("bigpipe_file", default=None)
+
+# The two halves of `enter`, for the one caller that enters a record for every file.
+set_current = _current.set
+reset_current = _current.reset
+
+
+def current() -> FileContext | None:
+    """Return the record of the file being processed in this thread, or ``None``.
+
+    Examples
+    --------
+    >>> with enter(FileContext("raw/b0042.fits")):
+    ...     current().in_name
+    'raw/b0042.fits'
+    >>> current() is None
+    True
+    """
+    return _current.get()
+
+
+@contextmanager
+def enter(context: FileContext) -> Iterator[FileContext]:
+    """Make a record the current one until the ``with`` block ends.
+
+    Parameters
+    ----------
+    context : FileContext
+        The file that is processed inside the block.
+
+    Yields
+    ------
+    FileContext
+        The same record.
+
+    Notes
+    -----
+    Blocks may be nested: a hook that runs a pipeline of its own in the same thread gets
+    its own file's record back afterwards. Threads that a hook starts do not inherit it.
+    """
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

@@ -1,0 +1,361 @@
+"""What a worker takes over from its parent, so that it works as the parent would.
+
+Owns the copying of process-wide settings, the limit on numerical libraries' threads, and
+the question whether forking this process is safe. Starting the worker is the business of
+`bigpipe.executors.launch`; log records and warnings on their way back, of `bigpipe.log`.
+"""
+
+from __future__ import annotations
+
+import locale
+import logging
+import os
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigpipe.errors import BigpipeWarning
+
+__all__ = ["Environment", "fork_is_safe", "limit_threads", "threads_limited"]
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+"""Environment variables that numerical libraries read once, when they are loaded."""
+
+THREADED_PACKAGES = ("numpy", "torch", "mkl")
+"""Packages that bring a BLAS or OpenMP library; none of them loaded, none to limit."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Process-wide settings of the parent, to be set in a worker.
+
+    Made by `capture` in the parent. Picklable: a warning filter whose category cannot be
+    found in the worker is left out there, and the parent's own filters see its warnings.
+
+    Notes
+    -----
+    `apply` changes only what differs, so it may be called again and costs little in a
+    forked worker, which has most of it already. A part that cannot be set gives a
+    `BigpipeWarning` and leaves the others as they should be.
+    """
+
+    environ: Mapping[str, str]
+    """Environment variables."""
+    cwd: str | None
+    """Current folder, ``None`` if it had been deleted."""
+    sys_path: tuple[str, ...]
+    """Where modules are looked for."""
+    umask: int | None
+    """Permission bits that new files lack, ``None`` where it cannot be read."""
+    locale_name: str
+    """All categories, as `locale.setlocale` gives and takes them."""
+    warning_filters: _WarningFilters
+    """Entries of ``warnings.filters``, in order."""
+    logging_settings: _LoggingSettings
+    """Levels and switches of all loggers."""
+    numpy_errors: Mapping[str, str] | None
+    """What `numpy.seterr` was told, ``None`` if numpy was not loaded."""
+
+    @classmethod
+    def capture(cls) -> Environment:
+        """Read the settings of this process, changing none."""
+        numpy: Any = sys.modules.get("numpy")
+        return cls(
+            environ=dict(os.environ),
+            cwd=_current_folder(),
+            sys_path=tuple(sys.path),
+            umask=_umask(),
+            locale_name=locale.setlocale(locale.LC_ALL, None),
+            warning_filters=_WarningFilters(_active_filters()),
+            logging_settings=_LoggingSettings.capture(),
+            numpy_errors=numpy.geterr() if hasattr(numpy, "geterr") else None,
+        )
+
+    def apply(self) -> None:
+        """Give this process the captured settings."""
+        _try_each(
+            {
+                "environment variables": self._apply_environ,
+                "current folder": self._apply_cwd,
+                "sys.path": self._apply_sys_path,
+                "umask": self._apply_umask,
+                "locale": self._apply_locale,
+            }
+        )
+        self.apply_module_settings()
+
+    def apply_module_settings(self) -> None:
+        """Set again what importing a module may change.
+
+        Called after the pipeline object has been loaded in a new interpreter: the modules
+        imported with it may have added warning filters and loggers with levels of their own.
+        """
+        _try_each(
+            {
+                "warning filters": self._apply_warning_filters,
+                "logging levels": self.logging_settings.apply,
+                "numpy.seterr": self._apply_numpy_errors,
+            }
+        )
+
+    def _apply_environ(self) -> None:
+        for name in os.environ.keys() - self.environ.keys():
+            del os.environ[name]
+        for name, value in self.environ.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+
+    def _apply_cwd(self) -> None:
+        if self.cwd is not None and self.cwd != _current_folder():
+            os.chdir(self.cwd)
+
+    def _apply_sys_path(self) -> None:
+        if tuple(sys.path) != self.sys_path:
+            sys.path[:] = self.sys_path
+
+    def _apply_umask(self) -> None:
+        if self.umask is not None:
+            os.umask(self.umask)
+
+    def _apply_locale(self) -> None:
+        if locale.setlocale(locale.LC_ALL, None) != self.locale_name:
+            locale.setlocale(locale.LC_ALL, self.locale_name)
+
+    def _apply_warning_filters(self) -> None:
+        if tuple(_active_filters()) == self.warning_filters:
+            # Resetting would also forget which warnings have been shown already.
+            return
+        warnings.resetwarnings()
+        _active_filters().extend(self.warning_filters)
+
+    def _apply_numpy_errors(self) -> None:
+        numpy: Any = sys.modules.get("numpy")
+        if self.numpy_errors is not None and hasattr(numpy, "seterr"):
+            numpy.seterr(**self.numpy_errors)
+
+
+class _WarningFilters(tuple[Any, ...]):
+    """Warning filters that are pickled one by one, so that one cannot spoil the others."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        packed = []
+        for entry in self:
+            try:
+                packed.append(pickle.dumps(entry))
+            except Exception:  # any error: the category's own code runs
+                # Its warnings are filtered when they arrive in the parent.
+                continue
+        return _unpacked_filters, (packed,)
+
+
+def _unpacked_filters(packed: list[bytes]) -> _WarningFilters:
+    entries = []
+    for data in packed:
+        try:
+            entries.append(pickle.loads(data))  # from this program's own parent
+        except Exception:  # any error: a module may be imported here
+            # As above: filtered in the parent.
+            continue
+    return _WarningFilters(entries)
+
+
+def _active_filters() -> list[Any]:
+    # From Python 3.14 on, filters may belong to a context and not to the module.
+    get_filters = getattr(warnings, "_get_filters", None)
+    filters: list[Any] = warnings.filters if get_filters is None else get_filters()  # type: ignore[assignment]
+    return filters
+
+
+@dataclass(frozen=True, slots=True)
+class _LoggerState:
+    level: int
+    disabled: bool
+    propagate: bool
+    plain: bool
+    """Of the class `logging.Logger` itself, so that it can be made before its module is loaded."""
+
+    @classmethod
+    def of(cls, logger: logging.Logger) -> _LoggerState:
+        plain = type(logger) is logging.Logger
+        return cls(logger.level, logger.disabled, logger.propagate, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoggingSettings:
+    loggers: Mapping[str | None, _LoggerState]
+    """By name; the root logger is ``None``."""
+    disable: int
+    raise_exceptions: bool
+    level_names: Mapping[str, int]
+
+    @classmethod
+    def capture(cls) -> _LoggingSettings:
+        states: dict[str | None, _LoggerState] = {
+            name: _LoggerState.of(logger)
+            for name, logger in list(logging.root.manager.loggerDict.items())
+            if isinstance(logger, logging.Logger)
+        }
+        return cls(
+            loggers={None: _LoggerState.of(logging.root), **states},
+            disable=logging.root.manager.disable,
+            raise_exceptions=logging.raiseExceptions,
+            level_names=logging.getLevelNamesMapping(),
+        )
+
+    def apply(self) -> None:
+        known_names = logging.getLevelNamesMapping()
+        for level_name, level in self.level_names.items():
+            if known_names.get(level_name) != level:
+                logging.addLevelName(level, level_name)
+        logging.disable(self.disable)
+        logging.raiseExceptions = self.raise_exceptions
+        loggers = logging.root.manager.loggerDict
+        for name, state in self.loggers.items():
+            # A package with a logger class of its own (astropy) must make its logger itself:
+            # it fails to import when it finds a plain one in that place.
+            if name is None or state.plain or isinstance(loggers.get(name), logging.Logger):
+                logger = logging.getLogger(name)
+                if logger.level != state.level:
+                    logger.setLevel(state.level)
+                logger.disabled = state.disabled
+                logger.propagate = state.propagate
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def _umask() -> int | None:
+    # `os.umask` would change it for a moment, in which another thread may make a file.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    for line in status.splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return None
+
+
+def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:
+    for what, step in steps.items():
+        try:
+            step()
+        except Exception as error:  # a worker without this part is better than none
+            message = (
+                f"A worker could not take over the {what} of its parent: "
+                f"{type(error).__name__}: {error}. It goes on with its own."
+            )
+            # Shown whatever the filters say: as an exception it would end the worker.
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(message, BigpipeWarning, stacklevel=3)
+
+
+def limit_threads(n: int) -> None:
+    """Let the numerical libraries of this process use at most so many threads each.
+
+    Parameters
+    ----------
+    n : int
+        Threads, at least 1. A lower limit that is already there stays.
+
+    Notes
+    -----
+    Libraries that are loaded later, and programs that are started, are reached through
+    environment variables; those already loaded, through ``threadpoolctl``. OpenMP counts
+    for each calling thread, so a thread other than the main one calls this for itself.
+    """
+    for name in THREAD_VARIABLES:
+        if not _is_at_most(os.environ.get(name), n):
+            os.environ[name] = str(n)
+    for library in _thread_libraries():
+        if library.num_threads > n:
+            library.set_num_threads(n)
+
+
+@contextmanager
+def threads_limited(n: int) -> Iterator[None]:
+    """Limit the numerical libraries' threads until the ``with`` block ends.
+
+    Parameters
+    ----------
+    n : int
+        As for `limit_threads`.
+    """
+    environ = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    libraries = [(library, library.num_threads) for library in _thread_libraries()]
+    try:
+        limit_threads(n)
+        yield
+    finally:
+        for name, value in environ.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for library, n_threads in libraries:
+            library.set_num_threads(n_threads)
+
+
+def _is_at_most(text: str | None, n: int) -> bool:
+    # OpenMP allows one number for each level of nesting: "4,2".
+    try:
+        return 1 <= int((text or "").split(",")[0]) <= n
+    except ValueError:
+        return False
+
+
+def _thread_libraries() -> list[Any]:
+    if not any(package in sys.modules for package in THREADED_PACKAGES):
+        return []
+    import threadpoolctl
+
+    libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers
+    return libraries
+
+
+def fork_is_safe() -> bool:
+    """Tell whether a fork of this process can do without its other threads.
+
+    Returns
+    -------
+    bool
+        True if nobody else can hold a lock at this moment: one Python thread, and no
+        native threads but those of OpenBLAS, which ends them before a fork and starts
+        them again after it. False where native threads cannot be counted.
+    """
+    if threading.active_count() != 1:
+        return False
+    try:
+        n_native = len(os.listdir("/proc/self/task"))
+    except OSError:
+        return False
+    return n_native == 1 or n_native - 1 == _n_openblas_threads()
+
+
+def _n_openblas_threads() -> int:
+    return sum(
+        library.num_threads - 1
+        for library in _thread_libraries()
+        if library.internal_api == "openblas"
+        and getattr(library, "threading_layer", None) == "pthreads"
+    )

@@ -1,0 +1,447 @@
+"""Outputs that appear whole: hooks write in a staging folder, and what they leave is moved.
+
+Owns the way of an output to its final name. The folders themselves are `bigpipe.staging`'s,
+single moves `bigpipe.moving`'s; who may write a name is decided in `bigpipe.claims`::
+
+    night/                                      the folder of the outputs
+        a_bmp.fits                              <---+  os.replace, when file_write returned
+        .bigpipe-staging/                           |
+            <host>-<pid>-<random>/                  |  one for each stager, locked (flock)
+                a_bmp.fits                      ----+  what file_write was told to write
+
+Staging is in the folder of the output, as only a move within a file system is atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bigpipe import moving
+from bigpipe.claims import flat_names
+from bigpipe.errors import CollisionError, OutnameError
+from bigpipe.staging import (
+    STAGING_NAME,
+    StagingFolder,
+    can_be_replaced,
+    nearest_folder,
+    remove_dead_staging,
+)
+
+__all__ = ["StagedOutput", "Stager", "explain", "overwrites_input", "remove_dead_staging"]
+
+MAX_IDLE = 16  # staging folders that a stager keeps; arbitrary, each costs a file descriptor
+_NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Stager:
+    """Give each output a place to be written at, and keep these places tidy.
+
+    One for each worker: a process or a thread. Not to be shared among threads.
+
+    Parameters
+    ----------
+    announce : callable, optional
+        Called with the path of each staging folder before it is made, so that somebody
+        else can remove it should this process be killed.
+    """
+
+    def __init__(self, announce: Callable[[str], None] | None = None) -> None:
+        self._announce = announce
+        # The device and inode of an output folder, whatever it is called at the moment.
+        self._idle: dict[tuple[int, int], StagingFolder] = {}
+        self._all: set[StagingFolder] = set()
+
+    def open(self, outname: str | os.PathLike[str], inputs: Iterable[Any] = ()) -> StagedOutput:
+        """Prepare the place where an output is to be written.
+
+        Parameters
+        ----------
+        outname : str or os.PathLike
+            The final name; relative to the current folder of this moment.
+        inputs : iterable, optional
+            Names, or nested lists of names, that nothing may be written over.
+
+        Returns
+        -------
+        StagedOutput
+            To be committed or discarded.
+
+        Raises
+        ------
+        CollisionError
+            If the final name is one of the inputs.
+        OutnameError
+            If the name is the one that the staging folder has.
+        OSError
+            If the staging folder, or the copy of an output of an earlier run, cannot be made.
+        """
+        name = os.fspath(outname)
+        trimmed = name.rstrip(os.sep)
+        folder, base = os.path.split(trimmed)
+        if base == STAGING_NAME:
+            raise OutnameError(f"{name!r} is what bigpipe calls its own folder; give another name")
+        before = moving.status_of(trimmed, False)
+        inputs = tuple(inputs)
+        if before is not None and overwrites_input(trimmed, inputs):
+            raise _collision(name)
+        if base in ("", os.curdir, os.pardir) or not can_be_replaced(trimmed, before):
+            return StagedOutput(name, before is not None)
+        anchor, status = nearest_folder(folder)
+        below = trimmed[len(anchor) :].lstrip(os.sep)
+        if status is None or os.pardir in below.split(os.sep):
+            return StagedOutput(name, before is not None)
+        try:
+            staging = self.take(anchor, status)
+        except OSError as error:
+            if before is None and error.errno in _NO_WRITING:
+                return StagedOutput(name, False)  # nor can the hook write, and it says so best
+            raise _not_staged(error, name) from error
+        staged = StagedOutput(name, before is not None, self, staging, anchor, below, inputs)
+        if before is not None:
+            staged.copy_existing()
+        return staged
+
+    def take(self, folder: str, status: os.stat_result) -> StagingFolder:
+        """Return an empty staging folder in a folder that has this status."""
+        staging = self._idle.pop((status.st_dev, status.st_ino), None)
+        if staging is not None:
+            if staging.is_in_place():
+                return staging
+            self._all.discard(staging)
+            staging.remove()
+        staging = StagingFolder(os.path.realpath(folder or os.curdir), status, self._announce)
+        self._all.add(staging)
+        return staging
+
+    def give_back(self, staging: StagingFolder) -> None:
+        """Take back a staging folder, empty, for the next output of its folder."""
+        if staging.key in self._idle:  # outputs that were open at the same time
+            self._drop(staging)
+        else:
+            self._idle[staging.key] = staging
+            if len(self._idle) > MAX_IDLE:
+                self._drop(self._idle.pop(next(iter(self._idle))))
+
+    def close(self) -> None:
+        """Remove all staging folders of this stager. It may be used again."""
+        self._idle.clear()
+        for staging in list(self._all):
+            self._drop(staging)
+
+    def _drop(self, staging: StagingFolder) -> None:
+        self._all.discard(staging)
+        staging.remove()
+
+
+class StagedOutput:
+    """One output on its way to its final name. Made by `Stager.open`.
+
+    Parameters
+    ----------
+    outname : str
+        The final name, as it was given.
+    exists : bool
+        Whether there was something under that name.
+    stager : Stager, optional
+        Gave ``staging``. Without them the output is written directly: a device, a pipe.
+    staging : StagingFolder, optional
+        An empty one.
+    anchor : str
+        The folder that it is in, as given: the output's, or if missing the nearest above.
+    below : str
+        What follows ``anchor`` in the final name.
+    inputs : tuple
+        Names that nothing may be written over.
+
+    Attributes
+    ----------
+    path : str
+        Where to write. Absolute, unless `is_direct`.
+    """
+
+    def __init__(
+        self,
+        outname: str,
+        exists: bool,
+        stager: Stager | None = None,
+        staging: StagingFolder | None = None,
+        anchor: str = "",
+        below: str = "",
+        inputs: tuple[Any, ...] = (),
+    ) -> None:
+        self.outname = self.path = outname
+        self.exists = exists
+        self._stager = stager
+        self._staging = staging
+        self._anchor = anchor
+        self._inputs = inputs
+        self._copy: moving.Copy | None = None
+        self._root = self._main = self._final = ""
+        if staging is not None:
+            self._root = staging.path
+            self.path = self._main = f"{staging.path}{os.sep}{below}"
+            if os.sep in below:
+                below = os.path.normpath(below)
+                self._main = f"{staging.path}{os.sep}{below}"
+            self._final = os.path.join(staging.folder, below)
+            if outname.endswith(os.sep):
+                self.path += os.sep
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether `path` is the final name itself."""
+        return not self._root
+
+    def final_name(self, name: Any) -> str | None:
+        """Return the final name of what a hook calls ``name``.
+
+        Parameters
+        ----------
+        name : str, bytes, os.PathLike or None
+            `path`, or another in the staging folder. Any other name is returned as it is.
+
+        Returns
+        -------
+        str or None
+            In the form of ``outname``: relative if that is.
+        """
+        if name is None:
+            return None
+        text = os.fsdecode(name)
+        if text in (self.path, self._main):
+            return self.outname
+        inside = None if self.is_direct else self._inside(text)
+        if inside is None:
+            return text
+        return os.path.join(self._anchor, inside) if inside else self._anchor or os.curdir
+
+    def commit(self, returned: Any) -> str | None:
+        """Move all that the hook has left to its final place, side files first.
+
+        Parameters
+        ----------
+        returned : str, bytes, os.PathLike or None
+            The name that the hook returned.
+
+        Returns
+        -------
+        str or None
+            The final name of that; ``None`` for ``None``.
+
+        Raises
+        ------
+        CollisionError
+            If a side file would be written over an input. Nothing has been moved then.
+        OSError
+            If something cannot be moved. What its final name had before is as it was.
+        TypeError
+            If what the hook returned is not a name.
+        """
+        is_empty = False
+        try:
+            if not (returned is None or isinstance(returned, (str, bytes, os.PathLike))):
+                raise TypeError(
+                    f"file_write returned {type(returned).__name__} for {self.outname!r}; "
+                    "it must return the name it has written, or None"
+                )
+            name = self.final_name(returned)
+            if self._staging is not None:
+                is_empty = self._put_only()
+                if not is_empty:
+                    self._put_all(returned)
+        finally:
+            self._release(is_empty)
+        return name
+
+    def discard(self) -> None:
+        """Remove what the hook has left. Nothing happens to the final name."""
+        self._release(is_empty=False)
+
+    def copy_existing(self) -> None:
+        """Begin with what is there already: a hook may refuse, skip, append or update."""
+        target = os.path.realpath(self._final)
+        try:
+            self._copy = moving.Copy(target, self._main)
+        except OSError as error:
+            if os.path.exists(target):  # else a link to nowhere, or removed just now
+                self.discard()
+                raise _not_staged(error, self.outname) from error
+            moving.remove(self._main)
+
+    def _release(self, is_empty: bool) -> None:
+        if self._stager is not None and self._staging is not None:
+            if is_empty or self._staging.empty():
+                self._stager.give_back(self._staging)
+            self._staging = None
+
+    def _inside(self, text: str) -> str | None:
+        """Return a path relative to the staging folder, ``None`` if it is not in there."""
+        if STAGING_NAME not in text:
+            return None
+        if not text.startswith(self._root):
+            folder, base = os.path.split(text)
+            text = os.path.join(os.path.realpath(folder), base)
+        relative = os.path.relpath(text, self._root)
+        if relative.split(os.sep, 1)[0] == os.pardir:
+            return None
+        return "" if relative == os.curdir else relative
+
+    def _put_only(self) -> bool:
+        """Move the output if it is new and all there is; return whether nothing is left."""
+        if self.exists:
+            return False
+        with os.scandir(self._root) as entries:
+            first = next(entries, None)
+            if first is None:
+                return True
+            if first.path != self._main or next(entries, None) is not None:
+                return False
+        try:
+            os.replace(self._main, self._final)
+        except OSError:  # _put_all finds a way, or says what is wrong
+            return False
+        return True
+
+    def _put_all(self, returned: Any) -> None:
+        """Move everything. Who sees an output sees its side files: it comes last."""
+        assert self._staging is not None
+        self._protect_inputs(self._staging)
+        mains = self._mains(returned)
+        is_removed = self._copy is not None and self._main not in mains
+        planned = [
+            *moving.moves(self._root, self._staging.folder, mains),
+            *((main, self._staging.place_of(main)) for main in mains),
+        ]
+        for source, destination in planned:
+            if source == self._main and self._copy is not None and self._copy.is_untouched():
+                continue
+            try:
+                self._move(source, destination, source in mains)
+            except OSError as error:
+                raise _not_moved(error, destination) from error
+        # A hook that removed the output meant the final one, if that is still what it saw.
+        if is_removed and self._copy is not None and self._copy.is_current():
+            os.rename(self._final, self._main)
+
+    def _protect_inputs(self, staging: StagingFolder) -> None:
+        for folder, _, names in os.walk(self._root) if self._inputs else ():
+            for name in names:
+                place = staging.place_of(os.path.join(folder, name))
+                if overwrites_input(place, self._inputs):
+                    raise _collision(place)
+
+    def _mains(self, returned: Any) -> list[str]:
+        """Return what replaces its like wholly: the output, and what the hook calls it."""
+        mains = [self._main]
+        inside = self._inside(os.fsdecode(returned)) if returned is not None else None
+        if inside:
+            other = os.path.join(self._root, inside)
+            if os.path.commonpath([other, self._main]) not in (other, self._main):
+                mains.append(other)
+        return [main for main in mains if os.path.lexists(main)]
+
+    def _move(self, source: str, destination: str, wholly: bool) -> None:
+        assert self._stager is not None
+        moving.make_folders_of(destination, source)
+        if os.path.islink(source):
+            self._point_to_final(source)
+        elif os.path.islink(destination):  # written through, as it would have been
+            destination = os.path.realpath(destination)
+        try:
+            moving.put(source, destination, wholly)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                self._move_across(source, destination, wholly)
+            elif os.path.isdir(source) and os.path.isdir(destination) and not wholly:
+                # Another worker has made the folder since its absence was seen.
+                for inner, its_place in list(moving.moves(source, destination)):
+                    self._move(inner, its_place, False)
+            else:
+                raise
+
+    def _move_across(self, source: str, destination: str, wholly: bool) -> None:
+        """Move to another file system: first to a staging folder there."""
+        assert self._stager is not None
+        folder = os.path.dirname(destination)
+        staging = self._stager.take(folder, os.stat(folder))
+        try:
+            near = os.path.join(staging.path, os.path.basename(destination))
+            moving.copy(source, near)
+            moving.put(near, destination, wholly)
+        finally:
+            if staging.empty():
+                self._stager.give_back(staging)
+
+    def _point_to_final(self, link: str) -> None:
+        """Let a link to something in the staging folder follow it to its final place."""
+        target = os.readlink(link)
+        if self._staging is not None and target.startswith(self._root + os.sep):
+            os.unlink(link)
+            os.symlink(self._staging.place_of(target), link)
+
+
+def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bool:
+    """Tell whether a name is, by whatever path or link, an existing file among the inputs.
+
+    Parameters
+    ----------
+    final : str or os.PathLike
+        Where something would be written.
+    inputs : iterable
+        Names, or nested lists of names.
+
+    Returns
+    -------
+    bool
+        Whether writing it would destroy an input.
+    """
+    found = moving.status_of(final)
+    if found is None:
+        return False
+    others = (moving.status_of(name) for name in flat_names(list(inputs)))
+    return any(other is not None and os.path.samestat(found, other) for other in others)
+
+
+def explain(exception: BaseException, staged: StagedOutput) -> None:
+    """Add the final name to an exception that speaks of the staging folder.
+
+    Parameters
+    ----------
+    exception : BaseException
+        What the hook raised.
+    staged : StagedOutput
+        What the hook was writing.
+    """
+    names = (getattr(exception, "filename", None), getattr(exception, "filename2", None))
+    try:
+        text = f"{exception} {names}"
+    except Exception:  # a foreign __str__ may raise anything
+        text = str(names)
+    if not staged.is_direct and STAGING_NAME in text:
+        exception.add_note(f"{staged.path!r} is where {staged.outname!r} is until it is whole.")
+
+
+def _collision(name: str) -> CollisionError:
+    return CollisionError(
+        f"the output {name!r} is an input, which would be lost; "
+        "give another outdir, outname_append or outname"
+    )
+
+
+def _not_staged(error: OSError, name: str) -> OSError:
+    text = (
+        f"the output cannot be prepared ({error.strerror or error}: {error.filename!r}). Make its "
+        "folder writable, with room for a copy, or set atomic = False in the class"
+    )
+    return OSError(error.errno or errno.EIO, text, name)
+
+
+def _not_moved(error: OSError, destination: str) -> OSError:
+    text = (
+        f"the output is written, but cannot be moved to its name ({error.strerror or error}); "
+        "what was there is as it was. Make the folder writable, or remove what is in the way"
+    )
+    return OSError(error.errno or errno.EIO, text, error.filename2 or destination)

@@ -1,0 +1,199 @@
+"""Staging folders: where outputs are until they are whole.
+
+Owns making, locking and removing them, and telling those of killed runs from those in use.
+What is written in them, and how it leaves, is `bigpipe.outputs`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import stat
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+
+from bigpipe.errors import BigpipeWarning
+from bigpipe.moving import remove, status_of
+
+__all__ = [
+    "STAGING_NAME",
+    "StagingFolder",
+    "can_be_replaced",
+    "nearest_folder",
+    "remove_dead_staging",
+]
+
+STAGING_NAME = ".bigpipe-staging"
+MAX_TRIES = 100  # to make a folder that others sweep away; arbitrary, one or two are needed
+
+_OWN_NAME = re.compile(r"(?P<host>.+)-\d+-[0-9a-f]{16}", re.DOTALL)
+
+
+class StagingFolder:
+    """A staging folder of this process, locked as long as the process lives.
+
+    Parameters
+    ----------
+    folder : str
+        The real path of the folder that is to have it.
+    status : os.stat_result
+        Status of ``folder``.
+    announce : callable or None
+        Called with each path before it is made.
+
+    Notes
+    -----
+    Another run that finds it unlocked removes it:
+
+    1. A makes the folder. B sees it, locks it, removes it. A cannot open or lock it: once more.
+    2. A has opened it, B removes it, A locks it. The path leads elsewhere: once more.
+    3. A has locked it, and it is still there: B cannot lock it any more.
+
+    Processes that a hook has forked keep the lock; until they end the folder of a killed
+    worker counts as alive, which is harmless.
+    """
+
+    def __init__(
+        self, folder: str, status: os.stat_result, announce: Callable[[str], None] | None
+    ) -> None:
+        self.folder = folder
+        self.key = (status.st_dev, status.st_ino)
+        self._parent = os.path.join(folder, STAGING_NAME)
+        for _ in range(MAX_TRIES):
+            self._make_parent(status)
+            name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(8).hex()}"
+            self.path = os.path.join(self._parent, name)
+            if announce is not None:
+                announce(self.path)
+            with suppress(FileNotFoundError):  # swept away by another run
+                os.mkdir(self.path)
+                if self._lock():
+                    return
+        raise OSError(errno.EAGAIN, "other processes keep removing it", self._parent)
+
+    def _make_parent(self, status: os.stat_result) -> None:
+        try:
+            os.mkdir(self._parent)
+        except FileExistsError:
+            remove_dead_staging(self.folder)
+            return
+        # Whoever may write to the folder may stage there: another user of the group, say.
+        with suppress(OSError):  # some file systems have no modes
+            os.chmod(self._parent, stat.S_IMODE(status.st_mode))
+
+    def _lock(self) -> bool:
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            remove(self.path)
+            raise
+        with suppress(OSError):  # no locks on this file system: others cannot lock it either
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # it is being swept away
+                os.close(self._fd)
+                return False
+        self._identity = os.fstat(self._fd)
+        if not self.is_in_place():
+            os.close(self._fd)
+            return False
+        return True
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this folder: it, or one above, may be gone or moved."""
+        status = status_of(self.path)
+        return status is not None and os.path.samestat(status, self._identity)
+
+    def place_of(self, path: str) -> str:
+        """Return the final path of something in this folder."""
+        return os.path.join(self.folder, os.path.relpath(path, self.path))
+
+    def empty(self) -> bool:
+        """Remove what is in it; return whether that worked."""
+        with suppress(FileNotFoundError):  # moved or removed from outside, with all in it
+            for name in os.listdir(self.path):
+                remove(os.path.join(self.path, name))
+            return not os.listdir(self.path)
+        return False
+
+    def remove(self) -> None:
+        """Remove it, and what holds the staging folders if that is empty then."""
+        if self.is_in_place():
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._fd)
+        try:
+            os.rmdir(self._parent)
+        except OSError:  # other stagers are there, or it has been removed with all in it
+            self._tell_strangers()
+
+    def _tell_strangers(self) -> None:
+        with suppress(OSError):
+            strangers = [x for x in os.listdir(self._parent) if not _OWN_NAME.fullmatch(x)]
+            if strangers:
+                warnings.warn(
+                    f"file_write has left {strangers} in {self._parent!r}, which are not moved to "
+                    "a final place: it wrote beside the folder of its outname. Make such names "
+                    "from a keyword (outdir), or set atomic = False in the class",
+                    BigpipeWarning,
+                    stacklevel=2,
+                )
+
+
+def remove_dead_staging(folder: str | os.PathLike[str]) -> None:
+    """Remove the staging folders that killed runs have left in a folder.
+
+    Those of processes that live stay, and so do those of other hosts and those on file
+    systems without locks, as nobody here can tell.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        A folder of outputs.
+    """
+    parent = os.path.join(folder, STAGING_NAME)
+    try:
+        names = os.listdir(parent)
+    except OSError:  # there is none
+        return
+    for name in names:
+        match = _OWN_NAME.fullmatch(name)
+        # On some file systems a lock is seen by its own host alone.
+        if match is None or match["host"] != os.uname().nodename:
+            continue
+        path = os.path.join(parent, name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # gone, or another user's
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # alive, or there are no locks here
+            pass
+        finally:
+            os.close(fd)
+    with suppress(OSError):  # not empty
+        os.rmdir(parent)
+
+
+def can_be_replaced(path: str, status: os.stat_result | None) -> bool:
+    """Whether a name is free, or has a file or folder, be it at the end of a link."""
+    if status is not None and stat.S_ISLNK(status.st_mode):
+        status = status_of(path)
+    return status is None or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+
+
+def nearest_folder(folder: str) -> tuple[str, os.stat_result | None]:
+    """Return the folder, or the nearest above that exists; no status if none can be used."""
+    status = status_of(folder or os.curdir)
+    while status is None and folder:
+        above = os.path.dirname(folder)
+        if above == folder:
+            break
+        folder = above
+        status = status_of(folder or os.curdir)
+    return folder, status if status is not None and stat.S_ISDIR(status.st_mode) else None
