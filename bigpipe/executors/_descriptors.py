@@ -1,0 +1,135 @@
+"""File descriptors that must not stay open in child processes.
+
+Owns the register of the parent's ends and its closing after a fork. What flows through
+the descriptors, and when they are closed in the parent, is up to `bigpipe.executors.launch`,
+the pools, and `bigpipe.executors._forkserver`, which register them.
+
+A worker learns that its parent is gone from the end of a socket whose other end only the
+parent has. Any process forked from the parent (another worker, or a child of the user's own
+`multiprocessing`) would inherit that end and keep it open, so it is closed there. Programs
+that are executed do not matter: every descriptor here is close-on-exec.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = [
+    "above_stdio",
+    "borrowed_socket",
+    "close_parent_fd",
+    "is_open",
+    "no_fork",
+    "register_parent_fd",
+    "socket_pair",
+]
+
+_parent_fds: set[int] = set()
+_fork_lock = threading.RLock()  # reentrant: a signal handler may fork while this thread has it
+_hooks_installed = False
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """Make every other thread that is about to fork wait.
+
+    Between the making of a descriptor and its registration a fork would copy it for good.
+    Python code that starts a program (`subprocess`) is not held up.
+    """
+    _install_hooks()
+    with _fork_lock:
+        yield
+
+
+def register_parent_fd(fd: int) -> None:
+    """Have a descriptor closed in every process that is forked from this one.
+
+    Take `no_fork` around the making and the registration. The number must be given to
+    `close_parent_fd` in the end; closed otherwise, its next user would lose it in children.
+    """
+    _install_hooks()
+    with _fork_lock:
+        _parent_fds.add(fd)
+
+
+def close_parent_fd(fd: int) -> None:
+    """Close a registered descriptor. One that is not registered (any more) is left alone."""
+    with _fork_lock:
+        if fd in _parent_fds:
+            _parent_fds.remove(fd)
+            os.close(fd)
+
+
+def socket_pair() -> tuple[int, int]:
+    """Make two connected stream sockets; the first is registered as the parent's end."""
+    with no_fork():
+        ours, theirs = (above_stdio(end.detach()) for end in socket.socketpair())
+        register_parent_fd(ours)
+    return ours, theirs
+
+
+def above_stdio(fd: int) -> int:
+    """Move a descriptor out of the way of standard input, output and error.
+
+    In a process that has closed one of those, the next descriptor made takes its number.
+    """
+    if fd > 2:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+def is_open(fd: int) -> bool:
+    """Whether the number stands for an open file."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def borrowed_socket(fd: int) -> Iterator[socket.socket]:
+    """Lend a descriptor to a socket object that does not close it."""
+    sock = socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
+def _install_hooks() -> None:
+    """Register with `os.fork`, at first use: importing bigpipe changes nothing."""
+    global _hooks_installed
+    with _fork_lock:
+        if not _hooks_installed:
+            _hooks_installed = True
+            os.register_at_fork(
+                before=_before_fork,
+                after_in_parent=_after_fork_in_parent,
+                after_in_child=_after_fork_in_child,
+            )
+
+
+def _before_fork() -> None:
+    _fork_lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    with suppress(RuntimeError):  # the hooks were installed during this fork: it is not taken
+        _fork_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _fork_lock
+    _fork_lock = threading.RLock()  # whoever holds the old one will not give it back here
+    for fd in _parent_fds:
+        with suppress(OSError):  # closed by somebody else: then it is not open here either
+            os.close(fd)
+    _parent_fds.clear()

@@ -1,0 +1,235 @@
+"""A worker process from its first instruction to its last, around the function it is to run.
+
+Owns what every start method has in common on the child's side: process group, lifeline,
+signals, standard streams, exit code. How a process is brought into being is up to
+`bigpipe.executors.launch`; what its function does, up to the caller.
+
+The lifeline is a socket whose other end only the parent has. When the parent is gone,
+however it went, the kernel itself sends SIGKILL to the worker's process group: neither a
+worker that is busy in C code nor the programs that its hooks started can outlive it, and
+no thread is needed for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import io
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from bigpipe.executors._descriptors import above_stdio, is_open
+
+__all__ = ["NO_LIFELINE", "fork_worker", "live", "main"]
+
+NO_LIFELINE = -1  # for a process that notices the parent's end by itself
+FAILED = 1  # exit code of a target that raised
+
+_lifeline: int | None = None  # of this process, which a worker forked from it must not keep
+
+
+def fork_worker(
+    target: str,
+    fds: Sequence[int],
+    lifeline: int,
+    *,
+    path: Sequence[str] | None = None,
+    streams: Sequence[int] = (1, 2),
+) -> int:
+    """Fork a process that runs the target and never returns; give its process id.
+
+    Parameters
+    ----------
+    target, fds, lifeline, path, streams
+        As for `live`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)  # or the worker would print what is buffered here a second time
+    # A handler of the parent's must not run in the worker before it is reset there.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = _fork_silently()
+        if pid == 0:
+            gc.freeze()  # what the parent left to be collected is not the worker's to finalize
+            live(target, fds, lifeline, path=path, streams=streams)
+        try:
+            os.setpgid(pid, pid)  # the worker does so too: whoever comes first
+        except (PermissionError, ProcessLookupError):
+            pass  # it has, and has executed or ended
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Begin in a new interpreter.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Target; lifeline; the other descriptors, joined by commas; the caller's ``sys.path``,
+        one argument each; the folder where bigpipe was found.
+    """
+    target, lifeline, fds, *path, _ = arguments
+    del sys.argv[1:]
+    live(target, [int(fd) for fd in fds.split(",") if fd], int(lifeline), path=path)
+
+
+def live(
+    target: str,
+    fds: Sequence[int],
+    lifeline: int,
+    *,
+    path: Sequence[str] | None = None,
+    streams: Sequence[int] = (1, 2),
+) -> NoReturn:
+    """Become a worker, call the target, end the process.
+
+    Parameters
+    ----------
+    target : str
+        ``'module:function'``.
+    fds : sequence of int
+        Descriptors that the function is called with.
+    lifeline : int
+        The end of the lifeline, or `NO_LIFELINE`.
+    path : sequence of str, optional
+        ``sys.path`` to look for the target in.
+    streams : sequence of int, optional
+        Descriptors to become standard output and error.
+    """
+    code = FAILED
+    try:
+        try:
+            _settle(fds, lifeline, streams)
+            if path is not None:
+                sys.path[:] = path
+            code = _call(target, fds)
+        except BaseException:  # whatever it is, it must not unwind into the parent's frames
+            traceback.print_exc()
+        _flush(sys.stdout)
+        _flush(sys.stderr)
+    finally:
+        # Nothing of the parent's may run here: no atexit function, no finally above us.
+        os._exit(code & 0xFF)
+
+
+def _settle(fds: Sequence[int], lifeline: int, streams: Sequence[int]) -> None:
+    global _lifeline
+    if _lifeline is not None:
+        os.close(_lifeline)
+        _lifeline = None
+    os.setpgid(0, 0)
+    if lifeline != NO_LIFELINE:
+        os.set_inheritable(lifeline, False)
+        _arm(lifeline)
+        _lifeline = lifeline
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    _reset_signals()
+    _settle_streams(streams)
+    _rename()
+
+
+def _arm(lifeline: int) -> None:
+    """Have this process group killed as soon as the other end of the lifeline is closed."""
+    if not _arm_by_kernel(lifeline):
+        threading.Thread(target=_kill_at_end, args=(lifeline,), daemon=True).start()
+    poller = select.poll()
+    poller.register(lifeline, select.POLLIN)
+    if poller.poll(0):  # it was closed before the kernel had its order: there is no signal
+        os._exit(FAILED)
+
+
+def _arm_by_kernel(lifeline: int) -> bool:
+    if not hasattr(fcntl, "F_SETSIG"):  # Linux only
+        return False
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    except OSError:  # a kernel that only resembles Linux
+        return False
+    return True
+
+
+def _kill_at_end(lifeline: int) -> None:
+    """Do the kernel's part, as soon as the C code that may be running lets a thread run."""
+    os.read(lifeline, 1)  # nothing is ever written
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _reset_signals() -> None:
+    """Forget the parent's handlers; leave Ctrl-C, which every process is sent, to the parent."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGCHLD):  # also if the parent ignores them
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The group is not the terminal's: under `stty tostop` a worker that prints would stop.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _settle_streams(streams: Sequence[int]) -> None:
+    null = above_stdio(os.open(os.devnull, os.O_RDWR))
+    os.dup2(null, 0)
+    for number, fd in zip((1, 2), streams, strict=True):
+        if fd != number:
+            os.dup2(fd, number)
+            os.close(fd)
+        elif not is_open(number):  # else the next file opened would be standard output
+            os.dup2(null, number)
+    os.close(null)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+    if streams[0] != 1 and type(sys.stdout) is io.TextIOWrapper:
+        sys.stdout.reconfigure(line_buffering=os.isatty(1))
+
+
+def _rename() -> None:
+    """Put right what `multiprocessing`, if it is loaded, believes this process to be."""
+    module = sys.modules.get("multiprocessing.process")
+    if module is not None:
+        process = module.current_process()
+        process.name = f"bigpipe-worker-{os.getpid()}"
+        process.daemon = False  # a parent may be; workers may have children
+
+
+def _call(target: str, fds: Sequence[int]) -> int:
+    module, _, function = target.partition(":")
+    try:
+        code: Any = getattr(importlib.import_module(module), function)(*fds)
+    except SystemExit as stop:
+        code = stop.code
+        if code is not None and not isinstance(code, int):
+            sys.stderr.write(f"{code}\n")
+            return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _flush(stream: Any) -> None:
+    """Flush a standard stream, which may be missing, closed, broken or somebody's own."""
+    try:
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        pass  # what it still holds cannot be shown anywhere
+
+
+def _fork_silently() -> int:
+    """Fork, without Python 3.12's warning about threads: whoever asked for fork knows."""
+    if sys.version_info < (3, 12):
+        return os.fork()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .*multi-threaded", DeprecationWarning)
+        return os.fork()

@@ -1,0 +1,213 @@
+"""What every executor does: takes tasks for numbered workers, tells what has happened.
+
+Owns the interface between `bigpipe.run` and the places where files are processed, and the
+plain records that cross it. How a task is run is `bigpipe.executors.worker`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigpipe.errors import FileError
+
+__all__ = [
+    "Asked",
+    "Died",
+    "Executor",
+    "ExecutorEvent",
+    "InitFailed",
+    "Ready",
+    "Report",
+    "Reported",
+    "Setup",
+    "Task",
+    "Told",
+]
+
+
+@dataclass(slots=True)
+class Task:
+    """One input to be processed."""
+
+    index: int
+    """Place of the input in ``in_names``."""
+    in_name: Any
+    """The input."""
+    granted: str | None = None
+    """The output name that it may write without asking."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a worker says of a task that has come to its end there."""
+
+    index: int
+    """The task."""
+    outname: Any = None
+    """What ``file_process`` returned, first part."""
+    meta: Any = field(default_factory=dict)
+    """What ``file_process`` returned, second part."""
+    rejected_by: str | None = None
+    """Hook or function that returned ``None``."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds in each hook."""
+    peak_rss: int | None = None
+    """Bytes: highest resident memory while the worker had this file."""
+    error: FileError | None = None
+    """What a hook raised."""
+    worker: int | None = None
+    """Process id of the worker; in threads, the native id of the thread."""
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in order: what pickles fastest."""
+        return (
+            self.index,
+            self.outname,
+            self.meta,
+            self.rejected_by,
+            self.seconds,
+            self.peak_rss,
+            self.error,
+            self.worker,
+        )
+
+
+@dataclass(slots=True)
+class Setup:
+    """What an executor needs to start workers for one run."""
+
+    pipe: Any
+    """The pipeline object."""
+    control: dict[str, Any]
+    """Keywords of the hooks, the same for all files."""
+    n_workers: int
+    """Workers that may be at work at once."""
+    threads_per_worker: int | None
+    """Threads of numerical libraries in each worker; ``None``: as they are."""
+    start_method: str | None
+    """How worker processes begin; ``None``: as is safe and fast here."""
+    claim: Callable[[int, Any, str, bool], str]
+    """Decide at once on a name, for executors with one task at a time in this process."""
+
+
+@dataclass(slots=True)
+class Ready:
+    """A worker has run ``worker_init``."""
+
+    worker: int
+
+
+@dataclass(slots=True)
+class Reported:
+    """A worker has ended a task."""
+
+    worker: int
+    report: Report
+
+
+@dataclass(slots=True)
+class Died:
+    """A worker is gone without having been asked to go."""
+
+    worker: int
+    pid: int
+    """Process id that it had."""
+    exitcode: int
+    """Exit code, or minus the number of the signal."""
+    hook: str | None
+    """The hook that it was last in."""
+    unbegun: tuple[int, ...] = ()
+    """Tasks sent ahead to it that it had not begun."""
+
+
+@dataclass(slots=True)
+class InitFailed:
+    """A worker could not be prepared: its ``worker_init`` raised, or it could not be sent."""
+
+    worker: int
+    error: FileError
+
+
+@dataclass(slots=True)
+class Asked:
+    """A worker wants to write a name, and waits for `Executor.answer`."""
+
+    worker: int
+    index: int
+    outname: str
+    exists: bool
+
+
+@dataclass(slots=True)
+class Told:
+    """A worker has sent a log record or a warning."""
+
+    pid: int
+    """Process id of the worker."""
+    index: int | None
+    """The task that it had, if it had one."""
+    payload: Any
+    """For `bigpipe.log.LogReceiver.dispatch`."""
+
+
+ExecutorEvent = Ready | Reported | Died | InitFailed | Asked | Told
+
+
+class Executor(ABC):
+    """Processes tasks in workers, for one run.
+
+    The run calls `start` once, the other methods from the same thread, and `close` in the
+    end, whatever happens.
+    """
+
+    max_workers: int | None = None
+    """Workers that it can have at most; ``None``: as many as are wanted."""
+    max_ahead = 0
+    """Tasks that may be sent to a worker which has one: those, `recall` can take back."""
+    wants_all_tasks = False
+    """Begins only when it has been given every task."""
+
+    slack_s = 0.0
+    """Set by the run: seconds that `wait` may let reports pile up, so as to read many at once."""
+
+    @abstractmethod
+    def start(self, setup: Setup) -> None:
+        """Prepare for a run; no worker is started yet."""
+
+    @abstractmethod
+    def add_worker(self, worker: int) -> None:
+        """Start a worker; `Ready`, `InitFailed` or `Died` follows."""
+
+    @abstractmethod
+    def submit(self, worker: int, task: Task) -> None:
+        """Send a task to a worker; `Reported` or `Died` follows."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None) -> list[ExecutorEvent]:
+        """Wait until something has happened, at most so many seconds."""
+
+    @abstractmethod
+    def close(self, graceful: bool) -> list[ExecutorEvent]:
+        """End all workers; return what they still had to tell.
+
+        Parameters
+        ----------
+        graceful : bool
+            All tasks have ended, so that ``worker_exit`` may take its time. Otherwise
+            what is at work is broken off, within a second.
+        """
+
+    def recall(self, worker: int) -> tuple[int, ...]:
+        """Take back the tasks that a worker has not begun."""
+        return ()
+
+    def answer(self, worker: int, index: int, refusal: str) -> None:
+        """Answer `Asked`: why the task may not write the name, or nothing."""
+        raise NotImplementedError
+
+    def kill(self, worker: int) -> None:
+        """Stop what a worker does: its task took too long. `Died` or `Reported` follows."""
+        raise NotImplementedError

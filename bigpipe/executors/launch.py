@@ -1,0 +1,384 @@
+"""Starting and ending worker processes.
+
+Owns the parent's side: `start`, the `Child` it gives, and the one fork server. What happens in
+the new process is in `bigpipe.executors._newborn`; what workers are told and asked, and when,
+is up to their callers.
+
+Why not `multiprocessing.Process`: the caller's main module is never imported again (so that a
+script without a ``__main__`` guard, ``python - < script`` and notebooks work under every start
+method); workers are not daemonic, yet never outlive their parent, however it ends; each leads
+a process group, so that what its hooks started ends with it; nothing runs at exit.
+
+::
+
+    method        parent                                       process becomes a worker in
+    fork          os.fork                                      _newborn.fork_worker
+    spawn         a new interpreter                            _newborn.main
+    forkserver    asks a server, itself started as by spawn    _newborn.fork_worker, there
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from bigpipe.errors import OptionError, WorkerError
+from bigpipe.executors._children import ended, kill_group, reap
+from bigpipe.executors._descriptors import (
+    above_stdio,
+    close_parent_fd,
+    is_open,
+    no_fork,
+    register_parent_fd,
+    socket_pair,
+)
+from bigpipe.executors._forkserver import read_number, send_request
+from bigpipe.executors._newborn import NO_LIFELINE, fork_worker
+
+__all__ = [
+    "Child",
+    "close_parent_fd",
+    "forkserver_pid",
+    "no_fork",
+    "register_parent_fd",
+    "start",
+]
+
+KILL_GRACE = 5.0  # seconds a killed process may take to end, stuck in a dead disk; arbitrary
+WORKER_MODULE = "bigpipe.executors.process_worker"
+PRELOADED = ("numpy", "astropy", "astropy.io.fits", "astropy.nddata")  # if the caller has them
+SERVER_TARGET = "bigpipe.executors._forkserver:serve"
+BOOTSTRAP = (
+    "import sys; sys.path[:] = sys.argv[4:]; "
+    "from bigpipe.executors._newborn import main; main(sys.argv[1:])"
+)
+
+_server: _OwnChild | None = None  # the fork server; in a forked child, still that of its parent
+
+
+def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
+    """Start a worker process.
+
+    Parameters
+    ----------
+    method : {'fork', 'forkserver', 'spawn'}
+        How. With ``'forkserver'``, the first call in a process starts the server too.
+    target : str
+        ``'module:function'``, importable with the ``sys.path`` of the caller. It is called in
+        the worker with the descriptors. When it returns, the process ends without running
+        anything of the caller's: with the `int` that it returned, else 0; with 1 and the
+        traceback on standard error if it raised.
+    fds : sequence of int
+        Open descriptors for the worker. Their numbers may differ there. They stay open here:
+        the caller closes those that it has no use for.
+
+    Returns
+    -------
+    Child
+        The running worker. `Child.close` must be called in the end.
+
+    Raises
+    ------
+    OptionError
+        If there is no such method.
+    WorkerError
+        If the system refuses another process or another open file.
+
+    Notes
+    -----
+    Any thread may call this, and any worker for workers of its own. The worker ignores
+    SIGINT, which a terminal sends to every process, and has the default action for every
+    signal that the caller handles; its standard input is empty.
+    """
+    if method not in ("fork", "forkserver", "spawn"):
+        raise OptionError(f"start_method must be 'fork', 'forkserver' or 'spawn', not {method!r}")
+    try:
+        with _above_stdio(fds) as numbers:
+            if method == "forkserver":
+                return _start_in_server(target, numbers)
+            begin = fork_worker if method == "fork" else _spawn
+            return _start_own(lambda lifeline: begin(target, numbers, lifeline))
+    except OSError as error:
+        raise WorkerError(
+            f"a worker could not be started by {method!r}: {error}. Lower num_processes, or raise "
+            "what limits processes, open files or memory (ulimit -u, ulimit -n, ulimit -v)"
+        ) from error
+
+
+def forkserver_pid() -> int | None:
+    """Tell the process id of this process's fork server, ``None`` if none is running."""
+    server = _server
+    return server.pid if server is not None and server.is_running_here() else None
+
+
+class Child(ABC):
+    """A worker process, seen from its parent.
+
+    Only the process that started it can use it: in a copy that was forked along, `close` and
+    the signals do nothing.
+
+    Attributes
+    ----------
+    pid : int
+        Process id, and id of the process group that the worker leads. Neither is given to
+        another process before `close`.
+    """
+
+    def __init__(self, pid: int, sentinel: int, parent_end: int) -> None:
+        self.pid = pid
+        self._sentinel = sentinel
+        self._parent_end = parent_end
+        self._owner = os.getpid()
+        self._exitcode: int | None = None
+        self._is_closed = False
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the worker has ended; only to wait on."""
+        if self._is_closed:
+            raise ValueError(f"worker {self.pid} is closed: it has no descriptor any more")
+        return self._sentinel
+
+    def poll(self) -> int | None:
+        """Return the exit code, minus the signal that killed it, or ``None`` if it runs.
+
+        The code is 255 if someone else has reaped the process.
+        """
+        if self._exitcode is None and self._is_usable():
+            self._exitcode = self._look(wait=False)
+        return self._exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait until the worker has ended, or some seconds; return what `poll` does then."""
+        if self.poll() is None and self._is_usable():
+            poller = select.poll()
+            poller.register(self._sentinel, select.POLLIN)
+            if poller.poll(None if timeout is None else max(0.0, timeout) * 1000):
+                self._exitcode = self._look(wait=True)
+        return self._exitcode
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the worker alone."""
+        if self._is_usable() and self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def kill_group(self) -> None:
+        """Send SIGKILL to the worker and to all that it started; also after its end."""
+        if self._is_usable():
+            kill_group(self.pid)
+
+    def close(self) -> None:
+        """Kill what is left of the worker's group, reap it, free its descriptors."""
+        if not self._is_usable():
+            return
+        self.kill_group()
+        self.wait(KILL_GRACE)
+        self._is_closed = True
+        if self._exitcode is not None:
+            self._reap()
+        close_parent_fd(self._sentinel)
+        close_parent_fd(self._parent_end)
+
+    def _is_usable(self) -> bool:
+        return not self._is_closed and self._owner == os.getpid()
+
+    @abstractmethod
+    def _look(self, *, wait: bool) -> int | None:
+        """Tell how it ended; with ``wait``, its end is certain, if not yet visible."""
+
+    @abstractmethod
+    def _reap(self) -> None: ...
+
+
+class _OwnChild(Child):
+    """A child of this very process.
+
+    Parameters
+    ----------
+    pid : int
+        Its process id.
+    parent_end : int
+        Descriptor, registered: the socket whose other end only the child has.
+    """
+
+    def __init__(self, pid: int, parent_end: int) -> None:
+        super().__init__(pid, _open_sentinel(pid, otherwise=parent_end), parent_end)
+
+    @property
+    def parent_end(self) -> int:
+        return self._parent_end
+
+    def is_running_here(self) -> bool:
+        return self._is_usable() and self.poll() is None
+
+    def _look(self, *, wait: bool) -> int | None:
+        return ended(self.pid, wait=wait)
+
+    def _reap(self) -> None:
+        reap(self.pid)
+
+
+class _ServerChild(Child):
+    """A child of the fork server, which tells through the channel how it ended.
+
+    Parameters
+    ----------
+    pid : int
+        Its process id.
+    channel, lifeline : int
+        Descriptors, registered.
+    """
+
+    def __init__(self, pid: int, channel: int, lifeline: int) -> None:
+        super().__init__(pid, channel, lifeline)
+
+    def _look(self, *, wait: bool) -> int | None:
+        if not wait:
+            poller = select.poll()
+            poller.register(self._sentinel, select.POLLIN)
+            if not poller.poll(0):
+                return None
+        try:
+            return read_number(self._sentinel)
+        except EOFError:  # the server is gone, and nobody could say when the worker ends
+            close_parent_fd(self._parent_end)
+            return -signal.SIGKILL
+
+    def _reap(self) -> None:
+        """Leave it to the server, which does so when the channel is closed."""
+
+
+def _open_sentinel(pid: int, otherwise: int) -> int:
+    if not hasattr(os, "pidfd_open"):  # Linux only
+        return otherwise
+    try:
+        with no_fork():
+            sentinel = above_stdio(os.pidfd_open(pid))
+            register_parent_fd(sentinel)
+    except OSError:  # an older kernel, a sandbox, no more descriptors: the socket's end serves too
+        return otherwise
+    return sentinel
+
+
+@contextmanager
+def _above_stdio(fds: Sequence[int]) -> Iterator[list[int]]:
+    """Give numbers that are out of the way of standard streams, copies where needed."""
+    copies = {fd: above_stdio(os.dup(fd)) for fd in fds if fd <= 2}
+    try:
+        yield [copies.get(fd, fd) for fd in fds]
+    finally:
+        for copy in copies.values():
+            os.close(copy)
+
+
+def _start_own(begin: Callable[[int], int]) -> _OwnChild:
+    """Start a child of this process by a function of its end of a new socket."""
+    with no_fork():  # no other process may get a copy of either end
+        ours, theirs = socket_pair()
+        try:
+            pid = begin(theirs)
+        except BaseException:
+            close_parent_fd(ours)  # whatever was started is killed by that
+            raise
+        finally:
+            os.close(theirs)
+    return _OwnChild(pid, ours)
+
+
+def _spawn(target: str, fds: Sequence[int], lifeline: int) -> int:
+    """Start a new interpreter that runs the target; give its process id."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise WorkerError(
+            "this program is not run by a Python interpreter that could be started anew "
+            "(sys.executable). Use start_method='fork'"
+        )
+    passed = [*fds] if lifeline == NO_LIFELINE else [*fds, lifeline]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
+            "-P",  # Python 3.13.0 looks at the current folder otherwise, which may be gone
+            "-c",
+            BOOTSTRAP,
+            target,
+            str(lifeline),
+            ",".join(map(str, fds)),
+            *_import_path(),
+            os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=None if _is_stream(1) else subprocess.DEVNULL,
+        stderr=None if _is_stream(2) else subprocess.DEVNULL,
+        pass_fds=passed,
+        process_group=0,
+    )
+    process.returncode = 0  # or subprocess would reap it when the object is collected
+    return process.pid
+
+
+def _import_path() -> list[str]:
+    return [entry for entry in sys.path if isinstance(entry, str) and "\0" not in entry]
+
+
+def _is_stream(number: int) -> bool:
+    """Whether 1 or 2 is a standard stream still, not a file opened after that was closed."""
+    return is_open(number) and os.get_inheritable(number)
+
+
+def _start_in_server(target: str, fds: Sequence[int]) -> Child:
+    """Start a worker in the fork server; if that has died, in a new one."""
+    for _ in range(2):
+        server = _running_server()
+        try:
+            return _ask(server, target, fds)
+        except (EOFError, ConnectionError):
+            if server.wait(KILL_GRACE) is None:
+                break
+    raise WorkerError(
+        "the fork server does not answer or dies: see standard error. Use start_method='spawn'"
+    )
+
+
+def _running_server() -> _OwnChild:
+    global _server
+    with no_fork():
+        if _server is None or not _server.is_running_here():
+            if _server is not None:
+                _server.close()
+            _server = _start_own(lambda control: _spawn(SERVER_TARGET, [control], NO_LIFELINE))
+            preload = [WORKER_MODULE, *(name for name in PRELOADED if name in sys.modules)]
+            send_request(_server.parent_end, {"preload": preload})
+        return _server
+
+
+def _ask(server: _OwnChild, target: str, fds: Sequence[int]) -> Child:
+    message = {"target": target, "path": _import_path()}
+    null = above_stdio(os.open(os.devnull, os.O_WRONLY))
+    streams = [number if _is_stream(number) else null for number in (1, 2)]
+    channel = lifeline = -1
+    try:
+        with no_fork():
+            channel, server_channel = socket_pair()
+            lifeline, worker_lifeline = socket_pair()
+            try:
+                everything = [server_channel, worker_lifeline, *streams, *fds]
+                send_request(server.parent_end, message, everything)
+            finally:
+                os.close(server_channel)
+                os.close(worker_lifeline)
+        pid = read_number(channel)
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+    except BaseException:
+        close_parent_fd(channel)  # the server then kills what it may have started
+        close_parent_fd(lifeline)
+        raise
+    finally:
+        os.close(null)
+    return _ServerChild(pid, channel, lifeline)

@@ -1,0 +1,218 @@
+"""Pools that others have made: as an executor (`PoolClass`), and nestable ones to use directly.
+
+Owns what is needed to run tasks in anything that has ``map``. Such a pool notices neither
+dead workers nor log records; bigpipe's own workers are in `bigpipe.executors.processes`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import multiprocessing.pool
+import os
+import pickle
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import util
+from typing import Any
+
+from bigpipe.claims import DirectClaimant, FolderClaims
+from bigpipe.executors.base import (
+    Executor,
+    ExecutorEvent,
+    InitFailed,
+    Ready,
+    Report,
+    Reported,
+    Setup,
+    Task,
+)
+from bigpipe.executors.process_worker import pickled_report
+from bigpipe.executors.worker import TaskRunner
+from bigpipe.outputs import Stager
+from bigpipe.snapshot import LocalSnapshot
+
+__all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
+
+
+class WorkerWithKwargs:
+    """A function with keywords kept for its calls, such as a pool's ``map`` makes.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    **kwargs
+        Its keywords.
+
+    Examples
+    --------
+    >>> WorkerWithKwargs(round, ndigits=1).worker(2.345)
+    2.3
+    """
+
+    def __init__(self, function: Callable[..., Any], **kwargs: Any) -> None:
+        self.function = function
+        self.kwargs = kwargs
+
+    def worker(self, *args: Any) -> Any:
+        """Call the function with the arguments given here and the keywords kept."""
+        return self.function(*args, **self.kwargs)
+
+
+class _NotDaemonic:
+    """A process that stays one that may have children, whatever its pool sets."""
+
+    @property
+    def daemon(self) -> bool:
+        return False
+
+    @daemon.setter
+    def daemon(self, value: bool) -> None:
+        pass
+
+
+class _ForkProcess(_NotDaemonic, multiprocessing.context.ForkProcess):
+    pass
+
+
+class _ForkServerProcess(_NotDaemonic, multiprocessing.context.ForkServerProcess):
+    pass
+
+
+class _SpawnProcess(_NotDaemonic, multiprocessing.context.SpawnProcess):
+    pass
+
+
+_PROCESSES: dict[str, Any] = {
+    "fork": _ForkProcess,
+    "forkserver": _ForkServerProcess,
+    "spawn": _SpawnProcess,
+}
+
+
+class NestablePool(multiprocessing.pool.Pool):
+    """A `multiprocessing.pool.Pool` whose workers may have children, such as pools.
+
+    To be closed by ``with`` or by hand: its workers are not ended by the interpreter.
+    """
+
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make a worker of the context's start method."""
+        return _PROCESSES[ctx.get_start_method()](*args, **kwargs)
+
+
+class NoDaemonPool(NestablePool):
+    """The same as `NestablePool`, under its older name."""
+
+
+class PoolExecutor(Executor):
+    """Processes files in a pool that the caller has chosen.
+
+    Parameters
+    ----------
+    pool_class : type
+        Instances are made as ``pool_class(processes=n)``, are context managers and have
+        ``map``; ``imap_unordered`` is used if they have it.
+    n_processes : int
+        Processes of the pool.
+    """
+
+    wants_all_tasks = True
+
+    def __init__(self, pool_class: Any, n_processes: int) -> None:
+        self.pool_class = pool_class
+        self.n_processes = n_processes
+        self._events: list[ExecutorEvent] = []
+        self._tasks: dict[int, Task] = {}
+        self._workers: dict[int, int] = {}
+        self._outcomes: Iterator[ExecutorEvent] | None = None
+
+    def start(self, setup: Setup) -> None:
+        """Prepare for a run."""
+        self._setup = setup
+        self._folder = tempfile.mkdtemp(prefix="bigpipe-claims-")
+
+    def add_worker(self, worker: int) -> None:
+        """Nothing to start: a place for a task."""
+        self._events.append(Ready(worker))
+
+    def submit(self, worker: int, task: Task) -> None:
+        """Keep a task until the pool is given all of them."""
+        self._tasks[task.index] = task
+        self._workers[task.index] = worker
+
+    def wait(self, timeout: float | None) -> list[ExecutorEvent]:
+        """Run the pool; return its next results."""
+        if self._events:
+            events, self._events = self._events, []
+            return events
+        if self._outcomes is None:
+            self._outcomes = self._run_pool()
+        event = next(self._outcomes, None)
+        return [] if event is None else [event]
+
+    def _run_pool(self) -> Iterator[ExecutorEvent]:
+        tasks = list(self._tasks.values())
+        FolderClaims(self._folder, [task.in_name for task in tasks])
+        call = _PoolCall(self._setup, self._folder)
+        with self.pool_class(processes=self.n_processes) as pool:
+            run = getattr(pool, "imap_unordered", pool.map)
+            for payload in run(call, tasks):
+                report = Report(*pickle.loads(payload))
+                worker = self._workers[report.index]
+                if report.error is not None and report.error.hook == "worker_init":
+                    yield InitFailed(worker, report.error)
+                else:
+                    yield Reported(worker, report)
+            if hasattr(pool, "close") and hasattr(pool, "join"):
+                # Ending of themselves, the workers run worker_exit.
+                pool.close()
+                pool.join()
+
+    def close(self, graceful: bool) -> list[ExecutorEvent]:
+        """End the pool."""
+        if self._outcomes is not None:
+            if graceful:
+                next(self._outcomes, None)
+            self._outcomes.close()  # type: ignore[attr-defined]
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return []
+
+
+class _PoolCall:
+    """What a pool calls for each task, in its worker."""
+
+    def __init__(self, setup: Setup, folder: str) -> None:
+        import cloudpickle
+
+        self._payload: bytes = cloudpickle.dumps((setup.pipe, setup.control))
+        self._folder = folder
+
+    def __call__(self, task: Task) -> bytes:
+        key = (self._folder, os.getpid(), threading.get_ident())
+        if key not in _runners:
+            _runners[key] = self._new_runner()
+        runner, error = _runners[key]
+        if error is not None:
+            return pickled_report(Report(task.index, error=error, worker=os.getpid()))
+        claims = FolderClaims(self._folder)
+        claimant = DirectClaimant(
+            None, lambda outname, exists: claims.claim(task.index, task.in_name, outname)
+        )
+        return pickled_report(runner.run(task, claimant))
+
+    def _new_runner(self) -> tuple[TaskRunner, Any]:
+        pipe, control = pickle.loads(self._payload)
+        runner = TaskRunner(pipe, LocalSnapshot(control), os.getpid(), Stager())
+        error = runner.init()
+        if error is None:
+            util.Finalize(None, runner.exit, exitpriority=10)
+        return runner, error
+
+
+_runners: dict[tuple[str, int, int], tuple[TaskRunner, Any]] = {}
+"""In a pool's worker: what runs its tasks, made at its first one."""

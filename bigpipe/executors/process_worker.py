@@ -1,0 +1,205 @@
+"""What runs in a worker process: from its first line to its last.
+
+Owns the worker's side of the channels that `bigpipe.executors.processes` draws, the order
+in which a worker is prepared, and its end. Running one task is `bigpipe.executors.worker`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from bigpipe.claims import Claimant
+from bigpipe.environment import limit_threads
+from bigpipe.errors import FileError
+from bigpipe.executors import wire
+from bigpipe.executors.base import Report
+from bigpipe.executors.worker import TaskRunner, file_error
+from bigpipe.interrupts import Terminated
+from bigpipe.log import LogForwarder
+from bigpipe.outputs import Stager
+from bigpipe.snapshot import Snapshot, find_unsendable
+
+__all__ = ["WorkerSetup", "main", "pickled_report"]
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker of a run is given."""
+
+    pipe: Any
+    """The pipeline object; in a worker, its own copy."""
+    snapshot: Snapshot
+    """The keywords."""
+    threads: int | None
+    """Threads of numerical libraries; ``None``: as they are."""
+
+
+inherited: WorkerSetup | None = None
+"""Set in the parent while it forks a worker, which finds it here: nothing is pickled then."""
+
+
+def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
+    """Run tasks until there are no more; return the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    ends = wire.WorkerEnds(tasks_fd, stream_fd, stage_fd)
+    try:
+        worker = _prepare(ends, data_fd)
+        if worker is not None:
+            worker.work()
+    except Terminated:
+        pass
+    except (ConnectionError, EOFError):
+        pass  # the parent is gone or has closed the channels: nobody is left to report to
+    return 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # Once is enough: a second signal must not break off worker_exit.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated(128 + number)
+
+
+def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
+    """Make this process as the parent would be, and run ``worker_init``."""
+
+    def tell(payload: Any) -> None:
+        with suppress(ConnectionError):  # shows at the next report: a hook cannot help it
+            ends.send(wire.TOLD, 0, pickle.dumps(payload))
+
+    forwarder = LogForwarder(tell)
+    try:
+        setup = inherited
+        if setup is None:
+            packed, threads, payload = pickle.loads(ends.receive(wire.SETUP, 0))
+            environment = pickle.loads(packed)
+            environment.apply()
+            _limit(threads)  # before a library is imported, and starts a thread for each core
+            forwarder.install()
+            setup = pickle.loads(payload)
+            environment.apply_module_settings()
+        forwarder.install()
+        setup.snapshot.fd = data_fd
+        _limit(setup.threads)
+    except Terminated:
+        raise
+    except Exception as raised:  # importing the caller's modules may raise anything
+        _send_failure(ends, file_error(raised, "start of the worker", None))
+        return None
+    worker = _ProcessWorker(ends, setup)
+    ends.note_stage("worker_init")
+    error = worker.runner.init()
+    if error is not None:
+        _send_failure(ends, error)
+        return None
+    ends.send(wire.READY, 0, b"")
+    return worker
+
+
+def _limit(threads: int | None) -> None:
+    if threads is not None:
+        limit_threads(threads)
+
+
+def _send_failure(ends: wire.WorkerEnds, error: FileError) -> None:
+    ends.send(wire.INIT_FAILED, 0, pickle.dumps(error))
+
+
+class _AskingClaimant(Claimant):
+    """Asks the parent for a name."""
+
+    def __init__(self, granted: str | None, sequence: int, ends: wire.WorkerEnds) -> None:
+        super().__init__(granted)
+        self._sequence = sequence
+        self._ends = ends
+
+    def _send(self, outname: str, exists: bool) -> None:
+        self._ends.send(wire.ASK, self._sequence, pickle.dumps((outname, exists)))
+
+    def _receive(self) -> str:
+        return self._ends.receive(wire.ANSWER, self._sequence).decode("utf-8", "surrogateescape")
+
+
+class _ProcessWorker:
+    def __init__(self, ends: wire.WorkerEnds, setup: WorkerSetup) -> None:
+        self._ends = ends
+        self._pid = os.getpid()
+        stager = Stager(announce=self._announce)
+        self.runner = TaskRunner(
+            setup.pipe,
+            setup.snapshot,
+            self._pid,
+            stager,
+            on_hook=self._note_stage,
+            catch=(Exception, SystemExit, KeyboardInterrupt),
+        )
+
+    def _announce(self, folder: str) -> None:
+        self._ends.send(wire.STAGING, 0, os.fsencode(folder))
+
+    def _note_stage(self, hook: str) -> None:
+        self._end_if_forked()
+        self._ends.note_stage(hook)
+
+    def _end_if_forked(self) -> None:
+        """End a child that a hook has forked, and that has come back from the hook."""
+        if os.getpid() != self._pid:
+            os._exit(0)
+
+    def work(self) -> None:
+        """Run tasks until there are no more, or this process is told to end."""
+        try:
+            while (taken := self._ends.next_task()) is not None:
+                sequence, task = taken
+                report = self.runner.run(task, _AskingClaimant(task.granted, sequence, self._ends))
+                self._end_if_forked()
+                self._ends.send(wire.REPORT, sequence, pickled_report(report))
+        finally:
+            if os.getpid() == self._pid:
+                self._ends.note_stage("worker_exit")
+                self.runner.exit()
+
+
+def pickled_report(report: Report) -> bytes:
+    """Pickle a report; if its metadata cannot be, one of a failure that names the key."""
+    try:
+        return pickle.dumps(report.as_tuple(), protocol=5)
+    except Exception:  # any object's own pickling may raise anything
+        return _pickled_by_value(report)
+
+
+def _pickled_by_value(report: Report) -> bytes:
+    """Pickle a report with objects of classes that cannot be found by name."""
+    import cloudpickle
+
+    try:
+        payload: bytes = cloudpickle.dumps(report.as_tuple())
+    except Exception as error:  # any object's own pickling may raise anything
+        return pickle.dumps(_without_meta(report, error).as_tuple(), protocol=5)
+    return payload
+
+
+def _without_meta(report: Report, raised: Exception) -> Report:
+    """Return the report of a file whose result cannot be sent: a failure that says which part."""
+    meta = report.meta if isinstance(report.meta, dict) else {"meta": report.meta}
+    name, reason = find_unsendable({"outname": report.outname, **meta})
+    error = FileError(
+        f"the metadata key {name!r} cannot be sent back ({reason}); put only numbers, text, arrays "
+        "and the like into bmp_meta, or mark the key for removal with bmp_cleanup",
+        hook="post_process",
+        traceback="".join(traceback.format_exception(raised)),
+    )
+    error.__cause__ = raised
+    return Report(
+        report.index,
+        seconds=report.seconds,
+        peak_rss=report.peak_rss,
+        error=error,
+        worker=report.worker,
+    )

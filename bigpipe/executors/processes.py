@@ -1,0 +1,300 @@
+"""The executor of many files at a time in worker processes: a pool that loses nothing.
+
+Owns the parent's side: the workers, what is on its way to and from each, and how each one
+ends. The worker's side is `bigpipe.executors.process_worker`, how a process begins and is
+ended `bigpipe.executors.launch`.
+
+Nothing is shared among workers, so that any of them may be stopped or killed at any
+instant without hurting another. Each has::
+
+    parent                                  worker
+      tasks  ---- packets ------------->    takes one when it is idle
+         `-- recall: reads them back        (one of the two gets a packet, never both)
+      stream <--- reports, logs, asks --    in the order in which they happened
+             ---- answers, large tasks ->
+      stage  <--- shared page ----------    name of the hook that runs, for its last words
+      child  <--- readable when it ends     lifeline: the kernel ends the worker's group
+                                            the moment the parent is gone
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import shutil
+import time
+from collections import deque
+from contextlib import suppress
+
+from bigpipe.environment import Environment, fork_is_safe
+from bigpipe.errors import FileError
+from bigpipe.executors import launch, process_worker, wire
+from bigpipe.executors.base import (
+    Asked,
+    Died,
+    Executor,
+    ExecutorEvent,
+    InitFailed,
+    Ready,
+    Report,
+    Reported,
+    Setup,
+    Task,
+    Told,
+)
+from bigpipe.snapshot import Snapshot, UnsendableError, find_unsendable
+
+__all__ = ["ProcessesExecutor"]
+
+MAX_AHEAD = 48  # packets of 2 KiB in a worker's socket: below the least that kernels hold
+MAX_SLACK = 0.002  # seconds: reports of tiny files are read many at a time, not one by one
+MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
+STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
+EXIT_GRACE = 60.0  # seconds that a worker_exit may take in the end of a run; arbitrary
+
+
+class _Worker:
+    """The parent's end of one worker."""
+
+    def __init__(self, number: int, child: launch.Child, ends: wire.ParentEnds) -> None:
+        self.number = number
+        self.child = child
+        self.ends = ends
+        self.sent: dict[int, int] = {}  # sequence number of each task that is out -> index
+        self.stagings: deque[str] = deque(maxlen=MAX_STAGINGS)
+        self.kill_at: float | None = None
+        self.stage_when_killed: str | None = None
+        self.is_gone = False
+
+
+class ProcessesExecutor(Executor):
+    """Processes files in processes of its own."""
+
+    max_ahead = MAX_AHEAD
+
+    def __init__(self) -> None:
+        self._workers: dict[int, _Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        self._events: list[ExecutorEvent] = []
+        self._dead: deque[_Worker] = deque()
+        self._sequence = 0
+        self._payload: bytes | None = None
+
+    def start(self, setup: Setup) -> None:
+        """Pickle the keywords, once for all workers."""
+        self._setup = setup
+        self._snapshot = Snapshot(setup.control)
+
+    def add_worker(self, worker: int) -> None:
+        """Start a process."""
+        method = self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")
+        ends = wire.ParentEnds()
+        try:
+            inherited = self._inherit(method)
+            fds = [*ends.worker_fds, self._snapshot.fd]
+            process_worker.inherited = inherited
+            child = launch.start(method, "bigpipe.executors.process_worker:main", fds)
+        except BaseException:
+            ends.close()
+            raise
+        finally:
+            process_worker.inherited = None
+        ends.close_worker_fds()
+        started = _Worker(worker, child, ends)
+        self._workers[worker] = started
+        self._selector.register(ends.stream, selectors.EVENT_READ, started)
+        self._selector.register(child, selectors.EVENT_READ, started)
+        if inherited is None:
+            self._send(started, wire.SETUP, 0, self._portable())
+
+    def _inherit(self, method: str) -> process_worker.WorkerSetup | None:
+        return self._worker_setup() if method == "fork" else None
+
+    def _worker_setup(self) -> process_worker.WorkerSetup:
+        return process_worker.WorkerSetup(
+            self._setup.pipe, self._snapshot, self._setup.threads_per_worker
+        )
+
+    def _portable(self) -> bytes:
+        """Return all that a worker needs which has inherited nothing."""
+        import cloudpickle
+
+        environment = pickle.dumps(Environment.capture())
+        if self._payload is None:
+            try:
+                self._payload = cloudpickle.dumps(self._worker_setup())
+            except Exception as error:  # any object's own pickling may raise anything
+                name, reason = find_unsendable(vars(self._setup.pipe))
+                raise UnsendableError(
+                    f"the pipeline object cannot be sent to a worker process: its attribute "
+                    f"{name!r} cannot ({reason}); make it in worker_init, or use "
+                    "executor='threads' or 'serial'"
+                ) from error
+        return pickle.dumps((environment, self._setup.threads_per_worker, self._payload))
+
+    def submit(self, worker: int, task: Task) -> None:
+        """Send a task to a process."""
+        to = self._workers[worker]
+        self._sequence += 1
+        to.sent[self._sequence] = task.index
+        packet = wire.task_packet(self._sequence, task)
+        if len(packet) > wire.MAX_PACKET:
+            self._send(to, wire.LARGE_TASK, self._sequence, packet)
+            packet = wire.task_packet(self._sequence, None)
+        to.ends.tasks.send(packet)
+
+    def recall(self, worker: int) -> tuple[int, ...]:
+        """Take back the tasks that a process has not begun."""
+        return self._take_back(self._workers[worker])
+
+    def _take_back(self, worker: _Worker) -> tuple[int, ...]:
+        return tuple(worker.sent.pop(sequence) for sequence in worker.ends.unread_tasks())
+
+    def answer(self, worker: int, index: int, refusal: str) -> None:
+        """Answer a process that asked for a name."""
+        to = self._workers[worker]
+        for sequence, sent in to.sent.items():
+            if sent == index:  # else its report has come since, and it does not wait
+                self._send(to, wire.ANSWER, sequence, refusal.encode("utf-8", "surrogateescape"))
+                return
+
+    def kill(self, worker: int) -> None:
+        """End a process: politely, and soon after by force."""
+        to = self._workers[worker]
+        to.stage_when_killed = to.ends.stage()
+        to.child.terminate()
+        to.kill_at = time.monotonic() + STOP_GRACE
+
+    def _send(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:
+        if not worker.ends.send(kind, number, payload):
+            self._selector.modify(
+                worker.ends.stream, selectors.EVENT_READ | selectors.EVENT_WRITE, worker
+            )
+
+    def wait(self, timeout: float | None) -> list[ExecutorEvent]:
+        """Wait until something has happened."""
+        if not self._events and not self._dead:
+            self._collect(timeout)
+        if not self._events and self._dead:
+            # One death at a time, and after all else: whoever is told of it may still have
+            # sent a task there, which then comes back among the unbegun.
+            return [self._bury(self._dead.popleft())]
+        events, self._events = self._events, []
+        return events
+
+    def _collect(self, timeout: float | None) -> None:
+        """Wait once; keep what the workers have sent."""
+        now = time.monotonic()
+        kills = [w.kill_at for w in self._workers.values() if w.kill_at is not None]
+        if self.slack_s and not kills:
+            # The workers have tasks ahead: waking up for each report would only take the
+            # cores from them.
+            time.sleep(min(self.slack_s, MAX_SLACK))
+        if kills:
+            until_kill = max(0.0, min(kills) - now)
+            timeout = until_kill if timeout is None else min(timeout, until_kill)
+        for key, ready in self._selector.select(timeout):
+            worker: _Worker = key.data
+            if key.fileobj is worker.child:
+                self._note_end(worker)
+                continue
+            if ready & selectors.EVENT_WRITE and worker.ends.flush():
+                self._selector.modify(worker.ends.stream, selectors.EVENT_READ, worker)
+            if ready & selectors.EVENT_READ:
+                self._receive(worker)
+        if kills:
+            now = time.monotonic()
+            for worker in self._workers.values():
+                if worker.kill_at is not None and now >= worker.kill_at:
+                    worker.kill_at = None
+                    worker.child.kill_group()
+
+    def _receive(self, worker: _Worker) -> None:
+        open_still, frames = worker.ends.receive()
+        for kind, number, payload in frames:
+            self._understand(worker, kind, number, payload)
+        if not open_still and not worker.is_gone:
+            # The process is ending, or a hook has closed what is not its own.
+            self._selector.unregister(worker.ends.stream)
+            worker.is_gone = True
+            worker.kill_at = worker.kill_at or time.monotonic() + STOP_GRACE
+
+    def _understand(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:
+        event: ExecutorEvent
+        if kind == wire.REPORT:
+            index = worker.sent.pop(number)
+            event = Reported(worker.number, _unpickled(index, payload))
+        elif kind == wire.TOLD:
+            index_now = next(iter(worker.sent.values()), None)
+            event = Told(worker.child.pid, index_now, pickle.loads(payload))
+        elif kind == wire.ASK:
+            outname, exists = pickle.loads(payload)
+            event = Asked(worker.number, worker.sent[number], outname, exists)
+        elif kind == wire.STAGING:
+            worker.stagings.append(os.fsdecode(payload))
+            return
+        elif kind == wire.READY:
+            event = Ready(worker.number)
+        else:
+            event = InitFailed(worker.number, pickle.loads(payload))
+        self._events.append(event)
+
+    def _note_end(self, worker: _Worker) -> None:
+        """Keep what a process had sent before it ended; nothing more can come."""
+        if not worker.is_gone:
+            self._receive(worker)
+            if not worker.is_gone:
+                self._selector.unregister(worker.ends.stream)
+        self._selector.unregister(worker.child)
+        worker.kill_at = None
+        self._dead.append(worker)
+
+    def _bury(self, worker: _Worker) -> Died:
+        """Clear away what is left of a process, and of what its hooks have started."""
+        worker.child.kill_group()
+        exitcode = worker.child.wait(None) or 0
+        unbegun = self._take_back(worker)
+        hook = worker.stage_when_killed or worker.ends.stage()
+        died = Died(worker.number, worker.child.pid, exitcode, hook, unbegun)
+        del self._workers[worker.number]
+        worker.child.close()
+        worker.ends.close()
+        for folder in worker.stagings:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # not empty: another run's, or another worker's, are there
+                os.rmdir(os.path.dirname(folder))
+        return died
+
+    def close(self, graceful: bool) -> list[ExecutorEvent]:
+        """End all processes."""
+        until = time.monotonic() + (EXIT_GRACE if graceful else STOP_GRACE)
+        for worker in self._workers.values():
+            self._take_back(worker)
+            worker.kill_at = until
+            worker.ends.tasks.send(wire.END)
+            if not graceful:
+                worker.child.terminate()
+        while self._workers:
+            self._collect(None)
+            while self._dead:
+                self._bury(self._dead.popleft())
+        self._selector.close()
+        if hasattr(self, "_snapshot"):
+            self._snapshot.close()
+        events, self._events = self._events, []
+        return [event for event in events if isinstance(event, Told)]
+
+
+def _unpickled(index: int, payload: bytes) -> Report:
+    try:
+        return Report(*pickle.loads(payload))
+    except Exception as error:  # a class of the metadata may raise anything here
+        failure = FileError(
+            "the metadata cannot be brought back from the worker: "
+            f"{type(error).__name__}: {error}; "
+            "put only numbers, text, arrays and the like into bmp_meta",
+            hook="post_process",
+        )
+        failure.__cause__ = error
+        return Report(index, error=failure)

@@ -1,0 +1,181 @@
+"""The executor of many files at a time in threads: for hooks that release the GIL.
+
+Owns the threads. They share the caller's memory and modules; each has its own copy of the
+pipeline object and fresh keywords for each file, as a worker process would.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import queue
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigpipe.claims import Claimant
+from bigpipe.environment import limit_threads, threads_limited
+from bigpipe.errors import FileTimeoutError
+from bigpipe.executors.base import (
+    Asked,
+    Executor,
+    ExecutorEvent,
+    InitFailed,
+    Ready,
+    Reported,
+    Setup,
+    Task,
+)
+from bigpipe.executors.worker import TaskRunner
+from bigpipe.interrupts import Terminated
+from bigpipe.outputs import Stager
+from bigpipe.snapshot import LocalSnapshot
+
+__all__ = ["ThreadsExecutor"]
+
+STOP_GRACE = 0.8  # seconds for threads to be broken off; one in C code cannot be
+
+
+class _Overdue(FileTimeoutError):
+    """Raised inside a thread from outside, which takes a class and no text."""
+
+    def __str__(self) -> str:
+        return "took longer than file_timeout"
+
+
+@dataclass(eq=False)
+class _Thread:
+    """One worker thread, with what its two sides share."""
+
+    thread: threading.Thread | None = None
+    tasks: queue.SimpleQueue[Task | None] = field(default_factory=queue.SimpleQueue)
+    answers: queue.SimpleQueue[tuple[int | None, str]] = field(default_factory=queue.SimpleQueue)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_at_work: bool = False
+
+
+class _QueueClaimant(Claimant):
+    def __init__(self, task: Task, worker: int, executor: ThreadsExecutor) -> None:
+        super().__init__(task.granted)
+        self._task = task
+        self._worker = worker
+        self._executor = executor
+
+    def _send(self, outname: str, exists: bool) -> None:
+        self._executor.events.put(Asked(self._worker, self._task.index, outname, exists))
+
+    def _receive(self) -> str:
+        answers = self._executor.workers[self._worker].answers
+        while True:
+            index, refusal = answers.get()
+            if index in (self._task.index, None):  # not one for which a task did not wait
+                return refusal
+
+
+class ThreadsExecutor(Executor):
+    """Processes files in threads of this process.
+
+    Notes
+    -----
+    A thread cannot be ended from outside: a file that takes too long is interrupted as
+    soon as its Python code runs, not while it is inside a library's C code.
+    """
+
+    def __init__(self) -> None:
+        self.workers: dict[int, _Thread] = {}
+        self.events: queue.SimpleQueue[ExecutorEvent] = queue.SimpleQueue()
+        self._around = ExitStack()
+
+    def start(self, setup: Setup) -> None:
+        """Prepare for a run."""
+        self._setup = setup
+        self._snapshot = LocalSnapshot(setup.control)
+        if setup.threads_per_worker is not None:
+            self._around.enter_context(threads_limited(setup.threads_per_worker))
+
+    def add_worker(self, worker: int) -> None:
+        """Start a thread."""
+        thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"bigpipe-{worker}", daemon=True
+        )
+        self.workers[worker] = _Thread(thread)
+        thread.start()
+
+    def submit(self, worker: int, task: Task) -> None:
+        """Send a task to a thread."""
+        self.workers[worker].tasks.put(task)
+
+    def wait(self, timeout: float | None) -> list[ExecutorEvent]:
+        """Wait until something has happened."""
+        try:
+            events = [self.events.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+        while not self.events.empty():
+            events.append(self.events.get())
+        return events
+
+    def answer(self, worker: int, index: int, refusal: str) -> None:
+        """Answer a thread that asked for a name."""
+        self.workers[worker].answers.put((index, refusal))
+
+    def kill(self, worker: int) -> None:
+        """Raise `FileTimeoutError` in what a thread does."""
+        self._interrupt(self.workers[worker], _Overdue)
+
+    def close(self, graceful: bool) -> list[ExecutorEvent]:
+        """End all threads."""
+        for worker in self.workers.values():
+            worker.tasks.put(None)
+            worker.answers.put((None, "the run was stopped"))
+            if not graceful:
+                self._interrupt(worker, Terminated)
+        until = None if graceful else time.monotonic() + STOP_GRACE
+        for worker in self.workers.values():
+            if worker.thread is not None:
+                worker.thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        self._around.close()
+        return []
+
+    def _work(self, number: int) -> None:
+        """Run in the thread: take tasks until there are no more."""
+        me = self.workers[number]
+        pid = threading.get_native_id()
+        if self._setup.threads_per_worker is not None:
+            limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
+        runner = TaskRunner(copy.copy(self._setup.pipe), self._snapshot, pid, Stager())
+        error = runner.init()
+        if error is not None:
+            self.events.put(InitFailed(number, error))
+            return
+        self.events.put(Ready(number))
+        try:
+            while (task := me.tasks.get()) is not None:
+                self._run(me, number, runner, task)
+        except Terminated:
+            pass  # the run was stopped: nobody waits for this file
+        finally:
+            runner.exit()
+
+    def _run(self, me: _Thread, number: int, runner: TaskRunner, task: Task) -> None:
+        with me.lock:
+            me.is_at_work = True
+        report = runner.run(task, _QueueClaimant(task, number, self))
+        with me.lock:
+            me.is_at_work = False
+            # An interruption that was on its way must not hit what comes after the task.
+            _raise_in(threading.get_ident(), None)
+        self.events.put(Reported(number, report))
+
+    def _interrupt(self, worker: _Thread, exception: type[BaseException]) -> None:
+        with worker.lock:
+            if worker.is_at_work and worker.thread is not None:
+                _raise_in(worker.thread.ident, exception)
+
+
+def _raise_in(thread: int | None, exception: type[BaseException] | None) -> None:
+    """Have the interpreter raise an exception in a thread, or take back that order."""
+    value: Any = ctypes.py_object(exception) if exception is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), value)

@@ -1,0 +1,182 @@
+"""Runs one task in a worker, whichever executor it belongs to.
+
+Owns the way from a task to a report: fresh keywords, the record of the current file, the
+peak of memory, and what becomes of an exception. Has no pipes and starts nothing; that is
+the executors' part.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from bigpipe import context
+from bigpipe.claims import Claimant
+from bigpipe.context import FileContext
+from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, shown, show_worker_traceback
+from bigpipe.executors.base import Report, Task
+from bigpipe.interrupts import Terminated
+from bigpipe.measure import PeakMeter
+from bigpipe.outputs import Stager
+
+__all__ = ["TaskRunner", "file_error"]
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class TaskRunner:
+    """Runs tasks one after another.
+
+    Parameters
+    ----------
+    pipe : BigMultiPipe
+        The pipeline object, as this worker has it.
+    snapshot : Snapshot or LocalSnapshot
+        The keywords.
+    worker : int
+        What `FileResult.worker` is to show.
+    stager : Stager
+        Where outputs are written first.
+    on_hook : callable, optional
+        Told the name of each hook as it begins.
+    keep_frames : bool, optional
+        Leave an exception its frames, for a debugger. They hold the data.
+    catch : tuple of types, optional
+        Exceptions that are a file's failure; others end the worker.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        snapshot: Any,
+        worker: int,
+        stager: Stager,
+        *,
+        on_hook: Callable[[str], None] | None = None,
+        keep_frames: bool = False,
+        catch: tuple[type[BaseException], ...] = (Exception, SystemExit),
+    ) -> None:
+        self.pipe = pipe
+        self.snapshot = snapshot
+        self.worker = worker
+        self.stager = stager
+        self.on_hook = on_hook
+        self.keep_frames = keep_frames
+        self.catch = catch
+        self._meter = PeakMeter()
+
+    def init(self) -> FileError | None:
+        """Run ``worker_init``; return what it raised."""
+        try:
+            self.pipe.worker_init(**self.snapshot.fresh())
+        except Terminated:
+            raise
+        except self.catch as error:
+            return self._error(error, "worker_init", None)
+        return None
+
+    def exit(self) -> None:
+        """Run ``worker_exit``, and remove the staging folders."""
+        try:
+            self.pipe.worker_exit(**self.snapshot.fresh())
+        except self.catch as error:
+            warnings.warn(
+                f"worker_exit raised {_describe(error)}; the results are not affected",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+        finally:
+            self.stager.close()
+
+    def run(self, task: Task, claimant: Claimant) -> Report:
+        """Take one file through the hooks."""
+        file = FileContext(
+            task.in_name,
+            index=task.index,
+            worker=self.worker,
+            pipe=self.pipe,
+            stager=self.stager,
+            claimant=claimant,
+            on_hook=self.on_hook,
+        )
+        if self.on_hook is not None:
+            self.on_hook("file_process")
+        self._meter.reset()
+        outname: Any = None
+        meta: Any = {}
+        error = None
+        token = context.set_current(file)
+        try:
+            returned = self.pipe.file_process(task.in_name, **self.snapshot.fresh())
+            outname, meta = _checked(returned)
+        except Terminated:
+            raise
+        except self.catch as raised:
+            error = self._error(raised, file.hook or "file_process", task.in_name)
+        finally:
+            context.reset_current(token)
+        file.end()
+        rejected_by = file.rejected_by
+        if outname is None and error is None and rejected_by is None:
+            rejected_by = "file_process"
+        return Report(
+            task.index,
+            outname,
+            meta,
+            rejected_by if outname is None else None,
+            file.seconds,
+            self._meter.peak(),
+            error,
+            self.worker,
+        )
+
+    def _error(self, raised: BaseException, hook: str, in_name: Any) -> FileError:
+        error = file_error(raised, hook, in_name)
+        if not self.keep_frames:
+            # Frames keep the data of a failed file in memory until the run ends.
+            show_worker_traceback(error)
+        return error
+
+
+def _checked(returned: Any) -> tuple[Any, Any]:
+    if isinstance(returned, (tuple, list)) and len(returned) == 2:
+        return returned[0], returned[1]
+    raise TypeError(f"file_process returned {type(returned).__name__}, not (outname, meta)")
+
+
+def file_error(raised: BaseException, hook: str, in_name: Any) -> FileError:
+    """Make the record of a file's failure from what its hook raised."""
+    where = "" if in_name is None else f" on {shown(in_name)}"
+    message = f"{hook} raised {_describe(raised, where)}"
+    if isinstance(raised, MemoryError):
+        message += "; memory ran out: lower num_processes, or give process_size"
+    if isinstance(raised, FileTimeoutError):
+        message = f"{raised}{where} (in {hook}); raise file_timeout if it may take that long"
+    text = "".join(
+        traceback.format_exception(type(raised), raised, _outside_bigpipe(raised.__traceback__))
+    )
+    error = FileError(message, in_name=in_name, hook=hook, traceback=text)
+    error.__cause__ = raised
+    return error
+
+
+def _describe(raised: BaseException, where: str = "") -> str:
+    try:
+        text = str(raised)
+    except Exception as error:  # a foreign __str__ may raise anything
+        text = f"<no text: its __str__ raised {type(error).__name__}>"
+    return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where
+
+
+def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:
+    """Return the traceback from the hook on: what led there is the same for every file."""
+    outside = frames
+    while outside is not None:
+        if not outside.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            return outside
+        outside = outside.tb_next
+    return frames

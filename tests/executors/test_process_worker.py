@@ -1,0 +1,447 @@
+"""Tests of what happens inside a worker process: bad hooks, odd results, what it takes over."""
+
+from __future__ import annotations
+
+import locale
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigpipe import BigMultiPipe, BigpipeWarning, Outcome, Pout
+from bigpipe.errors import RemoteError
+from tests import faults
+from tests.pipes import (
+    Doubler,
+    FirstTimeOnly,
+    UnpicklableError,
+    exit_at_once,
+    fail,
+    fail_unpicklably,
+    kill_self,
+)
+
+pytestmark = pytest.mark.process
+
+MakeFiles = Callable[..., list[str]]
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Doubler:
+    return Doubler(
+        num_processes=2,
+        executor="processes",
+        start_method="fork",
+        outdir=tmp_path / "out",
+        create_outdir=True,
+        on_error="return",
+    )
+
+
+def written(pout: Pout) -> set[int]:
+    """Numbers of the files that are written, and whole."""
+    return {
+        result.index
+        for result in pout.results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
+
+
+# Hooks that raise.
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"),
+    [
+        (fail, ValueError),
+        (faults.exit_politely, SystemExit),
+        (faults.interrupt, KeyboardInterrupt),
+        (faults.run_out_of_memory, MemoryError),
+        (faults.recurse, RecursionError),
+    ],
+)
+def test_whatever_a_hook_raises_fails_its_file_alone(
+    pipe: Doubler, make_files: MakeFiles, start_method: str, action: Any, cause: type
+):
+    names = make_files(4)
+    trouble = {("data_process", "001.bin"): action}
+    pout = pipe.pipeline(names, trouble=trouble, start_method=start_method)
+    assert written(pout) == {0, 2, 3}
+    [error] = pout.errors
+    assert type(error.__cause__) is cause
+    assert (error.hook, error.in_name, error.exitcode) == ("data_process", names[1], None)
+    assert names[1] in str(error)
+    assert action.__name__ in error.traceback
+
+
+def test_worker_goes_on_after_a_hook_has_raised(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(40), trouble={"post_process": fail}, num_processes=1)
+    assert len(pout.errors) == 40
+    assert len({result.worker for result in pout.results}) == 1
+
+
+def test_exception_that_cannot_be_brought_back_is_told_as_text(
+    pipe: Doubler, make_files: MakeFiles, start_method: str
+):
+    trouble = {("file_read", "000.bin"): fail_unpicklably}
+    pout = pipe.pipeline(make_files(2), trouble=trouble, start_method=start_method)
+    [error] = pout.errors
+    assert isinstance(error.__cause__, RemoteError)
+    assert str(error.__cause__) == "UnpicklableError: 000.bin is no good"
+    assert written(pout) == {1}
+
+
+class HoldsLock(Exception):
+    def __init__(self) -> None:
+        super().__init__("held", threading.Lock())
+
+
+def test_exception_that_cannot_be_pickled_is_told_as_text(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(1), trouble={"file_read": faults.RaiseOf(HoldsLock)})
+    assert isinstance(pout.errors[0].__cause__, RemoteError)
+    assert "HoldsLock" in str(pout.errors[0])
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_exception_without_text_is_told_by_its_type(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(1), trouble={"file_read": faults.RaiseOf(Mute)})
+    assert "Mute" in str(pout.errors[0])
+
+
+# Metadata that cannot travel.
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise TypeError("an open connection")
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
+class Deep:
+    """Nested too deeply to be pickled."""
+
+    def __reduce__(self) -> Any:
+        inner: list[Any] = []
+        for _ in range(100_000):
+            inner = [inner]
+        return list, (inner,)
+
+
+@pytest.mark.parametrize("value", [Unpicklable(), Unloadable(), Deep()], ids=repr)
+def test_metadata_that_cannot_be_sent_fails_its_file_alone(
+    pipe: Doubler, make_files: MakeFiles, start_method: str, value: Any
+):
+    names = make_files(3)
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=type(value)).pipeline(
+        names, start_method=start_method
+    )
+    assert [result.outcome for result in pout.results] == [
+        Outcome.WRITTEN,
+        Outcome.FAILED,
+        Outcome.WRITTEN,
+    ]
+    [error] = pout.errors
+    assert names[1] in str(error)
+    assert "metadata" in str(error)
+
+
+OPTIONS = {
+    "num_processes": 2,
+    "executor": "processes",
+    "create_outdir": True,
+    "on_error": "return",
+}
+
+
+class Annotated(Doubler):
+    """Gives the second file the metadata that ``make`` makes."""
+
+    def post_process(self, data, make, **kwargs):
+        data, meta = super().post_process(data, **kwargs)
+        meta["fine"] = 1
+        if data.startswith(b"001"):
+            meta["connection"] = make()
+        return data, meta
+
+
+def test_metadata_that_cannot_be_pickled_is_named(pipe: Doubler, make_files: MakeFiles):
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=Unpicklable).pipeline(make_files(2))
+    assert "'connection' cannot be sent back (TypeError: an open connection)" in str(pout.errors[0])
+
+
+def test_metadata_of_a_class_made_in_a_function_travels(pipe: Doubler, make_files: MakeFiles):
+    class Level:
+        value = 3
+
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=Level).pipeline(make_files(2))
+    assert pout[1][1]["connection"].value == 3
+
+
+def make_large() -> bytes:
+    return bytes(200_000_000)
+
+
+def test_metadata_of_200_megabytes_travels(pipe: Doubler, make_files: MakeFiles):
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=make_large).pipeline(make_files(2))
+    assert pout[1][1]["connection"] == make_large()
+
+
+# Hooks that behave badly.
+
+
+@pytest.mark.parametrize(
+    "action",
+    [faults.close_stdout, faults.change_signals, faults.fork_and_return, faults.leave_thread],
+)
+def test_hook_that_behaves_badly_harms_no_file(
+    pipe: Doubler, make_files: MakeFiles, start_method: str, action: Any
+):
+    trouble = {("data_process", "001.bin"): action}
+    pout = pipe.pipeline(make_files(6), trouble=trouble, start_method=start_method)
+    assert written(pout) == set(range(6))
+    assert [result.attempts for result in pout.results] == [1] * 6
+
+
+@pytest.mark.parametrize("hook", faults.HOOKS)
+def test_child_that_comes_back_from_a_hook_does_nothing_more(
+    pipe: Doubler, make_files: MakeFiles, hook: str
+):
+    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): faults.fork_and_return})
+    assert written(pout) == set(range(4))
+
+
+def test_hook_that_closes_every_descriptor_costs_its_own_file(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("data_process", "001.bin"): faults.close_all_descriptors}
+    pout = pipe.pipeline(make_files(6), trouble=trouble)
+    assert written(pout) == {0, 2, 3, 4, 5}
+    assert pout.results[1].outcome is Outcome.KILLED
+
+
+def test_hook_that_changes_the_folder_does_not_misplace_its_output(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    trouble = {("file_write", "001.bin"): faults.ChangeFolder(elsewhere)}
+    pipe.pipeline(make_files(2), trouble=trouble, outdir="relative")
+    assert (tmp_path / "relative" / "001_bmp.bin").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_file_after_one_whose_hook_changed_the_folder_is_found(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    make_files(4)
+    trouble = {("file_write", "001.bin"): faults.ChangeFolder(elsewhere)}
+    names = [f"in/00{i}.bin" for i in range(4)]
+    pout = pipe.pipeline(names, trouble=trouble, outdir="out", num_processes=1)
+    assert written(pout) == {0, 1, 2, 3}
+
+
+# What a worker takes over.
+
+
+class Describer(BigMultiPipe):
+    """Returns what the worker finds around it, as `describe` sees it, under ``'found'``."""
+
+    def file_process(self, in_name, describe, **kwargs):
+        return None, {"found": describe()}
+
+
+def describe_in_worker(start_method: str | None, describe: Any, **options: Any) -> Any:
+    pout = Describer().pipeline(
+        ["a"], executor="processes", start_method=start_method, describe=describe, **options
+    )
+    return pout[0][1]["found"]
+
+
+def warning_filters() -> list[Any]:
+    return [entry[:1] + entry[2:3] for entry in warnings.filters]
+
+
+def test_worker_has_the_warning_filters(start_method: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BigpipeWarning)
+        here = warning_filters()
+        assert describe_in_worker(start_method, warning_filters) == here
+
+
+def logging_levels() -> Any:
+    return logging.getLogger("tests.levels").getEffectiveLevel(), logging.root.manager.disable
+
+
+def test_worker_has_the_logging_levels(start_method: str):
+    logger = logging.getLogger("tests.levels")
+    logger.setLevel(17)
+    logging.disable(5)
+    try:
+        assert describe_in_worker(start_method, logging_levels) == (17, 5)
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logging.disable(logging.NOTSET)
+
+
+def test_worker_has_the_current_folder(
+    start_method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert describe_in_worker(start_method, os.getcwd) == str(tmp_path)
+
+
+def environment_variable() -> str | None:
+    return os.environ.get("BIGPIPE_TEST_VARIABLE")
+
+
+def test_worker_has_the_environment_variables(
+    start_method: str, monkeypatch: pytest.MonkeyPatch
+):
+    for value in ("one", "two"):  # the fork server was started with the first
+        monkeypatch.setenv("BIGPIPE_TEST_VARIABLE", value)
+        assert describe_in_worker(start_method, environment_variable) == value
+
+
+def numeric_locale() -> str:
+    return locale.setlocale(locale.LC_NUMERIC)
+
+
+def test_worker_has_the_locale(start_method: str):
+    before = locale.setlocale(locale.LC_NUMERIC)
+    locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
+    try:
+        assert describe_in_worker(start_method, numeric_locale) == "C.UTF-8"
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
+
+
+def test_worker_finds_modules_that_only_a_changed_path_leads_to(
+    start_method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"found_by_path_{start_method}"
+    (tmp_path / f"{name}.py").write_text("def describe():\n    return 'found'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = __import__(name)
+    assert describe_in_worker(start_method, module.describe) == "found"
+
+
+def blas_threads() -> Any:
+    import threadpoolctl
+
+    numbers = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    return numbers, os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.mark.parametrize(("threads", "found"), [(1, "1"), (2, "2")])
+def test_numerical_libraries_are_limited_to_so_many_threads(
+    start_method: str, threads: int, found: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    numbers, variable = describe_in_worker(start_method, blas_threads, threads_per_worker=threads)
+    assert variable == found
+    assert max(numbers) <= threads
+
+
+def test_numerical_libraries_are_limited_to_the_share_of_a_worker(
+    monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bigpipe.run.n_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    pout = Describer().pipeline(["a", "b"], num_processes=2, describe=blas_threads)
+    assert {meta["found"][1] for _, meta in pout} == {"4"}
+
+
+# Keywords.
+
+
+class Writer(Doubler):
+    """Writes into its keywords, and returns what they were before."""
+
+    def file_process(self, in_name, image, notes, **kwargs):
+        before = float(image.sum()), list(notes)
+        image += 1
+        notes.append(in_name)
+        return None, {"before": before}
+
+
+def test_keywords_are_fresh_for_each_file(start_method: str):
+    image = np.arange(6_250_000, dtype=float)
+    pout = Writer().pipeline(
+        [str(i) for i in range(6)],
+        executor="processes",
+        num_processes=2,
+        start_method=start_method,
+        image=image,
+        notes=["first"],
+    )
+    assert {(meta["before"][0], *meta["before"][1]) for _, meta in pout} == {
+        (image.sum(), "first")
+    }
+    assert image[0] == 0
+
+
+# Processes of a hook's own.
+
+
+def double_in_pool() -> list[int]:
+    import multiprocessing
+
+    with multiprocessing.Pool(2) as pool:
+        return pool.map(abs, [-1, -2, -3])
+
+
+def run_program() -> str:
+    return subprocess.run(
+        [sys.executable, "-c", "print('from a program')"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def run_pipeline() -> Any:
+    pout = Describer().pipeline(
+        ["x", "y"], num_processes=2, executor="processes", describe=os.getpid
+    )
+    return len({meta["found"] for _, meta in pout} | {os.getpid()}) >= 2
+
+
+@pytest.mark.parametrize(
+    ("describe", "found"),
+    [(double_in_pool, [1, 2, 3]), (run_program, "from a program\n"), (run_pipeline, True)],
+)
+def test_hook_may_have_processes_of_its_own(start_method: str, describe: Any, found: Any):
+    assert describe_in_worker(start_method, describe) == found
+
+
+def test_signals_of_a_worker_are_not_those_of_its_caller(start_method: str):
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        found = describe_in_worker(start_method, usr1_handler)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found == signal.SIG_DFL
+
+
+def usr1_handler() -> Any:
+    return signal.getsignal(signal.SIGUSR1)

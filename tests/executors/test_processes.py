@@ -1,0 +1,373 @@
+"""Tests of worker processes: their deaths, what they hold up, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigpipe import FileTimeoutError, Outcome, PipelineError, Pout
+from tests import faults
+from tests.gate import Gate
+from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
+
+pytestmark = pytest.mark.process
+
+Run = Callable[..., Pout]
+MakeFiles = Callable[..., list[str]]
+
+DEATHS = {
+    "exit with 0": (faults.exit_with_zero, 0),
+    "exit with 3": (exit_at_once, 3),
+    "SIGKILL": (kill_self, -signal.SIGKILL),
+    "SIGSEGV": (faults.crash, -signal.SIGSEGV),
+}
+deaths = pytest.mark.parametrize(("die", "exitcode"), DEATHS.values(), ids=DEATHS)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Doubler:
+    return Doubler(
+        num_processes=2,
+        executor="processes",
+        start_method="fork",
+        outdir=tmp_path / "out",
+        create_outdir=True,
+        on_error="return",
+    )
+
+
+def written(pout: Pout) -> set[int]:
+    """Numbers of the files that are written, and whole."""
+    return {
+        result.index
+        for result in pout.results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
+
+
+def outputs(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "out").iterdir()}
+
+
+# Workers that die.
+
+
+@deaths
+def test_file_that_kills_its_workers_is_reported_with_the_hook(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, die: Any, exitcode: int
+):
+    names = make_files(8)
+    trouble = {(hook, f"00{i}.bin"): die for i, hook in enumerate(faults.HOOKS)}
+    pout = pipe.pipeline(names, trouble=trouble)
+    assert written(pout) == {6, 7}
+    assert outputs(tmp_path) == {"006_bmp.bin", "007_bmp.bin"}
+    for result, hook in zip(pout.results, faults.HOOKS, strict=False):
+        error = result.error
+        assert result.outcome is Outcome.KILLED
+        assert (error.hook, error.exitcode, error.attempts) == (hook, exitcode, 2)
+        assert error.signal == (-exitcode if exitcode < 0 else None)
+        assert error.in_name == result.in_name == names[result.index]
+        assert names[result.index] in str(error)
+
+
+@deaths
+def test_file_that_kills_one_worker_is_tried_once_more(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, die: Any, exitcode: int
+):
+    names = make_files(8)
+    trouble = {
+        (hook, f"00{i}.bin"): FirstTimeOnly(die, tmp_path / hook)
+        for i, hook in enumerate(faults.HOOKS)
+    }
+    pout = pipe.pipeline(names, trouble=trouble)
+    assert written(pout) == set(range(8))
+    assert [result.attempts for result in pout.results] == [2] * 6 + [1] * 2
+
+
+def test_workers_of_each_start_method_may_die(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    trouble = {
+        ("data_process", "000.bin"): kill_self,
+        ("file_write", "001.bin"): FirstTimeOnly(exit_at_once, tmp_path / "flag"),
+    }
+    pout = pipe.pipeline(make_files(4), trouble=trouble, start_method=start_method)
+    assert [(result.outcome, result.attempts) for result in pout.results] == [
+        (Outcome.KILLED, 2),
+        (Outcome.WRITTEN, 2),
+        (Outcome.WRITTEN, 1),
+        (Outcome.WRITTEN, 1),
+    ]
+    assert pout.errors[0].signal == signal.SIGKILL
+
+
+def test_file_may_cost_as_many_workers_as_is_allowed(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("data_process", "000.bin"): exit_at_once}
+    for allowed in (1, 3):
+        pout = pipe.pipeline(make_files(2), trouble=trouble, max_worker_deaths=allowed)
+        assert pout.errors[0].attempts == pout.results[0].attempts == allowed
+
+
+def test_files_sent_ahead_to_a_worker_that_dies_are_not_charged(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("file_read", "000.bin"): kill_self}
+    pout = pipe.pipeline(make_files(60), trouble=trouble, num_processes=1)
+    assert written(pout) == set(range(1, 60))
+    assert [result.attempts for result in pout.results] == [2] + [1] * 59
+
+
+def test_worker_that_dies_while_idle_costs_nothing(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate
+):
+    before = faults.worker_pids()
+    trouble = {("file_read", "001.bin"): gate}
+    results = pipe.iter_pipeline(make_files(2), trouble=trouble)
+    assert next(results).index == 0
+    busy, _ = gate.arrived()
+    for pid in faults.worker_pids() - before - {busy}:
+        os.kill(pid, signal.SIGKILL)
+    gate.open()
+    [last] = results
+    assert (last.outcome, last.attempts) == (Outcome.WRITTEN, 1)
+
+
+def test_run_survives_that_one_file_in_ten_kills_its_worker(
+    pipe: Doubler, make_files: MakeFiles
+):
+    deadly = set(range(0, 300, 10))
+    trouble = {("data_process", f"{i:03d}.bin"): kill_self for i in deadly}
+    pout = pipe.pipeline(make_files(300), trouble=trouble)
+    assert written(pout) == set(range(300)) - deadly
+    assert {result.index for result in pout.results if result.outcome is Outcome.KILLED} == deadly
+    assert all(result.attempts == 1 for result in pout.results if result.index not in deadly)
+
+
+def test_run_survives_that_every_file_kills_its_worker(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(12), trouble={"file_read": exit_at_once})
+    assert [result.outcome for result in pout.results] == [Outcome.KILLED] * 12
+
+
+def test_staging_folder_of_a_killed_worker_is_removed_at_once(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    trouble = {("file_write", "000.bin"): kill_self}
+    results = pipe.iter_pipeline(make_files(1), trouble=trouble, max_worker_deaths=1)
+    assert next(results).outcome is Outcome.KILLED
+    assert outputs(tmp_path) == set()
+    results.close()
+
+
+def test_earlier_output_outlives_a_worker_killed_while_it_writes_anew(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    names = make_files(1)
+    pipe.pipeline(names)
+    trouble = {("file_write", "000.bin"): kill_self}
+    pout = pipe.pipeline(names, trouble=trouble)
+    assert pout.results[0].outcome is Outcome.KILLED
+    assert (tmp_path / "out" / "000_bmp.bin").read_bytes() == b"000.bin\n" * 2
+
+
+def test_program_that_a_hook_started_ends_with_its_killed_worker(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    note = tmp_path / "pid"
+    trouble = {"data_process": faults.LeaveProgram(note, kill_self)}
+    pipe.pipeline(
+        make_files(1), trouble=trouble, max_worker_deaths=1, start_method=start_method
+    )
+    assert faults.has_gone(int(note.read_text()))
+
+
+def test_program_that_a_hook_left_behind_ends_with_the_run(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    note = tmp_path / "pid"
+    trouble = {"data_process": faults.LeaveProgram(note)}
+    pout = pipe.pipeline(make_files(1), trouble=trouble, start_method=start_method)
+    assert written(pout) == {0}
+    assert faults.has_gone(int(note.read_text()))
+
+
+# Workers that cannot begin.
+
+
+class CannotBegin(Doubler):
+    """Runs ``begin`` in `worker_init`."""
+
+    def worker_init(self, begin, **kwargs):
+        begin("worker_init")
+
+
+def test_every_file_fails_if_worker_init_raises(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    names = make_files(20)
+    pipe = CannotBegin(outdir=tmp_path, num_processes=2, start_method=start_method, begin=fail)
+    with pytest.raises(PipelineError, match="20 of 20") as caught:
+        pipe.pipeline(names)
+    errors = caught.value.exceptions
+    assert [error.in_name for error in errors] == names
+    assert {error.hook for error in errors} == {"worker_init"}
+    assert {type(error.__cause__) for error in errors} == {ValueError}
+
+
+@deaths
+def test_every_file_fails_if_workers_die_in_worker_init(
+    make_files: MakeFiles, tmp_path: Path, die: Any, exitcode: int
+):
+    pipe = CannotBegin(outdir=tmp_path, num_processes=2, executor="processes", begin=die)
+    pout = pipe.pipeline(make_files(20), on_error="return")
+    assert [result.outcome for result in pout.results] == [Outcome.FAILED] * 20
+    assert {(error.hook, error.exitcode) for error in pout.errors} == {("worker_init", exitcode)}
+
+
+# Files that take too long.
+
+
+@pytest.mark.parametrize("hang", [faults.loop, faults.ignore_sigterm_and_loop])
+def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, hang: Any
+):
+    note = tmp_path / "pid"
+    trouble = {("file_write", "001.bin"): faults.LeaveProgram(note, hang)}
+    pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.5)
+    assert written(pout) == {0, 2, 3, 4, 5}
+    [error] = pout.errors
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    assert isinstance(error.__cause__, FileTimeoutError)
+    assert (error.hook, error.attempts) == ("file_write", 1)
+    assert "file_timeout=0.5" in str(error)
+    assert faults.has_gone(int(note.read_text()))
+    assert "001_bmp.bin" not in outputs(tmp_path)
+
+
+def test_file_timeout_works_with_each_start_method(
+    pipe: Doubler, make_files: MakeFiles, start_method: str
+):
+    trouble = {("data_process", "000.bin"): faults.loop}
+    pout = pipe.pipeline(
+        make_files(3), trouble=trouble, file_timeout=1.0, start_method=start_method
+    )
+    assert [result.outcome for result in pout.results] == [
+        Outcome.TIMED_OUT,
+        Outcome.WRITTEN,
+        Outcome.WRITTEN,
+    ]
+
+
+def test_files_that_all_take_too_long_all_time_out(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(4), trouble={"file_read": faults.loop}, file_timeout=0.2)
+    assert [result.outcome for result in pout.results] == [Outcome.TIMED_OUT] * 4
+
+
+# Keywords and the object on their way to a worker.
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise TypeError("an open connection")
+
+
+def test_keyword_that_cannot_be_pickled_is_named_and_no_worker_is_left(
+    pipe: Doubler, make_files: MakeFiles, start_method: str
+):
+    before = faults.worker_pids()
+    with pytest.raises(TypeError, match=r"'catalogue'.*an open connection"):
+        pipe.pipeline(make_files(2), start_method=start_method, catalogue=Unpicklable(), fine=1)
+    assert faults.worker_pids() == before
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_attribute_that_cannot_be_pickled_is_named_and_no_worker_is_left(
+    pipe: Doubler, make_files: MakeFiles, method: str
+):
+    pipe.catalogue = Unpicklable()
+    with pytest.raises(TypeError, match=r"'catalogue'.*an open connection"):
+        pipe.pipeline(make_files(2), start_method=method)
+
+
+def test_attribute_that_cannot_be_pickled_is_inherited_by_fork(
+    pipe: Doubler, make_files: MakeFiles
+):
+    pipe.catalogue = Unpicklable()
+    assert written(pipe.pipeline(make_files(2), start_method="fork")) == {0, 1}
+
+
+def test_groups_of_many_names_travel_whole(
+    pipe: Doubler, tmp_path: Path, start_method: str
+):
+    groups = [[f"{g}-{i:04d}-{'x' * 190}" for i in range(5000)] for g in range(3)]
+    pout = NameCounter(outdir=tmp_path).pipeline(
+        groups, executor="processes", num_processes=2, start_method=start_method
+    )
+    assert [meta["names"] for _, meta in pout] == [(5000, hash_of(group)) for group in groups]
+
+
+def hash_of(names: list[str]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+class NameCounter(Doubler):
+    """Reads nothing, and returns how many names it was given."""
+
+    def file_process(self, in_name, **kwargs):
+        return None, {"names": (len(in_name), hash_of(in_name))}
+
+
+def test_worker_that_dies_on_a_group_of_many_names_is_replaced(tmp_path: Path):
+    groups = [[f"{g}-{i:04d}-{'x' * 190}" for i in range(5000)] for g in range(6)]
+    pout = DeadlyGroups(outdir=tmp_path, flag=tmp_path / "flag").pipeline(
+        groups, executor="processes", num_processes=1
+    )
+    assert [meta["names"][1] for _, meta in pout] == [hash_of(group) for group in groups]
+    assert [result.attempts for result in pout.results] == [1, 1, 2, 1, 1, 1]
+
+
+class DeadlyGroups(NameCounter):
+    def file_process(self, in_name, flag, **kwargs):
+        if in_name[0].startswith("2-"):
+            FirstTimeOnly(kill_self, flag)("group")
+        return super().file_process(in_name, **kwargs)
+
+
+def test_stage_of_a_death_is_file_process_if_that_is_overridden(
+    make_files: MakeFiles, tmp_path: Path
+):
+    pout = OwnFileProcess(outdir=tmp_path).pipeline(
+        make_files(2), executor="processes", num_processes=1, on_error="return"
+    )
+    assert pout.results[0].outcome is Outcome.WRITTEN
+    assert pout.errors[0].hook == "file_process"
+
+
+class OwnFileProcess(Doubler):
+    """Takes the first file through the hooks, and dies on the second before them."""
+
+    def file_process(self, in_name, **kwargs):
+        if in_name.endswith("001.bin"):
+            kill_self(in_name)
+        return super().file_process(in_name, **kwargs)
+
+
+def test_post_functions_are_named_as_the_stage_of_a_death(
+    pipe: Doubler, make_files: MakeFiles
+):
+    pout = pipe.pipeline(make_files(1), post_process_list=[note_size, die_in_post])
+    assert pout.errors[0].hook == "post_process: die_in_post"
+    assert "post_process: die_in_post" in str(pout.errors[0])
+
+
+def die_in_post(data, **kwargs):
+    kill_self("post")

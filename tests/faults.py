@@ -1,0 +1,185 @@
+"""More trouble for the pipelines of `tests.pipes` to get into, and ways to watch processes.
+
+Everything that a hook calls is at top level, so that workers of every start method can
+import it. Nothing here sleeps.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOOKS = (
+    "file_read",
+    "pre_process",
+    "data_process",
+    "post_process",
+    "outname_create",
+    "file_write",
+)
+PATIENCE = 60.0  # seconds; only a test that fails ever waits so long
+SOON = 10.0  # seconds; what is to be over in one or two, on a machine that is busy
+
+
+# Trouble to get into, each called with a file's base name.
+
+
+def exit_with_zero(name: str) -> None:
+    os._exit(0)
+
+
+def crash(name: str) -> None:
+    faulthandler.disable()  # pytest's, in a forked worker, would write to the terminal
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def exit_politely(name: str) -> None:
+    sys.exit(f"no more of {name}")
+
+
+def interrupt(name: str) -> None:
+    raise KeyboardInterrupt
+
+
+def run_out_of_memory(name: str) -> None:
+    bytearray(1 << 62)
+
+
+def recurse(name: str) -> None:
+    recurse(name)
+
+
+def loop(name: str) -> None:
+    """Stay in Python code for ever."""
+    while True:
+        pass
+
+
+def ignore_sigterm_and_loop(name: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    loop(name)
+
+
+def close_stdout(name: str) -> None:
+    sys.stdout.close()
+    os.close(1)
+
+
+def close_all_descriptors(name: str) -> None:
+    os.closerange(3, 1000)
+
+
+def change_signals(name: str) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def fork_and_return(name: str) -> None:
+    """Come back twice: in the worker, and before that in a child of it."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+
+
+def leave_thread(name: str) -> None:
+    threading.Thread(target=threading.Event().wait).start()
+
+
+@dataclass(frozen=True)
+class RaiseOf:
+    """Raise an exception that is made in the worker."""
+
+    make: Any
+
+    def __call__(self, name: str) -> None:
+        raise self.make()
+
+
+@dataclass(frozen=True)
+class LeaveProgram:
+    """Start a program that never ends, and note its process id in a file."""
+
+    note: Path
+    then: Any = None
+
+    def __call__(self, name: str) -> None:
+        program = subprocess.Popen(["sleep", "1000"])
+        program.returncode = 0  # or Python would warn that it still runs
+        self.note.write_text(str(program.pid))
+        if self.then is not None:
+            self.then(name)
+
+
+@dataclass(frozen=True)
+class ChangeFolder:
+    folder: Path
+
+    def __call__(self, name: str) -> None:
+        os.chdir(self.folder)
+
+
+@dataclass(frozen=True)
+class Each:
+    """Get into several kinds of trouble, one after the other."""
+
+    actions: tuple[Any, ...]
+
+    def __call__(self, name: str) -> None:
+        for action in self.actions:
+            action(name)
+
+
+class Watched:
+    """Another process, to be waited for without taking its number for another's."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def has_ended(self, within: float = SOON) -> bool:
+        return bool(select.select([self._fd], [], [], within)[0])
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@contextmanager
+def watching(*pids: int) -> Iterator[list[Watched]]:
+    """Watch processes; kill those that are still there in the end."""
+    watched = [Watched(pid) for pid in pids]
+    try:
+        yield watched
+    finally:
+        for process in watched:
+            process.kill()
+            process.close()
+
+
+def has_gone(pid: int) -> bool:
+    """Wait until a process that need not exist any more has ended; tell whether it has."""
+    try:
+        with watching(pid) as [process]:
+            return process.has_ended()
+    except ProcessLookupError:
+        return True
+
+
+def worker_pids() -> set[int]:
+    """Ids of the processes below this one, those between it and them included."""
+    return {process.pid for process in psutil.Process().children(recursive=True)}
