@@ -1,0 +1,231 @@
+"""Command-line options for scripts around a pipeline, in a hierarchy of classes.
+
+Owns the options' names, defaults and help. What they mean is in `bigpipe.options`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bigpipe.budget import parse_bytes
+from bigpipe.outname import OUTNAME_APPEND
+
+__all__ = ["ArgparseHandler", "BMPArgparseMixin"]
+
+
+class ArgparseHandler:
+    """Base of classes that put their options on a parser and act on the parsed arguments.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Where options are added.
+
+    Attributes
+    ----------
+    parser : argparse.ArgumentParser
+        The same.
+
+    Examples
+    --------
+    >>> class Reduce(BMPArgparseMixin, ArgparseHandler):
+    ...     outname_append = "_red"
+    ...     def add_all(self):
+    ...         self.add_outname_append()
+    ...         self.add_num_processes()
+    ...     def cmd(self, args):
+    ...         print(args.outname_append, args.num_processes)
+    >>> handler = Reduce(argparse.ArgumentParser())
+    >>> handler.add_all()
+    >>> handler.cmd(handler.parser.parse_args(["--num_processes", "2"]))
+    _red 2
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+    def add_all(self) -> None:
+        """Add all options of the script. To be overridden; adds none."""
+
+    def cmd(self, args: argparse.Namespace) -> Any:
+        """Do what the script is for. To be overridden.
+
+        Parameters
+        ----------
+        args : argparse.Namespace
+            The parsed arguments.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define it.")
+
+
+def _number_of_processes(text: str) -> int | float:
+    """Read a count as an int, a part of the cores as a float."""
+    number = float(text)  # argparse turns the ValueError into a usage message
+    if not 0 <= number < float("inf"):  # NaN fails this too
+        raise argparse.ArgumentTypeError(f"{text!r} is below zero or not finite")
+    return int(number) if number == int(number) else number
+
+
+_number_of_processes.__name__ = "number"  # argparse shows it: invalid number value: 'x'
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+class BMPArgparseMixin:
+    """Methods that add the options of a pipeline to ``self.parser``.
+
+    Each takes the ``option`` by which it is called on the command line (without dashes),
+    its ``default``, its ``help``, and further keywords of
+    `argparse.ArgumentParser.add_argument`.
+
+    Attributes
+    ----------
+    outname_append : str
+        Default of the option of that name. To be set by a subclass; ``''`` appends nothing.
+    """
+
+    outname_append: str = OUTNAME_APPEND
+    parser: argparse.ArgumentParser
+
+    def _add_value(
+        self,
+        option: str,
+        default: Any,
+        help: str | None,
+        what: str,
+        *,
+        unset: str = "none",
+        **kwargs: Any,
+    ) -> None:
+        self.parser.add_argument(
+            f"--{option}",
+            default=default,
+            help=_help_text(help, what, default, unset),
+            **kwargs,
+        )
+
+    def _add_switch(
+        self, option: str, default: Any, help: str | None, what: str, **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("action", argparse.BooleanOptionalAction)
+        action = self.parser.add_argument(f"--{option}", default=default, **kwargs)
+        # Set afterwards: some versions of argparse append the default to a switch's help.
+        action.help = _help_text(help, what, default)
+
+    def add_outdir(
+        self,
+        option: str = "outdir",
+        default: Any = ".",
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the folder of the outputs."""
+        self._add_value(option, default, help, "folder of the outputs", **kwargs)
+
+    def add_create_outdir(
+        self,
+        option: str = "create_outdir",
+        default: Any = False,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the switch that makes missing folders."""
+        self._add_switch(option, default, help, "make missing folders of outputs", **kwargs)
+
+    def add_read_pout(
+        self,
+        option: str = "read_pout",
+        default: Any = False,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the switch that reads the result of an earlier run."""
+        what = "read the kept result of an earlier run instead of running, if there is one"
+        self._add_switch(option, default, help, what, **kwargs)
+
+    def add_write_pout(
+        self,
+        option: str = "write_pout",
+        default: Any = False,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the switch that keeps the result of the run in a file."""
+        what = "keep the result of the run in a file (a pickle)"
+        self._add_switch(option, default, help, what, **kwargs)
+
+    def add_outname_append(
+        self,
+        option: str = "outname_append",
+        default: str | None = None,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the text put into output names; its default is the class attribute."""
+        if default is None:
+            default = self.outname_append
+        what = (
+            "text between base name and extension of an output, so that it differs from its input"
+        )
+        self._add_value(option, default, help, what, **kwargs)
+
+    def add_num_processes(
+        self,
+        option: str = "num_processes",
+        default: Any = 0.8,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the number of processes, or the part of the cores."""
+        what = "processes at once; 0: one for each physical core; below 1: that part of the cores"
+        kwargs.setdefault("type", _number_of_processes)
+        self._add_value(option, default, help, what, **kwargs)
+
+    def add_mem_available(
+        self,
+        option: str = "mem_available",
+        default: Any = None,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the memory that all processes together may use."""
+        what = "memory for all processes together, in bytes or with a unit (8GiB)"
+        kwargs.setdefault("type", _size)
+        self._add_value(option, default, help, what, unset="a part of what is available", **kwargs)
+
+    def add_mem_frac(
+        self,
+        option: str = "mem_frac",
+        default: Any = 0.8,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the part of the available memory to use."""
+        what = "part of the memory available at the start to use, from 0 to 1"
+        kwargs.setdefault("type", float)
+        self._add_value(option, default, help, what, **kwargs)
+
+    def add_process_size(
+        self,
+        option: str = "process_size",
+        default: Any = None,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the memory that one process needs."""
+        what = "memory that one process needs at most, in bytes or with a unit (2GiB)"
+        kwargs.setdefault("type", _size)
+        self._add_value(option, default, help, what, unset="memory does not limit", **kwargs)
+
+
+def _help_text(help: str | None, what: str, default: Any, unset: str = "none") -> str:
+    if help is not None:
+        return help
+    shown = unset if default is None else "%(default)r" if default == "" else "%(default)s"
+    return f"{what} (default: {shown})"

@@ -1,0 +1,128 @@
+"""What became of a file: from a worker's report or its death to a `FileResult`.
+
+Owns the choice of the outcome and the words of the errors that no hook raised. When a task
+has ended is decided by `bigpipe.scheduler`.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from bigpipe.errors import FileError, FileTimeoutError, shown, signal_name
+from bigpipe.executors.base import Died, Report
+from bigpipe.records import FileResult, Outcome
+
+__all__ = ["killed", "not_started", "reported", "start_failure", "timed_out"]
+
+
+def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
+    """Return the result of a file that a worker has reported on."""
+    error = report.error
+    meta = report.meta
+    outcome = Outcome.WRITTEN
+    if error is not None:
+        error.in_name = in_name
+        error.attempts = attempts
+        meta = {"bmp_error": error}
+        late = isinstance(error.__cause__, FileTimeoutError)
+        outcome = Outcome.TIMED_OUT if late else Outcome.FAILED
+    elif report.outname is None:
+        is_empty = isinstance(meta, dict) and not meta
+        outcome = Outcome.REJECTED if is_empty else Outcome.METADATA_ONLY
+    return FileResult(
+        report.index,
+        in_name,
+        report.outname,
+        meta,
+        outcome,
+        report.rejected_by if outcome is Outcome.REJECTED else None,
+        error,
+        report.seconds,
+        report.peak_rss,
+        attempts,
+        report.worker,
+    )
+
+
+def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
+    """Return the result of a file on which as many workers have died as may."""
+    if death.exitcode < 0:
+        how = f"was killed by {signal_name(-death.exitcode)}"
+    else:
+        how = f"ended with exit code {death.exitcode}"
+    before = "" if attempts == 1 else f", as {attempts - 1} before it did"
+    message = f"worker {death.pid} {how} on {shown(in_name)}{_stage(death)}{before}"
+    if death.exitcode == -signal.SIGKILL:
+        message += "; memory may have run out: give process_size or lower num_processes"
+    return _ended(index, in_name, Outcome.KILLED, _error(message, in_name, death, attempts), death)
+
+
+def timed_out(
+    index: int, in_name: Any, death: Died, attempts: int, file_timeout: float
+) -> FileResult:
+    """Return the result of a file whose worker was ended because it took too long."""
+    message = (
+        f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, and its "
+        "worker was ended; raise file_timeout if it may take that long"
+    )
+    error = _error(message, in_name, death, attempts)
+    error.__cause__ = FileTimeoutError(f"took longer than {file_timeout:g} s")
+    return _ended(index, in_name, Outcome.TIMED_OUT, error, death)
+
+
+def not_started(index: int, in_name: Any, cause: FileError) -> FileResult:
+    """Return the result of a file that was not begun, as no worker could be prepared."""
+    error = FileError(
+        f"{cause}; so {shown(in_name)} was not begun",
+        in_name=in_name,
+        hook=cause.hook,
+        exitcode=cause.exitcode,
+        attempts=0,
+        traceback=cause.traceback,
+    )
+    error.__cause__ = cause.__cause__
+    return _ended(index, in_name, Outcome.FAILED, error, None)
+
+
+def start_failure(n_deaths: int, death: Died) -> FileError:
+    """Return the error of all files when workers die before they are ready."""
+    return FileError(
+        f"{n_deaths} workers in a row died before they were ready, the last one {_how(death)}"
+        f"{_stage(death)}; what they wrote to standard error may tell why, and executor='serial' "
+        "runs without workers",
+        hook=death.hook or "start of the worker",
+        exitcode=death.exitcode,
+        attempts=0,
+    )
+
+
+def _how(death: Died) -> str:
+    if death.exitcode < 0:
+        return f"by {signal_name(-death.exitcode)}"
+    return f"with exit code {death.exitcode}"
+
+
+def _stage(death: Died) -> str:
+    return f" in {death.hook}" if death.hook else ""
+
+
+def _error(message: str, in_name: Any, death: Died, attempts: int) -> FileError:
+    return FileError(
+        message, in_name=in_name, hook=death.hook, exitcode=death.exitcode, attempts=attempts
+    )
+
+
+def _ended(
+    index: int, in_name: Any, outcome: Outcome, error: FileError, death: Died | None
+) -> FileResult:
+    return FileResult(
+        index,
+        in_name,
+        None,
+        {"bmp_error": error},
+        outcome,
+        error=error,
+        attempts=error.attempts,
+        worker=None if death is None else death.pid,
+    )

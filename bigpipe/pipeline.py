@@ -1,0 +1,261 @@
+"""`BigMultiPipe`: the hooks of one file, over many files.
+
+Owns the options and keywords of an object and of a run. The hooks are `bigpipe.hooks`; how
+many files are processed at once, and where, is `bigpipe.run`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from bigpipe.errors import BigpipeWarning, OptionError, PipelineError
+from bigpipe.hooks import RESERVED, Hooks
+from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
+from bigpipe.outname import OUTNAME_APPEND, outname_creator
+from bigpipe.plan import Plan, checked_in_names
+from bigpipe.pout import Pout
+from bigpipe.run import Run
+
+if TYPE_CHECKING:
+    from bigpipe.records import FileResult
+
+__all__ = ["BigMultiPipe"]
+
+# Options that are attributes of the object under their own names, as they always were.
+# The others live in one private attribute: a subclass may have used their names before.
+_ATTRIBUTES = (
+    "num_processes",
+    "mem_available",
+    "mem_frac",
+    "process_size",
+    "outdir",
+    "create_outdir",
+    "outname_append",
+    "pre_process_list",
+    "post_process_list",
+    "PoolClass",
+)
+_LISTS = ("pre_process_list", "post_process_list")
+
+
+class BigMultiPipe(Hooks):
+    """A pipeline from files to files, run on many files at once.
+
+    A subclass fills in `file_read`, `data_process` and `file_write`, or any other hook;
+    `pipeline` runs them over a list of files.
+
+    Parameters
+    ----------
+    num_processes : int or float, optional
+        Workers at most. ``None`` or 0: all physical cores; below 1: that part of them.
+    mem_available : int or str, optional
+        Bytes that all workers together may use, or text such as ``'12 GiB'``.
+    mem_frac : float, optional
+        Part of the memory available now to use if ``mem_available`` is not given.
+    process_size : int or str, optional
+        Bytes that one file needs at most; ``None``: memory does not limit.
+    outdir : str or os.PathLike, optional
+        Folder of the outputs; ``None`` for the current one.
+    create_outdir : bool, optional
+        Make the folder of an output if it is missing.
+    outname_append : str, optional
+        Text put between an input's base name and its extension.
+    outname : str or os.PathLike, optional
+        Name of the output, as it is, under ``outdir``.
+    pre_process_list, post_process_list : function or list of functions, optional
+        Run before and after `data_process`, in this order.
+    PoolClass : type, optional
+        Class of a pool to use in place of bigpipe's own workers.
+    **kwargs
+        The other options (`bigpipe.options.Options` lists all of them) and the keywords
+        of the hooks.
+
+    Notes
+    -----
+    Nothing is checked here: options are checked when a run starts. A worker has its own
+    copy of the object, so what a hook sets on ``self`` stays in that worker.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> class Shout(BigMultiPipe):
+    ...     def data_process(self, data, **kwargs):
+    ...         return data.upper()
+    ...     def file_write(self, data, outname, **kwargs):
+    ...         pathlib.Path(outname).write_bytes(data)
+    ...         return outname
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = pathlib.Path(folder, "a.txt")
+    ...     _ = name.write_bytes(b"quiet")
+    ...     [(outname, meta)] = Shout(outdir=folder).pipeline([name])
+    ...     pathlib.Path(outname).read_bytes()
+    b'QUIET'
+    """
+
+    def __init__(
+        self,
+        num_processes: Any = None,
+        mem_available: Any = None,
+        mem_frac: Any = 0.8,
+        process_size: Any = None,
+        outdir: Any = None,
+        create_outdir: Any = False,
+        outname_append: Any = OUTNAME_APPEND,
+        outname: Any = None,
+        pre_process_list: Any = None,
+        post_process_list: Any = None,
+        PoolClass: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.num_processes = num_processes
+        self.mem_available = mem_available
+        self.mem_frac = mem_frac
+        self.process_size = process_size
+        self.outdir = outdir
+        self.create_outdir = create_outdir
+        self.outname_append = outname_append
+        self.pre_process_list = pre_process_list
+        self.post_process_list = post_process_list
+        self.PoolClass = PoolClass
+        added, self.kwargs = _split_options({**kwargs, "outname": outname})
+        self._bmp_options = Options().merged(added)
+
+    def pipeline(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Pout:
+        """Process files, as many at once as there are cores and memory.
+
+        Parameters
+        ----------
+        in_names : iterable
+            Names (`str` or `os.PathLike`); a (nested) list among them is a group that
+            makes one output.
+        **options_and_kwargs
+            Options of the constructor, for this run alone, and keywords of the hooks.
+            What is given here wins; ``None`` means not given. ``pre_process_list`` and
+            ``post_process_list`` are appended to those of the object.
+
+        Returns
+        -------
+        Pout
+            A list of ``(outname, meta)``, one for each input, in input order.
+
+        Raises
+        ------
+        PipelineError
+            If files failed, after all others were processed (``on_error='finish'``).
+        FileError
+            For the first file that fails, if ``on_error='raise'``.
+        OptionError
+            If an option has a value that cannot be used.
+        MemoryBudgetError
+            If not even one process fits the memory.
+        """
+        plan = self._bmp_plan(in_names, options_and_kwargs)
+        with Run(self, plan) as results:
+            pout = Pout(sorted(results, key=lambda result: result.index))
+            pout.elapsed_s = results.elapsed_s
+        if pout.errors and plan.options.on_error == "finish":
+            message = f"{len(pout.errors)} of {len(pout)} files failed"
+            raise PipelineError(message, pout.errors, pout)
+        return pout
+
+    def iter_pipeline(
+        self, in_names: Iterable[Any], *, ordered: bool = False, **options_and_kwargs: Any
+    ) -> Iterator[FileResult]:
+        """Process files and yield what became of each as it ends.
+
+        Parameters
+        ----------
+        in_names : iterable
+            As for `pipeline`; read only as fast as files are processed.
+        ordered : bool, optional
+            Yield in input order rather than in order of completion.
+        **options_and_kwargs
+            As for `pipeline`.
+
+        Yields
+        ------
+        FileResult
+            One for each input. A file that failed is yielded too, with its error.
+
+        Raises
+        ------
+        FileError
+            For the first file that fails, if ``on_error='raise'``; other values of
+            ``on_error`` raise nothing here.
+
+        Notes
+        -----
+        Nothing of a finished file is kept, so that memory stays flat however many files
+        there are. Leaving the loop ends the workers, and so does ``close()`` of the iterator.
+        """
+        plan = self._bmp_plan(in_names, options_and_kwargs)
+        return _closing(Run(self, plan, ordered=ordered))
+
+    def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
+        """Check and put together what a run needs to know."""
+        names = checked_in_names(in_names)
+        given = {name: x for name, x in given.items() if x is not None or name not in NAMES}
+        lists = {name: assure_list(given.pop(name)) for name in _LISTS if name in given}
+        own = {name: getattr(self, name, None) for name in _ATTRIBUTES}
+        options = self._bmp_options.merged(own)
+        options = options.merged({k: x for k, x in given.items() if k in NAMES}).checked()
+        Options().merged(lists).checked()
+        control = self.kwargs_merge(**{k: x for k, x in given.items() if k not in NAMES})
+        control.update(_control_of(options))
+        control.update(lists)
+        for name in RESERVED:
+            if name in control:
+                raise OptionError(
+                    f"{name!r} cannot be a keyword: the hooks are called with an argument of that "
+                    "name; give it another"
+                )
+        self._bmp_warn_of_near_misses(control)
+        predict = self._bmp_predictor(control)
+        return Plan(names, options, control, predict)
+
+    def _bmp_warn_of_near_misses(self, control: dict[str, Any]) -> None:
+        """Warn of a keyword that looks like an option and that no hook or function knows."""
+        cls = type(self)
+        hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
+        lists = [*self.pre_process_list, *self.post_process_list]
+        lists += [function for name in _LISTS for function in control.get(name, ())]
+        for name in control:
+            meant = None if name in NAMES else near_miss(name, filter(callable, hooks + lists))
+            if meant is not None:
+                warnings.warn(
+                    f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
+                    f"mean {meant!r}?",
+                    BigpipeWarning,
+                    stacklevel=4,
+                )
+
+    def _bmp_predictor(self, control: dict[str, Any]) -> Any:
+        """Return what gives a file's usual output name, or ``None`` if only its data tells."""
+        if type(self).outname_create is not BigMultiPipe.outname_create:
+            return None
+        if type(self).file_process is not BigMultiPipe.file_process or "outname" in control:
+            return None
+        naming = {name: control[name] for name in CONTROL_OPTIONS if name in control}
+        return lambda in_name: outname_creator(in_name, **naming)
+
+
+def _closing(results: Run) -> Iterator[FileResult]:
+    """Yield the results of a run, and end it with this iterator, wherever that is left."""
+    with results:
+        yield from results
+
+
+def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the options that are no attributes from the keywords of the hooks."""
+    options = {name: x for name, x in given.items() if name in NAMES and name not in _ATTRIBUTES}
+    return options, {name: x for name, x in given.items() if name not in NAMES}
+
+
+def _control_of(options: Options) -> dict[str, Any]:
+    """Return the options that the hooks receive."""
+    control = {name: getattr(options, name) for name in CONTROL_OPTIONS}
+    if control["outname"] is None:
+        del control["outname"]
+    return control

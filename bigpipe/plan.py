@@ -1,0 +1,70 @@
+"""What a run is to do: its inputs, options and keywords, checked before anything starts.
+
+Owns the record and the checks of the inputs. Who puts it together is `bigpipe.pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass
+from typing import Any
+
+from bigpipe.errors import InNamesError
+from bigpipe.options import Options
+
+__all__ = ["Plan", "checked_in_names", "plain"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do."""
+
+    in_names: Iterable[Any]
+    """The inputs."""
+    options: Options
+    """All options, checked."""
+    control: dict[str, Any]
+    """Keywords of the hooks."""
+    predict: Callable[[Any], str] | None
+    """Gives a file's usual output name, if that can be known beforehand."""
+
+    @property
+    def n_files(self) -> int | None:
+        """Number of inputs, if it can be known without reading them."""
+        return len(self.in_names) if isinstance(self.in_names, Sized) else None
+
+
+def checked_in_names(in_names: Any) -> Iterable[Any]:
+    """Return the inputs, or say what is wrong with them.
+
+    Raises
+    ------
+    InNamesError
+        If they are one name rather than many.
+    """
+    if isinstance(in_names, (str, bytes, os.PathLike)):
+        raise InNamesError(
+            f"in_names is the single name {in_names!r}; give a list of names: [{in_names!r}]"
+        )
+    try:
+        iter(in_names)
+    except TypeError:
+        raise InNamesError(
+            f"in_names is of type {type(in_names).__name__}; give a list of names"
+        ) from None
+    names: Iterable[Any] = in_names
+    return names
+
+
+def plain(in_name: Any) -> Any:
+    """Return an input with numpy's strings and arrays as Python's own."""
+    if type(in_name) is str:
+        return in_name
+    if isinstance(in_name, str):
+        return str(in_name)
+    if isinstance(in_name, list):
+        return [plain(member) for member in in_name]
+    if hasattr(in_name, "tolist") and hasattr(in_name, "dtype"):
+        return in_name.tolist()
+    return in_name

@@ -1,0 +1,334 @@
+"""The result of a run as a list, and what is done with such lists: pruning and keeping.
+
+Owns `Pout`, `prune_pout` and `cached_pout`. What the entries mean is told in
+`bigpipe.records`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from bigpipe.budget import format_bytes
+from bigpipe.errors import BigpipeWarning, FileError, OptionError, summarise
+from bigpipe.records import FileResult, Outcome
+
+__all__ = ["Pout", "cached_pout", "prune_pout"]
+
+Entry = tuple[str | None, dict[str, Any]]
+
+
+class Pout(list[Entry]):
+    """The result of a run: a list of ``(outname, meta)``, one for each input, in input order.
+
+    Equal to a plain list of the same tuples; slices and copies of it are plain lists.
+
+    Parameters
+    ----------
+    results : iterable of FileResult, optional
+        What became of each input, in input order.
+    elapsed_s : float, optional
+        Seconds that the run took.
+
+    Attributes
+    ----------
+    results : list of FileResult
+        What became of each input. It is of the run: changing the list does not change it.
+    elapsed_s : float or None
+        Seconds that the run took, ``None`` if not known.
+
+    Examples
+    --------
+    >>> pout = Pout([FileResult(0, "a.fits", "a_bmp.fits", {"sky": 7}, Outcome.WRITTEN)])
+    >>> pout
+    [('a_bmp.fits', {'sky': 7})]
+    >>> outnames, metas = zip(*pout)
+    >>> print(pout.summary())
+    1 file: 1 written
+    """
+
+    def __init__(self, results: Iterable[FileResult] = (), elapsed_s: float | None = None) -> None:
+        self.results = list(results)
+        self.elapsed_s = elapsed_s
+        super().__init__(result.entry for result in self.results)
+
+    @classmethod
+    def from_results(cls, results: Iterable[FileResult], elapsed_s: float | None = None) -> Pout:
+        """Make one from the results of a run, in input order.
+
+        Parameters
+        ----------
+        results : iterable of FileResult
+            What became of each input.
+        elapsed_s : float, optional
+            Seconds that the run took.
+
+        Returns
+        -------
+        Pout
+            The same as calling the class.
+        """
+        return cls(results, elapsed_s)
+
+    @property
+    def errors(self) -> list[FileError]:
+        """Errors of the files that failed, were killed or timed out, in input order."""
+        return [result.error for result in self.results if result.error is not None]
+
+    @property
+    def in_names(self) -> list[Any]:
+        """The inputs, as they were given."""
+        return [result.in_name for result in self.results]
+
+    def prune(self) -> Pout:
+        """Return the result without the inputs that were rejected without metadata.
+
+        Returns
+        -------
+        Pout
+            All entries but those that are ``(None, {})``; its `in_names` fit.
+        """
+        return Pout((x for x in self.results if not _is_empty(x.entry)), self.elapsed_s)
+
+    def summary(self) -> str:
+        """Return a short text: how many files came to which end, how fast, and what failed.
+
+        Returns
+        -------
+        str
+            One line, and one for each kind of error.
+        """
+        n_files = len(self.results)
+        counts = Counter(result.outcome for result in self.results)
+        ends = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
+        text = f"{n_files} file{'' if n_files == 1 else 's'}"
+        if ends:
+            text += f": {', '.join(ends)}"
+        if self.elapsed_s is not None:
+            text += f" in {self.elapsed_s:.3g} s"
+            if self.elapsed_s > 0:
+                text += f" ({n_files / self.elapsed_s:.3g} files/s)"
+        peaks = [result.peak_rss for result in self.results if result.peak_rss is not None]
+        if peaks:
+            text += f"; highest peak RSS {format_bytes(max(peaks))}"
+        errors = self.errors
+        return f"{text}\n{summarise(errors)}" if errors else text
+
+
+def _is_empty(entry: Any) -> bool:
+    outname, meta = entry
+    return outname is None and isinstance(meta, Mapping) and not meta
+
+
+def _looks_like_entry(item: Any) -> bool:
+    return isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)
+
+
+def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Take the inputs that were rejected without metadata out of a run's result.
+
+    Parameters
+    ----------
+    pout : iterable of tuple
+        The ``(outname, meta)`` of each input.
+    in_names : iterable
+        The inputs, in the same order.
+
+    Returns
+    -------
+    pruned_pout, pruned_in_names : list
+        Both without the entries that are ``(None, {})``. Entries with metadata but no
+        output stay, those of failed files among them.
+
+    Raises
+    ------
+    OptionError
+        If the two differ in length.
+
+    Warns
+    -----
+    BigpipeWarning
+        If the arguments are the wrong way round. They are returned as they are.
+
+    Examples
+    --------
+    >>> prune_pout([("a_bmp.fits", {}), (None, {})], ["a.fits", "b.fits"])
+    ([('a_bmp.fits', {})], ['a.fits'])
+    """
+    entries, names = list(pout), list(in_names)
+    if len(entries) != len(names):
+        raise OptionError(
+            f"pout has {len(entries)} entries and in_names has {len(names)}: give the in_names "
+            "of the same run."
+        )
+    if not all(map(_looks_like_entry, entries)):
+        if not all(map(_looks_like_entry, names)):
+            raise OptionError("pout is no list of (outname, meta): give what pipeline() returned.")
+        warnings.warn(
+            "prune_pout(pout, in_names) was given in_names first and pout second: nothing is "
+            "pruned. Swap the arguments.",
+            BigpipeWarning,
+            stacklevel=2,
+        )
+        return entries, names
+    kept = [i for i, entry in enumerate(entries) if not _is_empty(entry)]
+    return [entries[i] for i in kept], [names[i] for i in kept]
+
+
+def cached_pout(
+    pipe_code: Callable[..., Any],
+    poutname: str | os.PathLike[str] | None = None,
+    read_pout: bool = False,
+    write_pout: bool = False,
+    create_outdir: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Run a pipeline, or read what an earlier run returned.
+
+    Parameters
+    ----------
+    pipe_code : callable
+        Called as ``pipe_code(create_outdir=create_outdir, **kwargs)``; returns the run's
+        result. Not called if the result is read.
+    poutname : str or os.PathLike, optional
+        The file. Needed to read or write.
+    read_pout : bool, optional
+        Read the result from the file. If the file is missing or damaged, run.
+    write_pout : bool, optional
+        Write the result to the file after a run, as a pickle, whole or not at all.
+    create_outdir : bool, optional
+        Make the file's folder if it is missing. Also passed on to `pipe_code`.
+    **kwargs : dict
+        Passed on to `pipe_code`.
+
+    Returns
+    -------
+    object
+        What `pipe_code` returned, now or then.
+
+    Raises
+    ------
+    OptionError
+        Before anything is run, if there is no `poutname`, or it cannot be written because its
+        folder is missing or closed to writing.
+
+    Warns
+    -----
+    BigpipeWarning
+        If the file cannot be read, or the result not be written: it says why. The result
+        is returned in either case.
+
+    Notes
+    -----
+    Reading a pickle runs code that is in it: read only files of your own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> def reduce(create_outdir, **kwargs):
+    ...     print("runs")
+    ...     return [("a_bmp.fits", {})]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = os.path.join(folder, "night.pout")
+    ...     first = cached_pout(reduce, name, write_pout=True)
+    ...     second = cached_pout(reduce, name, read_pout=True)
+    runs
+    >>> first == second
+    True
+    """
+    if not (read_pout or write_pout):
+        return pipe_code(create_outdir=create_outdir, **kwargs)
+    if poutname is None or not os.fspath(poutname):
+        raise OptionError("read_pout and write_pout need a file: give poutname.")
+    path = os.fspath(poutname)
+    if read_pout:
+        try:
+            return _read(path)
+        except _UnreadableError as error:
+            warnings.warn(
+                f"{path!r} cannot be read: {error}. The pipeline is run.",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+    if write_pout:
+        _prepare_folder(path, create_outdir)
+    pout = pipe_code(create_outdir=create_outdir, **kwargs)
+    if write_pout:
+        try:
+            _write(path, pout)
+        except Exception as error:  # whatever a foreign __reduce__ raises: the run is not lost
+            warnings.warn(
+                f"{path!r} could not be written: {type(error).__name__}: {error}. The result is "
+                "returned, but not kept.",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+    return pout
+
+
+class _UnreadableError(Exception):
+    """The file is missing or damaged; says how."""
+
+
+def _read(path: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _UnreadableError("there is no such file") from None
+    try:
+        return pickle.loads(content)
+    except (ImportError, AttributeError) as error:
+        error.add_note(
+            f"{path!r} may be whole, but holds an object whose class is not found here. Make the "
+            "class importable, or remove the file (or read_pout) to run the pipeline again."
+        )
+        raise
+    # What the unpickler itself raises on bytes that are no pickle, or the beginning of one.
+    except (pickle.UnpicklingError, EOFError, ValueError, LookupError, OverflowError) as error:
+        raise _UnreadableError(f"it is damaged ({type(error).__name__}: {error})") from error
+
+
+def _prepare_folder(path: str, create: bool) -> None:
+    """Find out before a long run whether its result could be written."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise OptionError(f"poutname={path!r} is a folder: give the name of a file in it.")
+    if not os.path.isdir(folder):
+        if not create:
+            raise OptionError(
+                f"The folder of poutname={path!r} does not exist: make it, or give "
+                "create_outdir=True."
+            )
+        os.makedirs(folder, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OptionError(f"The folder of poutname={path!r} cannot be written to.")
+
+
+def _write(path: str, pout: Any) -> None:
+    """Write a pickle so that the file is there whole, or is what it was."""
+    path = os.path.realpath(path)  # a link stays a link
+    folder, base = os.path.split(path)
+    content = pickle.dumps(pout, protocol=pickle.HIGHEST_PROTOCOL)
+    temporary = os.path.join(folder, f".bigpipe-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, os.path.join(folder, base))
+    except BaseException:
+        with suppress(OSError):  # it may not have come into being
+            os.unlink(temporary)
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder: the file is whole anyway
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,417 @@
+"""The shell of a run: waits in one place, tells the scheduler, does what it says.
+
+Owns the loop from inputs to results: reading the inputs as they are needed, carrying
+instructions out, answering claims, and the orderly end of it all. What to do when is
+`bigpipe.scheduler`; where files are processed, `bigpipe.executors`; the hooks,
+`bigpipe.pipeline`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from bigpipe import outcomes
+from bigpipe import scheduler as s
+from bigpipe.claims import Claims
+from bigpipe.errors import FileError
+from bigpipe.executors import base
+from bigpipe.interrupts import SigtermHandler, Terminated, Undisturbed
+from bigpipe.log import LogReceiver, RecordFactory
+from bigpipe.measure import n_cores, num_can_process
+from bigpipe.options import Options
+from bigpipe.plan import Plan, plain
+from bigpipe.progress import interrupted_line, make_progress
+from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
+
+__all__ = ["Run"]
+
+TICK = 1.0  # seconds between looks at the clock, so that the bar's time moves
+MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
+
+
+class Run:
+    """One run of a pipeline: an iterator of results.
+
+    Parameters
+    ----------
+    pipe : BigMultiPipe
+        The pipeline.
+    plan : Plan
+        What to do.
+    ordered : bool, optional
+        Yield results in input order.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If not even one process fits the memory.
+    """
+
+    def __init__(self, pipe: Any, plan: Plan, *, ordered: bool = False) -> None:
+        options = plan.options
+        self._pipe = pipe
+        self._plan = plan
+        self._options = options
+        self._ordered = ordered
+        self._n_workers = num_can_process(
+            plan.n_files,
+            num_processes=options.num_processes,
+            mem_available=options.mem_available,
+            mem_frac=options.mem_frac,
+            process_size=options.process_size,
+        )
+        self._executor = _make_executor(options, self._n_workers)
+        self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
+        self._in_names: Iterator[Any] = iter(plan.in_names)
+        if self._executor.wants_all_tasks:
+            names = list(self._in_names)
+            self._in_names, self._n_workers = iter(names), max(1, len(names))
+        self._scheduler = s.Scheduler(
+            max(1, self._n_workers),
+            max_ahead=self._executor.max_ahead,
+            file_timeout=options.file_timeout,
+            max_worker_deaths=options.max_worker_deaths,
+        )
+        inputs = plan.in_names if isinstance(plan.in_names, Sequence) else None
+        self._claims = Claims(plan.predict, inputs)
+        self._progress = make_progress(options.progress)
+        self._receiver = LogReceiver(self._progress.paused)
+        self._records = RecordFactory(before=self._progress.clear)
+        self._tasks: dict[int, base.Task] = {}
+        self._deaths: dict[int, base.Died] = {}
+        self._waiting: dict[int, list[base.Asked]] = {}
+        self._n_read = self._n_finished = self._n_failed = 0
+        self._inputs_ended = False
+        self._init_error: FileError | None = None
+        self._sigterm = SigtermHandler()
+        self._began_at = time.monotonic()
+        self._loop = self._in_order() if ordered else self._results()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began_at
+
+    def __iter__(self) -> Run:
+        return self
+
+    def __next__(self) -> FileResult:
+        return next(self._loop)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run where it is: workers are ended, what is in flight is given up."""
+        self._loop.close()  # type: ignore[attr-defined]
+
+    # ---- the loop -------------------------------------------------------------------
+
+    def _results(self) -> Iterator[FileResult]:
+        """Yield results in order of completion; whatever happens, end the workers."""
+        graceful = False
+        interrupted: BaseException | None = None
+        try:
+            self._start()
+            yield from self._until_done()
+            self._hear_out(self._executor.close(graceful=self._init_error is None))
+            graceful = True
+        except (KeyboardInterrupt, Terminated) as error:
+            interrupted = error
+            raise
+        finally:
+            self._sigterm.ignore()
+            self._finish(graceful, interrupted)
+
+    def _until_done(self) -> Iterator[FileResult]:
+        ready: deque[FileResult] = deque()
+        while True:
+            self._carry_out(self._read_inputs(ready), ready)
+            while ready:
+                result = ready.popleft()
+                yield result
+                if result.error is not None and self._options.on_error == "raise":
+                    raise result.error
+            if self._scheduler.is_done and self._inputs_ended:
+                return
+            if self._scheduler.is_done:
+                continue
+            self._executor.slack_s = self._scheduler.slack_s
+            events = self._executor.wait(self._patience())
+            now = time.monotonic()
+            for event in events:
+                self._carry_out(self._on_event(event, now, ready), ready)
+            if not events or self._options.file_timeout is not None:
+                self._carry_out(self._scheduler.handle(s.Tick(), now), ready)
+                self._progress.tick(self._scheduler.n_in_flight)
+
+    def _in_order(self) -> Iterator[FileResult]:
+        """Yield results in input order, holding back those that come too early."""
+        held: dict[int, FileResult] = {}
+        following = 0
+        results = self._results()
+        try:
+            for result in results:
+                held[result.index] = result
+                while following in held:
+                    yield held.pop(following)
+                    following += 1
+                self._is_choked = len(held) >= MAX_HELD_BACK
+        finally:
+            results.close()  # type: ignore[attr-defined]
+
+    _is_choked = False
+
+    def _patience(self) -> float:
+        deadline = self._scheduler.deadline()
+        if deadline is None:
+            return TICK
+        return min(TICK, max(0.0, deadline - time.monotonic()))
+
+    # ---- inputs ---------------------------------------------------------------------
+
+    def _read_inputs(self, ready: deque[FileResult]) -> list[s.Instruction]:
+        """Read as many inputs as the scheduler has use for."""
+        if self._init_error is not None:
+            index = self._read_one()
+            if index is not None:
+                ready.append(self._not_started(index, self._init_error))
+            return []
+        if self._inputs_ended or (self._is_choked and not self._scheduler.is_done):
+            return []
+        read = (self._read_one() for _ in range(self._scheduler.n_wanted))
+        indices = [index for index in read if index is not None]
+        return self._scheduler.add(indices, time.monotonic()) if indices else []
+
+    def _read_one(self) -> int | None:
+        try:
+            in_name = next(self._in_names)
+        except StopIteration:
+            self._inputs_ended = True
+            return None
+        index = self._n_read
+        self._n_read += 1
+        self._tasks[index] = base.Task(index, plain(in_name))
+        return index
+
+    # ---- instructions ---------------------------------------------------------------
+
+    def _carry_out(self, instructions: list[s.Instruction], ready: deque[FileResult]) -> None:
+        """Do what the scheduler said, and what follows from it."""
+        todo = deque(instructions)
+        while todo:
+            match todo.popleft():
+                case s.Submit(worker, index):
+                    self._submit(worker, index)
+                case s.Start(worker):
+                    self._executor.add_worker(worker)
+                case s.Recall(worker):
+                    todo.extend(self._recall(worker))
+                case s.Kill(worker, _):
+                    self._executor.kill(worker)
+                case s.GiveUp(index, attempts, timed_out):
+                    ready.append(self._given_up(index, attempts, timed_out))
+                case s.StartFailed():
+                    error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._last_death)
+                    self._fail_all(error, ready)
+                    return
+
+    def _submit(self, worker: int, index: int) -> None:
+        task = self._tasks[index]
+        task.granted = self._claims.grant(index, task.in_name)
+        self._executor.submit(worker, task)
+
+    def _recall(self, worker: int) -> list[s.Instruction]:
+        back = self._executor.recall(worker)
+        for index in back:
+            self._claims.withdraw(index)
+        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), time.monotonic())
+        for index in back:  # before they are handed out once more, and names granted to them
+            instructions += self._ask_again(index)
+        return instructions
+
+    # ---- events ---------------------------------------------------------------------
+
+    def _on_event(
+        self, event: base.ExecutorEvent, now: float, ready: deque[FileResult]
+    ) -> list[s.Instruction]:
+        if self._init_error is not None and not isinstance(event, base.Told):
+            return []  # all files that were handed out have been given up
+        match event:
+            case base.Reported(worker, report):
+                ready.append(self._reported(report))
+                return [
+                    *self._scheduler.handle(s.TaskEnded(worker, report.index), now),
+                    *self._ask_again(report.index),
+                ]
+            case base.Ready(worker):
+                return self._scheduler.handle(s.WorkerReady(worker), now)
+            case base.Asked():
+                return self._asked(event)
+            case base.Told(pid, index, payload):
+                self._told(pid, index, payload)
+            case base.Died():
+                return self._died(event, now)
+            case base.InitFailed(_, error):
+                self._fail_all(error, ready)
+        return []
+
+    def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
+        owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
+        instructions = self._scheduler.handle(s.WorkerDied(event.worker, event.unbegun), now)
+        for index in owned:
+            self._claims.withdraw(index)
+            if index not in event.unbegun:
+                self._deaths[index] = event
+        for index in owned:
+            instructions += self._ask_again(index)
+        self._last_death = event
+        return instructions
+
+    _last_death: base.Died
+
+    def _asked(self, event: base.Asked) -> list[s.Instruction]:
+        """Answer a worker that wants a name, unless that depends on a file in flight."""
+        if self._scheduler.owner(event.index) != event.worker:
+            return []  # it failed or its worker died without waiting for the answer
+        in_name = self._tasks[event.index].in_name
+        answer = self._claims.claim(event.index, in_name, event.outname, event.exists)
+        if answer.wait_for is None:
+            self._executor.answer(event.worker, event.index, answer.refusal)
+            return self._ask_again(event.index)
+        # The other file may lead to another name yet. It is running, or it is sent ahead,
+        # perhaps to the very worker that waits here: then it is taken back first.
+        self._waiting.setdefault(answer.wait_for, []).append(event)
+        owner = self._scheduler.owner(answer.wait_for)
+        return [] if owner is None else self._recall(owner)
+
+    def _ask_again(self, index: int) -> list[s.Instruction]:
+        """Decide the claims that waited for a file which has ended, asked or gone back."""
+        instructions: list[s.Instruction] = []
+        for event in self._waiting.pop(index, ()):
+            instructions += self._asked(event)
+        return instructions
+
+    def _claim_now(self, index: int, in_name: Any, outname: str, exists: bool) -> str:
+        return self._claims.claim(index, in_name, outname, exists).refusal
+
+    def _told(self, pid: int, index: int | None, payload: Any) -> None:
+        task = None if index is None else self._tasks.get(index)
+        self._receiver.dispatch(payload, None if task is None else task.in_name, pid)
+
+    # ---- results --------------------------------------------------------------------
+
+    def _reported(self, report: base.Report) -> FileResult:
+        in_name = self._tasks[report.index].in_name
+        attempts = self._scheduler.attempts(report.index)
+        return self._ended(outcomes.reported(report, in_name, attempts))
+
+    def _given_up(self, index: int, attempts: int, timed_out: bool) -> FileResult:
+        death = self._deaths[index]
+        in_name = self._tasks[index].in_name
+        if timed_out:
+            timeout = self._options.file_timeout
+            return self._ended(outcomes.timed_out(index, in_name, death, attempts, timeout))
+        return self._ended(outcomes.killed(index, in_name, death, attempts))
+
+    def _ended(self, result: FileResult) -> FileResult:
+        self._claims.finish(result.index, result.outcome is Outcome.WRITTEN)
+        del self._tasks[result.index]
+        self._deaths.pop(result.index, None)
+        self._n_finished += 1
+        self._n_failed += result.error is not None
+        self._progress.handle(FileFinished(result))
+        return result
+
+    def _fail_all(self, error: FileError, ready: deque[FileResult]) -> None:
+        """Give every file the error for which no worker can start: those to come as they come."""
+        self._init_error = error
+        ready.extend(self._not_started(index, error) for index in self._scheduler.unended())
+        self._scheduler = s.Scheduler(1)
+
+    def _not_started(self, index: int, error: FileError) -> FileResult:
+        return self._ended(outcomes.not_started(index, self._tasks[index].in_name, error))
+
+    # ---- beginning and end ----------------------------------------------------------
+
+    def _start(self) -> None:
+        atexit.register(self.close)
+        self._sigterm.install()
+        self._records.install()
+        options = self._options
+        threads = options.threads_per_worker
+        if threads is None and self._n_workers > 1:
+            threads = max(1, n_cores() // self._n_workers)
+        self._progress.handle(RunStarted(self._plan.n_files, self._n_workers))
+        self._executor.start(
+            base.Setup(
+                self._pipe,
+                self._plan.control,
+                self._n_workers,
+                threads,
+                options.start_method,
+                self._claim_now,
+            )
+        )
+
+    def _finish(self, graceful: bool, interrupted: BaseException | None) -> None:
+        with Undisturbed():
+            if not graceful:
+                self._hear_out(self._executor.close(graceful=False))
+            self._claims.close()
+            self._progress.handle(
+                RunFinished(self._n_finished, self._n_failed, self.elapsed_s, not graceful)
+            )
+            self._progress.close()
+            self._records.uninstall()
+            self._sigterm.uninstall()
+            atexit.unregister(self.close)
+        if interrupted is not None and self._options.progress is not False:
+            line = interrupted_line(
+                self._n_finished, self._plan.n_files, self._n_failed, self.elapsed_s
+            )
+            with suppress(OSError, ValueError, AttributeError):  # standard error may be closed
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+
+    def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
+        """Pass on what workers had still to tell when they ended."""
+        for event in events:
+            if isinstance(event, base.Told):
+                self._told(event.pid, event.index, event.payload)
+
+
+def _make_executor(options: Options, n_workers: int) -> base.Executor:
+    """Return the executor that the options ask for; the heavy ones are imported only here."""
+    if isinstance(options.executor, base.Executor):
+        return options.executor
+    if options.executor == "serial" or (n_workers <= 1 and options.executor is None):
+        from bigpipe.executors.serial import SerialExecutor
+
+        return SerialExecutor(options.file_timeout, keep_frames=options.on_error == "raise")
+    if options.executor == "threads":
+        from bigpipe.executors.threads import ThreadsExecutor
+
+        return ThreadsExecutor()
+    if options.PoolClass is not None:
+        from bigpipe.executors.pool import PoolExecutor
+
+        return PoolExecutor(options.PoolClass, n_workers)
+    from bigpipe.executors.processes import ProcessesExecutor
+
+    return ProcessesExecutor()
