@@ -1,0 +1,173 @@
+"""The ``bigpipe`` command: reads arguments, calls what they ask for, tells how it ended.
+
+Owns words on the screen and exit codes. What a subcommand does is in its own package, which
+is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+OK, FILES_FAILED, USAGE = 0, 1, 2
+INTERRUPTED, READER_GONE = 130, 141  # as a shell says for Ctrl-C and for SIGPIPE
+_SIMULATION_ONLY = ("frames", "shape", "seed")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``bigpipe`` command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process if not given.
+
+    Returns
+    -------
+    int
+        Exit code: 0, all went well; 1, some files failed; 2, it cannot be done as asked;
+        130, interrupted.
+    """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read the output has left. Python would complain again when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _make_parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has printed why
+        return end.code if isinstance(end.code, int) else OK
+    if arguments.run is None:
+        parser.print_help()
+        return OK
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bigpipe", description="Run a loop over large files on every core."
+    )
+    parser.add_argument("--version", action="version", version=f"bigpipe {_version()}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_demo(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("bigpipe")
+    except PackageNotFoundError:  # run from its source, not installed
+        return "(not installed)"
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="reduce a night of CCD frames: a simulated one, or your own",
+        description=(
+            "Simulate a small night of raw CCD frames, reduce it in parallel, and tell how "
+            "far the result is from the simulated truth. With --input, reduce the frames of "
+            "a folder of your own, which is only read."
+        ),
+    )
+    demo.add_argument(
+        "--input", type=Path, metavar="DIR", help="folder of raw FITS frames to reduce"
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=Path("bigpipe-demo"),
+        help="folder for the results, new or empty or of an earlier demo (default: bigpipe-demo)",
+    )
+    demo.add_argument(
+        "--num-processes",
+        type=_number_of_processes,
+        metavar="N",
+        help="processes at once; below 1: that part of the cores (default: one for each core)",
+    )
+    demo.add_argument("--frames", type=int, metavar="N", help="lights to simulate (default: 24)")
+    demo.add_argument(
+        "--shape", type=_shape, metavar="NYxNX", help="size to simulate (default: 800x800)"
+    )
+    demo.add_argument("--seed", type=int, metavar="N", help="of what is random (default: 1)")
+    demo.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier run with --input made in the output folder",
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _number_of_processes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return int(value) if value == int(value) else value
+
+
+def _shape(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[x,](\d+)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 800x800")
+    return int(match[1]), int(match[2])
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import BigpipeError, PipelineError
+
+    given = [name for name in _SIMULATION_ONLY if getattr(arguments, name) is not None]
+    if arguments.input is not None and given:
+        return _refuse(f"--{given[0]} is for a simulated night: leave it out, or --input.")
+
+    from bigpipe.demo import DemoSettings, run_demo
+
+    wanted = {
+        "output": arguments.output,
+        "source": arguments.input,
+        "n_lights": arguments.frames,
+        "shape": arguments.shape,
+        "seed": arguments.seed,
+        "num_processes": arguments.num_processes,
+        "overwrite": arguments.overwrite,
+    }
+    settings = DemoSettings(**{name: x for name, x in wanted.items() if x is not None})
+    try:
+        report = run_demo(settings, _say)
+    except PipelineError as error:
+        _refuse(str(error.message))
+        return FILES_FAILED
+    except (BigpipeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return _refuse(str(error))
+    print(report.text())
+    return FILES_FAILED if report.n_failed else OK
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _refuse(message: str) -> int:
+    print(f"bigpipe: error: {message}", file=sys.stderr)
+    return USAGE

@@ -1,0 +1,232 @@
+"""CCD frames in memory and in FITS files: values, mask, variance and header kept together.
+
+Owns reading and writing. What a header means is `bigpipe.demo.headers`; what is done to a
+frame, `bigpipe.demo.steps`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from bigpipe.demo.statistics import Image, Mask
+
+__all__ = [
+    "Bad",
+    "Frame",
+    "is_fits_name",
+    "read_frame",
+    "read_header",
+    "read_reduced",
+    "stem_of",
+    "write_frame",
+]
+
+_FITS_NAME = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
+# Cards that describe how the raw image was stored, or what is no longer in the reduced one.
+_RAW_CARDS = (
+    "BZERO",
+    "BSCALE",
+    "BLANK",
+    "CHECKSUM",
+    "DATASUM",
+    "EXTEND",
+    "EXTNAME",
+    "EXTVER",
+    "INHERIT",
+    "DATASEC",
+    "TRIMSEC",
+    "BIASSEC",
+    "COVER",
+    "AMPSROW",
+    "PEDESTAL",
+    "GAIN",
+    "EGAIN",
+    "BUNIT",
+    "SATURATE",
+    "SATLEVEL",
+)
+
+
+class Bad(IntFlag):
+    """Why a pixel's value is not to be trusted: the bits of a mask."""
+
+    SATURATED = 1
+    COSMIC_RAY = 2
+    UNUSABLE = 4
+    """Not a number, or outside what the flat field covers."""
+
+
+@dataclass
+class Frame:
+    """One image on its way through the steps, which change it in place."""
+
+    name: str
+    """Base name of the file it came from."""
+    data: Image
+    """Values, (ny, nx), in adu until the gain is applied, then in electrons."""
+    header: fits.Header
+    """The image's header; that of the primary HDU too if the image is in an extension."""
+    mask: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint8))
+    """Bits of `Bad` for each pixel."""
+    variance: Image | None = None
+    """Square of the uncertainty, in electrons squared; of what is known so far."""
+    shared_variance: Any = 0.0
+    """The part of it that comes from master frames: the same in all frames they are taken
+    from, so that no average lowers it. Electrons squared, (ny, nx) or a number."""
+    read_noise: float | None = None
+    """In electrons, as measured or as the header says; ``None`` while unknown."""
+    unit: str = "adu"
+    """``'adu'``, ``'electron'`` once the gain is applied, ``''`` for a flat field."""
+    steps: list[str] = field(default_factory=list)
+    """What was done to it, in order, a word each."""
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.data.shape:
+            self.mask = np.zeros(self.data.shape, dtype=np.uint8)
+
+    def mark(self, where: Mask, why: Bad) -> None:
+        """Mark pixels as bad."""
+        self.mask[where] |= np.uint8(why)
+
+    def marked(self, why: Bad) -> Mask:
+        """Return where pixels are marked so."""
+        return np.asarray((self.mask & np.uint8(why)) != 0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.data.shape[0], self.data.shape[1]
+
+
+def is_fits_name(name: str | os.PathLike[str]) -> bool:
+    """Tell whether a name ends like that of a FITS file, compressed or not."""
+    return _FITS_NAME.search(os.fspath(name)) is not None
+
+
+def stem_of(name: str | os.PathLike[str]) -> str:
+    """Return the base name of a FITS file without its endings.
+
+    Examples
+    --------
+    >>> stem_of("night/b27.fits.gz")
+    'b27'
+    """
+    return _FITS_NAME.sub("", os.path.basename(os.fspath(name)))
+
+
+def read_header(path: str | os.PathLike[str]) -> fits.Header:
+    """Read the header of the first image of a FITS file, and not the image.
+
+    Raises
+    ------
+    ValueError
+        If it is no FITS file, or there is no two-dimensional image.
+    """
+    with _opened(path) as hdus:
+        return _header_of(hdus, _first_image(hdus, path))
+
+
+def read_frame(path: str | os.PathLike[str]) -> Frame:
+    """Read the first image of a FITS file.
+
+    Returns
+    -------
+    Frame
+        As raw as it is in the file.
+
+    Raises
+    ------
+    ValueError
+        If it is no FITS file, there is no two-dimensional image, or it is cut short.
+    """
+    with _opened(path, memmap=False) as hdus:
+        hdu = _first_image(hdus, path)
+        header = _header_of(hdus, hdu)  # before the data: reading them drops BZERO
+        try:
+            data = np.squeeze(hdu.data).astype(np.float32)
+        except (OSError, TypeError, ValueError) as error:  # what astropy raises for cut files
+            raise ValueError(
+                f"{os.fspath(path)}: the image cannot be read ({error}). The file may be cut "
+                "short: copy it again."
+            ) from error
+    return Frame(os.path.basename(os.fspath(path)), data, header)
+
+
+def _opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
+    try:
+        return fits.open(path, **options)
+    except OSError as error:
+        if error.filename is not None:  # the system's, such as 'no such file': it says all
+            raise
+        raise ValueError(f"{os.fspath(path)}: this is no FITS file ({error}).") from error
+
+
+def _first_image(hdus: fits.HDUList, path: str | os.PathLike[str]) -> Any:
+    for hdu in hdus:
+        axes = [hdu.header.get(f"NAXIS{i + 1}", 0) for i in range(hdu.header.get("NAXIS", 0))]
+        if hdu.is_image and 0 not in axes and sum(length > 1 for length in axes) == 2:
+            return hdu
+    raise ValueError(f"{os.fspath(path)}: there is no two-dimensional image in this file.")
+
+
+def _header_of(hdus: fits.HDUList, hdu: Any) -> fits.Header:
+    header: fits.Header = hdu.header.copy()
+    for card in hdus[0].header.cards:
+        if card.keyword and card.keyword not in header:
+            header.append(card, end=True)
+    return header
+
+
+def write_frame(frame: Frame, path: str | os.PathLike[str]) -> None:
+    """Write values, mask and uncertainty so that `astropy.nddata.CCDData.read` finds all three.
+
+    Parameters
+    ----------
+    frame : Frame
+        What to write. Its mask keeps its bits in the extension ``MASK``: see `Bad`.
+    path : str or os.PathLike
+        Where to.
+    """
+    header = frame.header.copy(strip=True)
+    for keyword in _RAW_CARDS:
+        header.remove(keyword, ignore_missing=True, remove_all=True)
+    header["BUNIT"] = frame.unit
+    header["STEPS"] = " ".join(frame.steps)
+    if frame.read_noise is not None:
+        header["RDNOISE"] = (round(frame.read_noise, 3), "electron, of one raw frame")
+    hdus = fits.HDUList([fits.PrimaryHDU(frame.data, header), _mask_hdu(frame)])
+    if frame.variance is not None:
+        uncertainty = fits.ImageHDU(np.sqrt(frame.variance), name="UNCERT")
+        uncertainty.header["UTYPE"] = "StdDevUncertainty"
+        uncertainty.header["BUNIT"] = header["BUNIT"]
+        hdus.append(uncertainty)
+    hdus.writeto(path, overwrite=True)
+
+
+def read_reduced(path: str | os.PathLike[str]) -> Frame:
+    """Read what `write_frame` wrote."""
+    with fits.open(path, memmap=False) as hdus:
+        header = hdus[0].header
+        frame = Frame(os.path.basename(os.fspath(path)), hdus[0].data.astype(np.float32), header)
+        frame.mask = hdus["MASK"].data.astype(np.uint8)
+        if "UNCERT" in hdus:
+            frame.variance = hdus["UNCERT"].data.astype(np.float32) ** 2
+    frame.read_noise = header.get("RDNOISE")
+    frame.unit = header["BUNIT"]
+    frame.steps = header["STEPS"].split()
+    return frame
+
+
+def _mask_hdu(frame: Frame) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(frame.mask, name="MASK")
+    for bit in Bad:
+        hdu.header[f"BIT{int(bit).bit_length() - 1}"] = str(bit.name).lower().replace("_", " ")
+    return hdu

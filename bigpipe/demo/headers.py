@@ -1,0 +1,248 @@
+"""What the header of a CCD frame says: its kind, exposure, gain, and which pixels are which.
+
+Owns the keywords and their many spellings. Opens no file; that is `bigpipe.demo.frames`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+__all__ = [
+    "Amplifier",
+    "Kind",
+    "exposure_of",
+    "filter_of",
+    "gain_of",
+    "is_arc",
+    "is_in_electrons",
+    "kind_of",
+    "object_of",
+    "pedestal_of",
+    "read_noise_of",
+    "readout_of",
+    "saturation_of",
+]
+
+KIND_KEYWORDS = ("IMAGETYP", "OBSTYPE", "ESO DPR TYPE", "FRAME")
+EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "ITIME")
+# EGAIN first: cameras that write both keep a setting without unit in GAIN.
+GAIN_KEYWORDS = ("EGAIN", "GAIN")
+READ_NOISE_KEYWORDS = ("RDNOISE", "READNOIS", "ENOISE", "RON")
+SATURATION_KEYWORDS = ("SATURATE", "SATLEVEL")
+FILTER_KEYWORDS = ("FILTER", "FILTER1", "FILTNAM", "FILTERS")
+ELECTRON_WORDS = {"e", "e-", "electron", "electrons", "el"}
+UNSIGNED_16_BIT = 65535.0  # adu: the largest value of a 16-bit converter
+
+# Words that OBJECT may consist of if it tells the kind: 'Dome Flat' does, 'Dark Nebula' not.
+_KIND_WORDS = {"bias", "zero", "dark", "darks", "flat", "flats", "domeflat", "skyflat"}
+_ACCOMPANYING_WORDS = {"dome", "sky", "twilight", "lamp", "field", "frame", "image", "internal"}
+_ARC_WORDS = {"arc", "arcs", "comp", "comparison", "arclamp"}
+_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+
+Section = tuple[slice, slice]
+
+
+class Kind(StrEnum):
+    """What a frame was taken for."""
+
+    BIAS = "bias"
+    DARK = "dark"
+    FLAT = "flat"
+    LIGHT = "light"
+
+
+@dataclass(frozen=True)
+class Amplifier:
+    """The pixels that one amplifier has read."""
+
+    data: Section
+    """Rows and columns of the raw image that saw light."""
+    overscan: Section | None
+    """Rows and columns that did not, read by the same amplifier."""
+
+
+def kind_of(header: Mapping[str, Any]) -> Kind:
+    """Tell what a frame was taken for.
+
+    Parameters
+    ----------
+    header : mapping
+        The frame's header.
+
+    Returns
+    -------
+    Kind
+        From the first of ``IMAGETYP``, ``OBSTYPE``, ``ESO DPR TYPE`` and ``FRAME`` that
+        says one, then from ``OBJECT`` if it consists of nothing else. ``LIGHT`` if none
+        does. What is called a dark but was exposed for 0 s is a bias.
+
+    Examples
+    --------
+    >>> kind_of({"IMAGETYP": "object", "OBJECT": "Dome Flat"}).value
+    'flat'
+    >>> kind_of({"IMAGETYP": "Light Frame", "OBJECT": "Dark"}).value
+    'light'
+    """
+    kind = None
+    for keyword in KIND_KEYWORDS:
+        kind = kind or _kind_in(_words(header.get(keyword, "")))
+    words = _words(header.get("OBJECT", ""))
+    if words <= _KIND_WORDS | _ACCOMPANYING_WORDS:
+        kind = kind or _kind_in(words)
+    if kind is Kind.DARK and exposure_of(header) == 0:
+        return Kind.BIAS
+    return kind or Kind.LIGHT
+
+
+def _words(value: Any) -> set[str]:
+    return set(re.findall("[a-z]+", str(value).lower()))
+
+
+def _kind_in(words: set[str]) -> Kind | None:
+    if words & {"bias", "zero"}:
+        return Kind.BIAS
+    # Dark before flat: a 'flat dark' is a dark, as long as the flats.
+    if words & {"dark", "darks"}:
+        return Kind.DARK
+    if any(word.startswith("flat") or word.endswith(("flat", "flats")) for word in words):
+        return Kind.FLAT
+    if words & {"light", "science"}:
+        return Kind.LIGHT
+    return None
+
+
+def _number(header: Mapping[str, Any], keywords: Iterable[str]) -> float | None:
+    """Return the first of the keywords that is a finite number, text included."""
+    for keyword in keywords:
+        try:
+            value = float(header[keyword])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if math.isfinite(value):
+            return value
+    return None
+
+
+def _positive(header: Mapping[str, Any], keywords: Iterable[str]) -> float | None:
+    for keyword in keywords:
+        value = _number(header, (keyword,))
+        if value is not None and value > 0:
+            return value
+    return None
+
+
+def exposure_of(header: Mapping[str, Any]) -> float | None:
+    """Return the exposure time in seconds, ``None`` if it is not known."""
+    value = _number(header, EXPOSURE_KEYWORDS)
+    return value if value is None or value >= 0 else None
+
+
+def gain_of(header: Mapping[str, Any]) -> float | None:
+    """Return the electrons per adu, ``None`` if they are not known."""
+    return _positive(header, GAIN_KEYWORDS)
+
+
+def read_noise_of(header: Mapping[str, Any]) -> float | None:
+    """Return the read noise in electrons, ``None`` if it is not known."""
+    return _positive(header, READ_NOISE_KEYWORDS)
+
+
+def saturation_of(header: Mapping[str, Any]) -> float | None:
+    """Return the value, in adu, from which on a pixel is saturated."""
+    given = _positive(header, SATURATION_KEYWORDS)
+    if given is None and header.get("BITPIX") == 16 and header.get("BZERO") == 32768:
+        return UNSIGNED_16_BIT
+    return given
+
+
+def pedestal_of(header: Mapping[str, Any]) -> float:
+    """Return what is to be added to the values so that zero means no signal, in adu."""
+    return _number(header, ("PEDESTAL",)) or 0.0
+
+
+def filter_of(header: Mapping[str, Any]) -> str:
+    """Return the filter's name, ``''`` if it is not known."""
+    values = (str(header.get(keyword, "")).strip() for keyword in FILTER_KEYWORDS)
+    return next((value for value in values if value), "")
+
+
+def object_of(header: Mapping[str, Any]) -> str:
+    """Return the name of what was observed, ``''`` if it is not known."""
+    return str(header.get("OBJECT", "")).strip()
+
+
+def is_arc(header: Mapping[str, Any]) -> bool:
+    """Tell whether a frame shows an arc lamp, whose lines are as sharp as cosmic rays."""
+    words = set().union(
+        *(_words(header.get(keyword, "")) for keyword in (*KIND_KEYWORDS, "OBJECT"))
+    )
+    return bool(words & _ARC_WORDS)
+
+
+def is_in_electrons(header: Mapping[str, Any]) -> bool:
+    """Tell whether ``BUNIT`` says electrons; anything else is taken as adu."""
+    return str(header.get("BUNIT", "")).strip().lower() in ELECTRON_WORDS
+
+
+def readout_of(header: Mapping[str, Any], shape: tuple[int, int]) -> tuple[Amplifier, ...]:
+    """Tell which pixels saw light, which are overscan, and which amplifier read them.
+
+    Parameters
+    ----------
+    header : mapping
+        The frame's header. ``TRIMSEC``, else ``DATASEC``, is the part that saw light
+        (all, if there is neither), ``BIASSEC`` the overscan. Without ``BIASSEC`` but with
+        ``COVER``, it is the last ``COVER`` columns for each amplifier. ``AMPSROW`` is the
+        number of amplifiers side by side, 1 if it is not given; each has an equal part of
+        the columns, of the overscan's too, in the same order.
+    shape : tuple of int
+        Rows and columns of the raw image.
+
+    Returns
+    -------
+    tuple of Amplifier
+        At least one. A section that does not lie in the image is as good as not given.
+
+    Examples
+    --------
+    >>> readout_of({"DATASEC": "[1:8,1:5]", "BIASSEC": "[9:10,1:5]"}, (5, 10))
+    (Amplifier(data=(slice(0, 5, None), slice(0, 8, None)), \
+overscan=(slice(0, 5, None), slice(8, 10, None))),)
+    """
+    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    data = _section(header.get("TRIMSEC"), shape) or _section(header.get("DATASEC"), shape) or whole
+    count = int(_positive(header, ("AMPSROW",)) or 1)
+    overscan = _section(header.get("BIASSEC"), shape)
+    if overscan is None:
+        columns = count * int(_positive(header, ("COVER",)) or 0)
+        if 0 < columns <= shape[1] - data[1].stop:
+            overscan = (data[0], slice(shape[1] - columns, shape[1]))
+    parts = _columns_split(data, count)
+    if overscan is None:
+        return tuple(Amplifier(part, None) for part in parts)
+    return tuple(map(Amplifier, parts, _columns_split(overscan, count)))
+
+
+def _section(text: Any, shape: tuple[int, int]) -> Section | None:
+    """Turn FITS ``[x1:x2,y1:y2]``, 1-based and inclusive, into slices of rows and columns."""
+    match = _SECTION.fullmatch(str(text).strip())
+    if match is None:
+        return None
+    x1, x2, y1, y2 = map(int, match.groups())
+    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+    if x1 < 1 or y1 < 1 or x2 > shape[1] or y2 > shape[0]:
+        return None
+    return (slice(y1 - 1, y2), slice(x1 - 1, x2))
+
+
+def _columns_split(section: Section, count: int) -> list[Section]:
+    rows, columns = section
+    n_columns = columns.stop - columns.start
+    edges = [columns.start + round(i * n_columns / count) for i in range(count + 1)]
+    return [(rows, slice(*pair)) for pair in pairwise(edges)]

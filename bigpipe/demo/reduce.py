@@ -1,0 +1,235 @@
+"""The pipelines that reduce a night: what is in a folder, master frames, light frames.
+
+Owns the subclasses of `BigMultiPipe`. Each can be run by itself:
+
+    files -> SortPipe -> metadata only: kind, shape, exposure, filter of each
+    groups of biases, darks, flats -> MasterPipe -> one master for each group
+    lights -> LightPipe, with the masters as a keyword -> reduced frames
+
+In what order they run, and where their files go, is `bigpipe.demo.night`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import numpy as np
+
+from bigpipe.demo import headers
+from bigpipe.demo.frames import Bad, Frame, read_frame, read_header, stem_of, write_frame
+from bigpipe.demo.headers import Kind
+from bigpipe.demo.photometry import measure
+from bigpipe.demo.statistics import Image, robust_noise
+from bigpipe.demo.steps import (
+    Masters,
+    apply_gain,
+    divide_flat,
+    mask_unusable,
+    reject_other_shape,
+    remove_cosmic_rays,
+    subtract_bias,
+    subtract_dark,
+    subtract_overscan,
+    trim,
+)
+from bigpipe.pipeline import BigMultiPipe
+from bigpipe.steps import no_outfile
+
+__all__ = ["LightPipe", "MasterPipe", "SortPipe", "combine"]
+
+CALIBRATION = [
+    mask_unusable,
+    subtract_overscan,
+    trim,
+    apply_gain,
+    subtract_bias,
+    subtract_dark,
+]
+"""The steps of every raw frame; each does nothing where what it needs is not there."""
+
+REJECT_SIGMA = 5.0  # of a stack's values; of normal ones, one in two million is rejected
+ROWS_AT_ONCE = 64  # of a stack; keeps what is sorted within the processor's cache
+
+logger = logging.getLogger(__name__)
+
+
+class SortPipe(BigMultiPipe):
+    """Tell what each file of a folder is, from its header alone; writes nothing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(post_process_list=[describe, no_outfile], **kwargs)
+
+    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
+        """Read the header of the first image."""
+        return read_header(in_name)
+
+
+def describe(header: Any, bmp_meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+    """Put what tells frames apart into the metadata."""
+    if bmp_meta is not None:
+        bmp_meta.update(
+            kind=headers.kind_of(header),
+            shape=(header["NAXIS2"], header["NAXIS1"]),
+            exposure=headers.exposure_of(header),
+            filter=headers.filter_of(header),
+            object=headers.object_of(header),
+            gain=headers.gain_of(header),
+        )
+    return header
+
+
+class MasterPipe(BigMultiPipe):
+    """Combine groups of raw calibration frames, each into one master frame.
+
+    Parameters
+    ----------
+    **kwargs
+        Options of `BigMultiPipe`, and the keywords of the run: ``kind`` (`Kind`) of the
+        frames and ``masters`` (`Masters`), those made before.
+
+    Notes
+    -----
+    A frame of a group that cannot be read is left out, with a warning.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(pre_process_list=CALIBRATION, post_process_list=name_master, **kwargs)
+
+    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
+        """Read the frames of a group, those that can be read."""
+        if not isinstance(in_name, (str, os.PathLike)):
+            frames = super().file_read(in_name, **kwargs)
+            return [frame for frame in frames if frame is not None] or None
+        try:
+            return read_frame(in_name)
+        except (OSError, ValueError) as error:
+            logger.warning("Left out of the master %s: %s", kwargs.get("kind", "frame"), error)
+            return None
+
+    def data_process(self, data: Any, kind: Kind = Kind.BIAS, **kwargs: Any) -> Any:
+        """Combine the frames."""
+        return combine(data, kind)
+
+    def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
+        """Write the master."""
+        super().file_write(data, outname, **kwargs)
+        write_frame(data, outname)
+        return outname
+
+
+def name_master(
+    master: Frame,
+    bmp_meta: dict[str, Any] | None = None,
+    kind: Kind = Kind.BIAS,
+    **kwargs: Any,
+) -> Frame:
+    """Name a master after what it is for; a group has no name of its own."""
+    exposure = headers.exposure_of(master.header)
+    words = [kind.value]
+    if kind is Kind.DARK and exposure is not None:
+        words.append(f"{exposure:g}s")
+    if kind is Kind.FLAT:
+        words.append(headers.filter_of(master.header))
+    words.append(f"{master.shape[0]}x{master.shape[1]}")
+    text = "-".join(word for word in words if word)
+    safe = "".join(letter if letter.isalnum() or letter in "-._+" else "_" for letter in text)
+    if bmp_meta is not None:
+        bmp_meta.update(outname=f"{safe}.fits", n_frames=master.header["NCOMBINE"])
+        bmp_meta["level"] = float(np.median(master.data))
+    return master
+
+
+def combine(frames: list[Frame], kind: Kind) -> Frame:
+    """Average frames of one kind without the values that stick out, such as cosmic rays.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        Of one shape; at least one. Flats are divided by their median first.
+    kind : Kind
+        What they are: biases hold no photons, darks and flats do.
+
+    Returns
+    -------
+    Frame
+        The mean, with its variance and the first frame's header. Masked where all are.
+
+    Notes
+    -----
+    A value is rejected if it is more than 5 sigma from the lower median of its pixel.
+    Sigma is that of read noise and photons, or what the values themselves show if it is
+    more. The lower median of two values is the lower: cosmic rays only add.
+    """
+    first = frames[0]
+    levels = np.ones(len(frames), dtype=np.float32)
+    if kind is Kind.FLAT:
+        levels[:] = [max(float(np.median(frame.data)), 1e-6) for frame in frames]
+    level = float(levels.mean())
+    read_noise = np.sqrt(np.mean([float(frame.read_noise or 0) ** 2 for frame in frames]))
+    data = np.empty(first.shape, dtype=np.float32)
+    variance = np.empty(first.shape, dtype=np.float32)
+    for start in range(0, first.shape[0], ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        stack = np.stack([frame.data[rows] for frame in frames]) / levels[:, None, None]
+        photons = 0.0 if kind is Kind.BIAS else level
+        data[rows], variance[rows] = _combine_rows(stack, read_noise / level, photons, level)
+    master = Frame(first.name, data, first.header.copy(), read_noise=float(read_noise))
+    master.mark(np.all([frame.mask != 0 for frame in frames], axis=0), Bad.UNUSABLE)
+    master.variance = variance + np.float32(first.shared_variance / level**2)
+    master.unit = "" if kind is Kind.FLAT else first.unit
+    master.steps = [*first.steps, "combine"]
+    master.header["NCOMBINE"] = (len(frames), "frames combined")
+    for number, frame in enumerate(frames):
+        master.header[f"IMCMB{number + 1:03d}"] = frame.name
+    return master
+
+
+def _combine_rows(
+    stack: Image, read_noise: float, photons: float, level: float
+) -> tuple[Image, Image]:
+    center = np.sort(stack, axis=0)[(len(stack) - 1) // 2]
+    variance = read_noise**2 + np.maximum(center, 0) * (photons / level**2)
+    if len(stack) > 1:
+        # From frame to frame rather than from the center, which is one of the values.
+        seen = robust_noise(np.diff(stack, axis=0) / np.sqrt(2 * variance))
+        variance = variance * max(1.0, seen) ** 2
+    keep = np.abs(stack - center) <= REJECT_SIGMA * np.sqrt(variance)
+    count = keep.sum(axis=0)
+    return (stack * keep).sum(axis=0) / count, (variance / count).astype(np.float32)
+
+
+class LightPipe(BigMultiPipe):
+    """Reduce light frames to electrons, with mask and uncertainty.
+
+    Parameters
+    ----------
+    **kwargs
+        Options of `BigMultiPipe`, and the keyword of the run ``masters`` (`Masters`).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            pre_process_list=[*CALIBRATION, reject_other_shape],
+            post_process_list=[measure],
+            **kwargs,
+        )
+
+    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
+        """Read a raw frame."""
+        return read_frame(in_name)
+
+    def data_process(self, data: Any, masters: Masters | None = None, **kwargs: Any) -> Any:
+        """Clean cosmic rays, while noise still is what photons make it; divide by the flat."""
+        return divide_flat(remove_cosmic_rays(data), masters)
+
+    def outname_create(self, in_name: Any, outdir: Any = None, **kwargs: Any) -> Any:
+        """Name the output after the input, without the endings of a compressed file."""
+        return os.path.join(outdir or "", f"{stem_of(in_name)}_reduced.fits")
+
+    def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
+        """Write the reduced frame."""
+        super().file_write(data, outname, **kwargs)
+        write_frame(data, outname)
+        return outname
