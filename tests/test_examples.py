@@ -1,0 +1,469 @@
+"""The examples, as a person runs them: on real frames where they are, and on made ones.
+
+Figures are compared with what the tests work out themselves, in a plain loop.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from astropy.io import ascii as ascii_tables
+from astropy.io import fits
+from astropy.stats import sigma_clip
+from astropy.table import Table
+
+from bigpipe import no_outfile
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+DATA = ROOT.parent / "shared" / "data"
+KAST = DATA / "kast_blue"
+M13 = DATA / "m13"
+
+pytestmark = pytest.mark.process
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(
+        bool(missing), reason=f"{', '.join(missing)} not installed: pip install '.[ccd]'"
+    )
+
+
+def needs_data(folder: Path) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not folder.is_dir(), reason=f"no shared/data/{folder.name}")
+
+
+needs_ccdproc = needs("ccdproc", "astroscrappy")
+needs_photutils = needs("photutils", "scipy")
+
+
+def run(
+    script: Path, *arguments: str | Path, cwd: Path, path: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run an example in a folder of its own, with `path` searched first for modules."""
+    searched = os.pathsep.join([str(path), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": searched},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def run_well(script: Path, *arguments: str | Path, cwd: Path) -> str:
+    """Run an example that must end well and say nothing on standard error."""
+    done = run(script, *arguments, cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def printed_table(text: str, first_column: str) -> Table:
+    """Read back the printed table that begins with a column."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.split()[:1] == [first_column])
+    end = next((i for i in range(start, len(lines)) if not lines[i].strip()), len(lines))
+    return ascii_tables.read(
+        lines[start:end], format="fixed_width_two_line", delimiter=" ", fill_values=("--", "0")
+    )
+
+
+def load(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# from_loop.py
+
+
+def loop_of_readme() -> str:
+    """Return the code block of README.rst that has the loop, without its indentation."""
+    blocks = (ROOT / "README.rst").read_text().split(".. code-block:: python\n\n")[1:]
+    (loop,) = (block for block in blocks if "for name in files:" in block)
+    lines = loop.split("\n\n")[0].splitlines()
+    return "\n".join(line.removeprefix("    ") for line in lines)
+
+
+def test_from_loop_has_the_loop_of_the_readme() -> None:
+    assert loop_of_readme() in (EXAMPLES / "from_loop.py").read_text()
+
+
+def test_from_loop_writes_the_same_in_all_three_ways(tmp_path: Path) -> None:
+    text = run_well(EXAMPLES / "from_loop.py", "--output", tmp_path / "out", cwd=tmp_path)
+
+    assert text.splitlines()[-1].startswith("All three agree")
+    for number in range(12):
+        name = f"{number:02d}.npy"
+        image = np.load(tmp_path / "out" / "raw" / name) / np.linspace(0.9, 1.1, 512)
+        for way in ("reduced", "by_methods", "by_lists"):
+            written = np.load(tmp_path / "out" / way / name)
+            np.testing.assert_array_equal(written, image - np.median(image))
+
+
+def test_from_loop_writes_into_the_folder_named_after_it(tmp_path: Path) -> None:
+    run_well(EXAMPLES / "from_loop.py", cwd=tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["from_loop-output"]
+
+
+def test_from_loop_fails_where_the_ways_differ(tmp_path: Path) -> None:
+    source = (EXAMPLES / "from_loop.py").read_text()
+    spoilt = source.replace("return data / flat", "return data / flat + 1", 1)
+    assert spoilt != source
+    script = tmp_path / "spoilt.py"
+    script.write_text(spoilt)
+
+    done = run(script, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr.strip()) == (1, "They differ.")
+
+
+# What the two that need data and packages have in common
+
+BOTH = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("kast_reduction", marks=needs_ccdproc, id="kast"),
+        pytest.param("m13_sources", marks=needs_photutils, id="m13"),
+    ],
+)
+
+
+@BOTH
+def test_example_without_data_beside_the_clone_says_so_and_ends_well(
+    name: str, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    (clone / "examples").mkdir(parents=True)
+    script = shutil.copy(EXAMPLES / f"{name}.py", clone / "examples")
+
+    text = run_well(script, cwd=clone)
+
+    assert text.startswith(f"There is no {tmp_path / 'shared' / 'data'}")
+    assert [path.name for path in clone.iterdir()] == ["examples"]
+
+
+@BOTH
+def test_example_fails_on_a_folder_that_is_not_there(name: str, tmp_path: Path) -> None:
+    done = run(EXAMPLES / f"{name}.py", "nowhere", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stdout.startswith("There is no nowhere")
+
+
+@pytest.mark.parametrize("name", ["kast_reduction", "m13_sources"])
+def test_example_without_its_packages_says_what_to_install(name: str, tmp_path: Path) -> None:
+    for package in ("astroscrappy", "ccdproc", "photutils"):
+        text = f"raise ImportError('hidden', name={package!r})\n"
+        (tmp_path / f"{package}.py").write_text(text)
+
+    done = run(EXAMPLES / f"{name}.py", cwd=tmp_path, path=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("python -m pip install '.[ccd]'")
+
+
+# kast_reduction.py
+
+AMPLIFIERS = [(slice(0, 1024), slice(2048, 2080)), (slice(1024, 2048), slice(2080, 2112))]
+
+
+def loop_over_kast(bias_names: list[Path], flat_names: list[Path], names: list[Path]) -> list:
+    """Reduce frames one after the other; each gives its levels, image and cosmic-ray mask."""
+    from astroscrappy import detect_cosmics
+
+    def read(name: Path) -> tuple[np.ndarray, list[float]]:
+        raw = fits.getdata(name).astype(float)
+        levels = [sigma_clip(raw[:, overscan]).mean() for _, overscan in AMPLIFIERS]
+        for level, (pixels, _) in zip(levels, AMPLIFIERS, strict=True):
+            raw[:, pixels] -= level
+        return raw[:, :2048], levels
+
+    bias = np.mean([read(name)[0] for name in bias_names], axis=0)
+    light = np.median([read(name)[0] - bias for name in flat_names], axis=0)
+    response = light / np.median(light, axis=0)
+    response[response <= 0.8] = 1
+    reduced = []
+    for name in names:
+        image, levels = read(name)
+        image = (image - bias) / response
+        hit = None
+        if fits.getval(name, "EXPTIME") > 300:
+            hit, image = detect_cosmics(image.astype(np.float32), sigclip=5, readnoise=4)
+        reduced.append((levels, image, hit))
+    return reduced
+
+
+@needs_ccdproc
+@needs_data(KAST)
+def test_kast_frames_are_reduced_as_by_a_plain_loop(tmp_path: Path) -> None:
+    text = run_well(EXAMPLES / "kast_reduction.py", KAST, "--output", "out", cwd=tmp_path)
+
+    table = printed_table(text, "file")
+    assert list(table["object"]) == ["Arcs", "Feige 66", "J1217p3905"]
+    assert list(table["output"]) == ["b1_red.fits", "b24_red.fits", "b27_red.fits"]
+    expected = loop_over_kast(
+        [KAST / f"b{i}.fits.gz" for i in (21, 22, 23)],
+        [KAST / f"b{i}.fits.gz" for i in (11, 12, 13)],
+        [KAST / name for name in table["file"]],
+    )
+    for row, (levels, image, hit) in zip(table, expected, strict=True):
+        assert [row["overscan1"], row["overscan2"]] == pytest.approx(levels, abs=0.02)
+        assert row["median"] == pytest.approx(np.median(image), abs=0.02)
+        with fits.open(tmp_path / "out" / row["output"]) as hdus:
+            assert hdus[0].header["BUNIT"] == "adu"
+            np.testing.assert_allclose(hdus[0].data, image, rtol=1e-4, atol=0.02)
+            if hit is not None:
+                assert row["cosmic"] == hit.sum()
+                np.testing.assert_array_equal(hdus["MASK"].data.astype(bool), hit)
+    assert list(table["cosmic"].mask) == [True, True, False]  # short exposures are not searched
+    assert 130 < table["cosmic"][2] < 160
+
+
+@needs_ccdproc
+@needs_data(KAST)
+def test_cosmic_rays_are_those_known_when_only_the_bias_is_subtracted(tmp_path: Path) -> None:
+    example = load(EXAMPLES / "kast_reduction.py")
+    bias = np.mean([fits.getdata(KAST / f"b{i}.fits.gz") for i in (21, 22, 23)], axis=0)
+
+    def subtract_bias(ccd, **kwargs):
+        ccd.data -= bias.astype(np.float32)
+        return ccd
+
+    pipe = example.Kast(
+        executor="serial",
+        pre_process_list=subtract_bias,
+        post_process_list=[example.clean_cosmic_rays, no_outfile],
+    )
+    ((outname, meta),) = pipe.pipeline([KAST / "b27.fits.gz"])
+
+    assert (outname, meta) == (None, {"cosmic": 153})
+
+
+class KastNight:
+    """A few rows of made frames whose truth is known."""
+
+    n_rows = 48
+    slit = slice(4, 44)
+    noise = 3.0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rng = np.random.default_rng(seed=1)
+        shape = (self.n_rows, 2048)
+        self.bias = self.rng.normal(0, 1, shape)
+        self.response = self.rng.normal(1, 0.03, shape)
+        self.lamp = np.linspace(2000, 20000, 2048)
+        self.spectrum = np.zeros(shape)
+        self.spectrum[self.slit] = 50
+        self.spectrum[22:26] += 400
+        self.rays = self.rng.permutation(31 * 200)[:25]
+        self.rays = (9 + self.rays % 12, 5 + 10 * (self.rays // 31))  # apart, off the spectrum
+
+    def write(self, name: str, what: str, exptime: float, light: np.ndarray | float) -> None:
+        image = np.zeros((self.n_rows, 2112))
+        image[:, :2048] = self.bias + light * np.ones((self.n_rows, 2048))
+        image += self.rng.normal(0, self.noise, image.shape)
+        levels = self.rng.normal((945, 967), 4)  # drifting from frame to frame
+        for level, amplifier in zip(levels, AMPLIFIERS, strict=True):
+            for columns in amplifier:
+                image[:, columns] += level
+        hdu = fits.PrimaryHDU(np.round(image).astype(np.uint16))
+        hdu.header["OBJECT"] = what
+        hdu.header["EXPTIME"] = exptime
+        hdu.header["DATASEC"] = f"[1:2048,1:{self.n_rows}]"
+        hdu.writeto(self.folder / name)
+
+    def lit(self) -> np.ndarray:
+        """Return what the lamp gives."""
+        lit = np.zeros_like(self.response)
+        lit[self.slit] = self.lamp * self.response[self.slit]
+        return lit
+
+    def truth(self) -> np.ndarray:
+        """Return the target's light, each column as seen by its median pixel."""
+        return self.spectrum * np.median(self.lit(), axis=0) / self.lamp
+
+    def write_all(self) -> None:
+        lit = self.lit()
+        hits = np.zeros_like(self.response)
+        hits[self.rays] = 600
+        for i in range(3):
+            self.write(f"bias{i}.fits.gz", "Bias", 0, 0)
+            self.write(f"flat{i}.fits.gz", "Dome Flat", 15, lit)
+        self.write("arc.fits", "Arcs", 30, self.spectrum * self.response + hits)
+        self.write("target.fits.gz", "a target", 900, self.spectrum * self.response + hits)
+
+
+@needs_ccdproc
+def test_made_kast_frames_come_out_as_the_truth(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    night = KastNight(folder)
+    night.write_all()
+    before = sorted(folder.iterdir())
+
+    text = run_well(EXAMPLES / "kast_reduction.py", folder, cwd=tmp_path)
+
+    assert sorted(folder.iterdir()) == before
+    table = printed_table(text, "file")
+    assert list(table["output"]) == ["arc_red.fits", "target_red.fits"]
+    with fits.open(tmp_path / "kast_reduction-output" / "target_red.fits") as hdus:
+        image, mask = hdus[0].data, hdus["MASK"].data.astype(bool)
+    assert mask[night.rays].all()
+    assert table["cosmic"][1] == mask.sum() < 2 * len(night.rays[0])
+    residual = (image - night.truth())[night.slit]
+    # Noise of a frame and of the mean of three biases; a seeded sample of 80,000 pixels.
+    assert residual.std() == pytest.approx(night.noise * np.sqrt(4 / 3), rel=0.05)
+    assert abs(residual.mean()) < 0.1
+
+
+@needs_ccdproc
+def test_a_night_without_flats_says_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    KastNight(folder).write("bias.fits", "Bias", 0, 0)
+
+    done = run(EXAMPLES / "kast_reduction.py", folder, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "Dome Flat" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# m13_sources.py
+
+
+def smooth(image: np.ndarray) -> np.ndarray:
+    """Keep what is as wide as a star."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = 10 / np.sqrt(8 * np.log(2))
+    return gaussian_filter(image, sigma) - gaussian_filter(image, 2 * sigma)
+
+
+def drift_by_correlation(image: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
+    """Find the shift by which two images agree best: dx, dy."""
+    product = np.fft.fft2(image) * np.conj(np.fft.fft2(reference))
+    best = np.unravel_index(np.fft.ifft2(product).real.argmax(), image.shape)
+    dy, dx = ((i + n // 2) % n - n // 2 for i, n in zip(best, image.shape, strict=True))
+    return dx, dy
+
+
+@needs_photutils
+@needs_data(M13)
+def test_m13_frames_give_the_figures_of_a_plain_loop(tmp_path: Path) -> None:
+    from scipy.ndimage import label
+
+    text = run_well(EXAMPLES / "m13_sources.py", M13, "--output", "out", cwd=tmp_path)
+
+    images, bright = [], []
+    table = printed_table(text, "file")
+    for row, name in zip(table, sorted(M13.glob("*.fits")), strict=True):
+        image = fits.getdata(name).astype(float) - 500
+        clipped = sigma_clip(image, sigma=3)
+        assert row["file"] == name.name
+        assert row["background"] == pytest.approx(np.ma.median(clipped), abs=0.1)
+        assert row["noise"] == pytest.approx(clipped.std(), abs=0.1)
+        peaks = smooth(image - np.ma.median(clipped))
+        noise = sigma_clip(peaks, sigma=3).std()
+        assert row["stars"] == label(peaks > 5 * noise)[1]
+        images.append(image)
+        bright.append(np.where(peaks > 4 * noise, peaks, 0))
+        dx, dy = drift_by_correlation(bright[-1], bright[0])
+        assert (row["dx"], row["dy"]) == (pytest.approx(dx, abs=2), pytest.approx(dy, abs=2))
+
+    stars = Table.read(tmp_path / "out" / "stars.ecsv")
+    assert len(stars) > 20
+    assert printed_table(text, "x")["x"][0] == pytest.approx(stars["x"][0], abs=0.1)
+    # The brightest star outside the cluster, measured by hand.
+    star = stars[np.hypot(stars["x"] - 1200, stars["y"] - 467) < 3][0]
+    fluxes = [
+        flux_by_hand(image, star["x"] + row["dx"], star["y"] + row["dy"])
+        for image, row in zip(images, table, strict=True)
+    ]
+    assert star["frames"] == 5
+    assert star["flux"] == pytest.approx(np.mean(fluxes), rel=0.05)
+
+
+def flux_by_hand(image: np.ndarray, x: float, y: float) -> float:
+    rows, columns = np.indices(image.shape)
+    distance = np.hypot(columns - x, rows - y)
+    around = np.median(image[(distance >= 12) & (distance < 18)])
+    return float((image[distance < 8] - around).sum())
+
+
+def write_cluster(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Write four frames, one of them clouded; return positions, drifts and fluxes."""
+    rng = np.random.default_rng(seed=2)
+    xy = np.array([(x, y) for x in (50, 110, 170, 230) for y in (60, 120, 190)], dtype=float)
+    xy += rng.uniform(-15, 15, xy.shape)
+    fluxes = rng.uniform(20_000, 60_000, len(xy))
+    drifts = np.array([(0, 0), (-9.5, 3.0), (14.0, -6.5)])
+    sigma = 10 / np.sqrt(8 * np.log(2))
+    rows, columns = np.indices((250, 280))
+    for number, (dx, dy) in enumerate(drifts):
+        image = rng.normal(520, 5, rows.shape)
+        for (x, y), flux in zip(xy, fluxes, strict=True):
+            distance = np.hypot(columns - x - dx, rows - y - dy)
+            image += flux / (2 * np.pi * sigma**2) * np.exp(-(distance**2) / (2 * sigma**2))
+        write_frame(folder / f"frame{number}.fits", image)
+    write_frame(folder / "frame3.fits", rng.normal(530, 5, rows.shape))
+    return xy, drifts, fluxes
+
+
+def write_frame(name: Path, image: np.ndarray) -> None:
+    hdu = fits.PrimaryHDU(np.round(image).astype(np.uint16))
+    hdu.header["PEDESTAL"] = -500
+    hdu.writeto(name)
+
+
+@needs_photutils
+def test_made_stars_are_found_where_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    xy, drifts, fluxes = write_cluster(folder)
+
+    text = run_well(EXAMPLES / "m13_sources.py", folder, cwd=tmp_path)
+
+    assert text.startswith("3 of 4 frames")
+    table = printed_table(text, "file")
+    np.testing.assert_allclose(table["background"], 20, atol=0.6)
+    np.testing.assert_allclose(np.transpose([table["dx"], table["dy"]]), drifts, atol=0.3)
+    stars = Table.read(tmp_path / "m13_sources-output" / "stars.ecsv")
+    assert len(stars) == len(xy)
+    for star in stars:
+        distance = np.hypot(*(xy - [star["x"], star["y"]]).T)
+        assert distance.min() < 0.5
+        # A Gaussian has 0.83 of its flux within 0.8 of its full width at half maximum.
+        assert star["flux"] == pytest.approx(0.83 * fluxes[distance.argmin()], rel=0.05)
+
+
+@needs_photutils
+def test_frames_without_a_star_end_in_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_frame(folder / "cloud.fits", np.random.default_rng(3).normal(520, 5, (60, 60)))
+
+    done = run(EXAMPLES / "m13_sources.py", folder, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("0 of 1 frames")
