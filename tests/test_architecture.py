@@ -1,0 +1,210 @@
+"""Files show the architecture: what may import what, and how the package is declared."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import bigpipe
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bigpipe"
+MAX_LINES = 450
+
+# Imports point down this list, or stay in one row; never up. A folder is one entry.
+ROWS = (
+    ("errors", "records"),
+    ("budget", "options", "outname", "scheduler"),
+    (
+        *("claims", "context", "environment", "interrupts", "log", "log_payload", "measure"),
+        *("moving", "outputs", "progress", "snapshot", "staging"),
+    ),
+    ("executors",),
+    ("outcomes", "plan", "run"),
+    ("hooks", "pipeline", "pout", "steps"),
+    ("__main__", "argparse_handler", "cli", "demo", "testing"),
+    ("__init__",),
+)
+ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
+PURE = ("budget", "outname", "scheduler")
+IMPURE = {
+    *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),
+    *("psutil", "queue", "random", "select", "selectors", "shutil", "signal", "socket"),
+    *("subprocess", "tempfile", "threading", "time"),
+}
+HEAVY = ("astropy", "cloudpickle", "multiprocessing", "numpy", "psutil", "tqdm")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module, or name of a module, that a file imports."""
+
+    module: str
+    line: int
+    at_module_level: bool  # runs when the file is imported
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def file_id(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def entry_of(path: Path) -> str:
+    """Return the entry of `ROWS` that a file of the package belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imports(path: Path) -> list[Import]:
+    return list(_imports(ast.parse(path.read_text("utf-8")), True))
+
+
+def _imports(node: ast.AST, at_module_level: bool) -> Iterator[Import]:
+    """Find the imports below a node, those in functions and under ``TYPE_CHECKING`` too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, child.lineno, at_module_level)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"line {child.lineno}: imports are written in full"
+            for alias in child.names:
+                yield Import(f"{child.module}.{alias.name}", child.lineno, at_module_level)
+        else:
+            yield from _imports(child, at_module_level and not _runs_later(child))
+
+
+def _runs_later(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def imported_entry(module: str) -> str:
+    """Return the entry of `ROWS` that an import of bigpipe reaches.
+
+    ``from bigpipe import Name`` reaches the file that the public name comes from, as
+    ``__init__`` only hands it on.
+    """
+    name = module.split(".")[1] if "." in module else "__init__"
+    if name in ROW_OF or (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir():
+        return name
+    return public_names().get(name, "__init__")
+
+
+def public_names() -> dict[str, str]:
+    """Map each name that ``__init__`` hands on to the entry it comes from."""
+    handed_on = [each.module.split(".") for each in imports(PACKAGE / "__init__.py")]
+    return {parts[-1]: parts[1] for parts in handed_on if parts[0] == "bigpipe"}
+
+
+@pytest.mark.parametrize("path", files(), ids=file_id)
+def test_every_file_belongs_to_a_row(path: Path) -> None:
+    assert entry_of(path) in ROW_OF, "add it to ROWS, after discussing the row"
+
+
+@pytest.mark.parametrize("path", files(), ids=file_id)
+def test_imports_point_down(path: Path) -> None:
+    row = ROW_OF.get(entry_of(path), -1)
+    upward = [
+        f"line {each.line}: {each.module}"
+        for each in imports(path)
+        if each.top == "bigpipe" and ROW_OF.get(imported_entry(each.module), len(ROWS)) > row
+    ]
+    assert not upward
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    names = {module_of(path) for path in files()}
+    edges = {
+        module_of(path): {
+            _known(each.module, names) for each in imports(path) if each.at_module_level
+        }
+        & names - {module_of(path), "bigpipe"}
+        for path in files()
+    }
+    while leaves := {name for name, targets in edges.items() if not targets & edges.keys()}:
+        for name in leaves:
+            del edges[name]
+    assert not edges, "these import one another in a circle"
+
+
+def _known(module: str, names: set[str]) -> str:
+    """Return the module of ``names`` that an import reaches: itself, or the one it takes from."""
+    return module if module in names else module.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("path", files(), ids=file_id)
+def test_only_measure_imports_psutil(path: Path) -> None:
+    users = [each.line for each in imports(path) if each.top == "psutil"]
+    assert not users or entry_of(path) == "measure"
+
+
+@pytest.mark.parametrize("path", files(), ids=file_id)
+def test_astropy_is_imported_where_it_is_needed(path: Path) -> None:
+    early = [each.line for each in imports(path) if each.top == "astropy" and each.at_module_level]
+    assert not early or entry_of(path) == "demo"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_core_is_pure(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    tree = ast.parse(path.read_text("utf-8"))
+    impure = [f"line {each.line}: {each.module}" for each in imports(path) if each.top in IMPURE]
+    impure += [
+        f"line {node.lineno}: {node.func.id}()"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("open", "print", "input")
+    ]
+    assert not impure
+
+
+@pytest.mark.parametrize("path", files(), ids=file_id)
+def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+    n_lines = len(path.read_text("utf-8").splitlines())
+    assert n_lines <= MAX_LINES, "split it"
+
+
+def test_importing_bigpipe_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import bigpipe; "
+        "print(*(set(sys.modules) - before), sep='\\n')"
+    )
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = set(loaded.stdout.split())
+    assert "bigpipe" in modules
+    assert not modules.intersection(HEAVY)
+
+
+def test_every_public_name_is_there() -> None:
+    missing = [name for name in bigpipe.__all__ if not hasattr(bigpipe, name)]
+    assert not missing
+    assert public_names().keys() <= set(bigpipe.__all__)
+
+
+def test_the_oldest_environment_is_the_lower_bounds() -> None:
+    setup, tox = (configparser.ConfigParser(interpolation=None) for _ in range(2))
+    setup.read(ROOT / "setup.cfg")
+    tox.read(ROOT / "tox.ini")
+    bounds = setup["options"]["install_requires"].split()
+    assert [bound.replace(">=", "==") for bound in bounds] == tox["testenv:oldest"]["deps"].split()

@@ -1,0 +1,110 @@
+"""What the documentation shows is true: every block of Python and every example is run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checked import run, script_of
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+MODULES = sorted(path for path in ROOT.glob("bigpipe/**/*.py") if ">>> " in path.read_text("utf-8"))
+
+
+def file_id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def run_page(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a page as a person would who pastes it into a script in an empty folder."""
+    script = folder / "page.py"
+    script.write_text(script_of(text), "utf-8")
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("page", PAGES, ids=file_id)
+def test_page_runs_as_a_script(page: Path, tmp_path: Path) -> None:
+    ran = run_page(page.read_text("utf-8"), tmp_path)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=file_id)
+def test_docstring_examples_are_true(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    tests = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))
+    report = "".join(run(test) for test in tests)
+    assert not report, report
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        r"python3 -m venv \S+ && \S+/python -m pip install -q \. && \S+/bigpipe demo",
+        r"python3 -m venv \S+ && \S+/python -m pip install .* && \S+/python -m pytest",
+    ],
+    ids=["demo", "tests"],
+)
+def test_readme_has_the_command_once_and_on_one_line(command: str) -> None:
+    readme = (ROOT / "README.rst").read_text("utf-8")
+    assert len(re.findall(rf"^ +{command}$", readme, re.MULTILINE)) == 1
+
+
+BLOCK = """\
+Title
+=====
+
+.. code-block:: python
+
+    x = 1
+    {code}
+
+Text.
+
+>>> x + 1
+{result}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "result", "complaint"),
+    [
+        ("", "2", None),
+        ("raise ValueError('in a block')", "2", 'page.py", line 7'),
+        ("x = 5", "2", "Got:\n    6"),
+        ("x = ''", "Traceback (most recent call last):\nTypeError: can only ...", None),
+    ],
+    ids=["true", "raises", "untrue", "raises as it says"],
+)
+def test_a_page_that_is_not_true_is_found_out(
+    code: str, result: str, complaint: str | None, tmp_path: Path
+) -> None:
+    ran = run_page(BLOCK.format(code=code, result=result), tmp_path)
+    assert (ran.returncode == 0) == (complaint is None), ran.stderr
+    assert complaint is None or complaint in ran.stderr
+
+
+def test_a_block_marked_not_run_is_not_run(tmp_path: Path) -> None:
+    marked = BLOCK.replace("python\n", "python\n    :class: not-run\n", 1)
+    ran = run_page(marked.format(code="", result="2"), tmp_path)
+    assert "name 'x' is not defined" in ran.stderr
