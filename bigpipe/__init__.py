@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         OptionError,
         OutnameError,
         PipelineError,
+        UnsendableError,
         WorkerError,
     )
     from bigpipe.executors.pool import NestablePool, NoDaemonPool, WorkerWithKwargs
@@ -46,6 +47,7 @@ _HOMES = {
         "OptionError",
         "OutnameError",
         "PipelineError",
+        "UnsendableError",
         "WorkerError",
     ),
     "executors.pool": ("NestablePool", "NoDaemonPool", "WorkerWithKwargs"),
@@ -80,6 +82,7 @@ __all__ = [
     "Pout",
     "RunFinished",
     "RunStarted",
+    "UnsendableError",
     "WorkerError",
     "WorkerWithKwargs",
     "__version__",

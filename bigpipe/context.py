@@ -39,6 +39,8 @@ class FileContext:
     that it stays aligned with the data. A copy, made here: ``in_name`` stays as it is."""
     rejected_by: str | None = None
     """Hook, or hook and function, that returned ``None``."""
+    has_written: bool = False
+    """Whether something is under the final name of an output, whatever `file_write` returned."""
     worker: int | None = None
     """Process id of the worker; in threads, the native id of the thread."""
     pipe: object = None
@@ -77,7 +79,7 @@ class FileContext:
     def remaining_names(self, in_name: Any = None) -> Any:
         """Return the names that belong to the data now: the input, less what was dropped."""
         if isinstance(self.in_name, list):
-            return self.members
+            return _copy_of_lists(self.members)  # a hook may keep them, and drop members later
         return self.in_name if in_name is None else in_name
 
     @contextmanager

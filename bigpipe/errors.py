@@ -23,6 +23,7 @@ __all__ = [
     "OutnameError",
     "PipelineError",
     "RemoteError",
+    "UnsendableError",
     "WorkerError",
     "WorkerTraceback",
     "shown",
@@ -56,6 +57,10 @@ class CollisionError(BigpipeError, FileExistsError):
 
 class MemoryBudgetError(BigpipeError, EnvironmentError):
     """Not even one process fits the memory that may be used."""
+
+
+class UnsendableError(BigpipeError, TypeError):
+    """A keyword, or the pipeline object, cannot be sent to a worker process."""
 
 
 class WorkerError(BigpipeError, RuntimeError):
@@ -192,19 +197,16 @@ def _pickled(cause: BaseException) -> bytes | None:
     """Pickle an exception if it can be brought back; by value if its class is not importable."""
     import pickle
 
-    try:
-        data = pickle.dumps(cause)
-        if _unpickled(data) is not None:  # many exceptions pickle, and fail only here
-            return data
-    except Exception:  # whatever a foreign __reduce__ raises: there is another way
-        pass
     import cloudpickle
 
-    try:
-        data = cloudpickle.dumps(cause)
-    except Exception:  # as above: the text still tells
-        return None
-    return data if _unpickled(data) is not None else None
+    for dumps in (pickle.dumps, cloudpickle.dumps):
+        try:
+            data: bytes = dumps(cause)
+        except Exception:  # whatever a foreign __reduce__ raises: its type and text still tell
+            continue
+        if _unpickled(data) is not None:  # many exceptions pickle, and fail only here
+            return data
+    return None
 
 
 def _unpickled(data: bytes) -> BaseException | None:

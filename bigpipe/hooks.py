@@ -73,7 +73,7 @@ class Hooks:
     def _bmp_control(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return all keywords of a hook, those that the object was constructed with too."""
         merged = self.kwargs_merge(**kwargs)
-        if _CONTROL <= merged.keys():
+        if merged.keys() >= _CONTROL:
             return merged  # a run has put in everything
         own = {name: getattr(self, name, None) for name in CONTROL_OPTIONS if name != "outname"}
         own["outname"] = self._bmp_options.outname
@@ -171,7 +171,9 @@ class Hooks:
         if staged is None or staged.is_direct:
             claimant.ask(final, os.path.lexists(final))
             claimant.confirm()
-            return self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
+            returned = self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
+            file.has_written = os.path.lexists(final)
+            return returned
         claimant.ask(final, staged.exists)
         try:
             path = Path(staged.path) if isinstance(outname, Path) else staged.path
@@ -182,6 +184,7 @@ class Hooks:
             explain(error, staged)
             raise
         committed = staged.commit(returned)
+        file.has_written = staged.has_moved
         _name_finally(meta, staged)
         return Path(committed) if isinstance(returned, Path) and committed else committed
 

@@ -6,12 +6,14 @@ Owns the signal handlers that a run sets and takes back. What is then ended, and
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["SigtermHandler", "Terminated", "Undisturbed"]
+__all__ = ["Interrupts", "Terminated", "Undisturbed"]
 
 
 class Terminated(SystemExit):
@@ -22,31 +24,99 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-class SigtermHandler:
-    """Has SIGTERM raise `Terminated` in the main thread, if nobody else handles it."""
+class Interrupts:
+    """Has SIGINT and SIGTERM raise in the main thread, each where nobody else handles it.
 
-    def __init__(self) -> None:
-        self._is_installed = False
+    Parameters
+    ----------
+    ends_all : callable
+        Asked, in the handler, whether what it raises is sure to lead to the end: then a
+        signal that comes after it is ignored. Schedulers and ``timeout`` send two in a row.
+
+    Attributes
+    ----------
+    has_raised : bool
+        Whether one of the signals has come.
+
+    Notes
+    -----
+    A process that is forked meanwhile, such as one of a `multiprocessing.Pool`, does not
+    have the handler: its parent ends it by SIGTERM and waits, and a handler in Python is
+    not run while the process is blocked.
+    """
+
+    def __init__(self, ends_all: Callable[[], bool]) -> None:
+        self.has_raised = False
+        self._ends_all = ends_all
         self._is_deaf = False
+        self._is_over = False
 
     def install(self) -> None:
         """Set the handler, where that can be done."""
-        if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._terminate)
-            self._is_installed = True
+        if _in_main_thread():
+            _keep_from_children()
+            for number, usual in _USUAL.items():
+                if signal.getsignal(number) is usual:
+                    signal.signal(number, self._interrupt)
 
     def ignore(self) -> None:
         """Let no second signal break off what the first has begun."""
         self._is_deaf = True
 
+    def listen(self) -> None:
+        """Take signals again: what the last one raised has been caught on its way."""
+        self._is_deaf = False
+
     def uninstall(self) -> None:
         """Take the handler back, unless it has been replaced since."""
-        if self._is_installed and signal.getsignal(signal.SIGTERM) == self._terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._is_over = True  # in another thread, there is no more that can be done
+        if _in_main_thread():
+            for number, usual in _USUAL.items():
+                if signal.getsignal(number) == self._interrupt:
+                    signal.signal(number, usual)
 
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_deaf:
-            raise Terminated(128 + number)
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._is_over:
+            signal.signal(number, _USUAL[number])
+            signal.raise_signal(number)
+        elif not self._is_deaf:
+            self._is_deaf = self._ends_all()
+            self.has_raised = True
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+
+
+_USUAL: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+_mask = threading.local()
+_is_kept_from_children = False
+
+
+def _keep_from_children() -> None:
+    global _is_kept_from_children
+    if not _is_kept_from_children:
+        _is_kept_from_children = True
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
+
+
+def _block() -> None:
+    # A signal sent to the child before it has forgotten the handler waits until then.
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _USUAL)
+
+
+def _unblock() -> None:
+    mask = getattr(_mask, "before", None)
+    if mask is not None:  # else this was set up in the middle of a fork
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _forget() -> None:
+    for number, usual in _USUAL.items():
+        handler = signal.getsignal(number)
+        if isinstance(getattr(handler, "__self__", None), Interrupts):
+            signal.signal(number, usual)
+    _unblock()
 
 
 class Undisturbed:

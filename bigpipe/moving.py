@@ -11,8 +11,20 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Copy", "copy", "make_folders_of", "moves", "put", "remove", "status_of"]
+from bigpipe.claims import flat_names
+
+__all__ = [
+    "Copy",
+    "copy",
+    "make_folders_of",
+    "moves",
+    "overwrites_input",
+    "put",
+    "remove",
+    "status_of",
+]
 
 COPY_STEP = 1 << 30  # bytes asked of the kernel at once; it copies 2 GiB at most
 READ_STEP = 1 << 20  # bytes; arbitrary
@@ -186,3 +198,25 @@ def status_of(path: str | os.PathLike[str], follow_symlinks: bool = True) -> os.
         return os.stat(path, follow_symlinks=follow_symlinks)
     except (OSError, ValueError):  # not there, or no name that a file can have
         return None
+
+
+def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bool:
+    """Tell whether a name is, by whatever path or link, an existing file among the inputs.
+
+    Parameters
+    ----------
+    final : str or os.PathLike
+        Where something would be written.
+    inputs : iterable
+        Names, or nested lists of names.
+
+    Returns
+    -------
+    bool
+        Whether writing it would destroy an input.
+    """
+    found = status_of(final)
+    if found is None:
+        return False
+    others = (status_of(name) for name in flat_names(list(inputs)))
+    return any(other is not None and os.path.samestat(found, other) for other in others)

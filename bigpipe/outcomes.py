@@ -22,6 +22,8 @@ def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
     meta = report.meta
     outcome = Outcome.WRITTEN
     if error is not None:
+        if error.in_name is None:  # where it arose, the input was not known
+            error.args = (f"{shown(in_name)}: {error}",)
         error.in_name = in_name
         error.attempts = attempts
         meta = {"bmp_error": error}
@@ -51,7 +53,7 @@ def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
         how = f"was killed by {signal_name(-death.exitcode)}"
     else:
         how = f"ended with exit code {death.exitcode}"
-    before = "" if attempts == 1 else f", as {attempts - 1} before it did"
+    before = "" if attempts == 1 else f", as did {attempts - 1} before it"
     message = f"worker {death.pid} {how} on {shown(in_name)}{_stage(death)}{before}"
     if death.exitcode == -signal.SIGKILL:
         message += "; memory may have run out: give process_size or lower num_processes"
@@ -63,10 +65,11 @@ def timed_out(
 ) -> FileResult:
     """Return the result of a file whose worker was ended because it took too long."""
     message = (
-        f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, and its "
-        "worker was ended; raise file_timeout if it may take that long"
+        f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, and "
+        "its worker was ended; raise file_timeout if it may take that long"
     )
     error = _error(message, in_name, death, attempts)
+    error.exitcode = None  # the worker was ended: how it went is no news
     error.__cause__ = FileTimeoutError(f"took longer than {file_timeout:g} s")
     return _ended(index, in_name, Outcome.TIMED_OUT, error, death)
 

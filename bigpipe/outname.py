@@ -114,7 +114,7 @@ def _base_name(in_name: Any) -> str:
         if isinstance(in_name, (list, tuple)):
             raise OutnameError(f"No name for the output of {shown(in_name)}. {_GROUP_REMEDY}")
         in_name = _text(in_name, "in_name", in_name)
-    base: str = os.path.basename(in_name) or os.path.basename(os.path.dirname(in_name))
+    base: str = in_name.rpartition(os.sep)[2] or os.path.basename(os.path.dirname(in_name))
     if not base:
         raise OutnameError(
             f"No name for the output of {in_name!r}: it has no base name. Give outname or "

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bigpipe import moving
-from bigpipe.claims import flat_names
 from bigpipe.errors import CollisionError, OutnameError
+from bigpipe.moving import overwrites_input
 from bigpipe.staging import (
     STAGING_NAME,
     StagingFolder,
@@ -50,9 +50,11 @@ class Stager:
 
     def __init__(self, announce: Callable[[str], None] | None = None) -> None:
         self._announce = announce
+        self._pid = os.getpid()
         # The device and inode of an output folder, whatever it is called at the moment.
         self._idle: dict[tuple[int, int], StagingFolder] = {}
         self._all: set[StagingFolder] = set()
+        self._last: StagingFolder | None = None
 
     def open(self, outname: str | os.PathLike[str], inputs: Iterable[Any] = ()) -> StagedOutput:
         """Prepare the place where an output is to be written.
@@ -89,20 +91,35 @@ class Stager:
             raise _collision(name)
         if base in ("", os.curdir, os.pardir) or not can_be_replaced(trimmed, before):
             return StagedOutput(name, before is not None)
-        anchor, status = nearest_folder(folder)
-        below = trimmed[len(anchor) :].lstrip(os.sep)
-        if status is None or os.pardir in below.split(os.sep):
-            return StagedOutput(name, before is not None)
-        try:
-            staging = self.take(anchor, status)
-        except OSError as error:
-            if before is None and error.errno in _NO_WRITING:
-                return StagedOutput(name, False)  # nor can the hook write, and it says so best
-            raise _not_staged(error, name) from error
+        anchor, below, staging = folder, base, self._take_again(folder)
+        if staging is None:
+            anchor, status = nearest_folder(folder)
+            below = trimmed[len(anchor) :].lstrip(os.sep)
+            if status is None or os.pardir in below.split(os.sep):
+                return StagedOutput(name, before is not None)
+            try:
+                staging = self.take(anchor, status)
+            except OSError as error:
+                if before is None and error.errno in _NO_WRITING:
+                    return StagedOutput(name, False)  # nor can the hook write: it says so best
+                raise _not_staged(error, name) from error
         staged = StagedOutput(name, before is not None, self, staging, anchor, below, inputs)
         if before is not None:
             staged.copy_existing()
         return staged
+
+    def is_here(self) -> bool:
+        """Whether this is not a child that a hook has forked, and that unwinds."""
+        return self._pid == os.getpid()
+
+    def _take_again(self, folder: str) -> StagingFolder | None:
+        """Return the staging folder used last, if ``folder`` is the real path of its place."""
+        staging = self._last
+        if staging is None or staging.folder != folder or staging.key not in self._idle:
+            return None
+        if not staging.is_in_place():  # `take` finds out where the path leads now
+            return None
+        return self._idle.pop(staging.key)
 
     def take(self, folder: str, status: os.stat_result) -> StagingFolder:
         """Return an empty staging folder in a folder that has this status."""
@@ -121,7 +138,7 @@ class Stager:
         if staging.key in self._idle:  # outputs that were open at the same time
             self._drop(staging)
         else:
-            self._idle[staging.key] = staging
+            self._idle[staging.key] = self._last = staging
             if len(self._idle) > MAX_IDLE:
                 self._drop(self._idle.pop(next(iter(self._idle))))
 
@@ -160,6 +177,8 @@ class StagedOutput:
     ----------
     path : str
         Where to write. Absolute, unless `is_direct`.
+    has_moved : bool
+        Whether `commit` has put anything in place.
     """
 
     def __init__(
@@ -174,6 +193,7 @@ class StagedOutput:
     ) -> None:
         self.outname = self.path = outname
         self.exists = exists
+        self.has_moved = False
         self._stager = stager
         self._staging = staging
         self._anchor = anchor
@@ -258,7 +278,8 @@ class StagedOutput:
 
     def discard(self) -> None:
         """Remove what the hook has left. Nothing happens to the final name."""
-        self._release(is_empty=False)
+        if self._stager is not None and self._stager.is_here():
+            self._release(is_empty=False)
 
     def copy_existing(self) -> None:
         """Begin with what is there already: a hook may refuse, skip, append or update."""
@@ -293,16 +314,14 @@ class StagedOutput:
         """Move the output if it is new and all there is; return whether nothing is left."""
         if self.exists:
             return False
-        with os.scandir(self._root) as entries:
-            first = next(entries, None)
-            if first is None:
-                return True
-            if first.path != self._main or next(entries, None) is not None:
-                return False
+        left = os.listdir(self._root)
+        if left != [self._main[len(self._root) + 1 :]]:
+            return not left
         try:
             os.replace(self._main, self._final)
         except OSError:  # _put_all finds a way, or says what is wrong
             return False
+        self.has_moved = True
         return True
 
     def _put_all(self, returned: Any) -> None:
@@ -345,6 +364,7 @@ class StagedOutput:
 
     def _move(self, source: str, destination: str, wholly: bool) -> None:
         assert self._stager is not None
+        self.has_moved = True
         moving.make_folders_of(destination, source)
         if os.path.islink(source):
             self._point_to_final(source)
@@ -381,28 +401,6 @@ class StagedOutput:
         if self._staging is not None and target.startswith(self._root + os.sep):
             os.unlink(link)
             os.symlink(self._staging.place_of(target), link)
-
-
-def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bool:
-    """Tell whether a name is, by whatever path or link, an existing file among the inputs.
-
-    Parameters
-    ----------
-    final : str or os.PathLike
-        Where something would be written.
-    inputs : iterable
-        Names, or nested lists of names.
-
-    Returns
-    -------
-    bool
-        Whether writing it would destroy an input.
-    """
-    found = moving.status_of(final)
-    if found is None:
-        return False
-    others = (moving.status_of(name) for name in flat_names(list(inputs)))
-    return any(other is not None and os.path.samestat(found, other) for other in others)
 
 
 def explain(exception: BaseException, staged: StagedOutput) -> None:

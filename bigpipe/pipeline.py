@@ -129,7 +129,8 @@ class BigMultiPipe(Hooks):
         ----------
         in_names : iterable
             Names (`str` or `os.PathLike`); a (nested) list among them is a group that
-            makes one output.
+            makes one output. No output may overwrite an input; of an iterator, that is known
+            only for those read until then: make a list of it if outputs are among them.
         **options_and_kwargs
             Options of the constructor, for this run alone, and keywords of the hooks.
             What is given here wins; ``None`` means not given. ``pre_process_list`` and

@@ -6,7 +6,7 @@ Owns the record and the checks of the inputs. Who puts it together is `bigpipe.p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,9 @@ class Plan:
 def checked_in_names(in_names: Any) -> Iterable[Any]:
     """Return the inputs, or say what is wrong with them.
 
+    A collection of any kind (array, column, set, keys of a dict) is returned as a list, so
+    that all inputs are known, and protected, before the first output is written.
+
     Raises
     ------
     InNamesError
@@ -53,6 +56,8 @@ def checked_in_names(in_names: Any) -> Iterable[Any]:
         raise InNamesError(
             f"in_names is of type {type(in_names).__name__}; give a list of names"
         ) from None
+    if isinstance(in_names, Sized) and not isinstance(in_names, Sequence):
+        return list(in_names)  # type: ignore[call-overload]
     names: Iterable[Any] = in_names
     return names
 

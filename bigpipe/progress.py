@@ -351,6 +351,8 @@ def _new_bar(stream: IO[str], counts: _Counts, in_notebook: bool) -> Any:
         @property
         def format_dict(self) -> dict[str, Any]:
             fields: dict[str, Any] = super().format_dict
+            if fields["ncols"] == 0:  # a terminal that does not know how wide it is
+                fields["ncols"] = None
             width = fields["ncols"]
             fields.update(
                 elapsed=counts.elapsed_s(),

@@ -9,20 +9,23 @@ instructions out, answering claims, and the orderly end of it all. What to do wh
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import time
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
 from bigpipe import outcomes
 from bigpipe import scheduler as s
 from bigpipe.claims import Claims
-from bigpipe.errors import FileError
+from bigpipe.context import current
+from bigpipe.errors import BigpipeWarning, FileError
 from bigpipe.executors import base
-from bigpipe.interrupts import SigtermHandler, Terminated, Undisturbed
+from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import n_cores, num_can_process
 from bigpipe.options import Options
@@ -76,11 +79,15 @@ class Run:
         self._scheduler = s.Scheduler(
             max(1, self._n_workers),
             max_ahead=self._executor.max_ahead,
-            file_timeout=options.file_timeout,
+            file_timeout=options.file_timeout if self._executor.can_stop else None,
             max_worker_deaths=options.max_worker_deaths,
         )
-        inputs = plan.in_names if isinstance(plan.in_names, Sequence) else None
-        self._claims = Claims(plan.predict, inputs)
+        if options.file_timeout is not None and not self._executor.can_stop:
+            warnings.warn(
+                f"{type(self._executor).__name__} cannot stop a file: file_timeout is not kept",
+                BigpipeWarning,
+                stacklevel=4,
+            )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
         self._records = RecordFactory(before=self._progress.clear)
@@ -89,9 +96,12 @@ class Run:
         self._waiting: dict[int, list[base.Asked]] = {}
         self._n_read = self._n_finished = self._n_failed = 0
         self._inputs_ended = False
+        self._pid = os.getpid()
         self._init_error: FileError | None = None
-        self._sigterm = SigtermHandler()
+        self._interrupts = Interrupts(self._is_at_work)
+        self._last = ExitStack()
         self._began_at = time.monotonic()
+        self._away_s = 0.0
         self._loop = self._in_order() if ordered else self._results()
 
     @property
@@ -118,33 +128,46 @@ class Run:
 
     def close(self) -> None:
         """End the run where it is: workers are ended, what is in flight is given up."""
-        self._loop.close()  # type: ignore[attr-defined]
+        if not self._is_running:  # else in another thread, of a program that ends
+            self._loop.close()
+
+    @property
+    def _is_running(self) -> bool:
+        running: bool = self._loop.gi_running  # type: ignore[attr-defined]
+        return running
+
+    def _is_at_work(self) -> bool:
+        """Whether an exception here and now ends the run: in a hook, it may be caught."""
+        return self._is_running and current() is None
 
     # ---- the loop -------------------------------------------------------------------
 
-    def _results(self) -> Iterator[FileResult]:
+    def _results(self) -> Generator[FileResult, None, None]:
         """Yield results in order of completion; whatever happens, end the workers."""
         graceful = False
-        interrupted: BaseException | None = None
         try:
             self._start()
             yield from self._until_done()
             self._hear_out(self._executor.close(graceful=self._init_error is None))
             graceful = True
-        except (KeyboardInterrupt, Terminated) as error:
-            interrupted = error
+        except (KeyboardInterrupt, Terminated):
+            self._interrupts.has_raised = True  # also by a handler of the caller's own
             raise
         finally:
-            self._sigterm.ignore()
-            self._finish(graceful, interrupted)
+            self._interrupts.ignore()
+            if os.getpid() == self._pid:  # else in a child that the caller has forked
+                self._finish(graceful)
 
     def _until_done(self) -> Iterator[FileResult]:
         ready: deque[FileResult] = deque()
         while True:
+            self._interrupts.listen()
             self._carry_out(self._read_inputs(ready), ready)
             while ready:
                 result = ready.popleft()
+                left_at = time.monotonic()
                 yield result
+                self._away_s += time.monotonic() - left_at
                 if result.error is not None and self._options.on_error == "raise":
                     raise result.error
             if self._scheduler.is_done and self._inputs_ended:
@@ -153,14 +176,14 @@ class Run:
                 continue
             self._executor.slack_s = self._scheduler.slack_s
             events = self._executor.wait(self._patience())
-            now = time.monotonic()
+            now = self._now()
             for event in events:
                 self._carry_out(self._on_event(event, now, ready), ready)
             if not events or self._options.file_timeout is not None:
                 self._carry_out(self._scheduler.handle(s.Tick(), now), ready)
                 self._progress.tick(self._scheduler.n_in_flight)
 
-    def _in_order(self) -> Iterator[FileResult]:
+    def _in_order(self) -> Generator[FileResult, None, None]:
         """Yield results in input order, holding back those that come too early."""
         held: dict[int, FileResult] = {}
         following = 0
@@ -173,7 +196,7 @@ class Run:
                     following += 1
                 self._is_choked = len(held) >= MAX_HELD_BACK
         finally:
-            results.close()  # type: ignore[attr-defined]
+            results.close()
 
     _is_choked = False
 
@@ -181,7 +204,14 @@ class Run:
         deadline = self._scheduler.deadline()
         if deadline is None:
             return TICK
-        return min(TICK, max(0.0, deadline - time.monotonic()))
+        return min(TICK, max(0.0, deadline - self._now()))
+
+    def _now(self) -> float:
+        """Return the time, which stands still while the caller's own code runs here.
+
+        Workers may wait for an answer meanwhile, so it must not count for ``file_timeout``.
+        """
+        return time.monotonic() - self._away_s
 
     # ---- inputs ---------------------------------------------------------------------
 
@@ -194,9 +224,15 @@ class Run:
             return []
         if self._inputs_ended or (self._is_choked and not self._scheduler.is_done):
             return []
-        read = (self._read_one() for _ in range(self._scheduler.n_wanted))
-        indices = [index for index in read if index is not None]
-        return self._scheduler.add(indices, time.monotonic()) if indices else []
+        indices = []
+        left_at = time.monotonic()
+        for _ in range(self._scheduler.n_wanted):
+            index = self._read_one()
+            if index is None:
+                break
+            indices.append(index)
+        self._away_s += time.monotonic() - left_at
+        return self._scheduler.add(indices, self._now()) if indices else []
 
     def _read_one(self) -> int | None:
         try:
@@ -240,7 +276,7 @@ class Run:
         back = self._executor.recall(worker)
         for index in back:
             self._claims.withdraw(index)
-        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), time.monotonic())
+        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._now())
         for index in back:  # before they are handed out once more, and names granted to them
             instructions += self._ask_again(index)
         return instructions
@@ -319,7 +355,7 @@ class Run:
     def _reported(self, report: base.Report) -> FileResult:
         in_name = self._tasks[report.index].in_name
         attempts = self._scheduler.attempts(report.index)
-        return self._ended(outcomes.reported(report, in_name, attempts))
+        return self._ended(outcomes.reported(report, in_name, attempts), report.has_written)
 
     def _given_up(self, index: int, attempts: int, timed_out: bool) -> FileResult:
         death = self._deaths[index]
@@ -329,8 +365,8 @@ class Run:
             return self._ended(outcomes.timed_out(index, in_name, death, attempts, timeout))
         return self._ended(outcomes.killed(index, in_name, death, attempts))
 
-    def _ended(self, result: FileResult) -> FileResult:
-        self._claims.finish(result.index, result.outcome is Outcome.WRITTEN)
+    def _ended(self, result: FileResult, has_written: bool = False) -> FileResult:
+        self._claims.finish(result.index, has_written or result.outcome is Outcome.WRITTEN)
         del self._tasks[result.index]
         self._deaths.pop(result.index, None)
         self._n_finished += 1
@@ -350,9 +386,14 @@ class Run:
     # ---- beginning and end ----------------------------------------------------------
 
     def _start(self) -> None:
+        self._last.callback(atexit.unregister, self.close)
         atexit.register(self.close)
-        self._sigterm.install()
-        self._records.install()
+        self._interrupts.install()
+        self._last.enter_context(self._records)
+        inputs = self._plan.in_names if isinstance(self._plan.in_names, Sequence) else None
+        self._claims = Claims(self._plan.predict, inputs)
+        self._last.callback(self._claims.close)
+        self._last.callback(self._progress.close)
         options = self._options
         threads = options.threads_per_worker
         if threads is None and self._n_workers > 1:
@@ -364,24 +405,23 @@ class Run:
                 self._plan.control,
                 self._n_workers,
                 threads,
+                options.file_timeout,
                 options.start_method,
                 self._claim_now,
             )
         )
 
-    def _finish(self, graceful: bool, interrupted: BaseException | None) -> None:
-        with Undisturbed():
-            if not graceful:
-                self._hear_out(self._executor.close(graceful=False))
-            self._claims.close()
-            self._progress.handle(
-                RunFinished(self._n_finished, self._n_failed, self.elapsed_s, not graceful)
-            )
-            self._progress.close()
-            self._records.uninstall()
-            self._sigterm.uninstall()
-            atexit.unregister(self.close)
-        if interrupted is not None and self._options.progress is not False:
+    def _finish(self, graceful: bool) -> None:
+        try:
+            with Undisturbed(), self._last:
+                if not graceful:
+                    self._hear_out(self._executor.close(graceful=False))
+                self._progress.handle(
+                    RunFinished(self._n_finished, self._n_failed, self.elapsed_s, not graceful)
+                )
+        finally:
+            self._interrupts.uninstall()  # now that `Undisturbed` has put the handler back
+        if self._interrupts.has_raised and not graceful and self._options.progress is not False:
             line = interrupted_line(
                 self._n_finished, self._plan.n_files, self._n_failed, self.elapsed_s
             )
@@ -403,7 +443,7 @@ def _make_executor(options: Options, n_workers: int) -> base.Executor:
     if options.executor == "serial" or (n_workers <= 1 and options.executor is None):
         from bigpipe.executors.serial import SerialExecutor
 
-        return SerialExecutor(options.file_timeout, keep_frames=options.on_error == "raise")
+        return SerialExecutor(keep_frames=options.on_error == "raise")
     if options.executor == "threads":
         from bigpipe.executors.threads import ThreadsExecutor
 

@@ -23,19 +23,15 @@ import tempfile
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from bigpipe.errors import BigpipeError
+from bigpipe.errors import UnsendableError
 
-__all__ = ["LocalSnapshot", "Snapshot", "UnsendableError", "anonymous_file", "find_unsendable"]
+__all__ = ["LocalSnapshot", "Snapshot", "anonymous_file", "find_unsendable"]
 
 MIN_BUFFER = 64 * 1024  # bytes: smaller arrays are copied faster than they are mapped
 ALIGNMENT = 64  # bytes: what numpy's own allocations keep at least
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, FunctionType, BuiltinFunctionType)
 _BY_IDENTITY = (FunctionType, BuiltinFunctionType, ModuleType, type)
-
-
-class UnsendableError(BigpipeError, TypeError):
-    """Something cannot be sent to a worker process."""
 
 
 def anonymous_file() -> int:

@@ -246,7 +246,9 @@ def _shape_of(func: Callable[..., Any]) -> tuple[int, str, bool]:
         return 0, "data", False
     place = 1 if parameters and parameters[0].name in ("self", "cls") else 0
     data_keyword = parameters[place].name if len(parameters) > place else "data"
-    takes_name = any(x.kind is x.VAR_KEYWORD or x.name == "in_name" for x in parameters)
+    takes_name = data_keyword != "in_name" and any(
+        x.kind is x.VAR_KEYWORD or x.name == "in_name" for x in parameters
+    )
     return place, data_keyword, takes_name
 
 

@@ -82,6 +82,24 @@ def start_method(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(
+    params=[
+        "serial",
+        "threads",
+        pytest.param("fork", marks=pytest.mark.process),
+        pytest.param("forkserver", marks=pytest.mark.process),
+        pytest.param("spawn", marks=pytest.mark.process),
+    ]
+)
+def anywhere(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options for a run with two workers in each executor, or with one where there is but one."""
+    if request.param in ("serial", "threads"):
+        return {"executor": request.param, "num_processes": 2}
+    if request.param not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot {request.param}")
+    return {"executor": "processes", "start_method": request.param, "num_processes": 2}
+
+
 @pytest.fixture
 def make_files(tmp_path: Path) -> Callable[..., list[str]]:
     """Return a function that makes small files in ``tmp_path/in`` and returns their names.

@@ -53,6 +53,14 @@ def interrupt(name: str) -> None:
     raise KeyboardInterrupt
 
 
+class Abort(BaseException):
+    """Is none of Python's own ways to end."""
+
+
+def abort(name: str) -> None:
+    raise Abort
+
+
 def run_out_of_memory(name: str) -> None:
     bytearray(1 << 62)
 
@@ -91,6 +99,14 @@ def fork_and_return(name: str) -> None:
     pid = os.fork()
     if pid:
         os.waitpid(pid, 0)
+
+
+def fork_and_raise(name: str) -> None:
+    """Come back in the worker, after a child of it has left by an exception."""
+    pid = os.fork()
+    if not pid:
+        sys.exit()
+    os.waitpid(pid, 0)
 
 
 def leave_thread(name: str) -> None:

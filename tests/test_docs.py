@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import bigpipe
+from bigpipe import argparse_handler
+from bigpipe.options import NAMES, table
 from tests.checked import run, script_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+REFERENCE = (ROOT / "docs" / "reference.rst").read_text("utf-8")
 MODULES = sorted(path for path in ROOT.glob("bigpipe/**/*.py") if ">>> " in path.read_text("utf-8"))
 
 
@@ -70,6 +75,42 @@ def test_readme_has_the_command_once_and_on_one_line(command: str) -> None:
     assert len(re.findall(rf"^ +{command}$", readme, re.MULTILINE)) == 1
 
 
+def options_table_lines() -> list[str]:
+    path = ROOT / "docs" / "options_table.py"
+    spec = importlib.util.spec_from_file_location("options_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.lines()
+
+
+def test_table_of_options_has_each_option_with_its_default_unit_and_meaning() -> None:
+    text = "\n".join(options_table_lines())
+    rows = [re.split(r"\n +- ", row) for row in text.split("\n    * - ")[1:]]
+    heading, *rows = [[cell.replace("``", "").strip() for cell in row] for row in rows]
+    assert heading == ["Option", "Default", "Unit", "Meaning"]
+    assert [tuple(row) for row in rows] == table()
+    assert [row[0] for row in rows] == list(NAMES)
+    assert REFERENCE.count(".. options-table::") == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in bigpipe.__all__ if name != "__version__"),
+        *argparse_handler.__all__,
+        "Executor",
+    ],
+)
+def test_public_name_is_in_the_reference(name: str) -> None:
+    directive = rf"^\.\. auto\w+:: {name}(\(\))?$|^    :members: .*\b{name}\b"
+    assert re.search(directive, REFERENCE, re.MULTILINE)
+
+
+def test_every_hook_and_method_of_the_pipeline_is_in_the_reference() -> None:
+    public = {name for name in dir(bigpipe.BigMultiPipe) if not name.startswith("_")}
+    assert set(re.findall(r"^    \.\. auto\w+:: (\w+)$", REFERENCE, re.MULTILINE)) == public
+
+
 BLOCK = """\
 Title
 =====
@@ -102,6 +143,19 @@ def test_a_page_that_is_not_true_is_found_out(
     ran = run_page(BLOCK.format(code=code, result=result), tmp_path)
     assert (ran.returncode == 0) == (complaint is None), ran.stderr
     assert complaint is None or complaint in ran.stderr
+
+
+def test_an_example_sees_what_blocks_and_examples_before_it_have_set(tmp_path: Path) -> None:
+    page = BLOCK.format(code="", result="2") + "\n>>> y = x + 2\n>>> y\n3\n"
+    ran = run_page(page, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "Got:\n    3" in run_page(page.replace("y\n3", "y\n4"), tmp_path).stderr
+
+
+def test_code_that_is_not_shown_is_run_before_what_follows_it(tmp_path: Path) -> None:
+    hidden = BLOCK.format(code="", result="2").replace(".. code-block:: python", ".. testsetup::")
+    ran = run_page(hidden, tmp_path)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_block_marked_not_run_is_not_run(tmp_path: Path) -> None:

@@ -260,6 +260,12 @@ def test_here_modules_classes_and_functions_are_handed_on_themselves(value):
     assert LocalSnapshot({"x": [value]}).fresh()["x"][0] is value
 
 
+def test_here_what_is_beside_a_module_is_fresh():
+    snapshot = LocalSnapshot({"x": [os, []]})
+    snapshot.fresh()["x"][1].append(1)
+    assert snapshot.fresh()["x"] == [os, []]
+
+
 def test_here_what_can_only_be_copied_is_copied():
     snapshot = LocalSnapshot({"x": OnlyCopyable(), "y": [1]})
     snapshot.fresh()["x"].count += 1

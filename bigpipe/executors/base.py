@@ -60,6 +60,8 @@ class Report:
     """What a hook raised."""
     worker: int | None = None
     """Process id of the worker; in threads, the native id of the thread."""
+    has_written: bool = False
+    """Whether something is under the final name, even if no name was returned."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
@@ -72,6 +74,7 @@ class Report:
             self.peak_rss,
             self.error,
             self.worker,
+            self.has_written,
         )
 
 
@@ -87,6 +90,8 @@ class Setup:
     """Workers that may be at work at once."""
     threads_per_worker: int | None
     """Threads of numerical libraries in each worker; ``None``: as they are."""
+    file_timeout: float | None
+    """Seconds that one file may take."""
     start_method: str | None
     """How worker processes begin; ``None``: as is safe and fast here."""
     claim: Callable[[int, Any, str, bool], str]
@@ -165,6 +170,8 @@ class Executor(ABC):
 
     max_workers: int | None = None
     """Workers that it can have at most; ``None``: as many as are wanted."""
+    can_stop = True
+    """Can stop what a worker does, by `kill` or by itself, when `Setup.file_timeout` is over."""
     max_ahead = 0
     """Tasks that may be sent to a worker which has one: those, `recall` can take back."""
     wants_all_tasks = False

@@ -121,6 +121,7 @@ class PoolExecutor(Executor):
         Processes of the pool.
     """
 
+    can_stop = False
     wants_all_tasks = True
 
     def __init__(self, pool_class: Any, n_processes: int) -> None:
@@ -134,6 +135,7 @@ class PoolExecutor(Executor):
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
         self._setup = setup
+        self._events, self._tasks, self._workers, self._outcomes = [], {}, {}, None
         self._folder = tempfile.mkdtemp(prefix="bigpipe-claims-")
 
     def add_worker(self, worker: int) -> None:
@@ -179,6 +181,9 @@ class PoolExecutor(Executor):
             if graceful:
                 next(self._outcomes, None)
             self._outcomes.close()  # type: ignore[attr-defined]
+        # Such a pool may have worked in this process, be it in threads.
+        for key in [key for key in _runners if key[:2] == (self._folder, os.getpid())]:
+            _runners.pop(key).end()
         shutil.rmtree(self._folder, ignore_errors=True)
         return []
 
@@ -195,8 +200,8 @@ class _PoolCall:
     def __call__(self, task: Task) -> bytes:
         key = (self._folder, os.getpid(), threading.get_ident())
         if key not in _runners:
-            _runners[key] = self._new_runner()
-        runner, error = _runners[key]
+            _runners[key] = _PoolRunner(*pickle.loads(self._payload))
+        runner, error = _runners[key].runner, _runners[key].error
         if error is not None:
             return pickled_report(Report(task.index, error=error, worker=os.getpid()))
         claims = FolderClaims(self._folder)
@@ -205,14 +210,22 @@ class _PoolCall:
         )
         return pickled_report(runner.run(task, claimant))
 
-    def _new_runner(self) -> tuple[TaskRunner, Any]:
-        pipe, control = pickle.loads(self._payload)
-        runner = TaskRunner(pipe, LocalSnapshot(control), os.getpid(), Stager())
-        error = runner.init()
-        if error is None:
-            util.Finalize(None, runner.exit, exitpriority=10)
-        return runner, error
+
+class _PoolRunner:
+    """Runs the tasks of one worker of a pool, and ends with its process at the latest."""
+
+    def __init__(self, pipe: Any, control: dict[str, Any]) -> None:
+        self.runner = TaskRunner(pipe, LocalSnapshot(control), os.getpid(), Stager())
+        self.error = self.runner.init()
+        self._ending: Any = None
+        if self.error is None:
+            self._ending = util.Finalize(None, self.runner.exit, exitpriority=10)
+
+    def end(self) -> None:
+        """Run ``worker_exit``, once, if the worker was prepared."""
+        if self._ending is not None:
+            self._ending()
 
 
-_runners: dict[tuple[str, int, int], tuple[TaskRunner, Any]] = {}
+_runners: dict[tuple[str, int, int], _PoolRunner] = {}
 """In a pool's worker: what runs its tasks, made at its first one."""

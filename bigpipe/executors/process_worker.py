@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from bigpipe.claims import Claimant
@@ -21,7 +19,7 @@ from bigpipe.errors import FileError
 from bigpipe.executors import wire
 from bigpipe.executors.base import Report
 from bigpipe.executors.worker import TaskRunner, file_error
-from bigpipe.interrupts import Terminated
+from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
 from bigpipe.snapshot import Snapshot, find_unsendable
@@ -47,7 +45,7 @@ inherited: WorkerSetup | None = None
 
 def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
     """Run tasks until there are no more; return the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    Interrupts(lambda: True).install()
     ends = wire.WorkerEnds(tasks_fd, stream_fd, stage_fd)
     try:
         worker = _prepare(ends, data_fd)
@@ -60,14 +58,8 @@ def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
     return 0
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    # Once is enough: a second signal must not break off worker_exit.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated(128 + number)
-
-
 def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
-    """Make this process as the parent would be, and run ``worker_init``."""
+    """Make this process as the parent would be."""
 
     def tell(payload: Any) -> None:
         with suppress(ConnectionError):  # shows at the next report: a hook cannot help it
@@ -92,14 +84,7 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
     except Exception as raised:  # importing the caller's modules may raise anything
         _send_failure(ends, file_error(raised, "start of the worker", None))
         return None
-    worker = _ProcessWorker(ends, setup)
-    ends.note_stage("worker_init")
-    error = worker.runner.init()
-    if error is not None:
-        _send_failure(ends, error)
-        return None
-    ends.send(wire.READY, 0, b"")
-    return worker
+    return _ProcessWorker(ends, setup)
 
 
 def _limit(threads: int | None) -> None:
@@ -114,10 +99,17 @@ def _send_failure(ends: wire.WorkerEnds, error: FileError) -> None:
 class _AskingClaimant(Claimant):
     """Asks the parent for a name."""
 
-    def __init__(self, granted: str | None, sequence: int, ends: wire.WorkerEnds) -> None:
+    def __init__(
+        self, granted: str | None, sequence: int, ends: wire.WorkerEnds, worker: _ProcessWorker
+    ) -> None:
         super().__init__(granted)
         self._sequence = sequence
         self._ends = ends
+        self._worker = worker
+
+    def confirm(self) -> None:
+        self._worker.end_if_forked()
+        super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
         self._ends.send(wire.ASK, self._sequence, pickle.dumps((outname, exists)))
@@ -137,33 +129,50 @@ class _ProcessWorker:
             self._pid,
             stager,
             on_hook=self._note_stage,
-            catch=(Exception, SystemExit, KeyboardInterrupt),
+            catch=(BaseException,),
         )
 
     def _announce(self, folder: str) -> None:
         self._ends.send(wire.STAGING, 0, os.fsencode(folder))
 
     def _note_stage(self, hook: str) -> None:
-        self._end_if_forked()
+        self.end_if_forked()
         self._ends.note_stage(hook)
 
-    def _end_if_forked(self) -> None:
+    def end_if_forked(self) -> None:
         """End a child that a hook has forked, and that has come back from the hook."""
         if os.getpid() != self._pid:
             os._exit(0)
 
     def work(self) -> None:
         """Run tasks until there are no more, or this process is told to end."""
+        self._ends.note_stage("worker_init")
+        error = self.runner.init()
+        if error is not None:
+            _send_failure(self._ends, error)
+            return
         try:
+            self._ends.send(wire.READY, 0, b"")
+            home = _open_current_folder()
             while (taken := self._ends.next_task()) is not None:
                 sequence, task = taken
-                report = self.runner.run(task, _AskingClaimant(task.granted, sequence, self._ends))
-                self._end_if_forked()
+                if home is not None:
+                    os.fchdir(home)  # a hook may have changed it: names would lead elsewhere
+                claimant = _AskingClaimant(task.granted, sequence, self._ends, self)
+                report = self.runner.run(task, claimant)
+                self.end_if_forked()
                 self._ends.send(wire.REPORT, sequence, pickled_report(report))
         finally:
             if os.getpid() == self._pid:
                 self._ends.note_stage("worker_exit")
                 self.runner.exit()
+
+
+def _open_current_folder() -> int | None:
+    try:
+        return os.open(os.curdir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # it may be gone, or not to be read
+        return None
 
 
 def pickled_report(report: Report) -> bytes:

@@ -25,10 +25,10 @@ import selectors
 import shutil
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from bigpipe.environment import Environment, fork_is_safe
-from bigpipe.errors import FileError
+from bigpipe.errors import FileError, UnsendableError
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors.base import (
     Asked,
@@ -43,11 +43,11 @@ from bigpipe.executors.base import (
     Task,
     Told,
 )
-from bigpipe.snapshot import Snapshot, UnsendableError, find_unsendable
+from bigpipe.snapshot import Snapshot, find_unsendable
 
 __all__ = ["ProcessesExecutor"]
 
-MAX_AHEAD = 48  # packets of 2 KiB in a worker's socket: below the least that kernels hold
+MAX_AHEAD = 48  # packets of 1 KiB in a worker's socket: half of what Linux holds by default
 MAX_SLACK = 0.002  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
 STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
@@ -66,6 +66,7 @@ class _Worker:
         self.kill_at: float | None = None
         self.stage_when_killed: str | None = None
         self.is_gone = False
+        self.has_ended = False
 
 
 class ProcessesExecutor(Executor):
@@ -75,41 +76,48 @@ class ProcessesExecutor(Executor):
 
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
-        self._selector = selectors.DefaultSelector()
         self._events: list[ExecutorEvent] = []
         self._dead: deque[_Worker] = deque()
         self._sequence = 0
         self._payload: bytes | None = None
+        self._last = ExitStack()
 
     def start(self, setup: Setup) -> None:
         """Pickle the keywords, once for all workers."""
         self._setup = setup
+        self._payload = None
+        self._selector = selectors.DefaultSelector()
+        self._last.callback(self._selector.close)
         self._snapshot = Snapshot(setup.control)
+        self._last.callback(self._snapshot.close)
 
     def add_worker(self, worker: int) -> None:
         """Start a process."""
         method = self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")
         ends = wire.ParentEnds()
         try:
-            inherited = self._inherit(method)
-            fds = [*ends.worker_fds, self._snapshot.fd]
-            process_worker.inherited = inherited
-            child = launch.start(method, "bigpipe.executors.process_worker:main", fds)
+            child = self._begin(method, [*ends.worker_fds, self._snapshot.fd])
         except BaseException:
             ends.close()
             raise
-        finally:
-            process_worker.inherited = None
         ends.close_worker_fds()
         started = _Worker(worker, child, ends)
         self._workers[worker] = started
         self._selector.register(ends.stream, selectors.EVENT_READ, started)
         self._selector.register(child, selectors.EVENT_READ, started)
-        if inherited is None:
+        if method != "fork":
             self._send(started, wire.SETUP, 0, self._portable())
 
-    def _inherit(self, method: str) -> process_worker.WorkerSetup | None:
-        return self._worker_setup() if method == "fork" else None
+    def _begin(self, method: str, fds: list[int]) -> launch.Child:
+        target = "bigpipe.executors.process_worker:main"
+        if method != "fork":
+            return launch.start(method, target, fds)
+        with launch.no_fork():  # another thread, of another run, would fork with what is set here
+            process_worker.inherited = self._worker_setup()
+            try:
+                return launch.start(method, target, fds)
+            finally:
+                process_worker.inherited = None
 
     def _worker_setup(self) -> process_worker.WorkerSetup:
         return process_worker.WorkerSetup(
@@ -196,6 +204,8 @@ class ProcessesExecutor(Executor):
             timeout = until_kill if timeout is None else min(timeout, until_kill)
         for key, ready in self._selector.select(timeout):
             worker: _Worker = key.data
+            if worker.has_ended:  # heard of, and read to its end, just before
+                continue
             if key.fileobj is worker.child:
                 self._note_end(worker)
                 continue
@@ -247,6 +257,7 @@ class ProcessesExecutor(Executor):
             if not worker.is_gone:
                 self._selector.unregister(worker.ends.stream)
         self._selector.unregister(worker.child)
+        worker.has_ended = True
         worker.kill_at = None
         self._dead.append(worker)
 
@@ -279,9 +290,7 @@ class ProcessesExecutor(Executor):
             self._collect(None)
             while self._dead:
                 self._bury(self._dead.popleft())
-        self._selector.close()
-        if hasattr(self, "_snapshot"):
-            self._snapshot.close()
+        self._last.close()
         events, self._events = self._events, []
         return [event for event in events if isinstance(event, Told)]
 

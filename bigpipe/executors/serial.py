@@ -25,17 +25,18 @@ class SerialExecutor(Executor):
 
     Parameters
     ----------
-    file_timeout : float, optional
-        Seconds that one file may take. Kept by an alarm signal, so only in the main
-        thread, where no other alarm is set, and only as soon as Python code runs.
     keep_frames : bool, optional
         Leave an exception its frames, for a debugger.
+
+    Notes
+    -----
+    A timeout is kept by an alarm signal, so only in the main thread, where no other alarm
+    is set, and only as soon as Python code runs.
     """
 
     max_workers = 1
 
-    def __init__(self, file_timeout: float | None = None, keep_frames: bool = False) -> None:
-        self.file_timeout = file_timeout
+    def __init__(self, keep_frames: bool = False) -> None:
         self.keep_frames = keep_frames
         self._events: list[ExecutorEvent] = []
         self._task: tuple[int, Task] | None = None
@@ -44,12 +45,14 @@ class SerialExecutor(Executor):
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
         self._setup = setup
+        self._events, self._task = [], None
         self._runner = TaskRunner(
             setup.pipe,
             LocalSnapshot(setup.control),
             os.getpid(),
             Stager(),
             keep_frames=self.keep_frames,
+            file_timeout=setup.file_timeout,
         )
 
     def add_worker(self, worker: int) -> None:
@@ -72,7 +75,7 @@ class SerialExecutor(Executor):
                     task.index, task.in_name, outname, exists
                 ),
             )
-            with _alarm(self.file_timeout):
+            with _alarm(self._setup.file_timeout):
                 report = self._runner.run(task, claimant)
             self._events.append(Reported(worker, report))
         events, self._events = self._events, []
@@ -98,7 +101,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         return
 
     def ring(number: int, frame: FrameType | None) -> Any:
-        raise FileTimeoutError(f"took longer than file_timeout={seconds:g} s")
+        raise FileTimeoutError
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -20,10 +20,12 @@ from bigpipe.environment import limit_threads, threads_limited
 from bigpipe.errors import FileTimeoutError
 from bigpipe.executors.base import (
     Asked,
+    Died,
     Executor,
     ExecutorEvent,
     InitFailed,
     Ready,
+    Report,
     Reported,
     Setup,
     Task,
@@ -38,38 +40,32 @@ __all__ = ["ThreadsExecutor"]
 STOP_GRACE = 0.8  # seconds for threads to be broken off; one in C code cannot be
 
 
-class _Overdue(FileTimeoutError):
-    """Raised inside a thread from outside, which takes a class and no text."""
-
-    def __str__(self) -> str:
-        return "took longer than file_timeout"
-
-
 @dataclass(eq=False)
 class _Thread:
     """One worker thread, with what its two sides share."""
 
+    events: queue.SimpleQueue[ExecutorEvent]
     thread: threading.Thread | None = None
     tasks: queue.SimpleQueue[Task | None] = field(default_factory=queue.SimpleQueue)
     answers: queue.SimpleQueue[tuple[int | None, str]] = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_at_work: bool = False
+    is_stopped: bool = False
 
 
 class _QueueClaimant(Claimant):
-    def __init__(self, task: Task, worker: int, executor: ThreadsExecutor) -> None:
+    def __init__(self, task: Task, number: int, me: _Thread) -> None:
         super().__init__(task.granted)
         self._task = task
-        self._worker = worker
-        self._executor = executor
+        self._number = number
+        self._me = me
 
     def _send(self, outname: str, exists: bool) -> None:
-        self._executor.events.put(Asked(self._worker, self._task.index, outname, exists))
+        self._me.events.put(Asked(self._number, self._task.index, outname, exists))
 
     def _receive(self) -> str:
-        answers = self._executor.workers[self._worker].answers
         while True:
-            index, refusal = answers.get()
+            index, refusal = self._me.answers.get()
             if index in (self._task.index, None):  # not one for which a task did not wait
                 return refusal
 
@@ -90,6 +86,8 @@ class ThreadsExecutor(Executor):
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
+        # Anew: a thread of the last run that could not be broken off still has the old ones.
+        self.workers, self.events = {}, queue.SimpleQueue()
         self._setup = setup
         self._snapshot = LocalSnapshot(setup.control)
         if setup.threads_per_worker is not None:
@@ -100,7 +98,7 @@ class ThreadsExecutor(Executor):
         thread = threading.Thread(
             target=self._work, args=(worker,), name=f"bigpipe-{worker}", daemon=True
         )
-        self.workers[worker] = _Thread(thread)
+        self.workers[worker] = _Thread(self.events, thread)
         thread.start()
 
     def submit(self, worker: int, task: Task) -> None:
@@ -122,19 +120,22 @@ class ThreadsExecutor(Executor):
         self.workers[worker].answers.put((index, refusal))
 
     def kill(self, worker: int) -> None:
-        """Raise `FileTimeoutError` in what a thread does."""
-        self._interrupt(self.workers[worker], _Overdue)
+        """Raise `FileTimeoutError` in what a thread does, and have it end after that."""
+        self._interrupt(self.workers[worker], FileTimeoutError)
+        self.workers[worker].tasks.put(None)
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
         """End all threads."""
         for worker in self.workers.values():
+            with worker.lock:
+                worker.is_stopped = True  # whatever it has been sent and not begun
             worker.tasks.put(None)
             worker.answers.put((None, "the run was stopped"))
             if not graceful:
                 self._interrupt(worker, Terminated)
         until = None if graceful else time.monotonic() + STOP_GRACE
         for worker in self.workers.values():
-            if worker.thread is not None:
+            if worker.thread is not None and worker.thread.ident is not None:  # it was started
                 worker.thread.join(None if until is None else max(0.0, until - time.monotonic()))
         self._around.close()
         return []
@@ -145,29 +146,47 @@ class ThreadsExecutor(Executor):
         pid = threading.get_native_id()
         if self._setup.threads_per_worker is not None:
             limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
-        runner = TaskRunner(copy.copy(self._setup.pipe), self._snapshot, pid, Stager())
+        runner = TaskRunner(
+            copy.copy(self._setup.pipe),
+            self._snapshot,
+            pid,
+            Stager(),
+            file_timeout=self._setup.file_timeout,
+            catch=(BaseException,),  # a thread is not sent Ctrl-C: it is the hook's own doing
+        )
         error = runner.init()
         if error is not None:
-            self.events.put(InitFailed(number, error))
+            me.events.put(InitFailed(number, error))
             return
-        self.events.put(Ready(number))
         try:
+            me.events.put(Ready(number))
             while (task := me.tasks.get()) is not None:
                 self._run(me, number, runner, task)
         except Terminated:
             pass  # the run was stopped: nobody waits for this file
         finally:
             runner.exit()
+        me.events.put(Died(number, pid, 0, None))
 
     def _run(self, me: _Thread, number: int, runner: TaskRunner, task: Task) -> None:
+        report = None
         with me.lock:
+            if me.is_stopped:
+                return
             me.is_at_work = True
-        report = runner.run(task, _QueueClaimant(task, number, self))
+        try:
+            report = runner.run(task, _QueueClaimant(task, number, me))
+            self._rest(me)
+        except FileTimeoutError as late:  # it came between the last hook and here
+            self._rest(me)
+            report = report or Report(task.index, error=runner.failure(late, "file_write", None))
+        me.events.put(Reported(number, report))
+
+    def _rest(self, me: _Thread) -> None:
+        """Let nothing be interrupted that comes after a task."""
         with me.lock:
             me.is_at_work = False
-            # An interruption that was on its way must not hit what comes after the task.
             _raise_in(threading.get_ident(), None)
-        self.events.put(Reported(number, report))
 
     def _interrupt(self, worker: _Thread, exception: type[BaseException]) -> None:
         with worker.lock:

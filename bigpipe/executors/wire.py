@@ -16,7 +16,9 @@ import socket
 import struct
 import threading
 from collections import deque
+from typing import Any
 
+from bigpipe.errors import UnsendableError, shown
 from bigpipe.executors._descriptors import close_parent_fd, no_fork, register_parent_fd
 from bigpipe.executors.base import Task
 from bigpipe.snapshot import anonymous_file
@@ -26,7 +28,7 @@ __all__ = ["MAX_PACKET", "ParentEnds", "WorkerEnds", "task_packet"]
 REPORT, TOLD, ASK, STAGING, READY, INIT_FAILED, SETUP, ANSWER, LARGE_TASK = range(9)
 
 END = b"end"
-MAX_PACKET = 2048  # bytes: larger tasks (groups of many names) go through the stream
+MAX_PACKET = 1024  # bytes: larger tasks (groups of many names) go through the stream
 STAGE_SIZE = 256  # bytes for the name of the hook that runs
 CHUNK = 256 * 1024  # bytes read at once
 
@@ -38,8 +40,29 @@ _PACKETS = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 
 def task_packet(sequence: int, task: Task | None) -> bytes:
     """Return a task as a packet; without a task, one that says it comes by the stream."""
-    content = None if task is None else (task.index, task.in_name, task.granted)
-    return pickle.dumps((sequence, content), protocol=5)
+    if task is None:
+        return pickle.dumps((sequence, None), protocol=5)
+    content = (sequence, (task.index, task.in_name, task.granted))
+    if _is_plain(task.in_name):
+        return pickle.dumps(content, protocol=5)
+    import cloudpickle
+
+    try:
+        packet: bytes = cloudpickle.dumps(content, protocol=5)  # its class may be the caller's own
+    except Exception as error:  # any object's own pickling may raise anything
+        raise UnsendableError(
+            f"the input {shown(task.in_name)} cannot be sent to a worker process "
+            f"({type(error).__name__}: {error}); give its name as a str, or use "
+            "executor='threads' or 'serial'"
+        ) from error
+    return packet
+
+
+def _is_plain(in_name: Any) -> bool:
+    """Whether an input is of classes that any interpreter has."""
+    if type(in_name) is list:
+        return all(map(_is_plain, in_name))
+    return type(in_name) is str or type(in_name).__module__.startswith("pathlib")
 
 
 def frame(kind: int, number: int, payload: bytes) -> list[bytes]:

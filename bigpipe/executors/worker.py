@@ -17,7 +17,7 @@ from typing import Any
 from bigpipe import context
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
-from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, shown, show_worker_traceback
+from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
 from bigpipe.executors.base import Report, Task
 from bigpipe.interrupts import Terminated
 from bigpipe.measure import PeakMeter
@@ -43,6 +43,8 @@ class TaskRunner:
         Where outputs are written first.
     on_hook : callable, optional
         Told the name of each hook as it begins.
+    file_timeout : float, optional
+        Seconds that one file may take: for the words of the error.
     keep_frames : bool, optional
         Leave an exception its frames, for a debugger. They hold the data.
     catch : tuple of types, optional
@@ -57,6 +59,7 @@ class TaskRunner:
         stager: Stager,
         *,
         on_hook: Callable[[str], None] | None = None,
+        file_timeout: float | None = None,
         keep_frames: bool = False,
         catch: tuple[type[BaseException], ...] = (Exception, SystemExit),
     ) -> None:
@@ -65,9 +68,9 @@ class TaskRunner:
         self.worker = worker
         self.stager = stager
         self.on_hook = on_hook
+        self.file_timeout = file_timeout
         self.keep_frames = keep_frames
         self.catch = catch
-        self._meter = PeakMeter()
 
     def init(self) -> FileError | None:
         """Run ``worker_init``; return what it raised."""
@@ -76,11 +79,12 @@ class TaskRunner:
         except Terminated:
             raise
         except self.catch as error:
-            return self._error(error, "worker_init", None)
+            return self.failure(error, "worker_init", None)
+        self._meter = PeakMeter()
         return None
 
     def exit(self) -> None:
-        """Run ``worker_exit``, and remove the staging folders."""
+        """Run ``worker_exit`` after a good `init`, and remove the staging folders."""
         try:
             self.pipe.worker_exit(**self.snapshot.fresh())
         except self.catch as error:
@@ -91,6 +95,7 @@ class TaskRunner:
             )
         finally:
             self.stager.close()
+            self._meter.close()
 
     def run(self, task: Task, claimant: Claimant) -> Report:
         """Take one file through the hooks."""
@@ -116,7 +121,7 @@ class TaskRunner:
         except Terminated:
             raise
         except self.catch as raised:
-            error = self._error(raised, file.hook or "file_process", task.in_name)
+            error = self.failure(raised, file.hook or "file_process", task.in_name)
         finally:
             context.reset_current(token)
         file.end()
@@ -132,9 +137,14 @@ class TaskRunner:
             self._meter.peak(),
             error,
             self.worker,
+            file.has_written,
         )
 
-    def _error(self, raised: BaseException, hook: str, in_name: Any) -> FileError:
+    def failure(self, raised: BaseException, hook: str, in_name: Any) -> FileError:
+        """Make the record of what a hook raised."""
+        if isinstance(raised, FileTimeoutError) and self.file_timeout is not None:
+            late = FileTimeoutError(f"took longer than file_timeout={self.file_timeout:g} s")
+            raised = late.with_traceback(raised.__traceback__)
         error = file_error(raised, hook, in_name)
         if not self.keep_frames:
             # Frames keep the data of a failed file in memory until the run ends.
@@ -155,7 +165,7 @@ def file_error(raised: BaseException, hook: str, in_name: Any) -> FileError:
     if isinstance(raised, MemoryError):
         message += "; memory ran out: lower num_processes, or give process_size"
     if isinstance(raised, FileTimeoutError):
-        message = f"{raised}{where} (in {hook}); raise file_timeout if it may take that long"
+        message = f"{shown(in_name)} {raised}, in {hook}; raise it if a file may take that long"
     text = "".join(
         traceback.format_exception(type(raised), raised, _outside_bigpipe(raised.__traceback__))
     )

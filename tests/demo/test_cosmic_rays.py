@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from bigpipe.demo import cosmic_rays
 from bigpipe.demo.cosmic_rays import find_cosmic_rays
 from bigpipe.demo.sky import Band, Stars, scene
 
@@ -36,6 +37,23 @@ def test_every_pixel_of_a_track_is_found(sky: np.ndarray) -> None:
     sky[40 + along // 2, 100 + along] += 800
     hit, _ = find_cosmic_rays(sky, READ_NOISE**2)
     assert hit[40 + along // 2, 100 + along].all()
+
+
+def test_faint_pixel_is_flagged_only_beside_a_bright_one(sky: np.ndarray) -> None:
+    sky[50, 60] = SKY + 1000
+    sky[51, 61] = sky[150, 61] = SKY + 35  # 3 sigma
+    hit, _ = find_cosmic_rays(sky, READ_NOISE**2)
+    assert hit[51, 61]
+    assert not hit[150, 61]
+
+
+def test_thick_track_is_eaten_from_its_ends_in_rounds(
+    sky: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sky[80:82, 40:60] += 3000
+    assert find_cosmic_rays(sky, READ_NOISE**2)[0][80:82, 40:60].all()
+    monkeypatch.setattr(cosmic_rays, "MAX_ROUNDS", 1)
+    assert not find_cosmic_rays(sky, READ_NOISE**2)[0][80:82, 40:60].all()
 
 
 def test_noise_alone_is_hardly_ever_flagged(sky: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from bigpipe.demo import headers, simulate
+from bigpipe.demo.detector import GAIN
 from bigpipe.demo.headers import Kind
 from bigpipe.demo.simulate import SimulationPipe, detector_of, plan_night, take
 
@@ -45,6 +46,14 @@ def test_header_tells_the_kind_and_the_layout(number: int) -> None:
     amplifiers = headers.readout_of(raw.header, raw.data.shape)
     assert [a.data[1] for a in amplifiers] == [slice(0, 40), slice(40, 80)]
     assert (truth is not None) is (plan.kind is Kind.LIGHT)
+
+
+def test_flat_has_the_level_that_was_asked_for() -> None:
+    plan = plan_night(1)[13]
+    raw, _ = take(plan, detector_of(SHAPE, 1), 1)
+    electrons = (np.median(raw.data[:, :80]) - 1000) * GAIN
+    # The lamp varies by 10 %, the amplifiers' levels are 1000 within 15 adu.
+    assert electrons == pytest.approx(simulate.FLAT_LEVEL, rel=0.12)
 
 
 def test_frame_depends_on_the_seed_and_its_number_alone() -> None:

@@ -67,6 +67,7 @@ def written(pout: Pout) -> set[int]:
         (fail, ValueError),
         (faults.exit_politely, SystemExit),
         (faults.interrupt, KeyboardInterrupt),
+        (faults.abort, faults.Abort),
         (faults.run_out_of_memory, MemoryError),
         (faults.recurse, RecursionError),
     ],
@@ -146,12 +147,12 @@ class Deep:
         return list, (inner,)
 
 
-@pytest.mark.parametrize("value", [Unpicklable(), Unloadable(), Deep()], ids=repr)
+@pytest.mark.parametrize("make", [Unpicklable, Unloadable, Deep])
 def test_metadata_that_cannot_be_sent_fails_its_file_alone(
-    pipe: Doubler, make_files: MakeFiles, start_method: str, value: Any
+    pipe: Doubler, make_files: MakeFiles, start_method: str, make: Any
 ):
     names = make_files(3)
-    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=type(value)).pipeline(
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=make).pipeline(
         names, start_method=start_method
     )
     assert [result.outcome for result in pout.results] == [
@@ -226,6 +227,14 @@ def test_child_that_comes_back_from_a_hook_does_nothing_more(
     pipe: Doubler, make_files: MakeFiles, hook: str
 ):
     pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): faults.fork_and_return})
+    assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 4
+
+
+@pytest.mark.parametrize("hook", faults.HOOKS)
+def test_child_that_leaves_a_hook_by_an_exception_does_nothing_more(
+    pipe: Doubler, make_files: MakeFiles, hook: str
+):
+    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): faults.fork_and_raise})
     assert written(pout) == set(range(4))
 
 
@@ -432,6 +441,24 @@ def run_pipeline() -> Any:
 )
 def test_hook_may_have_processes_of_its_own(start_method: str, describe: Any, found: Any):
     assert describe_in_worker(start_method, describe) == found
+
+
+def sigterm_in_child() -> Any:
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(write, b"1" if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else b"0")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    is_default = os.read(read, 1) == b"1"
+    os.close(read)
+    os.close(write)
+    return is_default, bool(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_child_of_a_hook_can_be_ended_by_sigterm(start_method: str):
+    """A pool ends its processes so, and waits for them."""
+    assert describe_in_worker(start_method, sigterm_in_child) == (True, False)
 
 
 def test_signals_of_a_worker_are_not_those_of_its_caller(start_method: str):

@@ -1,0 +1,194 @@
+"""Tests of files processed one after another in the caller's own process and thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout
+from tests import faults
+from tests.pipes import Doubler, fail
+
+MakeFiles = Callable[..., list[str]]
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Doubler:
+    return Doubler(
+        executor="serial", outdir=tmp_path / "out", create_outdir=True, on_error="return"
+    )
+
+
+def written(pout: Pout) -> set[int]:
+    """Numbers of the files that are written, and whole."""
+    return {
+        result.index
+        for result in pout.results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
+
+
+class Whereabouts(Doubler):
+    def file_process(self, in_name, notes=None, **kwargs):
+        return None, {"where": (os.getpid(), threading.get_ident())}
+
+
+@pytest.mark.parametrize("options", [{"num_processes": 1}, {"executor": "serial"}], ids=str)
+def test_files_run_in_the_thread_of_the_caller(options: dict[str, Any]):
+    pout = Whereabouts().pipeline(["a", "b"], **options)
+    here = (os.getpid(), threading.get_ident())
+    assert [meta["where"] for _, meta in pout] == [here, here]
+    assert {result.worker for result in pout.results} == {os.getpid()}
+
+
+def test_files_run_here_if_only_one_fits_into_memory():
+    pout = Whereabouts().pipeline(["a", "b"], num_processes=2, mem_available=10, process_size=6)
+    assert {meta["where"] for _, meta in pout} == {(os.getpid(), threading.get_ident())}
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"),
+    [
+        (fail, ValueError),
+        (faults.exit_politely, SystemExit),
+        (faults.recurse, RecursionError),
+        (faults.run_out_of_memory, MemoryError),
+    ],
+)
+def test_whatever_a_hook_raises_fails_its_file_alone(
+    pipe: Doubler, make_files: MakeFiles, action: Any, cause: type
+):
+    names = make_files(4)
+    pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
+    assert written(pout) == {0, 2, 3}
+    [error] = pout.errors
+    assert type(error.__cause__) is cause
+    assert (error.hook, error.in_name) == ("data_process", names[1])
+    assert action.__name__ in error.traceback
+
+
+def test_keyboard_interrupt_stops_the_run(pipe: Doubler, make_files: MakeFiles, tmp_path: Path):
+    """Nobody can tell it from Ctrl-C here."""
+    with pytest.raises(KeyboardInterrupt):
+        pipe.pipeline(make_files(4), trouble={("data_process", "001.bin"): faults.interrupt})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["000_bmp.bin"]
+
+
+def test_debugger_finds_the_frames_of_a_hook(pipe: Doubler, make_files: MakeFiles):
+    with pytest.raises(FileError) as caught:
+        pipe.pipeline(make_files(1), trouble={"data_process": fail}, on_error="raise")
+    frames = caught.value.__cause__.__traceback__
+    while frames.tb_next is not None:
+        frames = frames.tb_next
+    assert frames.tb_frame.f_code.co_name == "fail"
+
+
+@pytest.mark.timeout(60, method="thread")  # its other method has the alarm that this needs
+def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("data_process", "001.bin"): faults.loop}
+    pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.2)
+    assert written(pout) == {0, 2, 3}
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
+    assert "file_timeout" in str(pout.errors[0])
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_alarm_of_the_caller_is_left_alone(pipe: Doubler, make_files: MakeFiles):
+    heard = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
+    try:
+        pout = pipe.pipeline(make_files(1), trouble={"data_process": ring}, file_timeout=60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert written(pout) == {0}
+    assert heard == [signal.SIGALRM]
+
+
+def ring(name: str) -> None:
+    os.kill(os.getpid(), signal.SIGALRM)
+
+
+class Life(Doubler):
+    def worker_init(self, log, fails=False, **kwargs):
+        log.append("init")
+        if fails:
+            raise ValueError("no catalogue")
+
+    def worker_exit(self, log, **kwargs):
+        log.append("exit")
+
+
+class Log(list):
+    """A list that a run shares: it can be neither pickled nor copied."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("there is one")
+
+
+@pytest.mark.parametrize("action", [None, fail, faults.interrupt])
+def test_worker_exit_runs_once_after_the_last_file_whatever_happened(
+    make_files: MakeFiles, tmp_path: Path, action: Any
+):
+    log = Log()
+    pipe = Life(executor="serial", outdir=tmp_path, on_error="raise", log=log)
+    trouble = {} if action is None else {("data_process", "001.bin"): action}
+    try:
+        pipe.pipeline(make_files(3), trouble=trouble)
+    except (FileError, KeyboardInterrupt):
+        assert action is not None
+    assert log == ["init", "exit"]
+
+
+def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path):
+    log = Log()
+    names = make_files(5)
+    with pytest.raises(PipelineError, match="5 of 5") as caught:
+        Life(executor="serial", outdir=tmp_path, log=log).pipeline(names, fails=True)
+    assert [error.in_name for error in caught.value.exceptions] == names
+    assert {error.hook for error in caught.value.exceptions} == {"worker_init"}
+    assert log == ["init"]
+
+
+class Writer(Doubler):
+    """Writes into its keywords, and returns what they were before."""
+
+    def file_process(self, in_name, image, notes, **kwargs):
+        before = float(image.sum()), list(notes)
+        image += 1
+        notes.append(in_name)
+        return None, {"before": before}
+
+
+def test_keywords_are_fresh_for_each_file():
+    image = np.ones(6_250_000)
+    pout = Writer().pipeline(["a", "b", "c"], executor="serial", image=image, notes=[])
+    assert [meta["before"] for _, meta in pout] == [(image.size, [])] * 3
+    assert image[0] == 1
+
+
+@pytest.mark.process
+def test_process_that_a_hook_forks_can_be_ended_by_sigterm(make_files: MakeFiles, pipe: Doubler):
+    """A pool ends its processes so, and waits for them."""
+    pout = pipe.pipeline(make_files(1), trouble={"data_process": check_sigterm_in_child})
+    assert written(pout) == {0}
+
+
+def check_sigterm_in_child(name: str) -> None:
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL, "the run handles it here"
+    pid = os.fork()
+    if not pid:
+        os._exit(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

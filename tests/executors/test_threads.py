@@ -1,0 +1,233 @@
+"""Tests of files processed in threads of the caller's process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout
+from bigpipe.executors import threads
+from tests import faults
+from tests.gate import Gate
+from tests.pipes import Doubler, fail
+
+MakeFiles = Callable[..., list[str]]
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Doubler:
+    return Doubler(
+        num_processes=2,
+        executor="threads",
+        outdir=tmp_path / "out",
+        create_outdir=True,
+        on_error="return",
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Any:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def written(pout: Pout) -> set[int]:
+    """Numbers of the files that are written, and whole."""
+    return {
+        result.index
+        for result in pout.results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
+
+
+def test_files_are_processed_at_the_same_time_in_one_process(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate
+):
+    results = pipe.iter_pipeline(make_files(2), trouble={"data_process": gate})
+    runner = threading.Thread(target=list, args=(results,))
+    runner.start()
+    arrived = {gate.arrived() for _ in range(2)}
+    gate.open(2)
+    runner.join()
+    assert arrived == {(os.getpid(), "000.bin"), (os.getpid(), "001.bin")}
+
+
+def test_result_names_its_thread(pipe: Doubler, make_files: MakeFiles):
+    pout = pipe.pipeline(make_files(20))
+    workers = {result.worker for result in pout.results}
+    assert written(pout) == set(range(20))
+    assert threading.get_native_id() not in workers
+    assert 1 <= len(workers) <= 2
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"),
+    [
+        (fail, ValueError),
+        (faults.exit_politely, SystemExit),
+        (faults.recurse, RecursionError),
+        (faults.run_out_of_memory, MemoryError),
+        # A thread is never sent Ctrl-C: it is the hook's own doing.
+        (faults.interrupt, KeyboardInterrupt),
+        (faults.abort, faults.Abort),
+    ],
+)
+def test_whatever_a_hook_raises_fails_its_file_alone(
+    pipe: Doubler, make_files: MakeFiles, action: Any, cause: type
+):
+    names = make_files(6)
+    pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
+    assert written(pout) == {0, 2, 3, 4, 5}
+    [error] = pout.errors
+    assert type(error.__cause__) is cause
+    assert (error.hook, error.in_name) == ("data_process", names[1])
+
+
+def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("data_process", "001.bin"): faults.loop}
+    pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.3)
+    assert written(pout) == {0, 2, 3, 4, 5}
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
+    assert "file_timeout" in str(pout.errors[0])
+    assert pout.errors[0].hook == "data_process"
+
+
+def test_thread_whose_file_took_too_long_goes_on_with_the_next(
+    pipe: Doubler, make_files: MakeFiles
+):
+    trouble = {("data_process", f"00{i}.bin"): faults.loop for i in (0, 1, 3)}
+    pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.2)
+    assert written(pout) == {2, 4, 5}
+    assert [error.in_name[-7:] for error in pout.errors] == ["000.bin", "001.bin", "003.bin"]
+
+
+def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    """The exception may reach the thread when the hooks are done, but not yet its report."""
+
+    class LateRunner(threads.TaskRunner):
+        def run(self, task: Any, claimant: Any) -> Any:
+            report = super().run(task, claimant)
+            if task.index == 0:
+                faults.loop("000.bin")
+            return report
+
+    monkeypatch.setattr(threads, "TaskRunner", LateRunner)
+    pout = pipe.pipeline(make_files(4), file_timeout=0.2)
+    assert [result.index for result in pout.results] == [0, 1, 2, 3]
+    assert pout.results[0].outcome is Outcome.TIMED_OUT
+    assert written(pout) == {1, 2, 3}
+
+
+class CannotBegin(Doubler):
+    def worker_init(self, begin, **kwargs):
+        begin("worker_init")
+
+
+def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path):
+    pipe = CannotBegin(2, executor="threads", outdir=tmp_path, begin=fail)
+    with pytest.raises(PipelineError, match="5 of 5") as caught:
+        pipe.pipeline(make_files(5))
+    assert {error.hook for error in caught.value.exceptions} == {"worker_init"}
+
+
+class Counter(Doubler):
+    """Counts, on itself, the files of its worker; notes beginning and end of a worker."""
+
+    def worker_init(self, log, **kwargs):
+        self.n_files = 0
+        log.append(("init", threading.get_ident()))
+
+    def data_process(self, data, **kwargs):
+        self.n_files += 1
+        return data
+
+    def post_process(self, data, **kwargs):
+        return data, {"n_files": self.n_files}
+
+    def worker_exit(self, log, **kwargs):
+        log.append(("exit", threading.get_ident()))
+
+
+class Log(list):
+    """A list that a run shares: it can be neither pickled nor copied."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("there is one")
+
+
+@pytest.mark.parametrize("on_error", ["return", "raise"])
+def test_each_thread_begins_and_ends_once_with_an_object_of_its_own(
+    make_files: MakeFiles, tmp_path: Path, on_error: str
+):
+    log = Log()
+    pipe = Counter(2, executor="threads", outdir=tmp_path, on_error=on_error, log=log)
+    names = make_files(10)
+    counted: dict[int, int] = {}
+    try:
+        for result in pipe.iter_pipeline(names, trouble={("outname_create", "009.bin"): fail}):
+            if result.error is None:
+                counted[result.worker] = result.meta["n_files"]
+    except FileError:
+        assert on_error == "raise"
+    assert 9 <= sum(counted.values()) <= 10
+    assert not hasattr(pipe, "n_files")
+    began = [thread for what, thread in log if what == "init"]
+    ended = [thread for what, thread in log if what == "exit"]
+    assert sorted(began) == sorted(ended)
+    assert len(set(began)) == len(began) >= 1
+
+
+class Writer(Doubler):
+    """Writes into its keywords, and returns what they were before."""
+
+    def file_process(self, in_name, image, notes, **kwargs):
+        before = float(image.sum()), list(notes)
+        image += 1
+        notes.append(in_name)
+        return None, {"before": before}
+
+
+def test_keywords_are_fresh_for_each_file():
+    image = np.ones(6_250_000)
+    pout = Writer().pipeline(
+        [str(i) for i in range(6)], executor="threads", num_processes=2, image=image, notes=[]
+    )
+    assert [meta["before"] for _, meta in pout] == [(image.size, [])] * 6
+    assert image[0] == 1
+
+
+def test_leaving_the_loop_breaks_the_threads_off(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate
+):
+    trouble = {("data_process", "001.bin"): faults.Each((gate, faults.loop))}
+    gate.open()
+    for result in pipe.iter_pipeline(make_files(2), trouble=trouble):
+        assert result.index == 0
+        gate.arrived()
+        break
+
+
+def test_lambdas_and_open_files_are_handed_on_as_they_are(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    with (tmp_path / "note").open("w") as note:
+        pout = pipe.pipeline(
+            make_files(3),
+            note=note,
+            post_process_list=[lambda data, note, **kwargs: note.write(".") and data],
+        )
+    assert written(pout) == {0, 1, 2}
+    assert (tmp_path / "note").read_text() == "..."

@@ -1,0 +1,232 @@
+"""Tests of Ctrl-C, SIGTERM and SIGKILL while a run lasts, on a program of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bigpipe.staging import STAGING_NAME as STAGING
+from bigpipe.staging import remove_dead_staging
+from tests.faults import PATIENCE, SOON, Watched, has_gone, watching
+from tests.gate import Gate
+from tests.pipes import Doubler
+
+pytestmark = pytest.mark.process
+
+DONE = {f"00{i}_bmp.bin" for i in range(4)}  # before the others, which wait at the gate
+ROOT = Path(__file__).parents[1]
+MakeFiles = Callable[..., list[str]]
+
+
+class Program:
+    """A running `tests.interrupted`, whose two workers wait at the gate."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.workers: list[Watched] = []
+
+    def interrupt(self, number: int, *, group: bool = False) -> None:
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+    def ends(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        return self.process.wait(SOON)
+
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def outputs(self) -> set[str]:
+        return {path.name for path in (self.folder / "out").iterdir()}
+
+    def n_exits(self) -> int:
+        return len(list((self.folder / "exits").iterdir()))
+
+    def says_how_far_it_got(self) -> bool:
+        return len(re.findall(r"interrupted after [0-4] of 6 files", self.stderr())) == 1
+
+    def has_left_nothing_running(self) -> bool:
+        programs = [int(path.read_text()) for path in self.folder.glob("program-*")]
+        return all(worker.has_ended() for worker in self.workers) and all(map(has_gone, programs))
+
+
+@pytest.fixture
+def started(
+    tmp_path: Path, make_files: MakeFiles, gate: Gate
+) -> Iterator[Callable[..., Program]]:
+    """Start the program, and wait until so many of its workers are at the gate."""
+    with ExitStack() as stack:
+
+        def start(how: str = "pipeline", *options: str, n_at_gate: int = 2) -> Program:
+            make_files(6)
+            (tmp_path / "exits").mkdir()
+            process = stack.enter_context(running(how, tmp_path, *options))
+            program = Program(process, tmp_path)
+            pids = {gate.arrived()[0] for _ in range(n_at_gate)} - {process.pid}
+            program.workers = stack.enter_context(watching(*pids))
+            return program
+
+        yield start
+
+
+@contextmanager
+def running(how: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with (folder / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.interrupted", str(folder), how, *options],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def check_end(program: Program, returncode: int) -> None:
+    """Check all that is promised of a run that was interrupted."""
+    assert program.ends() == returncode
+    assert program.has_left_nothing_running()
+    assert program.outputs() == DONE
+    assert program.says_how_far_it_got()
+    assert program.stderr().count("Traceback") <= 1
+    assert "worker" not in program.stderr()
+
+
+@pytest.mark.parametrize(
+    ("number", "group", "returncode"),
+    [(signal.SIGINT, True, -signal.SIGINT), (signal.SIGTERM, False, 128 + signal.SIGTERM)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_interrupted_run_ends_with_its_workers_and_leaves_nothing_half_done(
+    started: Callable[..., Program],
+    start_method: str,
+    number: int,
+    group: bool,
+    returncode: int,
+):
+    program = started("pipeline", f"start_method={start_method}")
+    program.interrupt(number, group=group)
+    check_end(program, returncode)
+    assert program.n_exits() == 2
+
+
+@pytest.mark.parametrize("executor", ["threads", "serial"])
+@pytest.mark.parametrize(
+    ("number", "returncode"),
+    [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_interrupted_run_without_processes_ends_too(
+    started: Callable[..., Program], gate: Gate, executor: str, number: int, returncode: int
+):
+    n_workers = 2 if executor == "threads" else 1
+    program = started("pipeline", f"executor={executor}", n_at_gate=n_workers)
+    if executor == "threads":
+        gate.open(2)
+    program.interrupt(number)
+    assert program.ends() == returncode
+    assert program.outputs() == DONE
+    assert program.says_how_far_it_got()
+    assert program.stderr().count("Traceback") <= 1
+    kill_programs(program)
+
+
+def kill_programs(program: Program) -> None:
+    for path in program.folder.glob("program-*"):
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [signal.SIGINT],
+        [signal.SIGINT, signal.SIGINT],
+        [signal.SIGTERM, signal.SIGTERM],
+        [signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT],
+    ],
+    ids=lambda numbers: " ".join(number.name for number in numbers),
+)
+def test_parent_may_be_interrupted_alone_and_again(
+    started: Callable[..., Program], numbers: list[signal.Signals]
+):
+    program = started()
+    for number in numbers:
+        program.interrupt(number)
+    assert program.ends() != 0
+    assert program.has_left_nothing_running()
+    assert program.outputs() == DONE
+    assert program.says_how_far_it_got()
+
+
+def test_run_is_interrupted_while_its_workers_begin(started: Callable[..., Program]):
+    program = started("worker_init")
+    program.interrupt(signal.SIGINT, group=True)
+    assert program.ends() == -signal.SIGINT
+    assert program.has_left_nothing_running()
+    assert program.n_exits() == 0
+    assert program.says_how_far_it_got()
+
+
+def test_loop_over_results_is_interrupted(started: Callable[..., Program]):
+    program = started("loop body", n_at_gate=1)
+    program.interrupt(signal.SIGTERM)
+    assert program.ends() == 128 + signal.SIGTERM
+    assert STAGING not in program.outputs()
+
+
+def test_program_that_ends_while_a_thread_of_it_runs_a_pipeline_leaves_nothing(
+    started: Callable[..., Program]
+):
+    program = started("thread")
+    program.process.stdin.close()
+    assert program.ends() == 0
+    assert program.has_left_nothing_running()
+    assert program.stderr() == ""
+    remove_dead_staging(program.folder / "out")
+
+
+def test_workers_and_their_programs_end_with_a_parent_that_is_killed(
+    started: Callable[..., Program], start_method: str
+):
+    program = started("pipeline", f"start_method={start_method}")
+    program.process.kill()
+    program.process.wait(PATIENCE)
+    assert program.has_left_nothing_running()
+    assert program.outputs() == {*DONE, STAGING}
+    names = sorted(map(str, (program.folder / "in").iterdir()))
+    Doubler(2, outdir=program.folder / "out").pipeline(names)
+    assert program.outputs() == {f"00{i}_bmp.bin" for i in range(6)}
+
+
+def test_handlers_are_as_they_were_after_a_run(make_files: MakeFiles, tmp_path: Path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    Doubler(1, outdir=tmp_path).pipeline(make_files(2))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_handler_of_the_caller_is_left_alone(make_files: MakeFiles, tmp_path: Path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        trouble = {"data_process": send_sigterm}
+        Doubler(1, outdir=tmp_path).pipeline(make_files(1), trouble=trouble)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def send_sigterm(name: str) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,354 @@
+"""Tests of the one loop: lazy inputs, results as they come, runs left early and run at once."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bigpipe import FileError, FileResult, Outcome, Pout
+from tests import faults
+from tests.gate import Gate
+from tests.pipes import Doubler, fail, kill_self
+
+MakeFiles = Callable[..., list[str]]
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(params=["processes", "threads", "serial"])
+def executor(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Doubler:
+    return Doubler(
+        num_processes=2,
+        executor="processes",
+        start_method="fork",
+        outdir=tmp_path / "out",
+        create_outdir=True,
+    )
+
+
+def written(results: list[FileResult]) -> set[int]:
+    """Numbers of the files that are written, and whole."""
+    return {
+        result.index
+        for result in results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
+
+
+class Names(Iterator[str]):
+    """Names that count how many have been read."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = iter(names)
+        self.n_read = 0
+
+    def __next__(self) -> str:
+        name = next(self.names)
+        self.n_read += 1
+        return name
+
+
+# Inputs.
+
+
+def test_inputs_are_read_only_a_few_ahead_of_their_results(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, executor: str
+):
+    names = Names(make_files(40))
+    trouble = {("file_read", f"{i:03d}.bin"): gate for i in range(40)}
+    gate.open(40)
+    results = pipe.iter_pipeline(names, trouble=trouble, executor=executor)
+    assert names.n_read == 0
+    for n_seen, _ in enumerate(results, 1):
+        assert names.n_read <= n_seen + 12 or n_seen > 1  # durations are not known before
+    assert names.n_read == 40
+
+
+def test_endless_inputs_are_read_as_long_as_results_are_wanted(
+    pipe: Doubler, make_files: MakeFiles, executor: str
+):
+    def endless() -> Iterator[str]:
+        names = make_files(1)
+        while True:
+            yield names[0]
+
+    results = pipe.iter_pipeline(endless(), executor=executor, post_process_list=stop)
+    for n_seen, _ in enumerate(results, 1):
+        if n_seen == 200:
+            break
+    results.close()
+
+
+def stop(data: Any, **kwargs: Any) -> None:
+    return None
+
+
+def test_error_in_the_inputs_reaches_the_caller_and_ends_the_workers(
+    pipe: Doubler, make_files: MakeFiles, executor: str
+):
+    def broken() -> Iterator[str]:
+        yield from make_files(3)
+        raise LookupError("no more of this catalogue")
+
+    with pytest.raises(LookupError, match="catalogue"):
+        pipe.pipeline(broken(), executor=executor)
+
+
+# Results.
+
+
+def test_results_come_in_order_of_completion(pipe: Doubler, make_files: MakeFiles, gate: Gate):
+    results = pipe.iter_pipeline(make_files(4), trouble={("file_read", "000.bin"): gate})
+    first = [next(results).index for _ in range(3)]
+    gate.open()
+    assert sorted(first) == [1, 2, 3]
+    assert [result.index for result in results] == [0]
+
+
+def test_results_come_in_input_order_if_that_is_wanted(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, executor: str
+):
+    results = pipe.iter_pipeline(
+        make_files(30), ordered=True, trouble={("file_read", "000.bin"): gate}, executor=executor
+    )
+    gate.open()
+    assert [result.index for result in results] == list(range(30))
+
+
+def test_every_file_ends_once_whatever_happens_to_it(pipe: Doubler, make_files: MakeFiles):
+    trouble = {
+        ("data_process", "003.bin"): kill_self,
+        ("file_read", "005.bin"): fail,
+        ("data_process", "007.bin"): faults.loop,
+    }
+    results = list(pipe.iter_pipeline(make_files(12), trouble=trouble, file_timeout=0.5))
+    assert sorted(result.index for result in results) == list(range(12))
+    outcomes = {result.index: result.outcome for result in results}
+    assert outcomes.pop(3) is Outcome.KILLED
+    assert outcomes.pop(5) is Outcome.FAILED
+    assert outcomes.pop(7) is Outcome.TIMED_OUT
+    assert set(outcomes.values()) == {Outcome.WRITTEN}
+
+
+class Clock:
+    """Time that a test can set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("bigpipe.run.time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def test_time_in_the_body_of_the_loop_does_not_count_for_file_timeout(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, clock: Clock
+):
+    """A worker may be waiting there, for the answer whether it may write."""
+    trouble = {("data_process", "001.bin"): gate}
+    results = pipe.iter_pipeline(make_files(2), trouble=trouble, file_timeout=100.0)
+    assert next(results).index == 0
+    gate.arrived()
+    clock.ahead_s += 1000.0
+    gate.open()
+    assert next(results).outcome is Outcome.WRITTEN
+
+
+def test_time_in_the_inputs_does_not_count_for_file_timeout(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, clock: Clock
+):
+    def slow() -> Iterator[str]:
+        names = make_files(9)
+        yield from names[:8]
+        gate.arrived()
+        clock.ahead_s += 1000.0
+        gate.open()
+        yield names[8]
+
+    trouble = {("data_process", "001.bin"): gate}
+    pout = pipe.pipeline(slow(), trouble=trouble, file_timeout=100.0)
+    assert written(pout.results) == set(range(9))
+
+
+# Runs that are left.
+
+
+def test_leaving_the_loop_ends_the_workers(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    before = faults.worker_pids()
+    trouble = {("file_write", "003.bin"): faults.loop}
+    results = pipe.iter_pipeline(make_files(6), trouble=trouble, start_method=start_method)
+    for _ in results:
+        break
+    results.close()
+    assert not {pid for pid in faults.worker_pids() - before if is_worker(pid)}
+    assert "003_bmp.bin" not in os.listdir(tmp_path / "out")
+
+
+def is_worker(pid: int) -> bool:
+    """Whether it is a process other than the fork server, which stays."""
+    from bigpipe.executors import launch
+
+    return pid != launch.forkserver_pid()
+
+
+def test_error_in_the_body_of_the_loop_ends_the_workers(
+    pipe: Doubler, make_files: MakeFiles, executor: str
+):
+    with pytest.raises(LookupError):
+        for _ in pipe.iter_pipeline(make_files(6), executor=executor):
+            raise LookupError
+    gc.collect()  # the traceback has held the loop
+
+
+def test_iterator_that_is_dropped_unused_starts_nothing(pipe: Doubler, make_files: MakeFiles):
+    names = Names(make_files(3))
+    pipe.iter_pipeline(names)
+    gc.collect()
+    assert names.n_read == 0
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_first_error_can_end_the_run(
+    pipe: Doubler, make_files: MakeFiles, executor: str, on_error: str
+):
+    trouble = {("file_read", "000.bin"): fail}
+    options = {"trouble": trouble, "executor": executor, "on_error": on_error}
+    if on_error == "raise":
+        with pytest.raises(FileError, match="no good"):
+            pipe.pipeline(make_files(30), **options)
+    else:
+        assert written(pipe.pipeline(make_files(30), **options).results) == set(range(1, 30))
+
+
+class Life(Doubler):
+    """Leaves a file in a folder when a worker begins, and one when it ends."""
+
+    def worker_init(self, notes, **kwargs):
+        (notes / f"init-{os.getpid()}-{threading.get_ident()}").touch()
+
+    def worker_exit(self, notes, **kwargs):
+        (notes / f"exit-{os.getpid()}-{threading.get_ident()}").touch()
+
+
+@pytest.mark.parametrize("way", ["to the end", "error", "left"])
+def test_worker_exit_runs_in_each_worker_however_the_run_ends(
+    make_files: MakeFiles, tmp_path: Path, executor: str, way: str
+):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    pipe = Life(2, executor=executor, outdir=tmp_path, notes=notes, on_error="raise")
+    trouble = {("file_read", "004.bin"): fail} if way == "error" else {}
+    results = pipe.iter_pipeline(make_files(8), trouble=trouble)
+    try:
+        for _ in results:
+            if way == "left":
+                break
+    except FileError:
+        assert way == "error"
+    results.close()
+    began = {path.name.split("-", 1)[1] for path in notes.glob("init-*")}
+    ended = {path.name.split("-", 1)[1] for path in notes.glob("exit-*")}
+    assert began == ended
+    assert began
+
+
+# Several runs at once.
+
+
+def test_two_runs_may_be_interleaved(pipe: Doubler, make_files: MakeFiles, executor: str):
+    names = make_files(10)
+    runs = [
+        pipe.iter_pipeline(names, executor=executor, outname_append=append, ordered=True)
+        for append in ("_a", "_b")
+    ]
+    pairs = list(zip(*runs, strict=True))
+    assert len(pairs) == 10
+    assert [run[0].outname.endswith("_a.bin") for run in pairs] == [True] * 10
+    assert written([result for pair in pairs for result in pair]) == set(range(10))
+
+
+def test_runs_in_two_threads_at_once_do_not_mix(
+    pipe: Doubler, make_files: MakeFiles, start_method: str
+):
+    names = make_files(8)
+    pouts: dict[str, Pout] = {}
+
+    def run(append: str) -> None:
+        for _ in range(3):
+            pouts[append] = pipe.pipeline(names, outname_append=append, start_method=start_method)
+
+    threads = [threading.Thread(target=run, args=(append,)) for append in ("_a", "_b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for append, pout in pouts.items():
+        assert written(pout.results) == set(range(8))
+        assert all(outname.endswith(f"{append}.bin") for outname, _ in pout)
+    assert len(pouts) == 2
+
+
+def test_workers_forked_by_two_threads_get_their_own_run(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    """A thread is held up just before its fork, until the other has prepared one too."""
+    from bigpipe.executors import launch
+
+    names = make_files(2)
+    both = threading.Barrier(2)
+    start = launch.start
+
+    def start_late(*args: Any) -> Any:
+        try:
+            both.wait(0.5)
+        except threading.BrokenBarrierError:
+            pass  # so it is if only one can be here at a time
+        return start(*args)
+
+    monkeypatch.setattr(launch, "start", start_late)
+    pouts: dict[str, Pout] = {}
+
+    def run(append: str) -> None:
+        pouts[append] = pipe.pipeline(names, outname_append=append)
+
+    threads = [threading.Thread(target=run, args=(append,)) for append in ("_a", "_b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for append, pout in pouts.items():
+        assert all(outname.endswith(f"{append}.bin") for outname, _ in pout)
+    assert len(pouts) == 2
+
+
+def test_run_from_a_thread_works(pipe: Doubler, make_files: MakeFiles, executor: str):
+    names = make_files(4)
+    pouts: list[Pout] = []
+    thread = threading.Thread(
+        target=lambda: pouts.append(pipe.pipeline(names, executor=executor, start_method=None))
+    )
+    thread.start()
+    thread.join()
+    assert written(pouts[0].results) == {0, 1, 2, 3}
