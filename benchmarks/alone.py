@@ -1,0 +1,140 @@
+"""What is measured of bigpipe by itself: memory, import, large keywords.
+
+Owns these measurements; each runs in a process of its own, which `compare` starts as
+``python alone.py NAME JSON`` and which prints a JSON object. Comparisons with others are
+`run_once`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["import_time", "keyword", "memory"]
+
+LATE = ("numpy", "astropy", "psutil", "tqdm", "cloudpickle", "multiprocessing")
+MIB = 1 << 20
+
+
+def memory(folder: str, looks: list[int], n_workers: int) -> dict[str, Any]:
+    """Run over a generator of names; look at the parent's memory after so many files.
+
+    Each name is a file of its own and has an output of its own: both are made and removed
+    again as the run goes on, so that few are there at a time.
+    """
+    from case_pipe import CasePipe
+    from cases import outname_of
+
+    indir, outdir = os.path.join(folder, "in"), os.path.join(folder, "out")
+    os.makedirs(indir)
+    os.makedirs(outdir)
+    pipe = CasePipe("tiny", outdir=outdir, num_processes=n_workers, progress=False)
+    resident: dict[int, int] = {}
+    n_right = 0
+    for result in pipe.iter_pipeline(_made_names(indir, looks[-1])):
+        with open(result.outname, "rb") as file:
+            n_right += file.read() == b"%d!" % result.index
+        assert result.outname == outname_of(result.in_name, outdir)
+        os.unlink(result.outname)
+        os.unlink(result.in_name)
+        if result.index + 1 in looks:
+            resident[result.index + 1] = _resident_bytes()
+    if n_right != looks[-1]:
+        raise AssertionError(f"{n_right} of {looks[-1]} outputs are right")
+    return {"resident": [[n, resident[n]] for n in looks]}
+
+
+def _made_names(folder: str, n_files: int) -> Iterator[str]:
+    for i in range(n_files):
+        name = os.path.join(folder, f"{i:06d}.txt")
+        with open(name, "wb") as file:
+            file.write(b"%d" % i)
+        yield name
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def import_time(n_pairs: int) -> dict[str, Any]:
+    """Time ``import bigpipe`` against a bare python, in pairs; see what it loads."""
+    extra_wall, extra_cpu = [], []
+    for _ in range(n_pairs):
+        bare, full = _start("pass"), _start("import bigpipe")
+        extra_wall.append(full[0] - bare[0])
+        extra_cpu.append(full[1] - bare[1])
+    code = f"import sys, bigpipe; print(*[name for name in {LATE} if name in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    return {
+        "wall_s": statistics.median(extra_wall),
+        "cpu_s": statistics.median(extra_cpu),
+        "loaded": loaded,
+    }
+
+
+def _start(code: str) -> tuple[float, float]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began_at = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    wall_s = time.perf_counter() - began_at
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def keyword(
+    folder: str, n_files: int, n_bytes: int, n_workers: int, n_rounds: int
+) -> dict[str, Any]:
+    """Time a run with a large array as a keyword against one without, and against one copy."""
+    import numpy as np
+    from keyword_pipe import KeywordPipe
+
+    array = np.ones(n_bytes // 8)
+    names = [os.path.join(folder, f"{i}.txt") for i in range(n_files)]
+    taken: dict[str, list[float]] = {"without": [], "with": [], "copy": []}
+    for round_ in range(n_rounds):
+        for key in ("without", "with"):
+            given = {"large": array} if key == "with" else {}
+            outdir = os.path.join(folder, f"{key}-{round_}")
+            pipe = KeywordPipe(
+                outdir=outdir, create_outdir=True, num_processes=n_workers, progress=False, **given
+            )
+            began_at = time.perf_counter()
+            pout = pipe.pipeline(names)
+            taken[key].append(time.perf_counter() - began_at)
+            expected = array[-1] if given else None
+            if [meta["last"] for _, meta in pout] != [expected] * n_files:
+                raise AssertionError("a hook has not seen the keyword as it was given")
+            shutil.rmtree(outdir)
+        began_at = time.perf_counter()
+        copied = array.copy()
+        taken["copy"].append(time.perf_counter() - began_at)
+        del copied
+    return {key: statistics.median(seconds) for key, seconds in taken.items()} | {
+        "n_files": n_files,
+        "n_bytes": n_bytes,
+    }
+
+
+MEASUREMENTS = {"memory": memory, "import": import_time, "keyword": keyword}
+
+
+def main(name: str, text: str) -> int:
+    """Measure what the name says with the arguments of the text; print the result."""
+    print(json.dumps(MEASUREMENTS[name](**json.loads(text))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

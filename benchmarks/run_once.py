@@ -1,0 +1,58 @@
+"""One timed run, in a process of its own, so that no contender meets what another has left.
+
+Called by `compare` with a JSON object as the argument; prints one. The clock runs from
+before the workers are started until the results are there and the workers are ended;
+libraries are imported before. What was made is then looked at: only right and complete
+outputs have a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from typing import Any
+
+import cases
+import contenders
+
+__all__ = ["main", "timed_run"]
+
+
+def timed_run(
+    contender: str, case: str, in_names: list[str], outdir: str, is_whole: bool, n_workers: int
+) -> dict[str, Any]:
+    """Run a contender once; return seconds of the clock, and of processors."""
+    os.makedirs(outdir)
+    run = contenders.CONTENDERS[contender].prepare(n_workers)
+    work = contenders.work_of(case, outdir, is_whole)
+    parent, children = _cpu_s(resource.RUSAGE_SELF), _cpu_s(resource.RUSAGE_CHILDREN)
+    began_at = time.perf_counter()
+    run(work, in_names)
+    wall_s = time.perf_counter() - began_at
+    parent = _cpu_s(resource.RUSAGE_SELF) - parent
+    children = _cpu_s(resource.RUSAGE_CHILDREN) - children
+    cases.check_outputs(case, in_names, outdir)
+    shutil.rmtree(outdir)
+    return {"wall_s": wall_s, "parent_cpu_s": parent, "children_cpu_s": children}
+
+
+def _cpu_s(whose: int) -> float:
+    used = resource.getrusage(whose)
+    return used.ru_utime + used.ru_stime
+
+
+def main(text: str) -> int:
+    """Run what the text says; print the result."""
+    asked = json.loads(text)
+    folder = asked.pop("in_folder")
+    asked["in_names"] = sorted(os.path.join(folder, name) for name in os.listdir(folder))
+    print(json.dumps(timed_run(**asked)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

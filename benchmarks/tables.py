@@ -1,0 +1,289 @@
+"""What the figures say: tables and targets, as text and as a page of the documentation.
+
+Owns every ratio that is shown. Measures nothing: the figures come from `compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import cases
+import contenders
+
+__all__ = ["Finding", "as_page", "as_text", "findings"]
+
+MIB = 1 << 20
+MAX_GROWTH = 5 * MIB  # bytes that count as flat: 50 for each of 100,000 files; arbitrary
+MAX_IMPORT = 0.06  # seconds
+MAX_PARENT_CPU = 20e-6  # seconds a file
+MAX_TINY = 1.10  # of the fastest peer's time
+MIN_CPU = 0.97  # of the ideal
+WAYS = {False: "straight", True: "replace"}
+
+Table = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One target of the project, and what was measured."""
+
+    what: str
+    measured: str
+    target: str
+    is_met: bool
+
+
+def findings(results: dict[str, Any]) -> list[Finding]:
+    """Compare what was measured with what is to be reached."""
+    found = []
+    for name, case in results["cases"].items():
+        if name == "tiny":
+            found += [_fastest(case, is_whole) for is_whole in (True, False)]
+            found.append(_parent_cpu(case))
+        elif name == "large":
+            found += [_slower_than(case, is_whole) for is_whole in (True, False)]
+        elif name == "cpu":
+            found.append(_of_ideal(case, results["about"]["n_workers"]))
+    alone = results["alone"]
+    if "memory" in alone:
+        found.append(_memory(alone["memory"]))
+    if "import" in alone:
+        found += _import(alone["import"])
+    return found
+
+
+def _times(case: dict[str, Any]) -> dict[tuple[str, bool], list[float]]:
+    """Return the seconds of each contender and way, round by round."""
+    times: dict[tuple[str, bool], list[float]] = {}
+    for run in sorted(case["runs"], key=lambda run: run["round"]):
+        times.setdefault((run["contender"], run["is_whole"]), []).append(run["wall_s"])
+    return times
+
+
+def _ratio(case: dict[str, Any], to: tuple[str, bool]) -> float:
+    """Return how many times as long bigpipe takes: the median over the rounds."""
+    times = _times(case)
+    own = times[contenders.BIGPIPE.name, True]
+    return median(mine / others for mine, others in zip(own, times[to], strict=True))
+
+
+def _peers(case: dict[str, Any], is_whole: bool) -> list[tuple[str, bool]]:
+    return [key for key in _times(case) if key[0] in contenders.PEERS and key[1] is is_whole]
+
+
+def _fastest(case: dict[str, Any], is_whole: bool) -> Finding:
+    times = _times(case)
+    fastest = min(_peers(case, is_whole), key=lambda key: median(times[key]))
+    ratio = _ratio(case, fastest)
+    what = f"tiny files: time over that of the fastest peer ({fastest[0]}, {WAYS[is_whole]})"
+    return Finding(what, f"{ratio:.2f}", f"<= {MAX_TINY:.2f}", ratio <= MAX_TINY)
+
+
+def _slower_than(case: dict[str, Any], is_whole: bool) -> Finding:
+    ratios = {key[0]: _ratio(case, key) for key in _peers(case, is_whole)}
+    worst = max(ratios, key=ratios.__getitem__)
+    what = f"large files: time over that of any peer (most: {worst}, {WAYS[is_whole]})"
+    return Finding(what, f"{ratios[worst]:.2f}", "<= 1.00", ratios[worst] <= 1.0)
+
+
+def _of_ideal(case: dict[str, Any], n_workers: int) -> Finding:
+    share = _share_of_ideal(case, (contenders.BIGPIPE.name, True), n_workers)
+    what = f"work for the processor: part of the ideal (serial time / {n_workers})"
+    return Finding(what, f"{share:.3f}", f">= {MIN_CPU}", share >= MIN_CPU)
+
+
+def _share_of_ideal(case: dict[str, Any], key: tuple[str, bool], n_workers: int) -> float:
+    times = _times(case)
+    ideal = cases.shortest_s(case["shares"], n_workers)
+    serial = times[contenders.SERIAL.name, True]
+    return median(ideal * alone / taken for alone, taken in zip(serial, times[key], strict=True))
+
+
+def _parent_cpu(case: dict[str, Any]) -> Finding:
+    each = median(_cpu(case, contenders.BIGPIPE.name, True, "parent_cpu_s")) / case["n_files"]
+    return Finding(
+        "tiny files: the parent's own processor time for each",
+        f"{each * 1e6:.1f} us",
+        f"< {MAX_PARENT_CPU * 1e6:.0f} us",
+        each < MAX_PARENT_CPU,
+    )
+
+
+def _cpu(case: dict[str, Any], contender: str, is_whole: bool, whose: str) -> list[float]:
+    return [
+        run[whose]
+        for run in case["runs"]
+        if (run["contender"], run["is_whole"]) == (contender, is_whole)
+    ]
+
+
+def _memory(figures: dict[str, Any]) -> Finding:
+    (first, before), *_, (last, after) = figures["resident"]
+    growth = after - before
+    what = f"the parent's memory: growth from {first:,} to {last:,} files"
+    target = f"< {MAX_GROWTH / MIB:.0f} MiB"
+    return Finding(what, f"{growth / MIB:.1f} MiB", target, growth < MAX_GROWTH)
+
+
+def _import(figures: dict[str, Any]) -> list[Finding]:
+    taken = figures["wall_s"]
+    loaded = ", ".join(figures["loaded"]) or "none"
+    return [
+        Finding(
+            "import bigpipe, over bare python",
+            f"{taken * 1e3:.1f} ms",
+            f"< {MAX_IMPORT * 1e3:.0f} ms",
+            taken < MAX_IMPORT,
+        ),
+        Finding(
+            "numpy, astropy and other large libraries that it loads",
+            loaded,
+            "none",
+            loaded == "none",
+        ),
+    ]
+
+
+def _findings_table(results: dict[str, Any]) -> Table:
+    rows: Table = [("to reach", "measured", "target", "met")]
+    for each in findings(results):
+        rows.append((each.what, each.measured, each.target, "yes" if each.is_met else "no"))
+    return rows
+
+
+def _case_table(case: dict[str, Any], n_workers: int) -> Table:
+    """Return a row for each contender, the fastest first."""
+    has_ideal = "shares" in case
+    head = ["contender", "output", "seconds", "bigpipe takes", "parent CPU/file", "all CPU/file"]
+    rows: Table = [(*head, *(["of the ideal"] if has_ideal else []))]
+    times = _times(case)
+    for key in sorted(times, key=lambda key: median(times[key])):
+        parent = _cpu(case, *key, "parent_cpu_s")
+        children = _cpu(case, *key, "children_cpu_s")
+        total = [a + b for a, b in zip(parent, children, strict=True)]
+        row = [
+            key[0],
+            "whole" if key[0] == contenders.BIGPIPE.name else WAYS[key[1]],
+            f"{median(times[key]):.3f}",
+            f"x {_ratio(case, key):.2f}",
+            _each(parent, case["n_files"]),
+            # joblib's workers outlive the run, so that the system does not tell their time.
+            "?" if key[0] == "joblib" else _each(total, case["n_files"]),
+        ]
+        if has_ideal:
+            row.append(f"{_share_of_ideal(case, key, n_workers):.3f}")
+        rows.append(tuple(row))
+    return rows
+
+
+def _each(seconds: Sequence[float], n_files: int) -> str:
+    micro = median(seconds) / n_files * 1e6
+    return f"{micro:,.1f} us" if micro < 1000 else f"{micro / 1000:,.1f} ms"
+
+
+def _alone_table(results: dict[str, Any]) -> Table:
+    rows: Table = [("what", "measured")]
+    alone = results["alone"]
+    for n_files, n_bytes in alone.get("memory", {}).get("resident", ()):
+        rows.append((f"the parent's memory after {n_files:,} files", f"{n_bytes / MIB:.1f} MiB"))
+    if "keyword" in alone:
+        it = alone["keyword"]
+        what = f"array of {it['n_bytes'] / 1e6:.0f} MB as a keyword, {it['n_files']} files"
+        extra = it["with"] - it["without"]
+        rows.append((f"{what}: seconds with it", f"{it['with']:.3f}"))
+        rows.append((f"{what}: seconds without it", f"{it['without']:.3f}"))
+        rows.append(("one copy of that array in memory: seconds", f"{it['copy']:.3f}"))
+        rows.append(("the difference, in such copies", f"{extra / it['copy']:.1f}"))
+    if "import" in alone:
+        it = alone["import"]
+        rows.append(("import bigpipe, over bare python: clock", f"{it['wall_s'] * 1e3:.1f} ms"))
+        rows.append(("import bigpipe, over bare python: CPU", f"{it['cpu_s'] * 1e3:.1f} ms"))
+    return rows
+
+
+def _about(results: dict[str, Any]) -> list[str]:
+    about = results["about"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"Measured on {about['date']}: {about['processor']}, {about['n_cores']} cores, "
+        f"{about['system']}, Python {about['python']}, files on {about['file_system']}, "
+        f"{about['n_workers']} workers, load average {about['load_at_start']:.1f} at the start "
+        f"and {about['load_at_end']:.1f} at the end.",
+        f"Versions: {versions}.",
+    ]
+    if about["not_installed"]:
+        lines.append(f"Not installed, so not compared: {', '.join(about['not_installed'])}.")
+    return lines
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """Return the tables for a terminal."""
+    n_workers = results["about"]["n_workers"]
+    parts = ["\n".join(_about(results))]
+    for name, case in results["cases"].items():
+        n_rounds = len({run["round"] for run in case["runs"]})
+        title = f"{cases.CASES[name].title}: {case['what']}; median of {n_rounds}"
+        parts.append(f"{title}\n{_aligned(_case_table(case, n_workers))}")
+    if results["alone"]:
+        parts.append(f"bigpipe by itself\n{_aligned(_alone_table(results))}")
+    rows = _findings_table(results)
+    if len(rows) > 1:
+        parts.append(f"Targets\n{_aligned(rows)}")
+    return "\n\n".join(parts)
+
+
+def _aligned(rows: Table, gap: str = "  ") -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [gap.join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+_INTRODUCTION = """\
+Speed
+=====
+
+.. This page is made by: python benchmarks/compare.py --page docs/speed.rst
+
+The same work, from file to file, by bigpipe and by other ways to run a function on many files.
+All figures of a table come from one run of ``python benchmarks/compare.py``, in which the
+contenders take turns, each in a fresh process. "bigpipe takes" is the median over the rounds of
+bigpipe's time over the contender's: above 1, the contender is faster. A time counts only if all
+outputs are there and right.
+
+A peer writes its outputs ``straight`` to their names, or to a temporary name and then moves them
+(``replace``), so that a file is whole under its name. bigpipe's outputs are always ``whole``; that
+includes side files and what was there before, which the one line of the peers does not cover. For
+each file it also measures time and memory, keeps keywords fresh and refuses collisions, and a
+worker that dies costs no other file. For tiny files that is most of the time. "CPU/file" is
+processor time, of the process that the run was called in ("parent"), and of all processes.
+"""
+
+
+def as_page(results: dict[str, Any]) -> str:
+    """Return the figures as a page of the documentation."""
+    n_workers = results["about"]["n_workers"]
+    parts = [_INTRODUCTION.rstrip(), "\n\n".join(_about(results))]
+    rows = _findings_table(results)
+    if len(rows) > 1:
+        parts += [_heading("Targets"), _as_rst(rows)]
+    for name, case in results["cases"].items():
+        n_rounds = len({run["round"] for run in case["runs"]})
+        text = f"{case['what'][0].upper()}{case['what'][1:]}; {n_rounds} rounds."
+        parts += [_heading(cases.CASES[name].title), text, _as_rst(_case_table(case, n_workers))]
+    if results["alone"]:
+        parts += [_heading("bigpipe by itself"), _as_rst(_alone_table(results))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(title: str) -> str:
+    return f"{title}\n{'-' * len(title)}"
+
+
+def _as_rst(rows: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = " ".join("=" * width for width in widths)
+    head, *body = _aligned(rows, " ").splitlines()
+    return "\n".join([rule, head, rule, *body, rule])
