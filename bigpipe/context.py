@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bigpipe.claims import Claimant
     from bigpipe.outputs import Stager
 
-__all__ = ["FileContext", "current", "enter", "name_of"]
+__all__ = ["FileContext", "copied", "current", "enter", "name_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +79,7 @@ class FileContext:
     def remaining_names(self, in_name: Any = None) -> Any:
         """Return the names that belong to the data now: the input, less what was dropped."""
         if isinstance(self.in_name, list):
-            return _copy_of_lists(self.members)  # a hook may keep them, and drop members later
+            return copied(self.members)  # a hook may keep them, and drop members later
         return self.in_name if in_name is None else in_name
 
     @contextmanager
@@ -95,7 +95,7 @@ class FileContext:
 
     def __post_init__(self) -> None:
         if self.members is None and isinstance(self.in_name, list):
-            self.members = _copy_of_lists(self.in_name)
+            self.members = copied(self.in_name)
 
 
 def name_of(function: Any) -> str:
@@ -103,8 +103,9 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-def _copy_of_lists(names: list[Any]) -> list[Any]:
-    return [_copy_of_lists(name) if isinstance(name, list) else name for name in names]
+def copied(in_name: Any) -> Any:
+    """Return an input whose lists, if it is a group, may be changed."""
+    return [copied(name) for name in in_name] if isinstance(in_name, list) else in_name
 
 
 _current: ContextVar[FileContext | None] = ContextVar("bigpipe_file", default=None)

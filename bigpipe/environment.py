@@ -22,7 +22,7 @@ from typing import Any
 
 from bigpipe.errors import BigpipeWarning
 
-__all__ = ["Environment", "fork_is_safe", "limit_threads", "threads_limited"]
+__all__ = ["Environment", "fork_is_safe", "limit_threads", "reseed_numpy", "threads_limited"]
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -268,6 +268,16 @@ def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
                 warnings.warn(message, BigpipeWarning, stacklevel=3)
+
+
+def reseed_numpy() -> None:
+    """Give numpy's global random numbers a new seed, as Python gives its own after a fork.
+
+    Forked workers have the state of their parent: each would draw the same numbers.
+    """
+    random: Any = sys.modules.get("numpy.random")
+    if hasattr(random, "seed"):
+        random.seed()
 
 
 def limit_threads(n: int) -> None:

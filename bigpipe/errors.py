@@ -6,6 +6,7 @@ exception is decided where the failure is seen (`bigpipe.executors.worker`, `big
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ __all__ = [
 
 MAX_KINDS_SHOWN = 8  # lines of a summary by kind; arbitrary, fits a small terminal
 MAX_MEMBERS_SHOWN = 3  # names of a group in a message; arbitrary
-MAX_MESSAGE_SHOWN = 200  # characters of one message in a summary; arbitrary
+MAX_MESSAGE_SHOWN = 500  # characters of one message in a summary; arbitrary
 
 
 class BigpipeError(Exception):
@@ -333,10 +334,14 @@ def shown(in_name: Any) -> str:
     >>> shown("a.fits"), shown(["a.fits", "b.fits", "c.fits", "d.fits"])
     ("'a.fits'", "['a.fits', 'b.fits', 'c.fits', ... 4 in all]")
     """
-    if not isinstance(in_name, (list, tuple)) or len(in_name) <= MAX_MEMBERS_SHOWN:
+    if isinstance(in_name, os.PathLike):
+        return repr(os.fspath(in_name))
+    if not isinstance(in_name, (list, tuple)):
         return repr(in_name)
     first = ", ".join(shown(member) for member in in_name[:MAX_MEMBERS_SHOWN])
-    return f"[{first}, ... {len(in_name)} in all]"
+    if len(in_name) > MAX_MEMBERS_SHOWN:
+        first += f", ... {len(in_name)} in all"
+    return f"[{first}]"
 
 
 def signal_name(number: int) -> str:

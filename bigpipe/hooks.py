@@ -7,6 +7,7 @@ comes to its place is `bigpipe.outputs`.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import closing
 from pathlib import Path
@@ -180,8 +181,11 @@ class Hooks:
             returned = self.file_write(data, path, meta=meta, in_name=in_name, **kwargs)
             claimant.confirm()
         except BaseException as error:
+            had_folder = os.path.lexists(os.path.dirname(staged.path))
             staged.discard()
             explain(error, staged)
+            if isinstance(error, FileNotFoundError) and not had_folder:
+                raise _missing_folder(final) from error
             raise
         committed = staged.commit(returned)
         file.has_written = staged.has_moved
@@ -393,6 +397,11 @@ def _name_finally(meta: Any, staged: StagedOutput) -> None:
         for key, value in meta.items():
             if isinstance(value, (str, Path)) and os.path.dirname(staged.path) in str(value):
                 meta[key] = type(value)(staged.final_name(value) or "")
+
+
+def _missing_folder(outname: str) -> FileNotFoundError:
+    what = "the folder of the output does not exist: make it, or give create_outdir=True"
+    return FileNotFoundError(errno.ENOENT, what, os.path.dirname(outname))
 
 
 def _make_folder_of(outname: str) -> None:

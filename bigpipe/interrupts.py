@@ -37,6 +37,8 @@ class Interrupts:
     ----------
     has_raised : bool
         Whether one of the signals has come.
+    has_terminated : bool
+        Whether that was SIGTERM.
 
     Notes
     -----
@@ -47,6 +49,7 @@ class Interrupts:
 
     def __init__(self, ends_all: Callable[[], bool]) -> None:
         self.has_raised = False
+        self.has_terminated = False
         self._ends_all = ends_all
         self._is_deaf = False
         self._is_over = False
@@ -82,6 +85,7 @@ class Interrupts:
         elif not self._is_deaf:
             self._is_deaf = self._ends_all()
             self.has_raised = True
+            self.has_terminated |= number == signal.SIGTERM
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
 
 

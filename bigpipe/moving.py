@@ -20,6 +20,8 @@ __all__ = [
     "copy",
     "make_folders_of",
     "moves",
+    "not_moved",
+    "not_staged",
     "overwrites_input",
     "put",
     "remove",
@@ -220,3 +222,21 @@ def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bo
         return False
     others = (status_of(name) for name in flat_names(list(inputs)))
     return any(other is not None and os.path.samestat(found, other) for other in others)
+
+
+def not_staged(error: OSError, name: str) -> OSError:
+    """Return the error of an output whose copy or staging folder cannot be made."""
+    text = (
+        f"the output cannot be prepared ({error.strerror or error}: {error.filename!r}). Make its "
+        "folder writable, with room for a copy, or set atomic = False in the class"
+    )
+    return OSError(error.errno or errno.EIO, text, name)
+
+
+def not_moved(error: OSError, destination: str) -> OSError:
+    """Return the error of an output that cannot be put in place."""
+    text = (
+        f"the output is written, but cannot be moved to its name ({error.strerror or error}); "
+        "what was there is as it was. Make the folder writable, or remove what is in the way"
+    )
+    return OSError(error.errno or errno.EIO, text, error.filename2 or destination)

@@ -210,6 +210,15 @@ class Options:
         check=_progress,
     )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is the caller's alone and could not travel to a worker."""
+        state = dict(vars(self))
+        if not isinstance(self.executor, str):
+            state["executor"] = None
+        if callable(self.progress):
+            state["progress"] = None
+        return state
+
     def merged(self, given: Mapping[str, Any]) -> Options:
         """Return these options with all that was given (not ``None``) in their place."""
         return replace(self, **{name: x for name, x in given.items() if x is not None})

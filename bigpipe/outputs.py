@@ -28,6 +28,7 @@ from bigpipe.staging import (
     can_be_replaced,
     nearest_folder,
     remove_dead_staging,
+    remove_staging,
 )
 
 __all__ = ["StagedOutput", "Stager", "explain", "overwrites_input", "remove_dead_staging"]
@@ -54,6 +55,7 @@ class Stager:
         # The device and inode of an output folder, whatever it is called at the moment.
         self._idle: dict[tuple[int, int], StagingFolder] = {}
         self._all: set[StagingFolder] = set()
+        self._being_made: list[str] = []
         self._last: StagingFolder | None = None
 
     def open(self, outname: str | os.PathLike[str], inputs: Iterable[Any] = ()) -> StagedOutput:
@@ -102,7 +104,7 @@ class Stager:
             except OSError as error:
                 if before is None and error.errno in _NO_WRITING:
                     return StagedOutput(name, False)  # nor can the hook write: it says so best
-                raise _not_staged(error, name) from error
+                raise moving.not_staged(error, name) from error
         staged = StagedOutput(name, before is not None, self, staging, anchor, below, inputs)
         if before is not None:
             staged.copy_existing()
@@ -117,9 +119,8 @@ class Stager:
         staging = self._last
         if staging is None or staging.folder != folder or staging.key not in self._idle:
             return None
-        if not staging.is_in_place():  # `take` finds out where the path leads now
-            return None
-        return self._idle.pop(staging.key)
+        # If the path leads elsewhere now, `take` finds out where.
+        return self._idle.pop(staging.key) if staging.is_in_place() else None
 
     def take(self, folder: str, status: os.stat_result) -> StagingFolder:
         """Return an empty staging folder in a folder that has this status."""
@@ -129,9 +130,15 @@ class Stager:
                 return staging
             self._all.discard(staging)
             staging.remove()
-        staging = StagingFolder(os.path.realpath(folder or os.curdir), status, self._announce)
+        staging = StagingFolder(os.path.realpath(folder or os.curdir), status, self._note)
         self._all.add(staging)
+        self._being_made.clear()
         return staging
+
+    def _note(self, path: str) -> None:
+        self._being_made.append(path)
+        if self._announce is not None:
+            self._announce(path)
 
     def give_back(self, staging: StagingFolder) -> None:
         """Take back a staging folder, empty, for the next output of its folder."""
@@ -147,6 +154,8 @@ class Stager:
         self._idle.clear()
         for staging in list(self._all):
             self._drop(staging)
+        while self._being_made:  # it was broken off, by Ctrl-C
+            remove_staging(self._being_made.pop())
 
     def _drop(self, staging: StagingFolder) -> None:
         self._all.discard(staging)
@@ -289,7 +298,7 @@ class StagedOutput:
         except OSError as error:
             if os.path.exists(target):  # else a link to nowhere, or removed just now
                 self.discard()
-                raise _not_staged(error, self.outname) from error
+                raise moving.not_staged(error, self.outname) from error
             moving.remove(self._main)
 
     def _release(self, is_empty: bool) -> None:
@@ -340,7 +349,7 @@ class StagedOutput:
             try:
                 self._move(source, destination, source in mains)
             except OSError as error:
-                raise _not_moved(error, destination) from error
+                raise moving.not_moved(error, destination) from error
         # A hook that removed the output meant the final one, if that is still what it saw.
         if is_removed and self._copy is not None and self._copy.is_current():
             os.rename(self._final, self._main)
@@ -404,15 +413,7 @@ class StagedOutput:
 
 
 def explain(exception: BaseException, staged: StagedOutput) -> None:
-    """Add the final name to an exception that speaks of the staging folder.
-
-    Parameters
-    ----------
-    exception : BaseException
-        What the hook raised.
-    staged : StagedOutput
-        What the hook was writing.
-    """
+    """Add the final name to a hook's exception that speaks of the staging folder."""
     names = (getattr(exception, "filename", None), getattr(exception, "filename2", None))
     try:
         text = f"{exception} {names}"
@@ -427,19 +428,3 @@ def _collision(name: str) -> CollisionError:
         f"the output {name!r} is an input, which would be lost; "
         "give another outdir, outname_append or outname"
     )
-
-
-def _not_staged(error: OSError, name: str) -> OSError:
-    text = (
-        f"the output cannot be prepared ({error.strerror or error}: {error.filename!r}). Make its "
-        "folder writable, with room for a copy, or set atomic = False in the class"
-    )
-    return OSError(error.errno or errno.EIO, text, name)
-
-
-def _not_moved(error: OSError, destination: str) -> OSError:
-    text = (
-        f"the output is written, but cannot be moved to its name ({error.strerror or error}); "
-        "what was there is as it was. Make the folder writable, or remove what is in the way"
-    )
-    return OSError(error.errno or errno.EIO, text, error.filename2 or destination)

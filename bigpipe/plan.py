@@ -56,9 +56,9 @@ def checked_in_names(in_names: Any) -> Iterable[Any]:
         raise InNamesError(
             f"in_names is of type {type(in_names).__name__}; give a list of names"
         ) from None
-    if isinstance(in_names, Sized) and not isinstance(in_names, Sequence):
-        return list(in_names)  # type: ignore[call-overload]
     names: Iterable[Any] = in_names
+    if isinstance(in_names, Sized) and not isinstance(in_names, Sequence):
+        names = list(names)
     return names
 
 

@@ -23,12 +23,11 @@ from bigpipe import outcomes
 from bigpipe import scheduler as s
 from bigpipe.claims import Claims
 from bigpipe.context import current
-from bigpipe.errors import BigpipeWarning, FileError
-from bigpipe.executors import base
+from bigpipe.errors import BigpipeWarning, FileError, WorkerError
+from bigpipe.executors import base, make_executor
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import n_cores, num_can_process
-from bigpipe.options import Options
 from bigpipe.plan import Plan, plain
 from bigpipe.progress import interrupted_line, make_progress
 from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
@@ -70,7 +69,7 @@ class Run:
             mem_frac=options.mem_frac,
             process_size=options.process_size,
         )
-        self._executor = _make_executor(options, self._n_workers)
+        self._executor = make_executor(options, self._n_workers)
         self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
         self._in_names: Iterator[Any] = iter(plan.in_names)
         if self._executor.wants_all_tasks:
@@ -162,7 +161,7 @@ class Run:
         ready: deque[FileResult] = deque()
         while True:
             self._interrupts.listen()
-            self._carry_out(self._read_inputs(ready), ready)
+            self._read_inputs(ready)
             while ready:
                 result = ready.popleft()
                 left_at = time.monotonic()
@@ -215,24 +214,22 @@ class Run:
 
     # ---- inputs ---------------------------------------------------------------------
 
-    def _read_inputs(self, ready: deque[FileResult]) -> list[s.Instruction]:
-        """Read as many inputs as the scheduler has use for."""
+    def _read_inputs(self, ready: deque[FileResult]) -> None:
+        """Read as many inputs as the scheduler has use for, and hand each out at once."""
         if self._init_error is not None:
             index = self._read_one()
             if index is not None:
                 ready.append(self._not_started(index, self._init_error))
-            return []
+            return
         if self._inputs_ended or (self._is_choked and not self._scheduler.is_done):
-            return []
-        indices = []
-        left_at = time.monotonic()
+            return
         for _ in range(self._scheduler.n_wanted):
+            left_at = time.monotonic()
             index = self._read_one()
+            self._away_s += time.monotonic() - left_at
             if index is None:
                 break
-            indices.append(index)
-        self._away_s += time.monotonic() - left_at
-        return self._scheduler.add(indices, self._now()) if indices else []
+            self._carry_out(self._scheduler.add((index,), self._now()), ready)
 
     def _read_one(self) -> int | None:
         try:
@@ -255,7 +252,7 @@ class Run:
                 case s.Submit(worker, index):
                     self._submit(worker, index)
                 case s.Start(worker):
-                    self._executor.add_worker(worker)
+                    todo.extend(self._add_worker(worker))
                 case s.Recall(worker):
                     todo.extend(self._recall(worker))
                 case s.Kill(worker, _):
@@ -266,6 +263,23 @@ class Run:
                     error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._last_death)
                     self._fail_all(error, ready)
                     return
+
+    def _add_worker(self, worker: int) -> list[s.Instruction]:
+        """Start a worker; go on with those that there are if the system refuses one more."""
+        try:
+            self._executor.add_worker(worker)
+        except (OSError, WorkerError) as error:
+            fewer = self._scheduler.handle(s.StartRefused(worker), self._now())
+            if self._scheduler.n_workers == 0:
+                raise WorkerError(f"no worker can be started: {error}") from error
+            warnings.warn(
+                f"the run goes on with {self._scheduler.n_workers} workers (num_processes), as the "
+                f"system's limits allow no more: {error}",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+            return fewer
+        return []
 
     def _submit(self, worker: int, index: int) -> None:
         task = self._tasks[index]
@@ -434,24 +448,3 @@ class Run:
         for event in events:
             if isinstance(event, base.Told):
                 self._told(event.pid, event.index, event.payload)
-
-
-def _make_executor(options: Options, n_workers: int) -> base.Executor:
-    """Return the executor that the options ask for; the heavy ones are imported only here."""
-    if isinstance(options.executor, base.Executor):
-        return options.executor
-    if options.executor == "serial" or (n_workers <= 1 and options.executor is None):
-        from bigpipe.executors.serial import SerialExecutor
-
-        return SerialExecutor(keep_frames=options.on_error == "raise")
-    if options.executor == "threads":
-        from bigpipe.executors.threads import ThreadsExecutor
-
-        return ThreadsExecutor()
-    if options.PoolClass is not None:
-        from bigpipe.executors.pool import PoolExecutor
-
-        return PoolExecutor(options.PoolClass, n_workers)
-    from bigpipe.executors.processes import ProcessesExecutor
-
-    return ProcessesExecutor()

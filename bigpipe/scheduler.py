@@ -29,6 +29,7 @@ __all__ = [
     "Scheduler",
     "Start",
     "StartFailed",
+    "StartRefused",
     "Submit",
     "TaskEnded",
     "TasksRecalled",
@@ -80,7 +81,14 @@ class Tick:
     """Time has passed."""
 
 
-Event = WorkerReady | TaskEnded | WorkerDied | TasksRecalled | Tick
+@dataclass(slots=True)
+class StartRefused:
+    """A worker that was to be started cannot be, for want of something that all need."""
+
+    worker: int
+
+
+Event = WorkerReady | TaskEnded | WorkerDied | TasksRecalled | StartRefused | Tick
 
 
 @dataclass(slots=True)
@@ -262,6 +270,11 @@ class Scheduler:
                 before = []
             case WorkerDied():
                 before = self._worker_died(event)
+            case StartRefused():
+                del self._workers[event.worker]
+                self._n_starting -= 1
+                self.n_workers = len(self._workers)
+                before = []
             case Tick():
                 before = self._overdue(now)
         return before + self._hand_out(now)

@@ -25,7 +25,13 @@ from typing import Any
 
 from bigpipe.errors import UnsendableError
 
-__all__ = ["LocalSnapshot", "Snapshot", "anonymous_file", "find_unsendable"]
+__all__ = [
+    "LocalSnapshot",
+    "Snapshot",
+    "anonymous_file",
+    "find_unsendable",
+    "pickled_for_workers",
+]
 
 MIN_BUFFER = 64 * 1024  # bytes: smaller arrays are copied faster than they are mapped
 ALIGNMENT = 64  # bytes: what numpy's own allocations keep at least
@@ -132,6 +138,27 @@ def _write_all(fd: int, view: memoryview, start: int) -> None:
 
 def _is_atom(value: Any) -> bool:
     return type(value) in _ATOMS or (type(value) is tuple and all(map(_is_atom, value)))
+
+
+def pickled_for_workers(content: Any, pipe: Any, control: dict[str, Any]) -> bytes:
+    """Pickle something that holds a pipeline object and its keywords.
+
+    Raises
+    ------
+    UnsendableError
+        If that cannot be done; the attribute or keyword is named.
+    """
+    import cloudpickle
+
+    try:
+        payload: bytes = cloudpickle.dumps(content)
+    except Exception as error:  # any object's own pickling may raise anything
+        name, reason = find_unsendable({**control, **vars(pipe)})
+        raise UnsendableError(
+            f"the pipeline cannot be sent to a worker process: its attribute or keyword {name!r} "
+            f"cannot ({reason}); make it in worker_init, or use executor='threads' or 'serial'"
+        ) from error
+    return payload
 
 
 def find_unsendable(objects: dict[str, Any]) -> tuple[str, str]:

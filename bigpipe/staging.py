@@ -25,6 +25,7 @@ __all__ = [
     "can_be_replaced",
     "nearest_folder",
     "remove_dead_staging",
+    "remove_staging",
 ]
 
 STAGING_NAME = ".bigpipe-staging"
@@ -64,11 +65,11 @@ class StagingFolder:
         self.key = (status.st_dev, status.st_ino)
         self._parent = os.path.join(folder, STAGING_NAME)
         for _ in range(MAX_TRIES):
-            self._make_parent(status)
             name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(8).hex()}"
             self.path = os.path.join(self._parent, name)
             if announce is not None:
                 announce(self.path)
+            self._make_parent(status)
             with suppress(FileNotFoundError):  # swept away by another run
                 os.mkdir(self.path)
                 if self._lock():
@@ -141,6 +142,13 @@ class StagingFolder:
                     BigpipeWarning,
                     stacklevel=2,
                 )
+
+
+def remove_staging(path: str) -> None:
+    """Remove a staging folder that has lost its owner, and what holds them if that is empty."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # not empty, or gone
+        os.rmdir(os.path.dirname(path))
 
 
 def remove_dead_staging(folder: str | os.PathLike[str]) -> None:

@@ -258,7 +258,7 @@ def _names_of(data: list[Any], in_name: Any) -> list[Any] | None:
         members: list[Any] = file.members
         return members
     # A copy: the caller's list stays as it is when members are dropped.
-    return _copy(in_name) if _fits(in_name, data) else None
+    return context.copied(in_name) if _fits(in_name, data) else None
 
 
 def _fits(names: Any, data: list[Any]) -> bool:
@@ -272,10 +272,6 @@ def _fits(names: Any, data: list[Any]) -> bool:
             if isinstance(name, list) and type(member) is list
         )
     )
-
-
-def _copy(names: list[Any]) -> list[Any]:
-    return [_copy(name) if isinstance(name, list) else name for name in names]
 
 
 def _apply(call: Callable[[Any, Any], Any], data: list[Any], names: list[Any] | None) -> Any:

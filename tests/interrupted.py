@@ -24,7 +24,9 @@ class Exiter(Doubler):
         if init_trouble is not None:
             init_trouble("worker_init")
 
-    def worker_exit(self, exits, **kwargs):
+    def worker_exit(self, exits, exit_trouble=None, **kwargs):
+        if exit_trouble is not None:
+            exit_trouble("worker_exit")
         (exits / f"{os.getpid()}-{threading.get_ident()}").touch()
 
 
@@ -43,6 +45,8 @@ def main(folder: Path, how: str, *given: str) -> None:
         pipe.pipeline(names, trouble=trouble)
     elif how == "worker_init":
         pipe.pipeline(names, init_trouble=gate)
+    elif how == "worker_exit":
+        pipe.pipeline(names, exit_trouble=gate)
     elif how == "thread":
         run = threading.Thread(target=pipe.pipeline, args=(names,), kwargs={"trouble": trouble})
         run.daemon = True

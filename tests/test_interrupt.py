@@ -59,9 +59,7 @@ class Program:
 
 
 @pytest.fixture
-def started(
-    tmp_path: Path, make_files: MakeFiles, gate: Gate
-) -> Iterator[Callable[..., Program]]:
+def started(tmp_path: Path, make_files: MakeFiles, gate: Gate) -> Iterator[Callable[..., Program]]:
     """Start the program, and wait until so many of its workers are at the gate."""
     with ExitStack() as stack:
 
@@ -141,6 +139,7 @@ def test_interrupted_run_without_processes_ends_too(
     assert program.outputs() == DONE
     assert program.says_how_far_it_got()
     assert program.stderr().count("Traceback") <= 1
+    assert program.n_exits() == n_workers
     kill_programs(program)
 
 
@@ -180,6 +179,24 @@ def test_run_is_interrupted_while_its_workers_begin(started: Callable[..., Progr
     assert program.says_how_far_it_got()
 
 
+def test_run_is_interrupted_while_its_workers_end(started: Callable[..., Program]):
+    program = started("worker_exit", n_at_gate=1)
+    program.interrupt(signal.SIGINT, group=True)
+    assert program.ends() == -signal.SIGINT
+    assert program.has_left_nothing_running()
+    assert program.outputs() == {f"00{i}_bmp.bin" for i in range(6)}
+    assert program.stderr().count("Traceback") == 1
+
+
+def test_workers_may_be_sent_the_signal_too(started: Callable[..., Program]):
+    """As a batch system does, which ends every process of a job."""
+    program = started()
+    for worker in program.workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    program.interrupt(signal.SIGTERM)
+    check_end(program, 128 + signal.SIGTERM)
+
+
 def test_loop_over_results_is_interrupted(started: Callable[..., Program]):
     program = started("loop body", n_at_gate=1)
     program.interrupt(signal.SIGTERM)
@@ -188,7 +205,7 @@ def test_loop_over_results_is_interrupted(started: Callable[..., Program]):
 
 
 def test_program_that_ends_while_a_thread_of_it_runs_a_pipeline_leaves_nothing(
-    started: Callable[..., Program]
+    started: Callable[..., Program],
 ):
     program = started("thread")
     program.process.stdin.close()

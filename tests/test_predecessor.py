@@ -142,7 +142,9 @@ class FramePipe(BigMultiPipe):
     frame_cls = Frame
     expand_factor = 3.5
 
-    def __init__(self, frame_cls=None, shape=None, expand_factor=None, outname_append="_fr", **kwargs):
+    def __init__(
+        self, frame_cls=None, shape=None, expand_factor=None, outname_append="_fr", **kwargs
+    ):
         self.frame_cls = frame_cls or self.frame_cls
         self.shape = shape
         self.expand_factor = expand_factor or self.expand_factor

@@ -20,6 +20,7 @@ from bigpipe.scheduler import (
     Scheduler,
     Start,
     StartFailed,
+    StartRefused,
     Submit,
     TaskEnded,
     TasksRecalled,
@@ -348,6 +349,22 @@ def test_workers_that_never_become_ready_stop_the_run(make_sim):
     for worker in range(MAX_FAILED_STARTS - 1):
         assert sim.die(worker) == [Start(worker + 1)]
     assert sim.die(MAX_FAILED_STARTS - 1)[0] == StartFailed(MAX_FAILED_STARTS - 1)
+
+
+def test_run_goes_on_with_the_workers_there_are_if_one_more_is_refused():
+    scheduler = Scheduler(3)
+    assert scheduler.add([0, 1, 2], 0.0) == [Start(0), Start(1), Start(2)]
+    scheduler.handle(WorkerReady(0), 0.0)
+    assert scheduler.handle(StartRefused(2), 0.0) == []
+    assert scheduler.n_workers == 2
+    assert scheduler.add([3], 0.0) == []  # and no other start is tried
+
+
+def test_refused_start_of_the_only_worker_leaves_none():
+    scheduler = Scheduler(1)
+    scheduler.add([0], 0.0)
+    scheduler.handle(StartRefused(0), 0.0)
+    assert scheduler.n_workers == 0
 
 
 def test_failed_starts_are_forgiven_once_a_worker_is_ready(make_sim):

@@ -20,6 +20,7 @@ from bigpipe.snapshot import (
     Snapshot,
     UnsendableError,
     find_unsendable,
+    pickled_for_workers,
 )
 
 LARGE = 3 * MIN_BUFFER  # bytes: more than is kept in the pickle
@@ -244,6 +245,15 @@ def test_closing_twice_is_harmless(snapshot_of):
     snapshot = snapshot_of(x=1)
     snapshot.close()
     snapshot.close()
+
+
+@pytest.mark.parametrize("name", ["attribute", "keyword"])
+def test_what_of_a_pipeline_cannot_be_sent_is_named(name):
+    lock = threading.Lock()
+    pipe = SimpleNamespace(fine=1, attribute=lock if name == "attribute" else 2)
+    control = {"also_fine": [1], "keyword": (lambda x: lock) if name == "keyword" else 2}
+    with pytest.raises(UnsendableError, match=f"'{name}'.*worker_init"):
+        pickled_for_workers([pipe, control], pipe, control)
 
 
 def test_first_object_that_cannot_be_sent_is_found():

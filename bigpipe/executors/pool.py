@@ -32,7 +32,7 @@ from bigpipe.executors.base import (
 from bigpipe.executors.process_worker import pickled_report
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import LocalSnapshot
+from bigpipe.snapshot import LocalSnapshot, pickled_for_workers
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
 
@@ -192,9 +192,8 @@ class _PoolCall:
     """What a pool calls for each task, in its worker."""
 
     def __init__(self, setup: Setup, folder: str) -> None:
-        import cloudpickle
-
-        self._payload: bytes = cloudpickle.dumps((setup.pipe, setup.control))
+        content = (setup.pipe, setup.control)
+        self._payload = pickled_for_workers(content, setup.pipe, setup.control)
         self._folder = folder
 
     def __call__(self, task: Task) -> bytes:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from bigpipe.claims import Claimant
-from bigpipe.environment import limit_threads
+from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.errors import FileError
 from bigpipe.executors import wire
 from bigpipe.executors.base import Report
@@ -45,25 +47,35 @@ inherited: WorkerSetup | None = None
 
 def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
     """Run tasks until there are no more; return the exit code."""
-    Interrupts(lambda: True).install()
+    interrupts = Interrupts(lambda: True)
+    interrupts.install()
     ends = wire.WorkerEnds(tasks_fd, stream_fd, stage_fd)
     try:
-        worker = _prepare(ends, data_fd)
+        worker = _prepare(ends, data_fd, interrupts)
         if worker is not None:
             worker.work()
     except Terminated:
-        pass
+        _end_by_sigterm()
     except (ConnectionError, EOFError):
         pass  # the parent is gone or has closed the channels: nobody is left to report to
     return 0
 
 
-def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
+def _end_by_sigterm() -> None:
+    """End as the signal would have ended this process, by which the parent can tell."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # a hook may have closed it
+            stream.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _ProcessWorker | None:
     """Make this process as the parent would be."""
 
     def tell(payload: Any) -> None:
         with suppress(ConnectionError):  # shows at the next report: a hook cannot help it
-            ends.send(wire.TOLD, 0, pickle.dumps(payload))
+            ends.send(wire.TOLD, ends.task_number, pickle.dumps(payload))
 
     forwarder = LogForwarder(tell)
     try:
@@ -77,6 +89,7 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
             setup = pickle.loads(payload)
             environment.apply_module_settings()
         forwarder.install()
+        reseed_numpy()
         setup.snapshot.fd = data_fd
         _limit(setup.threads)
     except Terminated:
@@ -84,7 +97,7 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int) -> _ProcessWorker | None:
     except Exception as raised:  # importing the caller's modules may raise anything
         _send_failure(ends, file_error(raised, "start of the worker", None))
         return None
-    return _ProcessWorker(ends, setup)
+    return _ProcessWorker(ends, setup, interrupts)
 
 
 def _limit(threads: int | None) -> None:
@@ -109,6 +122,7 @@ class _AskingClaimant(Claimant):
 
     def confirm(self) -> None:
         self._worker.end_if_forked()
+        self._worker.end_if_terminated()
         super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
@@ -119,8 +133,9 @@ class _AskingClaimant(Claimant):
 
 
 class _ProcessWorker:
-    def __init__(self, ends: wire.WorkerEnds, setup: WorkerSetup) -> None:
+    def __init__(self, ends: wire.WorkerEnds, setup: WorkerSetup, interrupts: Interrupts) -> None:
         self._ends = ends
+        self._interrupts = interrupts
         self._pid = os.getpid()
         stager = Stager(announce=self._announce)
         self.runner = TaskRunner(
@@ -144,6 +159,11 @@ class _ProcessWorker:
         if os.getpid() != self._pid:
             os._exit(0)
 
+    def end_if_terminated(self) -> None:
+        """End if this process was told to, and a bare ``except:`` of a hook did not let it."""
+        if self._interrupts.has_terminated:
+            raise Terminated
+
     def work(self) -> None:
         """Run tasks until there are no more, or this process is told to end."""
         self._ends.note_stage("worker_init")
@@ -161,9 +181,11 @@ class _ProcessWorker:
                 claimant = _AskingClaimant(task.granted, sequence, self._ends, self)
                 report = self.runner.run(task, claimant)
                 self.end_if_forked()
+                self.end_if_terminated()
                 self._ends.send(wire.REPORT, sequence, pickled_report(report))
         finally:
             if os.getpid() == self._pid:
+                self._ends.task_number = 0
                 self._ends.note_stage("worker_exit")
                 self.runner.exit()
 

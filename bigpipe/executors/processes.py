@@ -22,13 +22,12 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
-import shutil
 import time
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from bigpipe.environment import Environment, fork_is_safe
-from bigpipe.errors import FileError, UnsendableError
+from bigpipe.errors import FileError
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors.base import (
     Asked,
@@ -43,7 +42,8 @@ from bigpipe.executors.base import (
     Task,
     Told,
 )
-from bigpipe.snapshot import Snapshot, find_unsendable
+from bigpipe.snapshot import Snapshot, pickled_for_workers
+from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
@@ -126,19 +126,11 @@ class ProcessesExecutor(Executor):
 
     def _portable(self) -> bytes:
         """Return all that a worker needs which has inherited nothing."""
-        import cloudpickle
-
         environment = pickle.dumps(Environment.capture())
         if self._payload is None:
-            try:
-                self._payload = cloudpickle.dumps(self._worker_setup())
-            except Exception as error:  # any object's own pickling may raise anything
-                name, reason = find_unsendable(vars(self._setup.pipe))
-                raise UnsendableError(
-                    f"the pipeline object cannot be sent to a worker process: its attribute "
-                    f"{name!r} cannot ({reason}); make it in worker_init, or use "
-                    "executor='threads' or 'serial'"
-                ) from error
+            self._payload = pickled_for_workers(
+                self._worker_setup(), self._setup.pipe, self._setup.control
+            )
         return pickle.dumps((environment, self._setup.threads_per_worker, self._payload))
 
     def submit(self, worker: int, task: Task) -> None:
@@ -236,8 +228,7 @@ class ProcessesExecutor(Executor):
             index = worker.sent.pop(number)
             event = Reported(worker.number, _unpickled(index, payload))
         elif kind == wire.TOLD:
-            index_now = next(iter(worker.sent.values()), None)
-            event = Told(worker.child.pid, index_now, pickle.loads(payload))
+            event = Told(worker.child.pid, worker.sent.get(number), pickle.loads(payload))
         elif kind == wire.ASK:
             outname, exists = pickle.loads(payload)
             event = Asked(worker.number, worker.sent[number], outname, exists)
@@ -272,9 +263,7 @@ class ProcessesExecutor(Executor):
         worker.child.close()
         worker.ends.close()
         for folder in worker.stagings:
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # not empty: another run's, or another worker's, are there
-                os.rmdir(os.path.dirname(folder))
+            remove_staging(folder)
         return died
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:

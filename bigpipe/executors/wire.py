@@ -76,6 +76,9 @@ class ParentEnds:
     """The parent's ends of one worker's channels, and until it has begun, the worker's."""
 
     def __init__(self) -> None:
+        stage_fd = anonymous_file()
+        os.ftruncate(stage_fd, STAGE_SIZE)
+        self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
         # Other workers are forked while these are open, and must not keep them.
         with no_fork():
             self.tasks, self._tasks_there = socket.socketpair(socket.AF_UNIX, _PACKETS)
@@ -84,9 +87,6 @@ class ParentEnds:
             for end in (self.tasks, self._recall, self.stream):
                 register_parent_fd(end.fileno())
         self.stream.setblocking(False)
-        stage_fd = anonymous_file()
-        os.ftruncate(stage_fd, STAGE_SIZE)
-        self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
         self._stream_there: socket.socket | None = stream_there
         self._stage_fd = stage_fd
         self.worker_fds = [self._tasks_there.fileno(), stream_there.fileno(), stage_fd]
@@ -192,6 +192,7 @@ class WorkerEnds:
         self._large_tasks: dict[int, bytes] = {}
         self._lock = threading.RLock()  # threads that hooks start may log
         self._is_amid = False
+        self.task_number = 0  # of the task that is at work, 0 if there is none
         self._names: dict[str, bytes] = {}  # hooks are few, and each is noted for every file
 
     def note_stage(self, hook: str) -> None:
@@ -258,6 +259,7 @@ class WorkerEnds:
         sequence, content = pickle.loads(packet)
         if content is None:
             content = pickle.loads(self._large_task(sequence))[1]
+        self.task_number = sequence
         return sequence, Task(*content)
 
     def _large_task(self, sequence: int) -> bytes:

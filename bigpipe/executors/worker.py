@@ -99,8 +99,9 @@ class TaskRunner:
 
     def run(self, task: Task, claimant: Claimant) -> Report:
         """Take one file through the hooks."""
+        in_name = context.copied(task.in_name)
         file = FileContext(
-            task.in_name,
+            in_name,
             index=task.index,
             worker=self.worker,
             pipe=self.pipe,
@@ -116,7 +117,7 @@ class TaskRunner:
         error = None
         token = context.set_current(file)
         try:
-            returned = self.pipe.file_process(task.in_name, **self.snapshot.fresh())
+            returned = self.pipe.file_process(in_name, **self.snapshot.fresh())
             outname, meta = _checked(returned)
         except Terminated:
             raise

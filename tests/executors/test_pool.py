@@ -22,6 +22,7 @@ from bigpipe import (
     Pout,
     WorkerWithKwargs,
 )
+from bigpipe.executors.pool import PoolExecutor
 from bigpipe.staging import remove_dead_staging
 from tests import faults
 from tests.pipes import Doubler, fail, fail_unpicklably
@@ -71,6 +72,12 @@ def written(pout: Pout) -> set[int]:
     }
 
 
+def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
+    names = make_files(3)
+    executor = PoolExecutor(NestablePool, 2)
+    assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+
+
 @pools
 def test_files_are_processed_in_the_pool_that_was_chosen(
     pipe: Doubler, make_files: MakeFiles, pool: Any
@@ -96,9 +103,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 
 
 @pools
-def test_two_files_with_one_output_are_refused(
-    pipe: Doubler, make_files: MakeFiles, pool: Any
-):
+def test_two_files_with_one_output_are_refused(pipe: Doubler, make_files: MakeFiles, pool: Any):
     pout = pipe.pipeline(make_files(3), PoolClass=pool, outname="same.bin")
     assert len(written(pout)) == 1
     assert len(pout.errors) == 2
@@ -132,9 +137,7 @@ def test_workers_begin_and_end_once(make_files: MakeFiles, tmp_path: Path, pool:
 
 
 @pools
-def test_every_file_fails_if_worker_init_raises(
-    make_files: MakeFiles, tmp_path: Path, pool: Any
-):
+def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path, pool: Any):
     pipe = Life(2, outdir=tmp_path / "out", notes=tmp_path, fails=True)
     with pytest.raises(PipelineError, match="5 of 5") as caught:
         pipe.pipeline(make_files(5), PoolClass=pool)

@@ -8,10 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,8 @@ from bigpipe.errors import RemoteError
 from tests import faults
 from tests.pipes import (
     Doubler,
-    FirstTimeOnly,
-    UnpicklableError,
-    exit_at_once,
     fail,
     fail_unpicklably,
-    kill_self,
 )
 
 pytestmark = pytest.mark.process
@@ -73,11 +68,10 @@ def written(pout: Pout) -> set[int]:
     ],
 )
 def test_whatever_a_hook_raises_fails_its_file_alone(
-    pipe: Doubler, make_files: MakeFiles, start_method: str, action: Any, cause: type
+    pipe: Doubler, make_files: MakeFiles, action: Any, cause: type
 ):
     names = make_files(4)
-    trouble = {("data_process", "001.bin"): action}
-    pout = pipe.pipeline(names, trouble=trouble, start_method=start_method)
+    pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
     assert written(pout) == {0, 2, 3}
     [error] = pout.errors
     assert type(error.__cause__) is cause
@@ -149,12 +143,10 @@ class Deep:
 
 @pytest.mark.parametrize("make", [Unpicklable, Unloadable, Deep])
 def test_metadata_that_cannot_be_sent_fails_its_file_alone(
-    pipe: Doubler, make_files: MakeFiles, start_method: str, make: Any
+    pipe: Doubler, make_files: MakeFiles, make: Any
 ):
     names = make_files(3)
-    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=make).pipeline(
-        names, start_method=start_method
-    )
+    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=make).pipeline(names)
     assert [result.outcome for result in pout.results] == [
         Outcome.WRITTEN,
         Outcome.FAILED,
@@ -238,9 +230,7 @@ def test_child_that_leaves_a_hook_by_an_exception_does_nothing_more(
     assert written(pout) == set(range(4))
 
 
-def test_hook_that_closes_every_descriptor_costs_its_own_file(
-    pipe: Doubler, make_files: MakeFiles
-):
+def test_hook_that_closes_every_descriptor_costs_its_own_file(pipe: Doubler, make_files: MakeFiles):
     trouble = {("data_process", "001.bin"): faults.close_all_descriptors}
     pout = pipe.pipeline(make_files(6), trouble=trouble)
     assert written(pout) == {0, 2, 3, 4, 5}
@@ -300,6 +290,26 @@ def test_worker_has_the_warning_filters(start_method: str):
         assert describe_in_worker(start_method, warning_filters) == here
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_module_that_changes_settings_when_imported_does_not_change_a_workers(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"changes_settings_{method}"
+    (tmp_path / f"{name}.py").write_text(
+        "import logging, warnings\n"
+        "logging.disable(50)\n"
+        "warnings.simplefilter('ignore', BytesWarning)\n"
+        "def describe():\n"
+        "    return logging.root.manager.disable, warnings.filters[0][2].__name__\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings():
+        module = __import__(name)
+        logging.disable(logging.NOTSET)
+        warnings.simplefilter("ignore", BigpipeWarning)
+        assert describe_in_worker(method, module.describe) == (0, "BigpipeWarning")
+
+
 def logging_levels() -> Any:
     return logging.getLogger("tests.levels").getEffectiveLevel(), logging.root.manager.disable
 
@@ -326,9 +336,7 @@ def environment_variable() -> str | None:
     return os.environ.get("BIGPIPE_TEST_VARIABLE")
 
 
-def test_worker_has_the_environment_variables(
-    start_method: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_worker_has_the_environment_variables(start_method: str, monkeypatch: pytest.MonkeyPatch):
     for value in ("one", "two"):  # the fork server was started with the first
         monkeypatch.setenv("BIGPIPE_TEST_VARIABLE", value)
         assert describe_in_worker(start_method, environment_variable) == value
@@ -374,9 +382,7 @@ def test_numerical_libraries_are_limited_to_so_many_threads(
     assert max(numbers) <= threads
 
 
-def test_numerical_libraries_are_limited_to_the_share_of_a_worker(
-    monkeypatch: pytest.MonkeyPatch
-):
+def test_numerical_libraries_are_limited_to_the_share_of_a_worker(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("bigpipe.run.n_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     pout = Describer().pipeline(["a", "b"], num_processes=2, describe=blas_threads)
@@ -406,9 +412,7 @@ def test_keywords_are_fresh_for_each_file(start_method: str):
         image=image,
         notes=["first"],
     )
-    assert {(meta["before"][0], *meta["before"][1]) for _, meta in pout} == {
-        (image.sum(), "first")
-    }
+    assert {(meta["before"][0], *meta["before"][1]) for _, meta in pout} == {(image.sum(), "first")}
     assert image[0] == 0
 
 
@@ -424,7 +428,10 @@ def double_in_pool() -> list[int]:
 
 def run_program() -> str:
     return subprocess.run(
-        [sys.executable, "-c", "print('from a program')"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "print('from a program')"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 from bigpipe import FileTimeoutError, Outcome, PipelineError, Pout
+from bigpipe.errors import UnsendableError
+from bigpipe.executors.processes import ProcessesExecutor
 from tests import faults
 from tests.gate import Gate
 from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
@@ -107,9 +111,7 @@ def test_workers_of_each_start_method_may_die(
     assert pout.errors[0].signal == signal.SIGKILL
 
 
-def test_file_may_cost_as_many_workers_as_is_allowed(
-    pipe: Doubler, make_files: MakeFiles
-):
+def test_file_may_cost_as_many_workers_as_is_allowed(pipe: Doubler, make_files: MakeFiles):
     trouble = {("data_process", "000.bin"): exit_at_once}
     for allowed in (1, 3):
         pout = pipe.pipeline(make_files(2), trouble=trouble, max_worker_deaths=allowed)
@@ -140,9 +142,7 @@ def test_worker_that_dies_while_idle_costs_nothing(
     assert (last.outcome, last.attempts) == (Outcome.WRITTEN, 1)
 
 
-def test_run_survives_that_one_file_in_ten_kills_its_worker(
-    pipe: Doubler, make_files: MakeFiles
-):
+def test_run_survives_that_one_file_in_ten_kills_its_worker(pipe: Doubler, make_files: MakeFiles):
     deadly = set(range(0, 300, 10))
     trouble = {("data_process", f"{i:03d}.bin"): kill_self for i in deadly}
     pout = pipe.pipeline(make_files(300), trouble=trouble)
@@ -154,6 +154,28 @@ def test_run_survives_that_one_file_in_ten_kills_its_worker(
 def test_run_survives_that_every_file_kills_its_worker(pipe: Doubler, make_files: MakeFiles):
     pout = pipe.pipeline(make_files(12), trouble={"file_read": exit_at_once})
     assert [result.outcome for result in pout.results] == [Outcome.KILLED] * 12
+
+
+def test_worker_that_others_end_is_reported_with_their_signal(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate
+):
+    trouble = {("data_process", "001.bin"): gate}
+    results = pipe.iter_pipeline(
+        make_files(2), trouble=trouble, num_processes=1, max_worker_deaths=1
+    )
+    assert next(results).outcome is Outcome.WRITTEN
+    os.kill(gate.arrived()[0], signal.SIGTERM)
+    assert next(results).error.signal == signal.SIGTERM
+
+
+def test_other_file_takes_the_output_of_one_that_lost_its_worker_or_is_refused(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    trouble = {("file_write", "000.bin"): FirstTimeOnly(kill_self, tmp_path / "flag")}
+    pout = pipe.pipeline(make_files(2), trouble=trouble, outname="same.bin")
+    [winner] = written(pout)
+    assert pout.results[1 - winner].outcome is Outcome.FAILED
+    assert "same.bin" in str(pout.errors[0])
 
 
 def test_staging_folder_of_a_killed_worker_is_removed_at_once(
@@ -182,9 +204,7 @@ def test_program_that_a_hook_started_ends_with_its_killed_worker(
 ):
     note = tmp_path / "pid"
     trouble = {"data_process": faults.LeaveProgram(note, kill_self)}
-    pipe.pipeline(
-        make_files(1), trouble=trouble, max_worker_deaths=1, start_method=start_method
-    )
+    pipe.pipeline(make_files(1), trouble=trouble, max_worker_deaths=1, start_method=start_method)
     assert faults.has_gone(int(note.read_text()))
 
 
@@ -225,7 +245,7 @@ def test_every_file_fails_if_worker_init_raises(
 def test_every_file_fails_if_workers_die_in_worker_init(
     make_files: MakeFiles, tmp_path: Path, die: Any, exitcode: int
 ):
-    pipe = CannotBegin(outdir=tmp_path, num_processes=2, executor="processes", begin=die)
+    pipe = CannotBegin(2, executor="processes", start_method="fork", outdir=tmp_path, begin=die)
     pout = pipe.pipeline(make_files(20), on_error="return")
     assert [result.outcome for result in pout.results] == [Outcome.FAILED] * 20
     assert {(error.hook, error.exitcode) for error in pout.errors} == {("worker_init", exitcode)}
@@ -303,9 +323,25 @@ def test_attribute_that_cannot_be_pickled_is_inherited_by_fork(
     assert written(pipe.pipeline(make_files(2), start_method="fork")) == {0, 1}
 
 
-def test_groups_of_many_names_travel_whole(
-    pipe: Doubler, tmp_path: Path, start_method: str
+def test_executor_and_listener_of_the_object_need_not_travel(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
+    lock = threading.Lock()
+    heard = []
+
+    def listen(event: Any) -> None:
+        with lock:
+            heard.append(event)
+
+    executor = ProcessesExecutor()
+    pipe = Doubler(
+        2, executor=executor, progress=listen, start_method=start_method, outdir=tmp_path
+    )
+    assert written(pipe.pipeline(make_files(2))) == {0, 1}
+    assert heard
+
+
+def test_groups_of_many_names_travel_whole(pipe: Doubler, tmp_path: Path, start_method: str):
     groups = [[f"{g}-{i:04d}-{'x' * 190}" for i in range(5000)] for g in range(3)]
     pout = NameCounter(outdir=tmp_path).pipeline(
         groups, executor="processes", num_processes=2, start_method=start_method
@@ -361,9 +397,7 @@ class OwnFileProcess(Doubler):
         return super().file_process(in_name, **kwargs)
 
 
-def test_post_functions_are_named_as_the_stage_of_a_death(
-    pipe: Doubler, make_files: MakeFiles
-):
+def test_post_functions_are_named_as_the_stage_of_a_death(pipe: Doubler, make_files: MakeFiles):
     pout = pipe.pipeline(make_files(1), post_process_list=[note_size, die_in_post])
     assert pout.errors[0].hook == "post_process: die_in_post"
     assert "post_process: die_in_post" in str(pout.errors[0])
@@ -371,3 +405,70 @@ def test_post_functions_are_named_as_the_stage_of_a_death(
 
 def die_in_post(data, **kwargs):
     kill_self("post")
+
+
+def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
+    names = make_files(3)
+    executor = ProcessesExecutor()
+    assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+
+
+def test_names_of_a_class_made_inside_a_function_reach_the_workers(
+    pipe: Doubler, make_files: MakeFiles, start_method: str
+):
+    class Name(os.PathLike):
+        def __init__(self, name):
+            self.name = name
+
+        def __fspath__(self):
+            return self.name
+
+    pout = pipe.pipeline([Name(name) for name in make_files(3)], start_method=start_method)
+    assert written(pout) == {0, 1, 2}
+
+
+def test_name_that_cannot_be_sent_is_told_with_the_remedy(pipe: Doubler):
+    class Name(os.PathLike):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __fspath__(self):
+            return "a"
+
+    with pytest.raises(UnsendableError, match=r"the input 'a' cannot .* as a str"):
+        pipe.pipeline([Name()] * 2)
+
+
+def test_end_of_a_worker_may_be_seen_before_that_of_its_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The stream of a worker that dies with a large task on its way is ready to be written."""
+
+    class EndsFirst(selectors.DefaultSelector):
+        def select(self, timeout=None):
+            ready = super().select(timeout)
+            if any(hasattr(key.fileobj, "pid") for key, _ in ready):
+                ready = super().select(0)  # its stream has been closed by now
+            return sorted(ready, key=lambda item: not hasattr(item[0].fileobj, "pid"))
+
+    monkeypatch.setattr(selectors, "DefaultSelector", EndsFirst)
+    groups = [[f"{g}-{i:04d}-{'x' * 190}" for i in range(5000)] for g in range(6)]
+    pout = DeadlyGroups(outdir=tmp_path, flag=tmp_path / "flag").pipeline(
+        groups, executor="processes", num_processes=1
+    )
+    assert [result.attempts for result in pout.results] == [1, 1, 2, 1, 1, 1]
+
+
+def test_child_that_the_caller_forks_leaves_the_run_alone(pipe: Doubler, make_files: MakeFiles):
+    results = pipe.iter_pipeline(make_files(20))
+    first = next(results)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            results.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert {first.index, *(result.index for result in results)} == set(range(20))

@@ -1,0 +1,214 @@
+"""Tests of the places a pipeline can be started from: scripts, cells, functions, lambdas."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigpipe import BigMultiPipe
+from tests.faults import PATIENCE
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parents[1]
+MakeFiles = Callable[..., list[str]]
+
+PIPELINE = """
+import os, sys
+from bigpipe import BigMultiPipe
+
+FACTOR = 2
+
+def note(data, bmp_meta=None, **kwargs):
+    bmp_meta["pid"] = os.getpid()
+    return data
+
+class Doubler(BigMultiPipe):
+    def data_process(self, data, **kwargs):
+        return data * FACTOR
+
+    def file_write(self, data, outname, **kwargs):
+        with open(outname, "wb") as file:
+            file.write(data)
+        return outname
+
+def run():
+    outdir, method, *names = sys.argv[1:]
+    pipe = Doubler(
+        2, executor="processes", start_method=method, outdir=outdir, create_outdir=True,
+        pre_process_list=[lambda data, **kwargs: data.upper()], post_process_list=note,
+    )
+    pout = pipe.pipeline(names)
+    assert os.getpid() not in {meta["pid"] for _, meta in pout}
+    print("done", len(pout))
+
+print("started")
+"""
+GUARDED = PIPELINE + '\nif __name__ == "__main__":\n    run()\n'
+UNGUARDED = PIPELINE + "\nrun()\n"
+# What a notebook does: names in `__main__`, and no file that could be imported.
+CELL = f"import __main__; exec(compile({UNGUARDED!r}, '<cell 1>', 'exec'), vars(__main__))"
+
+
+def run_python(arguments: list[str], *, given: str | None = None) -> str:
+    """Run a program; return what it printed, and fail if it complained."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=environ,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_script_runs_once_with_and_without_a_guard(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    for text in (GUARDED, UNGUARDED):
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        names = make_files(3)
+        out = tmp_path / "out"
+        assert run_python([str(script), str(out), start_method, *names]) == "started\ndone 3\n"
+        assert (out / "001_bmp.bin").read_bytes() == b"001.BIN\n" * 2
+
+
+@pytest.mark.parametrize("way", ["standard input", "-c", "cell"])
+def test_program_without_a_file_runs_once(
+    make_files: MakeFiles, tmp_path: Path, start_method: str, way: str
+):
+    names = make_files(3)
+    arguments = [str(tmp_path / "out"), start_method, *names]
+    if way == "standard input":
+        printed = run_python(["-", *arguments], given=UNGUARDED)
+    else:
+        printed = run_python(["-c", CELL if way == "cell" else UNGUARDED, *arguments])
+    assert printed == "started\ndone 3\n"
+    assert (tmp_path / "out" / "001_bmp.bin").read_bytes() == b"001.BIN\n" * 2
+
+
+def test_module_that_is_run_by_its_name_runs_once(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    (tmp_path / "night.py").write_text(UNGUARDED)
+    code = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); " + textwrap.dedent(
+        "runpy.run_module('night', run_name='__main__', alter_sys=True)"
+    )
+    names = make_files(2)
+    printed = run_python(["-c", code, str(tmp_path / "out"), start_method, *names])
+    assert printed == "started\ndone 2\n"
+
+
+def test_class_and_functions_of_a_function_travel(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    suffix = b"!"
+
+    class Shouter(BigMultiPipe):
+        def data_process(self, data, add, **kwargs):
+            return add(data)
+
+        def file_write(self, data, outname, **kwargs):
+            Path(outname).write_bytes(data)
+            return outname
+
+    def add_suffix(data: bytes) -> bytes:
+        return data.strip() + suffix
+
+    pipe = Shouter(
+        2,
+        executor="processes",
+        start_method=start_method,
+        outdir=tmp_path,
+        post_process_list=[lambda data, **kwargs: data + suffix],
+    )
+    pout = pipe.pipeline(make_files(3), add=add_suffix)
+    assert [Path(outname).read_bytes() for outname, _ in pout] == [
+        f"00{i}.bin!!".encode() for i in range(3)
+    ]
+
+
+class State:
+    """Something that an object keeps, and that a worker gets a copy of."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+class Stateful(BigMultiPipe):
+    def __init__(self, **kwargs: Any) -> None:
+        self.state = State()
+        super().__init__(**kwargs)
+
+    def file_process(self, in_name, **kwargs):
+        self.state.n += 1
+        return None, {"n": self.state.n}
+
+
+def test_object_of_a_worker_is_a_copy_of_the_callers(start_method: str):
+    pipe = Stateful(executor="processes", start_method=start_method)
+    pipe.state.n = 10
+    pout = pipe.pipeline(list("abc"), num_processes=1)
+    assert [meta["n"] for _, meta in pout] == [11, 12, 13]
+    assert pipe.state.n == 10
+
+
+def test_run_starts_where_standard_streams_are_closed(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    code = UNGUARDED.replace('print("started")', "").replace(
+        'print("done", len(pout))', "open(outdir + '/done', 'w').close()"
+    )
+    names = make_files(2)
+    closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    done = subprocess.run(
+        [*closing, sys.executable, "-c", code, str(tmp_path / "out"), start_method, *names],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "done").exists()
+
+
+LOCK = threading.Lock()
+
+
+class LockUser(BigMultiPipe):
+    def file_process(self, in_name, **kwargs):
+        with LOCK:
+            return None, {"pid": os.getpid()}
+
+
+def test_process_with_threads_starts_its_workers_safely():
+    """A lock that a thread holds would be held for ever in a worker that was forked then."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with LOCK:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        pout = LockUser(2, executor="processes", file_timeout=PATIENCE).pipeline(["a", "b"])
+    finally:
+        done.set()
+        thread.join()
+    assert os.getpid() not in {meta["pid"] for _, meta in pout}
