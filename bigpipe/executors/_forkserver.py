@@ -197,10 +197,18 @@ def _send_number(channel: int, number: int) -> None:
         os.write(channel, _NUMBER.pack(number))
 
 
-def read_number(channel: int) -> int:
-    """Wait for the server's next number about a worker; `EOFError` if the server is gone."""
+def read_number(channel: int, *, keep: bool = False) -> int:
+    """Wait for the server's next number about a worker; `EOFError` if the server is gone.
+
+    With ``keep`` the channel stays readable, for whoever waits on it, and has the number still.
+    """
+    flags = socket.MSG_WAITALL | (socket.MSG_PEEK if keep else 0)
     try:
-        number: int = _NUMBER.unpack(_read_exactly(channel, _NUMBER.size))[0]
+        with borrowed_socket(channel) as sock:
+            data = sock.recv(_NUMBER.size, flags)
     except ConnectionResetError as error:
         raise EOFError(str(error)) from error
+    if len(data) < _NUMBER.size:
+        raise EOFError("the other end of the socket was closed")
+    number: int = _NUMBER.unpack(data)[0]
     return number

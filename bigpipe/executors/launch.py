@@ -245,7 +245,7 @@ class _ServerChild(Child):
             if not poller.poll(0):
                 return None
         try:
-            return read_number(self._sentinel)
+            return read_number(self._sentinel, keep=True)
         except EOFError:  # the server is gone, and nobody could say when the worker ends
             close_parent_fd(self._parent_end)
             return -signal.SIGKILL
