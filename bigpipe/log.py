@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from bigpipe.context import current
+from bigpipe.context import FileContext, current, enter
 from bigpipe.log_payload import Packed, encode_record, encode_warning, rebuilt_warning, unpack
 
 __all__ = ["LogForwarder", "LogReceiver", "RecordFactory"]
@@ -228,7 +228,8 @@ class LogReceiver:
         if len(registry) > MAX_WARNINGS_KEPT:
             registry.clear()
         category = type(message)
-        with self._paused():
+        # In the parent too, warnings may become log records, which are to bear the marks.
+        with self._paused(), enter(FileContext(**marks)):
             try:
                 try:
                     warnings.warn_explicit(

@@ -62,5 +62,7 @@ def check(source: str, want: str, exc_msg: str | None, lineno: int) -> None:
 def run(test: doctest.DocTest) -> str:
     """Run examples; return what doctest says of those that fail."""
     report: list[Any] = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False)
+    doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(
+        test, out=report.append, clear_globs=False
+    )
     return "".join(report)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -113,3 +115,25 @@ def test_end_of_a_worker_that_has_been_seen_can_still_be_waited_for(start_method
     with closing(launch.start(start_method, target)) as child:
         assert child.wait(PATIENCE) == 7
         assert select.select([child], [], [], 0)[0]
+
+
+def warn(data, **kwargs):
+    warnings.warn("careful", stacklevel=1)
+    return data
+
+
+def test_warning_that_the_caller_logs_bears_the_input(
+    tmp_path: Path, make_files: MakeFiles, caplog: pytest.LogCaptureFixture
+):
+    pipe = Doubler(outdir=tmp_path, executor="processes", post_process_list=warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        try:
+            [name] = make_files(1)
+            pipe.pipeline([name])
+        finally:
+            logging.captureWarnings(False)
+    [record] = caplog.records
+    assert record.in_name == name
+    assert record.worker not in (None, os.getpid())

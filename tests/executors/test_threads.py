@@ -169,6 +169,8 @@ class Log(list):
         raise TypeError("there is one")
 
 
+# A thread may be broken off between the opening of a file and its ``with``.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("on_error", ["return", "raise"])
 def test_each_thread_begins_and_ends_once_with_an_object_of_its_own(
     make_files: MakeFiles, tmp_path: Path, on_error: str

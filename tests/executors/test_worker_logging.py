@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import threading
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from bigpipe import BigMultiPipe
-from bigpipe.executors import wire
 from tests.gate import Gate
 from tests.pipes import Doubler
 
@@ -250,32 +248,3 @@ def test_module_that_warns_when_it_is_imported_does_not_warn_from_each_worker(
         talk_in_worker(["a", "b", "c", "d"], module.talk, start_method)
     assert "old" not in capfd.readouterr().err
     assert 1 <= len(heard) <= 2
-
-
-# The channel.
-
-
-def test_nothing_follows_a_frame_that_was_broken_off():
-    parent = wire.ParentEnds()
-    worker = wire.WorkerEnds(*map(os.dup, parent.worker_fds))
-    parent.close_worker_fds()
-    worker.send(wire.TOLD, 1, b"whole")
-
-    class Broken(io.RawIOBase):
-        def sendall(self, data: bytes) -> None:
-            stream.send(data[:5])
-            raise TimeoutError
-
-    stream, worker.stream = worker.stream, Broken()
-    with pytest.raises(TimeoutError):
-        worker.send(wire.TOLD, 2, b"half")
-    worker.stream = stream
-    with pytest.raises(ConnectionError):
-        worker.send(wire.TOLD, 3, b"not sent")
-    _, frames = parent.receive()
-    assert [(kind, number, bytes(payload)) for kind, number, payload in frames] == [
-        (wire.TOLD, 1, b"whole")
-    ]
-    stream.close()
-    worker.tasks.close()
-    parent.close()
