@@ -19,10 +19,10 @@ from multiprocessing import util
 from typing import Any
 
 from bigpipe.claims import DirectClaimant, FolderClaims
+from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
     Executor,
     ExecutorEvent,
-    InitFailed,
     Ready,
     Report,
     Reported,
@@ -155,7 +155,12 @@ class PoolExecutor(Executor):
         if self._outcomes is None:
             self._outcomes = self._run_pool()
         event = next(self._outcomes, None)
-        return [] if event is None else [event]
+        if event is None:
+            raise WorkerError(
+                f"{self.pool_class.__name__} has ended without a result for each file; leave "
+                "PoolClass out to use workers that are watched"
+            )
+        return [event]
 
     def _run_pool(self) -> Iterator[ExecutorEvent]:
         tasks = list(self._tasks.values())
@@ -164,12 +169,10 @@ class PoolExecutor(Executor):
         with self.pool_class(processes=self.n_processes) as pool:
             run = getattr(pool, "imap_unordered", pool.map)
             for payload in run(call, tasks):
+                # Also if worker_init has raised there: to stop the pool amid its work, which it
+                # answers by killing its processes, may leave it waiting for ever.
                 report = Report(*pickle.loads(payload))
-                worker = self._workers[report.index]
-                if report.error is not None and report.error.hook == "worker_init":
-                    yield InitFailed(worker, report.error)
-                else:
-                    yield Reported(worker, report)
+                yield Reported(self._workers[report.index], report)
             if hasattr(pool, "close") and hasattr(pool, "join"):
                 # Ending of themselves, the workers run worker_exit.
                 pool.close()

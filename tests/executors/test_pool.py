@@ -20,6 +20,7 @@ from bigpipe import (
     Outcome,
     PipelineError,
     Pout,
+    WorkerError,
     WorkerWithKwargs,
 )
 from bigpipe.executors.pool import PoolExecutor
@@ -155,6 +156,16 @@ class Appender(Doubler):
 def test_keywords_are_fresh_for_each_file(pool: Any):
     pout = Appender(2).pipeline(list("abcd"), PoolClass=pool, notes=["first"])
     assert [meta["before"] for _, meta in pout] == [["first"]] * 4
+
+
+class Forgetful(SerialPool):
+    def map(self, function: Any, tasks: list[Any]) -> list[Any]:
+        return super().map(function, tasks)[1:]
+
+
+def test_pool_that_loses_a_result_does_not_hold_up_the_run(pipe: Doubler, make_files: MakeFiles):
+    with pytest.raises(WorkerError, match="Forgetful"):
+        pipe.pipeline(make_files(3), PoolClass=Forgetful)
 
 
 def test_error_in_one_file_can_stop_the_pool(pipe: Doubler, make_files: MakeFiles):
