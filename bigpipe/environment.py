@@ -298,8 +298,37 @@ def limit_threads(n: int) -> None:
         if not _is_at_most(os.environ.get(name), n):
             os.environ[name] = str(n)
     for library in _thread_libraries():
-        if library.num_threads > n:
+        if library.num_threads > n and not _limit_unstarted(library, n):
             library.set_num_threads(n)
+
+
+def _limit_unstarted(library: Any, n: int) -> bool:
+    """Set the number of threads that an OpenBLAS without threads will start when it is used.
+
+    A fork leaves it without. Its own function would start them all before it puts most of
+    them to rest, for which each spins for a tenth of a second: longer than many a run.
+
+    Returns
+    -------
+    bool
+        Whether that was done.
+    """
+    if library.internal_api != "openblas":
+        return False
+    import ctypes
+
+    try:
+        is_started, *limits = (
+            ctypes.c_int.in_dll(library.dynlib, name)
+            for name in ("blas_server_avail", "blas_num_threads", "blas_cpu_number")
+        )
+    except (AttributeError, ValueError):  # another version, or built with OpenMP
+        return False
+    if is_started.value:
+        return False
+    for limit in limits:
+        limit.value = n
+    return True
 
 
 @contextmanager
