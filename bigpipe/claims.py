@@ -16,16 +16,23 @@ another file's end is told to `bigpipe.run`.
 from __future__ import annotations
 
 import hashlib
+import marshal
+import mmap
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
 
 from bigpipe.errors import CollisionError, shown
 
+if TYPE_CHECKING:
+    import sqlite3
+
 __all__ = ["Answer", "Claimant", "Claims", "DirectClaimant", "FolderClaims", "flat_names"]
 
-MAX_RECENT = 500  # claims that are written to the database at a time; arbitrary
+MAX_RECENT = 500  # names that are written to disk at a time; arbitrary
 
 
 @dataclass(slots=True)
@@ -110,9 +117,10 @@ class Claims:
 
     Notes
     -----
-    The register is a temporary SQLite database, which goes to disk as it grows: memory
-    stays flat however many files a run has. Names go there some hundred at a time, and a
-    Bloom filter [1]_ of fixed size tells most new names from old ones without asking it.
+    Names are written to a temporary file, some hundred at a time: memory stays flat however
+    many files a run has. A Bloom filter [1]_ of fixed size tells most new names from old
+    ones. Only when it cannot, or a name is to be freed, what is in the file goes to a
+    temporary SQLite database and is looked up there.
 
     References
     ----------
@@ -123,27 +131,32 @@ class Claims:
     def __init__(
         self, predict: Callable[[Any], str] | None, inputs: Iterable[Any] | None = None
     ) -> None:
-        import sqlite3
-
         self._predict = predict
         self._inputs = inputs
-        self._n_identified = 0
         self._seen = _BloomFilter()
-        self._recent: dict[str, tuple[int, Any]] = {}  # claims not in the database yet
+        self._spooled_inputs = _Spool()
+        self._recent: dict[str, tuple[int, Any]] = {}  # claims not in the spool yet
+        self._spooled = _Spool()
         self._granted: dict[int, str] = {}
         self._asked: dict[int, str] = {}
         self._folders: dict[str, str] = {}
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(
+
+    @cached_property
+    def _database(self) -> sqlite3.Connection:
+        """Names by their keys, inputs by their ids. Most runs do without."""
+        import sqlite3
+
+        database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(
             "CREATE TABLE claims (key BLOB PRIMARY KEY, owner INTEGER, in_name) WITHOUT ROWID"
         )
-        self._database.execute("CREATE TABLE inputs (name BLOB)")
-        self._database.execute(
+        database.execute(
             "CREATE TABLE ids (device, inode, name, PRIMARY KEY (device, inode)) WITHOUT ROWID"
         )
-        self._database.execute("BEGIN")
+        database.execute("BEGIN")
+        return database
 
     def grant(self, index: int, in_name: Any) -> str | None:
         """Register a file that is handed out; return the name it may write without asking."""
@@ -195,7 +208,7 @@ class Claims:
                 if self._recent[held][0] == index:
                     del self._recent[held]
             else:
-                self._database.execute(
+                self._looked_up().execute(
                     "DELETE FROM claims WHERE key = ? AND owner = ?", (os.fsencode(held), index)
                 )
 
@@ -209,7 +222,10 @@ class Claims:
 
     def close(self) -> None:
         """Drop the register."""
-        self._database.close()
+        self._spooled.close()
+        self._spooled_inputs.close()
+        if "_database" in vars(self):
+            self._database.close()
 
     def _register(self, key: str, index: int, in_name: Any) -> bool:
         """Give a name to a file unless another has it; return whether it was free."""
@@ -217,11 +233,8 @@ class Claims:
             return False
         self._recent[key] = (index, in_name)
         if len(self._recent) >= MAX_RECENT:
-            rows = [
-                (os.fsencode(key), index, os.fsencode(shown(in_name)))
-                for key, (index, in_name) in self._recent.items()
-            ]
-            self._database.executemany("INSERT INTO claims VALUES (?, ?, ?)", rows)
+            for recent, (owner, owner_name) in self._recent.items():
+                self._spooled.add((recent, owner, shown(owner_name)))
             self._recent.clear()
         return True
 
@@ -230,10 +243,23 @@ class Claims:
         if key in self._recent:
             index, in_name = self._recent[key]
             return index, shown(in_name)
-        found = self._database.execute(
-            "SELECT owner, in_name FROM claims WHERE key = ?", (os.fsencode(key),)
-        ).fetchone()
+        found = (
+            self._looked_up()
+            .execute("SELECT owner, in_name FROM claims WHERE key = ?", (os.fsencode(key),))
+            .fetchone()
+        )
         return None if found is None else (found[0], os.fsdecode(found[1]))
+
+    def _looked_up(self) -> sqlite3.Connection:
+        """Return the database, with all that has been spooled so far."""
+        self._database.executemany(
+            "INSERT INTO claims VALUES (?, ?, ?)",
+            (
+                (os.fsencode(key), owner, os.fsencode(in_name))
+                for key, owner, in_name in self._spooled.read_on()
+            ),
+        )
+        return self._database
 
     def _key(self, outname: str) -> str:
         folder, slash, base = outname.rpartition(os.sep)
@@ -245,10 +271,8 @@ class Claims:
         return f"{real}{os.sep}{base}"
 
     def _note_inputs(self, in_name: Any) -> None:
-        self._database.executemany(
-            "INSERT INTO inputs VALUES (?)",
-            [(os.fsencode(name),) for name in flat_names(in_name)],
-        )
+        for name in flat_names(in_name):
+            self._spooled_inputs.add(name)
 
     def _input_at(self, outname: str) -> str | None:
         """Return the input that a path is, by any of its names, or ``None``."""
@@ -265,11 +289,7 @@ class Claims:
     def _identify_inputs(self) -> None:
         """Look up what files the inputs are, those that came since the last time."""
         if self._inputs is None:
-            rows = self._database.execute(
-                "SELECT rowid, name FROM inputs WHERE rowid > ?", (self._n_identified,)
-            ).fetchall()
-            names = [os.fsdecode(name) for _, name in rows]
-            self._n_identified += len(rows)
+            names: Iterable[str] = self._spooled_inputs.read_on()
         else:
             names, self._inputs = list(flat_names(list(self._inputs))), []
         for name in names:
@@ -282,23 +302,66 @@ class Claims:
             )
 
 
+class _Spool:
+    """Things kept in a temporary file, to be read once, in their order."""
+
+    def __init__(self) -> None:
+        self._new: list[Any] = []
+        self._file: IO[bytes] | None = None
+        self._read_to = 0
+
+    def add(self, thing: Any) -> None:
+        """Add something that `marshal` can write."""
+        self._new.append(thing)
+        if len(self._new) >= MAX_RECENT:
+            self._write()
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file.seek(0, os.SEEK_END)
+        marshal.dump(self._new, self._file)
+        self._new = []
+
+    def read_on(self) -> Iterator[Any]:
+        """Yield what has been added since the last time."""
+        if self._file is not None:
+            self._file.seek(self._read_to)
+            while True:
+                try:
+                    things = marshal.load(self._file)
+                except EOFError:
+                    break
+                yield from things
+            self._read_to = self._file.tell()
+        things, self._new = self._new, []
+        yield from things
+
+    def close(self) -> None:
+        """Give the file up."""
+        if self._file is not None:
+            self._file.close()
+
+
 class _BloomFilter:
     """Tells of a text whether it may have been added before; says no only if it has not."""
 
     N_BITS = 1 << 24  # 2 MiB: of a million names, one in a hundred is looked up in vain
 
     def __init__(self) -> None:
-        self._bits = bytearray(self.N_BITS // 8)
+        self._bits = mmap.mmap(-1, self.N_BITS // 8)  # pages come as they are written to
 
     def add(self, text: str) -> bool:
         """Add a text; return whether it may have been there."""
         bits = self._bits
         digest = hash(text)
-        was_there = 1
-        for part in (digest, digest >> 32):
-            place = part & (self.N_BITS - 1)
-            was_there &= bits[place >> 3] >> (place & 7)
-            bits[place >> 3] |= 1 << (place & 7)
+        place, other = digest & (self.N_BITS - 1), digest >> 32 & (self.N_BITS - 1)
+        bit, other_bit = 1 << (place & 7), 1 << (other & 7)
+        place >>= 3
+        other >>= 3
+        was_there = bits[place] & bit and bits[other] & other_bit
+        bits[place] |= bit
+        bits[other] |= other_bit
         return bool(was_there)
 
 

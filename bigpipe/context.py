@@ -32,7 +32,7 @@ class FileContext:
     """The hook that runs, with the function of the list behind a colon
     (``'post_process: median'``); ``None`` before the first."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall-clock seconds spent so far in each hook that has ended."""
+    """Wall-clock seconds in each hook, from `end` on."""
     members: Any = None
     """Names that belong to the members of a group's data, nested as ``in_name`` is;
     ``None`` if the input is no group. A member that is dropped leaves this list, so
@@ -51,26 +51,21 @@ class FileContext:
     """Whom to ask before an output is put in place."""
     on_hook: Callable[[str], None] | None = None
     """Told the name of each hook as it begins."""
-    _began_at: float = 0.0
-    _timed: str = ""
+    _began: list[tuple[str, float]] = field(default_factory=list)
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Note that a hook, or a function of its list, begins and the one before it ends."""
-        now = perf_counter()
-        if self._timed:
-            self.seconds[self._timed] = self.seconds.get(self._timed, 0.0) + now - self._began_at
-        self._timed = hook
-        self._began_at = now
-        self.hook = hook if function is None else f"{hook}: {name_of(function)}"
+        self._began.append((hook, perf_counter()))
+        self.hook = hook = hook if function is None else f"{hook}: {name_of(function)}"
         if self.on_hook is not None:
-            self.on_hook(self.hook)
+            self.on_hook(hook)
 
     def end(self) -> None:
-        """Note that the last hook has ended."""
-        if self._timed:
-            taken = perf_counter() - self._began_at
-            self.seconds[self._timed] = self.seconds.get(self._timed, 0.0) + taken
-            self._timed = ""
+        """Note that the last hook has ended; sum up the times."""
+        ends = [*(began_at for _, began_at in self._began[1:]), perf_counter()]
+        for (hook, began_at), ended_at in zip(self._began, ends, strict=False):
+            self.seconds[hook] = self.seconds.get(hook, 0.0) + ended_at - began_at
+        self._began.clear()
 
     def reject(self) -> None:
         """Note that what runs now returned ``None``."""

@@ -73,6 +73,8 @@ class Hooks:
 
     def _bmp_control(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return all keywords of a hook, those that the object was constructed with too."""
+        if kwargs.keys() >= _CONTROL and kwargs.keys() >= self.kwargs.keys():
+            return kwargs  # a run has put in everything
         merged = self.kwargs_merge(**kwargs)
         if merged.keys() >= _CONTROL:
             return merged  # a run has put in everything

@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -433,8 +435,5 @@ class PeakMeter:
 
 
 def _peak_from_rusage() -> int:
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -323,7 +323,8 @@ class StagedOutput:
         """Move the output if it is new and all there is; return whether nothing is left."""
         if self.exists:
             return False
-        left = os.listdir(self._root)
+        assert self._staging is not None
+        left = self._staging.names()
         if left != [self._main[len(self._root) + 1 :]]:
             return not left
         try:

@@ -1,6 +1,7 @@
 """What a run is to do: its inputs, options and keywords, checked before anything starts.
 
-Owns the record and the checks of the inputs. Who puts it together is `bigpipe.pipeline`.
+Owns the record, the checks of the inputs, and their reading. Who puts it together is
+`bigpipe.pipeline`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from bigpipe.errors import InNamesError
 from bigpipe.options import Options
 
-__all__ = ["Plan", "checked_in_names", "plain"]
+__all__ = ["Inputs", "Plan", "checked_in_names", "plain"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,34 @@ class Plan:
     def n_files(self) -> int | None:
         """Number of inputs, if it can be known without reading them."""
         return len(self.in_names) if isinstance(self.in_names, Sized) else None
+
+
+class Inputs:
+    """The inputs of a run, numbered, read as they are needed.
+
+    Parameters
+    ----------
+    in_names : iterable
+        The inputs.
+
+    Attributes
+    ----------
+    are_kept : bool
+        Whether all are in memory, so that reading them takes no time.
+    have_ended : bool
+        Whether there are no more.
+    """
+
+    def __init__(self, in_names: Iterable[Any]) -> None:
+        self.are_kept = isinstance(in_names, Sized)
+        self.have_ended = False
+        self._numbered = enumerate(in_names)
+
+    def read(self, n: int) -> list[tuple[int, Any]]:
+        """Return so many of the next inputs, with their numbers; fewer if there are no more."""
+        numbered = [(i, plain(in_name)) for i, in_name in islice(self._numbered, n)]
+        self.have_ended = len(numbered) < n
+        return numbered
 
 
 def checked_in_names(in_names: Any) -> Iterable[Any]:

@@ -28,8 +28,8 @@ from bigpipe.executors import base, make_executor
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import n_cores, num_can_process
-from bigpipe.plan import Plan, plain
-from bigpipe.progress import interrupted_line, make_progress
+from bigpipe.plan import Inputs, Plan
+from bigpipe.progress import Progress, interrupted_line, make_progress
 from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
 
 __all__ = ["Run"]
@@ -71,10 +71,11 @@ class Run:
         )
         self._executor = make_executor(options, self._n_workers)
         self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
-        self._in_names: Iterator[Any] = iter(plan.in_names)
+        in_names = plan.in_names
         if self._executor.wants_all_tasks:
-            names = list(self._in_names)
-            self._in_names, self._n_workers = iter(names), max(1, len(names))
+            in_names = list(in_names)
+            self._n_workers = len(in_names)
+        self._inputs = Inputs(in_names)
         self._scheduler = s.Scheduler(
             max(1, self._n_workers),
             max_ahead=self._executor.max_ahead,
@@ -93,8 +94,7 @@ class Run:
         self._tasks: dict[int, base.Task] = {}
         self._deaths: dict[int, base.Died] = {}
         self._waiting: dict[int, list[base.Asked]] = {}
-        self._n_read = self._n_finished = self._n_failed = 0
-        self._inputs_ended = False
+        self._n_finished = self._n_failed = 0
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
@@ -169,7 +169,7 @@ class Run:
                 self._away_s += time.monotonic() - left_at
                 if result.error is not None and self._options.on_error == "raise":
                     raise result.error
-            if self._scheduler.is_done and self._inputs_ended:
+            if self._scheduler.is_done and self._inputs.have_ended:
                 return
             if self._scheduler.is_done:
                 continue
@@ -217,30 +217,25 @@ class Run:
     def _read_inputs(self, ready: deque[FileResult]) -> None:
         """Read as many inputs as the scheduler has use for, and hand each out at once."""
         if self._init_error is not None:
-            index = self._read_one()
-            if index is not None:
-                ready.append(self._not_started(index, self._init_error))
+            ready.extend(self._not_started(i, self._init_error) for i in self._read(1))
             return
-        if self._inputs_ended or (self._is_choked and not self._scheduler.is_done):
+        if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
-        for _ in range(self._scheduler.n_wanted):
+        n_wanted = self._scheduler.n_wanted
+        at_once = n_wanted if self._inputs.are_kept else 1  # who makes them may take time for each
+        for _ in range(0, n_wanted, max(1, at_once)):
             left_at = time.monotonic()
-            index = self._read_one()
+            indices = self._read(at_once)
             self._away_s += time.monotonic() - left_at
-            if index is None:
+            self._carry_out(self._scheduler.add(indices, self._now()), ready)
+            if self._inputs.have_ended:
                 break
-            self._carry_out(self._scheduler.add((index,), self._now()), ready)
 
-    def _read_one(self) -> int | None:
-        try:
-            in_name = next(self._in_names)
-        except StopIteration:
-            self._inputs_ended = True
-            return None
-        index = self._n_read
-        self._n_read += 1
-        self._tasks[index] = base.Task(index, plain(in_name))
-        return index
+    def _read(self, n: int) -> list[int]:
+        numbered = self._inputs.read(n)
+        for index, in_name in numbered:
+            self._tasks[index] = base.Task(index, in_name)
+        return [index for index, _ in numbered]
 
     # ---- instructions ---------------------------------------------------------------
 
@@ -305,10 +300,8 @@ class Run:
         match event:
             case base.Reported(worker, report):
                 ready.append(self._reported(report))
-                return [
-                    *self._scheduler.handle(s.TaskEnded(worker, report.index), now),
-                    *self._ask_again(report.index),
-                ]
+                ended = self._scheduler.handle(s.TaskEnded(worker, report.index), now)
+                return ended + self._ask_again(report.index)
             case base.Ready(worker):
                 return self._scheduler.handle(s.WorkerReady(worker), now)
             case base.Asked():
@@ -353,7 +346,7 @@ class Run:
     def _ask_again(self, index: int) -> list[s.Instruction]:
         """Decide the claims that waited for a file which has ended, asked or gone back."""
         instructions: list[s.Instruction] = []
-        for event in self._waiting.pop(index, ()):
+        for event in self._waiting.pop(index, ()) if self._waiting else ():
             instructions += self._asked(event)
         return instructions
 
@@ -385,7 +378,8 @@ class Run:
         self._deaths.pop(result.index, None)
         self._n_finished += 1
         self._n_failed += result.error is not None
-        self._progress.handle(FileFinished(result))
+        if type(self._progress) is not Progress:  # which shows nothing
+            self._progress.handle(FileFinished(result))
         return result
 
     def _fail_all(self, error: FileError, ready: deque[FileResult]) -> None:

@@ -356,21 +356,19 @@ class Scheduler:
     def _file(self, number: int) -> None:
         """Put a worker into the sets that it belongs to now."""
         worker = self._workers[number]
-        n_assigned = len(worker.assigned)
-        if not worker.ready or worker.doomed:
-            n_assigned = -1
+        n_assigned = len(worker.assigned) if worker.ready and not worker.doomed else -1
         if n_assigned == 0:
             self._idle[number] = None
-        else:
-            self._idle.pop(number, None)
+        elif number in self._idle:
+            del self._idle[number]
         if 0 < n_assigned <= self._ahead:
             self._roomy[number] = None
-        else:
-            self._roomy.pop(number, None)
+        elif number in self._roomy:
+            del self._roomy[number]
         if n_assigned > 1 and not worker.recall_missed:
             self._deep[number] = None
-        else:
-            self._deep.pop(number, None)
+        elif number in self._deep:
+            del self._deep[number]
 
     def _hand_out(self, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []

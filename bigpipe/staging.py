@@ -109,6 +109,10 @@ class StagingFolder:
         status = status_of(self.path)
         return status is not None and os.path.samestat(status, self._identity)
 
+    def names(self) -> list[str]:
+        """Return what is in it."""
+        return os.listdir(self._fd)
+
     def place_of(self, path: str) -> str:
         """Return the final path of something in this folder."""
         return os.path.join(self.folder, os.path.relpath(path, self.path))

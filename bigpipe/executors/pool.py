@@ -14,7 +14,9 @@ import pickle
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import util
 from typing import Any
 
@@ -35,6 +37,8 @@ from bigpipe.outputs import Stager
 from bigpipe.snapshot import LocalSnapshot, pickled_for_workers
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
+
+STOP_GRACE = 0.6  # seconds for files in work when a run is stopped: it is to end within one
 
 
 class WorkerWithKwargs:
@@ -167,12 +171,18 @@ class PoolExecutor(Executor):
         FolderClaims(self._folder, [task.in_name for task in tasks])
         call = _PoolCall(self._setup, self._folder)
         with self.pool_class(processes=self.n_processes) as pool:
-            run = getattr(pool, "imap_unordered", pool.map)
-            for payload in run(call, tasks):
-                # Also if worker_init has raised there: to stop the pool amid its work, which it
-                # answers by killing its processes, may leave it waiting for ever.
-                report = Report(*pickle.loads(payload))
-                yield Reported(self._workers[report.index], report)
+            payloads = iter(getattr(pool, "imap_unordered", pool.map)(call, tasks))
+            try:
+                for payload in payloads:
+                    # Also if worker_init has raised there: all files are to have a result.
+                    report = Report(*pickle.loads(payload))
+                    yield Reported(self._workers[report.index], report)
+            except BaseException:
+                # Stopped amid its work, multiprocessing's pool may wait for itself for ever. So
+                # it may run out: without the folder, no more files are begun.
+                shutil.rmtree(self._folder, ignore_errors=True)
+                _run_out(payloads)
+                raise
             if hasattr(pool, "close") and hasattr(pool, "join"):
                 # Ending of themselves, the workers run worker_exit.
                 pool.close()
@@ -191,6 +201,15 @@ class PoolExecutor(Executor):
         return []
 
 
+def _run_out(payloads: Any) -> None:
+    """Wait a moment for the files that a pool has begun."""
+    until = time.monotonic() + STOP_GRACE
+    # Other pools have no time limit here; and whatever a file raises, nobody asks any more.
+    with suppress(Exception):
+        while True:
+            payloads.next(timeout=max(0.0, until - time.monotonic()))
+
+
 class _PoolCall:
     """What a pool calls for each task, in its worker."""
 
@@ -200,6 +219,8 @@ class _PoolCall:
         self._folder = folder
 
     def __call__(self, task: Task) -> bytes:
+        if not os.path.isdir(self._folder):  # the run is over
+            return b""
         key = (self._folder, os.getpid(), threading.get_ident())
         if key not in _runners:
             _runners[key] = _PoolRunner(*pickle.loads(self._payload))

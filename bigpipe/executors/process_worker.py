@@ -137,6 +137,8 @@ class _ProcessWorker:
         self._ends = ends
         self._interrupts = interrupts
         self._pid = os.getpid()
+        self._is_forked = False
+        os.register_at_fork(after_in_child=self._note_fork)
         stager = Stager(announce=self._announce)
         self.runner = TaskRunner(
             setup.pipe,
@@ -156,8 +158,11 @@ class _ProcessWorker:
 
     def end_if_forked(self) -> None:
         """End a child that a hook has forked, and that has come back from the hook."""
-        if os.getpid() != self._pid:
+        if self._is_forked:
             os._exit(0)
+
+    def _note_fork(self) -> None:
+        self._is_forked = True
 
     def end_if_terminated(self) -> None:
         """End if this process was told to, and a bare ``except:`` of a hook did not let it."""
@@ -184,7 +189,7 @@ class _ProcessWorker:
                 self.end_if_terminated()
                 self._ends.send(wire.REPORT, sequence, pickled_report(report))
         finally:
-            if os.getpid() == self._pid:
+            if not self._is_forked:
                 self._ends.task_number = 0
                 self._ends.note_stage("worker_exit")
                 self.runner.exit()
