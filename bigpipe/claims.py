@@ -42,7 +42,8 @@ class Answer:
     refusal: str = ""
     """Why the name may not be written; empty if it may."""
     wait_for: int | None = None
-    """Index of a file in flight whose usual name this is: ask again once it has ended."""
+    """Index of a file in flight that has the name and may not write it: ask again once it has
+    ended."""
 
 
 class Claimant:
@@ -190,7 +191,8 @@ class Claims:
         if not self._register(key, index, in_name):
             owner, owner_name = self._owner(key) or (index, "")
             if owner != index:
-                if owner in self._granted and owner not in self._asked:
+                is_in_flight = owner in self._granted or owner in self._asked
+                if is_in_flight and index not in self._asked:  # who waits holds nothing
                     return Answer(wait_for=owner)
                 return Answer(
                     f"{shown(in_name)} and {owner_name} would both be written to {outname!r}; "

@@ -40,7 +40,10 @@ class FileContext:
     rejected_by: str | None = None
     """Hook, or hook and function, that returned ``None``."""
     has_written: bool = False
-    """Whether something is under the final name of an output, whatever `file_write` returned."""
+    """Whether something is under the final name of an output, whatever `file_write` returned;
+    of any output, if a `file_process` of a subclass writes several."""
+    unnamed: str | None = None
+    """Final name of an output that `file_write` has written without returning a name."""
     worker: int | None = None
     """Process id of the worker; in threads, the native id of the thread."""
     pipe: object = None

@@ -172,10 +172,14 @@ class Hooks:
         claimant = file.claimant or Claimant()
         staged = file.stager.open(final, [in_name]) if self.atomic and file.stager else None
         if staged is None or staged.is_direct:
-            claimant.ask(final, os.path.lexists(final))
+            existed = os.path.lexists(final)
+            claimant.ask(final, existed)
             claimant.confirm()
             returned = self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
-            file.has_written = os.path.lexists(final)
+            exists = os.path.lexists(final)
+            file.has_written |= exists
+            if returned is None and exists and not existed:
+                file.unnamed = final
             return returned
         claimant.ask(final, staged.exists)
         try:
@@ -190,7 +194,9 @@ class Hooks:
                 raise _missing_folder(final) from error
             raise
         committed = staged.commit(returned)
-        file.has_written = staged.has_moved
+        file.has_written |= staged.has_moved
+        if committed is None and staged.has_moved and os.path.lexists(final):
+            file.unnamed = final
         _name_finally(meta, staged)
         return Path(committed) if isinstance(returned, Path) and committed else committed
 

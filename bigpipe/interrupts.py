@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM while a run lasts.
+"""Ctrl-C and SIGTERM while a run lasts, and what breaks off a hook.
 
-Owns the signal handlers that a run sets and takes back. What is then ended, and how, is
-`bigpipe.run`.
+Owns the signal handlers that a run sets and takes back, and the exceptions that no hook
+raises by itself. What is then ended, and how, is `bigpipe.run`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "Terminated", "Undisturbed"]
+__all__ = ["Interrupts", "Terminated", "TimeIsUp", "Undisturbed"]
 
 
 class Terminated(SystemExit):
     """The process was asked to end (SIGTERM): never a file's own failure."""
+
+
+class TimeIsUp(BaseException):
+    """Raised in a hook whose file has taken too long, and not held up by ``except Exception``."""
 
 
 def _in_main_thread() -> bool:

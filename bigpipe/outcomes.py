@@ -7,13 +7,21 @@ has ended is decided by `bigpipe.scheduler`.
 from __future__ import annotations
 
 import signal
+import warnings
 from typing import Any
 
-from bigpipe.errors import FileError, FileTimeoutError, shown, signal_name
+from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, shown, signal_name
 from bigpipe.executors.base import Died, Report
 from bigpipe.records import FileResult, Outcome
 
-__all__ = ["killed", "not_started", "reported", "start_failure", "timed_out"]
+__all__ = [
+    "killed",
+    "not_started",
+    "reported",
+    "start_failure",
+    "timed_out",
+    "warned_of_no_name",
+]
 
 
 def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
@@ -74,18 +82,32 @@ def timed_out(
     return _ended(index, in_name, Outcome.TIMED_OUT, error, death)
 
 
-def not_started(index: int, in_name: Any, cause: FileError) -> FileResult:
-    """Return the result of a file that was not begun, as no worker could be prepared."""
+def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) -> FileResult:
+    """Return the result of a file given up as a worker could not be prepared, begun or not."""
+    what = "broken off" if n_begun else "not begun"
     error = FileError(
-        f"{cause}; so {shown(in_name)} was not begun",
+        f"{cause}; so {shown(in_name)} was {what}",
         in_name=in_name,
         hook=cause.hook,
         exitcode=cause.exitcode,
-        attempts=0,
+        attempts=n_begun,
         traceback=cause.traceback,
     )
     error.__cause__ = cause.__cause__
     return _ended(index, in_name, Outcome.FAILED, error, None)
+
+
+def warned_of_no_name(report: Report, in_name: Any) -> bool:
+    """Warn of a file that is written and has no name in the result, if this is one."""
+    if report.unnamed is not None:
+        warnings.warn(
+            f"file_write has written {report.unnamed!r} for {shown(in_name)} and returned None, so "
+            "the result has no name for it: end file_write with 'return outname'. It may be so "
+            "for other files too",
+            BigpipeWarning,
+            stacklevel=3,
+        )
+    return report.unnamed is not None
 
 
 def start_failure(n_deaths: int, death: Died) -> FileError:

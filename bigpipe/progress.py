@@ -18,7 +18,7 @@ from typing import IO, Any
 from bigpipe.errors import BigpipeWarning, OptionError
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
-__all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s"]
+__all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s", "say"]
 
 Event = RunStarted | FileFinished | RunFinished
 
@@ -409,6 +409,13 @@ def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s:
     """
     failed = f", {n_failed} of them failed" if n_failed else ""
     return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {_clock(elapsed_s)}."
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, which may be closed or missing."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _files(n_done: int, n_total: int | None) -> str:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import time
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -29,11 +28,12 @@ from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import n_cores, num_can_process
 from bigpipe.plan import Inputs, Plan
-from bigpipe.progress import Progress, interrupted_line, make_progress
+from bigpipe.progress import Progress, interrupted_line, make_progress, say
 from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
 
 __all__ = ["Run"]
 
+MAX_READING = 0.01  # seconds of reading inputs before workers are heard again; arbitrary
 TICK = 1.0  # seconds between looks at the clock, so that the bar's time moves
 MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
 
@@ -82,12 +82,6 @@ class Run:
             file_timeout=options.file_timeout if self._executor.can_stop else None,
             max_worker_deaths=options.max_worker_deaths,
         )
-        if options.file_timeout is not None and not self._executor.can_stop:
-            warnings.warn(
-                f"{type(self._executor).__name__} cannot stop a file: file_timeout is not kept",
-                BigpipeWarning,
-                stacklevel=4,
-            )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
         self._records = RecordFactory(before=self._progress.clear)
@@ -95,6 +89,7 @@ class Run:
         self._deaths: dict[int, base.Died] = {}
         self._waiting: dict[int, list[base.Asked]] = {}
         self._n_finished = self._n_failed = 0
+        self._has_warned = False
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
@@ -200,6 +195,8 @@ class Run:
     _is_choked = False
 
     def _patience(self) -> float:
+        if self._scheduler.n_wanted and not (self._inputs.have_ended or self._is_choked):
+            return 0.0  # inputs come slowly
         deadline = self._scheduler.deadline()
         if deadline is None:
             return TICK
@@ -215,13 +212,16 @@ class Run:
     # ---- inputs ---------------------------------------------------------------------
 
     def _read_inputs(self, ready: deque[FileResult]) -> None:
-        """Read as many inputs as the scheduler has use for, and hand each out at once."""
+        """Read as many inputs as the scheduler has use for, and hand each out at once.
+
+        If they come slowly, workers are heard in between: some may wait for an answer.
+        """
         if self._init_error is not None:
             ready.extend(self._not_started(i, self._init_error) for i in self._read(1))
             return
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
-        n_wanted = self._scheduler.n_wanted
+        n_wanted, most_s = self._scheduler.n_wanted, self._away_s + MAX_READING
         at_once = n_wanted if self._inputs.are_kept else 1  # who makes them may take time for each
         for _ in range(0, n_wanted, max(1, at_once)):
             left_at = time.monotonic()
@@ -229,6 +229,8 @@ class Run:
             self._away_s += time.monotonic() - left_at
             self._carry_out(self._scheduler.add(indices, self._now()), ready)
             if self._inputs.have_ended:
+                break
+            if self._away_s > most_s and not self._executor.wants_all_tasks:
                 break
 
     def _read(self, n: int) -> list[int]:
@@ -362,6 +364,7 @@ class Run:
     def _reported(self, report: base.Report) -> FileResult:
         in_name = self._tasks[report.index].in_name
         attempts = self._scheduler.attempts(report.index)
+        self._has_warned = self._has_warned or outcomes.warned_of_no_name(report, in_name)
         return self._ended(outcomes.reported(report, in_name, attempts), report.has_written)
 
     def _given_up(self, index: int, attempts: int, timed_out: bool) -> FileResult:
@@ -389,7 +392,8 @@ class Run:
         self._scheduler = s.Scheduler(1)
 
     def _not_started(self, index: int, error: FileError) -> FileResult:
-        return self._ended(outcomes.not_started(index, self._tasks[index].in_name, error))
+        in_name, n_begun = self._tasks[index].in_name, self._scheduler.n_begun(index)
+        return self._ended(outcomes.not_started(index, in_name, error, n_begun))
 
     # ---- beginning and end ----------------------------------------------------------
 
@@ -430,12 +434,8 @@ class Run:
         finally:
             self._interrupts.uninstall()  # now that `Undisturbed` has put the handler back
         if self._interrupts.has_raised and not graceful and self._options.progress is not False:
-            line = interrupted_line(
-                self._n_finished, self._plan.n_files, self._n_failed, self.elapsed_s
-            )
-            with suppress(OSError, ValueError, AttributeError):  # standard error may be closed
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+            n_files = self._plan.n_files
+            say(interrupted_line(self._n_finished, n_files, self._n_failed, self.elapsed_s))
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
         """Pass on what workers had still to tell when they ended."""

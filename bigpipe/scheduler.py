@@ -225,6 +225,11 @@ class Scheduler:
         """Return how often a task has been begun, the present time included."""
         return self._deaths.get(task, 0) + 1
 
+    def n_begun(self, task: int) -> int:
+        """Return how often a task has been begun so far, as far as is known."""
+        is_at_work = any(task in list(w.assigned)[:1] for w in self._workers.values())
+        return self._deaths.get(task, 0) + is_at_work
+
     def unended(self) -> list[int]:
         """Return the tasks that have not ended, for a run that is stopped."""
         assigned = (task for worker in self._workers.values() for task in worker.assigned)

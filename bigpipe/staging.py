@@ -64,16 +64,23 @@ class StagingFolder:
         self.folder = folder
         self.key = (status.st_dev, status.st_ino)
         self._parent = os.path.join(folder, STAGING_NAME)
+        self._fd = -1
         for _ in range(MAX_TRIES):
             name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(8).hex()}"
             self.path = os.path.join(self._parent, name)
             if announce is not None:
                 announce(self.path)
-            self._make_parent(status)
-            with suppress(FileNotFoundError):  # swept away by another run
+            try:
+                self._make_parent(status)
                 os.mkdir(self.path)
                 if self._lock():
                     return
+            except FileNotFoundError:  # swept away by another run
+                self._unlock()
+            except BaseException:  # Ctrl-C too
+                self._unlock()
+                remove_staging(self.path)
+                raise
         raise OSError(errno.EAGAIN, "other processes keep removing it", self._parent)
 
     def _make_parent(self, status: os.stat_result) -> None:
@@ -87,22 +94,23 @@ class StagingFolder:
             os.chmod(self._parent, stat.S_IMODE(status.st_mode))
 
     def _lock(self) -> bool:
-        try:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            remove(self.path)
-            raise
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):  # no locks on this file system: others cannot lock it either
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # it is being swept away
-                os.close(self._fd)
+                self._unlock()
                 return False
         self._identity = os.fstat(self._fd)
         if not self.is_in_place():
-            os.close(self._fd)
+            self._unlock()
             return False
         return True
+
+    def _unlock(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to this folder: it, or one above, may be gone or moved."""
@@ -129,7 +137,7 @@ class StagingFolder:
         """Remove it, and what holds the staging folders if that is empty then."""
         if self.is_in_place():
             shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._fd)
+        self._unlock()
         try:
             os.rmdir(self._parent)
         except OSError:  # other stagers are there, or it has been removed with all in it

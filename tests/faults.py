@@ -124,6 +124,18 @@ class RaiseOf:
 
 
 @dataclass(frozen=True)
+class Swallow:
+    """Get into trouble, and hold up what is raised if it is of some kind."""
+
+    kind: type[BaseException]
+    action: Any
+
+    def __call__(self, name: str) -> None:
+        with suppress(self.kind):
+            self.action(name)
+
+
+@dataclass(frozen=True)
 class LeaveProgram:
     """Start a program that never ends, and note its process id in a file."""
 
@@ -197,5 +209,15 @@ def has_gone(pid: int) -> bool:
 
 
 def worker_pids() -> set[int]:
-    """Ids of the processes below this one, those between it and them included."""
-    return {process.pid for process in psutil.Process().children(recursive=True)}
+    """Ids of the processes below this one, those between it and them included.
+
+    Not of those that have ended: the fork server reaps its workers when it gets to it.
+    """
+    return {process.pid for process in psutil.Process().children(recursive=True) if _runs(process)}
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -59,6 +59,7 @@ def test_file_may_claim_its_name_again(claims):
 
 def test_refusal_names_both_inputs_and_the_output_and_the_remedy(claims):
     claims.claim(0, "night1/a", "out/x", exists=False)
+    claims.finish(0, wrote=True)
     refusal = claims.claim(1, "night2/a", "out/x", exists=False).refusal
     assert "'night1/a'" in refusal
     assert "'night2/a'" in refusal
@@ -69,12 +70,14 @@ def test_refusal_names_both_inputs_and_the_output_and_the_remedy(claims):
 def test_refusal_of_a_large_group_shows_a_few_of_its_members(claims):
     group = [f"{i:04d}.fits" for i in range(5000)]
     claims.claim(0, group, "out/x", exists=False)
+    claims.finish(0, wrote=True)
     assert len(claims.claim(1, group, "out/x", exists=False).refusal) < 1000
 
 
 @pytest.mark.parametrize("other", ["./out/x", "out/../out/x", os.path.abspath("out/x")])
 def test_one_place_by_different_paths_is_one_name(claims, other):
     claims.claim(0, "a", "out/x", exists=False)
+    claims.finish(0, wrote=True)
     assert claims.claim(1, "b", other, exists=False).refusal
 
 
@@ -82,6 +85,7 @@ def test_one_place_through_a_linked_folder_is_one_name(claims, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     claims.claim(0, "a", str(tmp_path / "real" / "x"), exists=False)
+    claims.finish(0, wrote=True)
     assert claims.claim(1, "b", str(tmp_path / "link" / "x"), exists=False).refusal
 
 
@@ -89,6 +93,7 @@ def test_link_and_the_output_it_leads_to_are_one_name(claims, tmp_path):
     (tmp_path / "x").touch()
     (tmp_path / "link").symlink_to("x")
     assert claims.claim(0, "a", str(tmp_path / "x"), exists=True) == FREE
+    claims.finish(0, wrote=True)
     assert claims.claim(1, "b", str(tmp_path / "link"), exists=True).refusal
 
 
@@ -110,10 +115,16 @@ def test_claim_is_refused_once_the_other_file_has_written(claims):
     assert "'a/x'" in claims.claim(1, "b", "out/x", exists=True).refusal
 
 
-def test_claim_is_refused_once_the_other_file_has_confirmed_the_name(claims):
+def test_claim_waits_for_a_file_that_has_confirmed_the_name_and_may_not_write_it(claims):
     claims.grant(0, "a/x")
     claims.claim(0, "a/x", "out/x", exists=True)
-    assert claims.claim(1, "b", "out/x", exists=True).refusal
+    assert claims.claim(1, "b", "out/x", exists=True) == Answer(wait_for=0)
+
+
+def test_file_that_holds_a_name_does_not_wait_for_another(claims):
+    claims.claim(0, "a", "out/x", exists=False)
+    claims.claim(1, "b", "out/y", exists=False)
+    assert claims.claim(1, "b", "out/x", exists=False).refusal
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -133,6 +144,7 @@ def test_name_is_free_again_if_its_file_goes_back_unbegun(claims):
 
 def test_file_that_claims_in_vain_does_not_free_the_owners_name(claims):
     claims.claim(0, "a", "out/x", exists=False)
+    claims.finish(0, wrote=True)
     claims.claim(1, "b", "out/x", exists=False)
     claims.finish(1, wrote=False)
     assert claims.claim(2, "c", "out/x", exists=False).refusal
@@ -179,12 +191,14 @@ def test_file_of_an_earlier_run_may_be_written_over(claims, tmp_path):
 )
 def test_any_name_can_be_claimed(claims, name):
     assert claims.claim(0, name, f"out/{name}", exists=False) == FREE
+    claims.finish(0, wrote=True)
     assert "would both be written" in claims.claim(1, "b", f"out/{name}", exists=False).refusal
 
 
 def test_many_output_folders_do_not_confuse_the_register(claims):
     for i in range(1500):
         assert claims.claim(i, str(i), f"out/{i}/x", exists=False) == FREE
+    claims.finish(0, wrote=True)
     assert claims.claim(1500, "again", "out/0/x", exists=False).refusal
 
 

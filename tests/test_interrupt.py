@@ -188,6 +188,19 @@ def test_run_is_interrupted_while_its_workers_end(started: Callable[..., Program
     assert program.stderr().count("Traceback") == 1
 
 
+def test_worker_that_is_told_to_end_in_its_worker_exit_finishes_that(
+    started: Callable[..., Program], gate: Gate, start_method: str
+):
+    """As when the parent, in the end of a run that is left, sends the last task and SIGTERM."""
+    program = started("worker_exit", f"start_method={start_method}")
+    for worker in program.workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    gate.open(2)
+    assert program.ends() == 0
+    assert program.n_exits() == 2
+    assert program.stderr() == ""
+
+
 def test_workers_may_be_sent_the_signal_too(started: Callable[..., Program]):
     """As a batch system does, which ends every process of a job."""
     program = started()

@@ -94,6 +94,13 @@ def test_timed_out_file_says_how_long_it_had_and_what_helps():
     assert isinstance(result.error.__cause__, FileTimeoutError)
 
 
+@pytest.mark.parametrize(("n_begun", "what"), [(0, "was not begun"), (1, "was broken off")])
+def test_file_that_is_given_up_for_want_of_a_worker_says_whether_it_was_begun(n_begun, what):
+    result = outcomes.not_started(0, "a.fits", FileError("no catalogue"), n_begun)
+    assert what in str(result.error)
+    assert result.attempts == result.error.attempts == n_begun
+
+
 def test_file_that_was_not_begun_says_why_not():
     cause = FileError("worker_init raised OSError: none", hook="worker_init", traceback="text")
     cause.__cause__ = OSError("none")

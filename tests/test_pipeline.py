@@ -833,6 +833,7 @@ def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, a
     assert_whole(pout)
 
 
+@pytest.mark.filterwarnings("ignore:file_write has written:bigpipe.BigpipeWarning")
 def test_output_whose_name_is_not_returned_is_taken_all_the_same(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
     pout = Nameless(outdir=outdir).pipeline(files, on_error="return", **anywhere)
@@ -846,9 +847,56 @@ class Nameless(Doubler):
         super().file_write(data, outname, **kwargs)
 
 
+def test_output_that_is_written_first_and_then_left_alone_is_taken(make_files, outdir):
+    pout = SecondLook(outdir=outdir).pipeline(
+        make_files(2), outname="same", on_error="return", **OPTIONS
+    )
+    assert collisions(pout) == [1]
+    assert Path(outdir, "same").read_bytes() == b"000.bin\n" * 2
+
+
+class SecondLook(Doubler):
+    """Writes its output, then goes through all hooks again and leaves it alone."""
+
+    def file_process(self, in_name, **kwargs):
+        super().file_process(in_name, **kwargs)
+        return super().file_process(in_name, **kwargs)
+
+    def file_write(self, data, outname, **kwargs):
+        return None if os.path.exists(outname) else super().file_write(data, outname, **kwargs)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, anywhere, atomic):
+    class Own(Nameless):
+        pass
+
+    Own.atomic = atomic
+    files = make_files(6)
+    with pytest.warns(BigpipeWarning, match="file_write has written") as warned:
+        pout = Own(outdir=outdir).pipeline(files, **anywhere)
+    assert pout == [(None, {})] * 6
+    [text] = [str(warning.message) for warning in warned]
+    assert "'return outname'" in text
+    number = text.partition("/in/")[2][:3]
+    assert f"'{outdir}/{number}_bmp.bin'" in text
+    assert len(names_in(outdir)) == 6
+
+
 def test_files_that_write_nothing_may_have_one_name(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
     assert Unwritten(outdir=outdir).pipeline(files, **anywhere) == [(None, {})] * 2
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_file_write_that_leaves_what_is_there_forgets_nothing(make_files, outdir, atomic):
+    class Own(Unwritten):
+        pass
+
+    files = make_files(2)
+    Doubler(outdir=outdir).pipeline(files, **OPTIONS)
+    Own.atomic = atomic
+    assert Own(outdir=outdir).pipeline(files, **OPTIONS) == [(None, {})] * 2
 
 
 class Unwritten(Doubler):

@@ -6,14 +6,17 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bigpipe import FileError, FileResult, Outcome, Pout
+from bigpipe import BigMultiPipe, FileError, FileResult, FileTimeoutError, Outcome, Pout
+from bigpipe.executors import Executor, base
 from bigpipe.scheduler import MAX_AHEAD
 from tests import faults
 from tests.gate import Gate
@@ -81,6 +84,8 @@ def test_inputs_are_read_only_a_few_ahead_of_their_results(
     assert names.n_read == 300
 
 
+# A thread may be broken off between the opening of a file and its ``with``.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_endless_inputs_are_read_as_long_as_results_are_wanted(
     pipe: Doubler, make_files: MakeFiles, executor: str
 ):
@@ -100,6 +105,8 @@ def stop(data: Any, **kwargs: Any) -> None:
     return None
 
 
+# A thread may be broken off between the opening of a file and its ``with``.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_error_in_the_inputs_reaches_the_caller_and_ends_the_workers(
     pipe: Doubler, make_files: MakeFiles, executor: str
 ):
@@ -147,6 +154,21 @@ def test_every_file_ends_once_whatever_happens_to_it(pipe: Doubler, make_files: 
     assert set(outcomes.values()) == {Outcome.WRITTEN}
 
 
+@pytest.mark.timeout(60, method="thread")  # its other method has the alarm that serial needs
+@pytest.mark.parametrize("hook", ["data_process", "file_write"])
+@pytest.mark.parametrize("kind", [Exception, BaseException])
+def test_file_whose_hook_swallows_the_timeout_has_timed_out_and_is_not_written(
+    pipe: Doubler, make_files: MakeFiles, executor: str, kind: type[BaseException], hook: str
+):
+    trouble = {(hook, "001.bin"): faults.Swallow(kind, faults.loop)}
+    options = {"executor": executor, "file_timeout": 0.3, "on_error": "return"}
+    pout = pipe.pipeline(make_files(3), trouble=trouble, **options)
+    assert written(pout.results) == {0, 2}
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
+    assert sorted(os.listdir(pipe.outdir)) == ["000_bmp.bin", "002_bmp.bin"]
+
+
 class Clock:
     """Time that a test can set forward."""
 
@@ -177,20 +199,78 @@ def test_time_in_the_body_of_the_loop_does_not_count_for_file_timeout(
     assert next(results).outcome is Outcome.WRITTEN
 
 
+class PlainlyNamed(Doubler):
+    """Leaves names to bigpipe, so that no worker has to ask for one."""
+
+    outname_create = BigMultiPipe.outname_create
+
+
 def test_time_in_the_inputs_does_not_count_for_file_timeout(
-    pipe: Doubler, make_files: MakeFiles, gate: Gate, clock: Clock
+    tmp_path: Path, make_files: MakeFiles, gate: Gate, clock: Clock
 ):
     def slow() -> Iterator[str]:
         names = make_files(9)
         yield from names[:8]
         gate.arrived()
         clock.ahead_s += 1000.0
-        gate.open()
         yield names[8]
+        gate.open()  # after a look at the clock
 
     trouble = {("data_process", "001.bin"): gate}
+    pipe = PlainlyNamed(2, executor="processes", start_method="fork", outdir=tmp_path)
     pout = pipe.pipeline(slow(), trouble=trouble, file_timeout=100.0)
     assert written(pout.results) == set(range(9))
+
+
+class Asking(Executor):
+    """Has one worker, which asks for a name for each file, and ends the file when answered."""
+
+    max_ahead = 10
+
+    def start(self, setup: base.Setup) -> None:
+        self.tasks: deque[int] = deque()
+        self.events: list[base.ExecutorEvent] = []
+        self.n_answered = 0
+
+    def add_worker(self, worker: int) -> None:
+        self.events.append(base.Ready(worker))
+
+    def submit(self, worker: int, task: base.Task) -> None:
+        self.tasks.append(task.index)
+        if len(self.tasks) == 1:
+            self.ask(worker)
+
+    def ask(self, worker: int) -> None:
+        index = self.tasks[0]
+        self.events.append(base.Asked(worker, index, f"/nowhere/{index}", False))
+
+    def answer(self, worker: int, index: int, refusal: str) -> None:
+        assert index == self.tasks.popleft()
+        self.n_answered += 1
+        self.events.append(base.Reported(worker, base.Report(index, f"/nowhere/{index}")))
+        if self.tasks:
+            self.ask(worker)
+
+    def wait(self, timeout: float | None) -> list[base.ExecutorEvent]:
+        events, self.events = self.events, []
+        return events
+
+    def close(self, graceful: bool) -> list[base.ExecutorEvent]:
+        return []
+
+
+def test_workers_are_answered_between_inputs_that_come_slowly(pipe: Doubler, clock: Clock):
+    executor = Asking()
+    n_answered = []
+
+    def slow() -> Iterator[str]:
+        for i in range(10):
+            clock.ahead_s += 1.0
+            n_answered.append(executor.n_answered)
+            yield str(i)
+
+    pipe.pipeline(slow(), executor=executor, num_processes=1)
+    assert n_answered[4:] == list(range(n_answered[4], n_answered[4] + 6))
 
 
 # Runs that are left.
@@ -284,6 +364,38 @@ def test_worker_exit_runs_in_each_worker_however_the_run_ends(
     ended = {path.name.split("-")[1] for path in notes.glob("exit-*")}
     assert worked <= ended <= began  # one may be ended before its worker_init has returned
     assert worked
+
+
+class PreparedOnce(Doubler):
+    """Has one worker that can be prepared. The other cannot, as soon as the gate is open."""
+
+    def worker_init(self, flag, gate, **kwargs):
+        try:
+            flag.touch(exist_ok=False)
+        except FileExistsError:
+            gate("worker_init")
+            raise ConnectionError("no catalogue") from None
+
+
+@dataclass(frozen=True)
+class OpenAndStay:
+    gate: Path
+
+    def __call__(self, name: str) -> None:
+        with open(self.gate / "opening", "wb") as opening:
+            opening.write(b".")
+        faults.loop(name)
+
+
+def test_file_at_work_when_another_worker_cannot_be_prepared_was_broken_off(
+    make_files: MakeFiles, tmp_path: Path, gate: Gate
+):
+    trouble = {("file_read", "000.bin"): OpenAndStay(gate.folder)}
+    options = {"executor": "processes", "flag": tmp_path / "flag", "gate": gate}
+    pipe = PreparedOnce(2, outdir=tmp_path, on_error="return", **options)
+    errors = pipe.pipeline(make_files(4), trouble=trouble).errors
+    assert [error.attempts for error in errors] == [1, 0, 0, 0]
+    assert ["broken off" in str(error) for error in errors] == [True, False, False, False]
 
 
 # Several runs at once.

@@ -335,6 +335,18 @@ def test_deaths_on_different_tasks_are_counted_apart(make_sim):
     assert not sim.given_up
 
 
+def test_times_that_a_task_was_begun_are_counted(make_sim):
+    sim = make_sim(1)
+    sim.add(3)
+    sim.ready(0)
+    sim.take(0)
+    assert [sim.scheduler.n_begun(task) for task in range(3)] == [1, 0, 0]
+    sim.die(0)
+    assert [sim.scheduler.n_begun(task) for task in range(3)] == [1, 0, 0]
+    sim.ready(1)
+    assert [sim.scheduler.n_begun(task) for task in range(3)] == [2, 0, 0]
+
+
 def test_worker_that_dies_with_nothing_begun_charges_nobody(make_sim):
     sim = make_sim(1)
     sim.add(2)

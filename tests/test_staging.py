@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,28 @@ def write(stager: Stager, final: Path, text: str = "new") -> None:
     staged = stager.open(str(final))
     Path(staged.path).write_text(text)
     staged.commit(staged.path)
+
+
+@pytest.mark.parametrize("name", ["chmod", "mkdir", "open", "flock", "fstat"])
+def test_staging_folder_whose_making_is_broken_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module = fcntl if name == "flock" else os
+    function = getattr(module, name)
+
+    def break_off(path: Any, *args: Any) -> None:
+        if name != "open":  # who is interrupted there does not learn what was opened
+            function(path, *args)
+        if path != str(tmp_path / STAGING_NAME) or name == "chmod":
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    before = os.listdir("/dev/fd")
+    monkeypatch.setattr(module, name, break_off)
+    with pytest.raises(KeyboardInterrupt):
+        StagingFolder(str(tmp_path), tmp_path.stat(), None)
+    assert os.listdir(tmp_path) == []
+    assert os.listdir("/dev/fd") == before
 
 
 CHILD = """

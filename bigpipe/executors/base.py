@@ -62,6 +62,8 @@ class Report:
     """Process id of the worker; in threads, the native id of the thread."""
     has_written: bool = False
     """Whether something is under the final name, even if no name was returned."""
+    unnamed: str | None = None
+    """That name, if something new is there and no name was returned."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
@@ -75,6 +77,7 @@ class Report:
             self.error,
             self.worker,
             self.has_written,
+            self.unnamed,
         )
 
 

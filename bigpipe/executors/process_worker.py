@@ -177,6 +177,15 @@ class _ProcessWorker:
             _send_failure(self._ends, error)
             return
         try:
+            self._run_tasks()
+        finally:
+            if not self._is_forked:
+                self._ends.task_number = 0
+                self._ends.note_stage("worker_exit")
+                self.runner.exit()
+
+    def _run_tasks(self) -> None:
+        try:
             self._ends.send(wire.READY, 0, b"")
             home = _open_current_folder()
             while (taken := self._ends.next_task()) is not None:
@@ -189,10 +198,9 @@ class _ProcessWorker:
                 self.end_if_terminated()
                 self._ends.send(wire.REPORT, sequence, pickled_report(report))
         finally:
-            if not self._is_forked:
-                self._ends.task_number = 0
-                self._ends.note_stage("worker_exit")
-                self.runner.exit()
+            # SIGTERM must not break off worker_exit: it may follow the last task at once. If
+            # it comes right here, it raises for the last time.
+            self._interrupts.ignore()
 
 
 def _open_current_folder() -> int | None:

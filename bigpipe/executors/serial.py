@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
+from bigpipe import context
 from bigpipe.claims import DirectClaimant
-from bigpipe.errors import FileTimeoutError
-from bigpipe.executors.base import Executor, ExecutorEvent, InitFailed, Ready, Reported, Setup, Task
+from bigpipe.executors.base import (
+    Executor,
+    ExecutorEvent,
+    InitFailed,
+    Ready,
+    Report,
+    Reported,
+    Setup,
+    Task,
+)
 from bigpipe.executors.worker import TaskRunner
+from bigpipe.interrupts import TimeIsUp
 from bigpipe.outputs import Stager
 from bigpipe.snapshot import LocalSnapshot
 
@@ -69,17 +76,48 @@ class SerialExecutor(Executor):
         """Run the task that was submitted."""
         if not self._events and self._task is not None:
             (worker, task), self._task = self._task, None
-            claimant = DirectClaimant(
-                task.granted,
-                lambda outname, exists: self._setup.claim(
-                    task.index, task.in_name, outname, exists
-                ),
-            )
-            with _alarm(self._setup.file_timeout):
-                report = self._runner.run(task, claimant)
-            self._events.append(Reported(worker, report))
+            self._events.append(Reported(worker, self._run(task)))
         events, self._events = self._events, []
         return events
+
+    def _run(self, task: Task) -> Report:
+        """Run a task; whenever its alarm rings, let that raise nowhere but in here."""
+        around = context.current()
+        report = None
+        self._runner.is_late = False
+        has_alarm = self._can_have_alarm()
+        try:
+            try:
+                if has_alarm:
+                    signal.signal(signal.SIGALRM, self._ring)
+                    signal.setitimer(signal.ITIMER_REAL, self._setup.file_timeout or 0)
+                report = self._runner.run(task, _Claimant(task, self._setup, self._runner))
+            finally:
+                if has_alarm:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+        except TimeIsUp as late:  # it came before the first hook, or after the last
+            if not self._runner.is_late:
+                raise
+            context.set_current(around)
+            if report is None:
+                error = self._runner.failure(late, "file_process", task.in_name)
+                report = Report(task.index, error=error, worker=os.getpid())
+        finally:
+            if has_alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # Ctrl-C may have come before the first
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        return report
+
+    def _can_have_alarm(self) -> bool:
+        return (
+            self._setup.file_timeout is not None
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        )
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        self._runner.is_late = True
+        raise TimeIsUp
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
         """Run ``worker_exit``."""
@@ -89,24 +127,16 @@ class SerialExecutor(Executor):
         return []
 
 
-@contextmanager
-def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raise `FileTimeoutError` in the block after so many seconds, where that can be done."""
-    if (
-        seconds is None
-        or threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL
-    ):
-        yield
-        return
+class _Claimant(DirectClaimant):
+    """Asks by a call, and lets no output of a file that is late into place."""
 
-    def ring(number: int, frame: FrameType | None) -> Any:
-        raise FileTimeoutError
+    def __init__(self, task: Task, setup: Setup, runner: TaskRunner) -> None:
+        super().__init__(
+            task.granted,
+            lambda outname, exists: setup.claim(task.index, task.in_name, outname, exists),
+        )
+        self._runner = runner
 
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    def confirm(self) -> None:
+        self._runner.end_if_late()
+        super().confirm()

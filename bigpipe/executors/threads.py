@@ -17,7 +17,6 @@ from typing import Any
 
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, threads_limited
-from bigpipe.errors import FileTimeoutError
 from bigpipe.executors.base import (
     Asked,
     Died,
@@ -31,7 +30,7 @@ from bigpipe.executors.base import (
     Task,
 )
 from bigpipe.executors.worker import TaskRunner
-from bigpipe.interrupts import Terminated
+from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.outputs import Stager
 from bigpipe.snapshot import LocalSnapshot
 
@@ -46,6 +45,7 @@ class _Thread:
 
     events: queue.SimpleQueue[ExecutorEvent]
     thread: threading.Thread | None = None
+    runner: TaskRunner | None = None
     tasks: queue.SimpleQueue[Task | None] = field(default_factory=queue.SimpleQueue)
     answers: queue.SimpleQueue[tuple[int | None, str]] = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,6 +59,11 @@ class _QueueClaimant(Claimant):
         self._task = task
         self._number = number
         self._me = me
+
+    def confirm(self) -> None:
+        if self._me.runner is not None:
+            self._me.runner.end_if_late()
+        super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
         self._me.events.put(Asked(self._number, self._task.index, outname, exists))
@@ -120,8 +125,8 @@ class ThreadsExecutor(Executor):
         self.workers[worker].answers.put((index, refusal))
 
     def kill(self, worker: int) -> None:
-        """Raise `FileTimeoutError` in what a thread does, and have it end after that."""
-        self._interrupt(self.workers[worker], FileTimeoutError)
+        """Raise `TimeIsUp` in what a thread does, and have it end after that."""
+        self._interrupt(self.workers[worker], TimeIsUp)
         self.workers[worker].tasks.put(None)
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
@@ -146,7 +151,7 @@ class ThreadsExecutor(Executor):
         pid = threading.get_native_id()
         if self._setup.threads_per_worker is not None:
             limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
-        runner = TaskRunner(
+        runner = me.runner = TaskRunner(
             copy.copy(self._setup.pipe),
             self._snapshot,
             pid,
@@ -177,7 +182,7 @@ class ThreadsExecutor(Executor):
         try:
             report = runner.run(task, _QueueClaimant(task, number, me))
             self._rest(me)
-        except FileTimeoutError as late:  # it came between the last hook and here
+        except TimeIsUp as late:  # it came between the last hook and here
             self._rest(me)
             report = report or Report(task.index, error=runner.failure(late, "file_write", None))
         me.events.put(Reported(number, report))
@@ -190,7 +195,8 @@ class ThreadsExecutor(Executor):
 
     def _interrupt(self, worker: _Thread, exception: type[BaseException]) -> None:
         with worker.lock:
-            if worker.is_at_work and worker.thread is not None:
+            if worker.is_at_work and worker.thread is not None and worker.runner is not None:
+                worker.runner.is_late |= exception is TimeIsUp
                 _raise_in(worker.thread.ident, exception)
 
 

@@ -19,7 +19,7 @@ from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
 from bigpipe.executors.base import Report, Task
-from bigpipe.interrupts import Terminated
+from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.measure import PeakMeter
 from bigpipe.outputs import Stager
 
@@ -49,6 +49,12 @@ class TaskRunner:
         Leave an exception its frames, for a debugger. They hold the data.
     catch : tuple of types, optional
         Exceptions that are a file's failure; others end the worker.
+
+    Attributes
+    ----------
+    is_late : bool
+        Whether the file has taken too long. Set by the executor that raises `TimeIsUp`, as
+        a bare ``except:`` of a hook may swallow that.
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class TaskRunner:
         on_hook: Callable[[str], None] | None = None,
         file_timeout: float | None = None,
         keep_frames: bool = False,
-        catch: tuple[type[BaseException], ...] = (Exception, SystemExit),
+        catch: tuple[type[BaseException], ...] = (Exception, SystemExit, TimeIsUp),
     ) -> None:
         self.pipe = pipe
         self.snapshot = snapshot
@@ -71,6 +77,7 @@ class TaskRunner:
         self.file_timeout = file_timeout
         self.keep_frames = keep_frames
         self.catch = catch
+        self.is_late = False
 
     def init(self) -> FileError | None:
         """Run ``worker_init``; return what it raised."""
@@ -119,9 +126,13 @@ class TaskRunner:
         try:
             returned = self.pipe.file_process(in_name, **self.snapshot.fresh())
             outname, meta = _checked(returned)
+            self.end_if_late()
         except Terminated:
             raise
         except self.catch as raised:
+            if isinstance(raised, TimeIsUp) and not self.is_late:
+                raise  # it is for the file whose hook has called this pipeline
+            outname, meta = None, {}
             error = self.failure(raised, file.hook or "file_process", task.in_name)
         finally:
             context.reset_current(token)
@@ -139,11 +150,17 @@ class TaskRunner:
             error,
             self.worker,
             file.has_written,
+            file.unnamed,
         )
+
+    def end_if_late(self) -> None:
+        """End a file that has taken too long, and whose hook did not let that through."""
+        if self.is_late:
+            raise TimeIsUp
 
     def failure(self, raised: BaseException, hook: str, in_name: Any) -> FileError:
         """Make the record of what a hook raised."""
-        if isinstance(raised, FileTimeoutError) and self.file_timeout is not None:
+        if self.is_late:
             late = FileTimeoutError(f"took longer than file_timeout={self.file_timeout:g} s")
             raised = late.with_traceback(raised.__traceback__)
         error = file_error(raised, hook, in_name)

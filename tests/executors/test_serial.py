@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout
+from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout, context
+from bigpipe.executors import serial
 from tests import faults
 from tests.pipes import Doubler, fail
 
@@ -103,6 +104,41 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
     assert "file_timeout" in str(pout.errors[0])
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_alarm_that_rings_when_the_hooks_are_done_does_not_reach_the_caller(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    class LateRunner(serial.TaskRunner):
+        def run(self, task: Any, claimant: Any) -> Any:
+            report = super().run(task, claimant)
+            if task.index == 0:
+                faults.loop("000.bin")
+            return report
+
+    monkeypatch.setattr(serial, "TaskRunner", LateRunner)
+    pout = pipe.pipeline(make_files(3), file_timeout=0.2)
+    assert pout.results[0].outcome is Outcome.TIMED_OUT
+    assert written(pout) == {1, 2}
+    assert context.current() is None
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_timeout_in_a_pipeline_inside_a_hook_is_that_of_the_outer_file(
+    make_files: MakeFiles, tmp_path: Path
+):
+    inner = Doubler(executor="serial", outdir=tmp_path, trouble={"data_process": faults.loop})
+
+    class Nested(Doubler):
+        def file_process(self, in_name, **kwargs):
+            inner.pipeline([in_name], on_error="return")
+            return None, {"never": "here"}
+
+    pout = Nested(executor="serial").pipeline(make_files(1), file_timeout=0.2, on_error="return")
+    assert pout.results[0].outcome is Outcome.TIMED_OUT
+    assert os.listdir(tmp_path) == ["in"]
 
 
 @pytest.mark.timeout(60, method="thread")
