@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tree_pss import watched
+
 __all__ = ["import_time", "keyword", "memory"]
 
 LATE = ("numpy", "astropy", "psutil", "tqdm", "cloudpickle", "multiprocessing")
@@ -96,35 +98,49 @@ def _start(code: str) -> tuple[float, float]:
 def keyword(
     folder: str, n_files: int, n_bytes: int, n_workers: int, n_rounds: int
 ) -> dict[str, Any]:
-    """Time a run with a large array as a keyword against one without, and against one copy."""
+    """Time a run with a large array as a keyword against one without, and against one copy.
+
+    The peak of memory is that of a further run: watching takes time too.
+    """
     import numpy as np
-    from keyword_pipe import KeywordPipe
 
     array = np.ones(n_bytes // 8)
     names = [os.path.join(folder, f"{i}.txt") for i in range(n_files)]
     taken: dict[str, list[float]] = {"without": [], "with": [], "copy": []}
-    for round_ in range(n_rounds):
-        for key in ("without", "with"):
-            given = {"large": array} if key == "with" else {}
-            outdir = os.path.join(folder, f"{key}-{round_}")
-            pipe = KeywordPipe(
-                outdir=outdir, create_outdir=True, num_processes=n_workers, progress=False, **given
-            )
-            began_at = time.perf_counter()
-            pout = pipe.pipeline(names)
-            taken[key].append(time.perf_counter() - began_at)
-            expected = array[-1] if given else None
-            if [meta["last"] for _, meta in pout] != [expected] * n_files:
-                raise AssertionError("a hook has not seen the keyword as it was given")
-            shutil.rmtree(outdir)
+    for _ in range(n_rounds):
+        taken["without"].append(_seconds_with_keyword(folder, names, n_workers))
+        taken["with"].append(_seconds_with_keyword(folder, names, n_workers, array))
         began_at = time.perf_counter()
         copied = array.copy()
         taken["copy"].append(time.perf_counter() - began_at)
         del copied
+    with watched() as peak:
+        _seconds_with_keyword(folder, names, n_workers, array)
     return {key: statistics.median(seconds) for key, seconds in taken.items()} | {
         "n_files": n_files,
         "n_bytes": n_bytes,
+        "peak_pss": peak.n_bytes,
     }
+
+
+def _seconds_with_keyword(
+    folder: str, names: list[str], n_workers: int, array: Any = None
+) -> float:
+    from keyword_pipe import KeywordPipe
+
+    outdir = os.path.join(folder, "out")
+    given = {} if array is None else {"large": array}
+    pipe = KeywordPipe(
+        outdir=outdir, create_outdir=True, num_processes=n_workers, progress=False, **given
+    )
+    began_at = time.perf_counter()
+    pout = pipe.pipeline(names)
+    taken = time.perf_counter() - began_at
+    expected = None if array is None else array[-1]
+    if [meta["last"] for _, meta in pout] != [expected] * len(names):
+        raise AssertionError("a hook has not seen the keyword as it was given")
+    shutil.rmtree(outdir)
+    return taken
 
 
 MEASUREMENTS = {"memory": memory, "import": import_time, "keyword": keyword}

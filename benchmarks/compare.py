@@ -37,7 +37,7 @@ import tables
 
 from bigpipe.measure import n_cores
 
-__all__ = ["main", "measure"]
+__all__ = ["describe_machine", "main", "measure", "run_script"]
 
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -52,8 +52,8 @@ ALONE_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "import": {"smoke": {"n_pairs": 1}, "quick": {"n_pairs": 15}, "full": {"n_pairs": 40}},
     "keyword": {
         "smoke": {"n_files": 3, "n_bytes": 1 << 20, "n_rounds": 1},
-        "quick": {"n_files": 40, "n_bytes": 50_000_000, "n_rounds": 3},
-        "full": {"n_files": 40, "n_bytes": 50_000_000, "n_rounds": 9},
+        "quick": {"n_files": 40, "n_bytes": 400_000_000, "n_rounds": 3},
+        "full": {"n_files": 40, "n_bytes": 400_000_000, "n_rounds": 9},
     },
 }
 BOTH_WAYS = ("tiny", "large")  # where how an output is written is a part of the time
@@ -63,7 +63,7 @@ def measure(
     names: Sequence[str], size: str, folder: Path, n_workers: int, n_rounds: int | None
 ) -> dict[str, Any]:
     """Run the benchmarks of these names; return all figures."""
-    results = {"about": _about(size, folder, n_workers), "cases": {}, "alone": {}}
+    results = {"about": describe_machine(size, folder, n_workers), "cases": {}, "alone": {}}
     # Nobody's first run counts: it compiles modules and reads libraries from disk.
     _measure_case("startup", "smoke", folder / "warm-up", n_workers, 1)
     for name in names:
@@ -101,7 +101,7 @@ def _measure_case(
             }
             if not _is_in_memory(folder):
                 os.sync()  # what the one before has written is not this one's to wait for
-            taken = _run(folder.parent, "run_once.py", json.dumps(asked))
+            taken = run_script(folder.parent, "run_once.py", json.dumps(asked))
             runs.append({"contender": contender, "is_whole": is_whole, "round": round_, **taken})
     found = {"what": case.describe(*case.sizes[size]), "n_files": len(in_names), "runs": runs}
     if case.ideal_s is not None:
@@ -126,7 +126,7 @@ def _measure_alone(name: str, size: str, folder: Path, n_workers: int) -> dict[s
     asked = dict(ALONE_SIZES[name][size])
     if name != "import":
         asked |= {"folder": str(folder), "n_workers": n_workers}
-    return _run(folder.parent, "alone.py", name, json.dumps(asked))
+    return run_script(folder.parent, "alone.py", name, json.dumps(asked))
 
 
 def _check_room(indir: Path) -> None:
@@ -140,7 +140,7 @@ def _check_room(indir: Path) -> None:
         )
 
 
-def _run(folder: Path, script: str, *arguments: str) -> dict[str, Any]:
+def run_script(folder: Path, script: str, *arguments: str) -> dict[str, Any]:
     """Run a script of this folder; return what it prints."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -159,7 +159,7 @@ def _run(folder: Path, script: str, *arguments: str) -> dict[str, Any]:
     return figures
 
 
-def _about(size: str, folder: Path, n_workers: int) -> dict[str, Any]:
+def describe_machine(size: str, folder: Path, n_workers: int) -> dict[str, Any]:
     packages = [each.package for each in contenders.CONTENDERS.values() if each.package]
     versions = {
         each.package: contenders.version_of(each.package)

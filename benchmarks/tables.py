@@ -13,12 +13,14 @@ from typing import Any
 import cases
 import contenders
 
-__all__ = ["Finding", "as_page", "as_text", "findings"]
+__all__ = ["Finding", "aligned", "as_page", "as_text", "findings"]
 
 MIB = 1 << 20
 MAX_GROWTH = 5 * MIB  # bytes that count as flat: 50 for each of 100,000 files; arbitrary
 MAX_IMPORT = 0.06  # seconds
 MAX_PARENT_CPU = 20e-6  # seconds a file
+MAX_KEYWORD_TIME = 1.0  # copies of the array
+MAX_KEYWORD_MEMORY = 1.15  # copies of the array, in all processes together, the caller's among them
 MAX_TINY = 1.10  # of the fastest peer's time
 MIN_CPU = 0.97  # of the ideal
 WAYS = {False: "straight", True: "replace"}
@@ -50,6 +52,8 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     alone = results["alone"]
     if "memory" in alone:
         found.append(_memory(alone["memory"]))
+    if "keyword" in alone:
+        found += _keyword(alone["keyword"])
     if "import" in alone:
         found += _import(alone["import"])
     return found
@@ -128,6 +132,25 @@ def _memory(figures: dict[str, Any]) -> Finding:
     return Finding(what, f"{growth / MIB:.1f} MiB", target, growth < MAX_GROWTH)
 
 
+def _keyword(figures: dict[str, Any]) -> list[Finding]:
+    copies = (figures["with"] - figures["without"]) / figures["copy"]
+    what = "a large array as a keyword"
+    found = [
+        Finding(
+            f"{what}: extra time, in copies of it",
+            f"{copies:.2f}",
+            f"<= {MAX_KEYWORD_TIME:.2f}",
+            copies <= MAX_KEYWORD_TIME,
+        )
+    ]
+    if figures.get("peak_pss"):
+        held = figures["peak_pss"] / figures["n_bytes"]
+        target = f"<= {MAX_KEYWORD_MEMORY:.2f}"
+        is_met = held <= MAX_KEYWORD_MEMORY
+        found.append(Finding(f"{what}: held, in copies of it", f"{held:.2f}", target, is_met))
+    return found
+
+
 def _import(figures: dict[str, Any]) -> list[Finding]:
     taken = figures["wall_s"]
     loaded = ", ".join(figures["loaded"]) or "none"
@@ -197,6 +220,9 @@ def _alone_table(results: dict[str, Any]) -> Table:
         rows.append((f"{what}: seconds without it", f"{it['without']:.3f}"))
         rows.append(("one copy of that array in memory: seconds", f"{it['copy']:.3f}"))
         rows.append(("the difference, in such copies", f"{extra / it['copy']:.1f}"))
+        if it.get("peak_pss"):
+            copies = it["peak_pss"] / it["n_bytes"]
+            rows.append((f"{what}: memory of all processes, in copies", f"{copies:.2f}"))
     if "import" in alone:
         it = alone["import"]
         rows.append(("import bigpipe, over bare python: clock", f"{it['wall_s'] * 1e3:.1f} ms"))
@@ -226,16 +252,17 @@ def as_text(results: dict[str, Any]) -> str:
     for name, case in results["cases"].items():
         n_rounds = len({run["round"] for run in case["runs"]})
         title = f"{cases.CASES[name].title}: {case['what']}; median of {n_rounds}"
-        parts.append(f"{title}\n{_aligned(_case_table(case, n_workers))}")
+        parts.append(f"{title}\n{aligned(_case_table(case, n_workers))}")
     if results["alone"]:
-        parts.append(f"bigpipe by itself\n{_aligned(_alone_table(results))}")
+        parts.append(f"bigpipe by itself\n{aligned(_alone_table(results))}")
     rows = _findings_table(results)
     if len(rows) > 1:
-        parts.append(f"Targets\n{_aligned(rows)}")
+        parts.append(f"Targets\n{aligned(rows)}")
     return "\n\n".join(parts)
 
 
-def _aligned(rows: Table, gap: str = "  ") -> str:
+def aligned(rows: Table, gap: str = "  ") -> str:
+    """Return rows as lines, each column as wide as it must be."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [gap.join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
@@ -285,5 +312,5 @@ def _heading(title: str) -> str:
 def _as_rst(rows: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = " ".join("=" * width for width in widths)
-    head, *body = _aligned(rows, " ").splitlines()
+    head, *body = aligned(rows, " ").splitlines()
     return "\n".join([rule, head, rule, *body, rule])

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from bigpipe.outname import OUTNAME_APPEND, outname_creator
     from bigpipe.pipeline import BigMultiPipe
     from bigpipe.pout import Pout, cached_pout, prune_pout
-    from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
+    from bigpipe.records import (
+        FileFinished,
+        FileResult,
+        MemoryUse,
+        Outcome,
+        RunFinished,
+        RunStarted,
+    )
     from bigpipe.steps import bmp_cleanup, for_each_member, multi_logging, multi_proc, no_outfile
 
 __version__ = "0.1.0"
@@ -56,7 +63,9 @@ _HOMES = {
     "outname": ("OUTNAME_APPEND", "outname_creator"),
     "pipeline": ("BigMultiPipe",),
     "pout": ("Pout", "cached_pout", "prune_pout"),
-    "records": ("FileFinished", "FileResult", "Outcome", "RunFinished", "RunStarted"),
+    "records": (
+        *("FileFinished", "FileResult", "MemoryUse", "Outcome", "RunFinished", "RunStarted"),
+    ),
     "steps": ("bmp_cleanup", "for_each_member", "multi_logging", "multi_proc", "no_outfile"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -73,6 +82,7 @@ __all__ = [
     "FileTimeoutError",
     "InNamesError",
     "MemoryBudgetError",
+    "MemoryUse",
     "NestablePool",
     "NoDaemonPool",
     "OptionError",

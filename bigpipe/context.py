@@ -6,6 +6,7 @@ Owns the record of the current file and where it is kept. Who fills it in is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -76,7 +77,9 @@ class FileContext:
 
     def remaining_names(self, in_name: Any = None) -> Any:
         """Return the names that belong to the data now: the input, less what was dropped."""
-        if isinstance(self.in_name, list):
+        if self.members is not None and (
+            isinstance(self.in_name, list) or self.members != _members_of(self.in_name)
+        ):
             return copied(self.members)  # a hook may keep them, and drop members later
         return self.in_name if in_name is None else in_name
 
@@ -92,8 +95,8 @@ class FileContext:
             self.in_name, self.members = before
 
     def __post_init__(self) -> None:
-        if self.members is None and isinstance(self.in_name, list):
-            self.members = copied(self.in_name)
+        if self.members is None and type(self.in_name) is not str:
+            self.members = _members_of(self.in_name)
 
 
 def name_of(function: Any) -> str:
@@ -104,6 +107,20 @@ def name_of(function: Any) -> str:
 def copied(in_name: Any) -> Any:
     """Return an input whose lists, if it is a group, may be changed."""
     return [copied(name) for name in in_name] if isinstance(in_name, list) else in_name
+
+
+def _members_of(in_name: Any) -> list[Any] | None:
+    """Return the names of a group as a new list; a tuple is one if it holds nothing but names."""
+    if not (isinstance(in_name, list) or _is_tuple_of_names(in_name)):
+        return None
+    members = ((name, _members_of(name)) for name in in_name)
+    return [name if below is None else below for name, below in members]
+
+
+def _is_tuple_of_names(in_name: Any) -> bool:
+    return isinstance(in_name, tuple) and all(
+        isinstance(name, (str, os.PathLike, list)) or _is_tuple_of_names(name) for name in in_name
+    )
 
 
 _current: ContextVar[FileContext | None] = ContextVar("bigpipe_file", default=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,27 @@ class Hooks:
         Also after an error or Ctrl-C, not after a worker was killed. If it raises, a
         warning says so.
         """
+
+    def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
+        """Tell how much memory a file will need, if that can be known before it is read.
+
+        Called in the caller's process, once for each file, before it is handed out; so it
+        should be quick: look at a header, not at data.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            The input.
+        **kwargs
+            Keywords of the run.
+
+        Returns
+        -------
+        number, str or None
+            Bytes that a worker needs at most while it has the file, itself included, as for
+            the option ``process_size``. Here ``None``: learned from the files before.
+        """
+        return None
 
     def file_process(self, in_name: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Take one file through all hooks.
@@ -222,6 +244,8 @@ class Hooks:
         if isinstance(in_name, (str, os.PathLike)):
             with open(in_name, "rb") as file:
                 return file.read()
+        if not isinstance(in_name, Iterable) or isinstance(in_name, bytes):
+            raise TypeError(f"{in_name!r} is neither a name (str or path) nor a list of names")
         return [self.file_read(name, **kwargs) for name in in_name]
 
     def pre_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:

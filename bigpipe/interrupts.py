@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run lasts, and what breaks off a hook.
+"""Ctrl-C, SIGTERM and SIGHUP while a run lasts, and what breaks off a hook.
 
 Owns the signal handlers that a run sets and takes back, and the exceptions that no hook
 raises by itself. What is then ended, and how, is `bigpipe.run`.
@@ -17,7 +17,7 @@ __all__ = ["Interrupts", "Terminated", "TimeIsUp", "Undisturbed"]
 
 
 class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM): never a file's own failure."""
+    """The process was asked to end (SIGTERM, SIGHUP): never a file's own failure."""
 
 
 class TimeIsUp(BaseException):
@@ -29,7 +29,9 @@ def _in_main_thread() -> bool:
 
 
 class Interrupts:
-    """Has SIGINT and SIGTERM raise in the main thread, each where nobody else handles it.
+    """Has SIGINT, SIGTERM and SIGHUP raise in the main thread, where nobody else handles them.
+
+    SIGHUP tells that the terminal was closed; a program run by ``nohup`` ignores it still.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ class Interrupts:
     ----------
     has_raised : bool
         Whether one of the signals has come.
-    has_terminated : bool
-        Whether that was SIGTERM.
+    terminated_by : int or None
+        The signal, unless that was SIGINT.
 
     Notes
     -----
@@ -53,7 +55,7 @@ class Interrupts:
 
     def __init__(self, ends_all: Callable[[], bool]) -> None:
         self.has_raised = False
-        self.has_terminated = False
+        self.terminated_by: int | None = None
         self._ends_all = ends_all
         self._is_deaf = False
         self._is_over = False
@@ -89,13 +91,16 @@ class Interrupts:
         elif not self._is_deaf:
             self._is_deaf = self._ends_all()
             self.has_raised = True
-            self.has_terminated |= number == signal.SIGTERM
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.terminated_by = number
+            raise Terminated(128 + number)
 
 
 _USUAL: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
 }
 _mask = threading.local()
 _is_kept_from_children = False

@@ -1,19 +1,16 @@
-"""What this process may use of the machine, and what it has used: cores and memory.
+"""What this process may use: cores and memory of the machine, or a share of them.
 
-Owns every measurement; the only importer of psutil. What follows from the figures is
-decided in `bigpipe.budget`.
+Owns the figures of the machine and of this process's limits; the only importer of psutil.
+Limits that control groups set are read in `bigpipe.cgroups`, what processes have used in
+`bigpipe.peak_meter` and `bigpipe.tree_meter`. What follows is decided in `bigpipe.budget`.
 
-A process is limited by more than the machine: by its affinity, and by every control group
-(cgroup) that it is in, the innermost and all those around it. Where the files of a group
-are follows from two texts::
+A process that works for one file of a run may not use the machine but the file's share::
 
-    /proc/self/cgroup       which group, for each hierarchy:   4:memory:/batch/job7
-    /proc/self/mountinfo    where a hierarchy is mounted, and which of its groups is
-                            at the mount point:                /batch -> /sys/fs/cgroup/memory
+    run:     so many cores and bytes        n files at a time
+    file:    cores / n, its projection      set_share() in whoever runs its hooks
+    hook:    num_can_process(), pipeline()  answered from the share
 
-    here: /sys/fs/cgroup/memory/job7, then /sys/fs/cgroup/memory
-
-The functions that read such texts take the folder that stands for ``/``.
+Functions that read ``/proc`` and ``/sys`` take the folder that stands for ``/``.
 """
 
 from __future__ import annotations
@@ -21,26 +18,83 @@ from __future__ import annotations
 import math
 import os
 import re
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from bigpipe.budget import fit_count, format_bytes, parse_bytes, wanted_processes
+from bigpipe.cgroups import cpu_quotas, memory_left, read_text
 from bigpipe.errors import MemoryBudgetError, OptionError
+from bigpipe.options import Options
+from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
 
 __all__ = [
-    "PeakMeter",
+    "PsutilTable",
+    "Share",
+    "count_workers",
+    "current_share",
     "mem_available_bytes",
+    "memory_pressure",
     "n_cores",
     "n_logical_cores",
     "num_can_process",
+    "set_share",
+    "usable_memory",
 ]
 
-_CLEAR_PEAK = b"5"  # written to clear_refs: peak RSS becomes current RSS, see proc(5)
-_PEAK_LINE = re.compile(rb"^VmHWM:\s*([0-9]+) kB$", re.MULTILINE)
-_RUSAGE_SLACK = 4 << 20  # bytes: how far the kernel's two figures of one peak differ; arbitrary
+
+class Share(NamedTuple):
+    """What one file of a run may use; ``None``: not limited."""
+
+    memory: int | None
+    """Bytes: the projection of the file."""
+    cores: float | None
+    """Physical cores; may be a part of one."""
+
+
+_SHARE = "the share of the file that a run is processing here"
+_NO_SHARE = Share(None, None)
+_process_share = _NO_SHARE
+_thread_share: ContextVar[Share | None] = ContextVar("bigpipe_share", default=None)
+
+
+def set_share(memory: int | None, cores: float | None, *, in_thread: bool = False) -> Share:
+    """Set what may be used here, for the file at hand.
+
+    Parameters
+    ----------
+    memory : int or None
+        Bytes; ``None`` does not limit.
+    cores : float or None
+        Physical cores, or a part of one; ``None`` does not limit.
+    in_thread : bool, optional
+        Set it for this thread alone, where a process runs several files, or the caller's
+        own code, beside this one. It goes before the share of the process. With
+        ``None`` for both, the share of the process holds again.
+
+    Returns
+    -------
+    Share
+        What was set before in the same place, to be set again when the file has ended.
+
+    Notes
+    -----
+    Processes that a hook forks inherit the share; those that it starts by exec do not.
+    """
+    global _process_share
+    if in_thread:
+        before = _thread_share.get() or _NO_SHARE
+        is_set = memory is not None or cores is not None
+        _thread_share.set(Share(memory, cores) if is_set else None)
+    else:
+        before, _process_share = _process_share, Share(memory, cores)
+    return before
+
+
+def current_share() -> Share:
+    """Return what was set for the file at hand."""
+    return _thread_share.get() or _process_share
 
 
 def num_can_process(
@@ -82,30 +136,66 @@ def num_can_process(
     OptionError
         If a value cannot be used, such as a negative number. It is a `ValueError`.
 
+    Notes
+    -----
+    In a hook that a pipeline has called, the cores are those of one worker, and the memory
+    is at most what the run has projected for the file at hand. What is given goes
+    before that.
+
     Examples
     --------
     >>> num_can_process(100, num_processes=8, mem_available="10 GiB", process_size="3 GiB")
     3
     """
-    n_processes = wanted_processes(num_processes, n_cores())
-    n_tasks = None if num_to_process is None else _whole("num_to_process", num_to_process)
-    size = None if process_size is None else _size("process_size", process_size)
-    if not size:
+    try:
+        limits = Options(num_processes, mem_available, mem_frac, process_size)
+        return count_workers(num_to_process, limits)
+    except MemoryBudgetError as error:
+        if not error_if_zero:
+            return 0
+        remedy = "With error_if_zero=False, num_can_process returns 0 instead."
+        raise MemoryBudgetError(f"{error} {remedy}") from None
+
+
+def count_workers(n_tasks: int | None, options: Options) -> int:
+    """Do what `num_can_process` does, for a run; raise `MemoryBudgetError` if none fits."""
+    n_processes = wanted_processes(options.num_processes, n_cores())
+    n_tasks = None if n_tasks is None else _whole("num_to_process", n_tasks)
+    given = options.process_size
+    if given is None or callable(given) or not (size := _size("process_size", given)):
         return fit_count(n_tasks, n_processes, None, None)
-    if mem_available is not None:
-        memory = _size("mem_available", mem_available)
+    if options.mem_available is not None:
+        memory, source = _size("mem_available", options.mem_available), "mem_available"
     else:
-        memory = int(mem_available_bytes() * _fraction("mem_frac", mem_frac))
-    if memory < size and error_if_zero:
-        source = f"mem_frac={mem_frac} of what is available now"
+        memory, source = usable_memory(options.mem_frac)
+    if memory < size:
         raise MemoryBudgetError(
             f"Memory is not enough for one process: {format_bytes(memory)} may be used "
-            f"({'mem_available' if mem_available is not None else source}), process_size is "
-            f"{format_bytes(size)}. Lower process_size if one file needs less, raise "
-            "mem_available or mem_frac, or free memory. With error_if_zero=False, "
-            "num_can_process returns 0 instead."
+            f"({source}), process_size is {format_bytes(size)}. Lower process_size if one file "
+            f"needs less, {_remedy(source)}."
         )
     return fit_count(n_tasks, n_processes, memory, size)
+
+
+def usable_memory(mem_frac: float) -> tuple[int, str]:
+    """Return the bytes that may be used if no number was given, and where that comes from.
+
+    A share is used in full: that it fits was seen to by the run that set it.
+    """
+    free = _available(os.sep)
+    part = int(free * _fraction("mem_frac", mem_frac))
+    share = current_share().memory
+    if share is None or part < share:
+        return part, f"mem_frac={mem_frac} of what is available now"
+    return share, _SHARE
+
+
+def _remedy(source: str) -> str:
+    if source != _SHARE:
+        return "raise mem_available or mem_frac, or free memory"
+    return (
+        "or give the run that this file belongs to a larger process_size, which becomes the share"
+    )
 
 
 def _size(name: str, value: Any) -> int:
@@ -136,7 +226,10 @@ def _fraction(name: str, value: Any) -> float:
 
 
 def n_cores(root: str = "/") -> int:
-    """Count the physical cores that this process may use: affinity and cgroup quotas kept.
+    """Count the physical cores that this process may use.
+
+    The least of its affinity, the quotas of its cgroups, ``SLURM_CPUS_PER_TASK`` and the
+    share of the file at hand.
 
     Parameters
     ----------
@@ -153,11 +246,11 @@ def n_cores(root: str = "/") -> int:
         cores = _psutil_count(logical=False)
     else:
         cores = len({_core_of(cpu, root) for cpu in allowed})
-    return _within_quota(cores, root)
+    return _within_limits(cores, root)
 
 
 def n_logical_cores(root: str = "/") -> int:
-    """Count the logical cores (hardware threads) that this process may use.
+    """Count the logical cores (hardware threads) that this process may use, as `n_cores`.
 
     Parameters
     ----------
@@ -171,7 +264,7 @@ def n_logical_cores(root: str = "/") -> int:
     """
     allowed = _affinity()
     cores = _psutil_count(logical=True) if allowed is None else len(allowed)
-    return _within_quota(cores, root)
+    return _within_limits(cores, root)
 
 
 def _affinity() -> set[int] | None:
@@ -187,33 +280,24 @@ def _psutil_count(*, logical: bool) -> int:
 def _core_of(cpu: int, root: str) -> tuple[str, ...]:
     """Name the physical core of a logical one; its own number where the system does not say."""
     topology = os.path.join(root, f"sys/devices/system/cpu/cpu{cpu}/topology")
-    package = _read(os.path.join(topology, "physical_package_id"))
-    core = _read(os.path.join(topology, "core_id"))
+    package = read_text(os.path.join(topology, "physical_package_id"))
+    core = read_text(os.path.join(topology, "core_id"))
     if package is None or core is None:
         return (f"cpu{cpu}",)
-    die = _read(os.path.join(topology, "die_id")) or ""  # since Linux 5.2
+    die = read_text(os.path.join(topology, "die_id")) or ""  # since Linux 5.2
     return (package.strip(), die.strip(), core.strip())
 
 
-def _within_quota(cores: int, root: str) -> int:
-    quota = min(_cpu_quotas(root), default=math.inf)
+def _within_limits(cores: int, root: str) -> int:
+    quota = min(cpu_quotas(root), default=math.inf)
     if quota < cores:
         cores = math.ceil(quota)
+    with suppress(ValueError):  # not set, or not by Slurm
+        cores = min(cores, int(os.environ.get("SLURM_CPUS_PER_TASK", "")))
+    share = current_share().cores
+    if share is not None:
+        cores = min(cores, math.floor(share))
     return max(1, cores)
-
-
-def _cpu_quotas(root: str) -> Iterator[float]:
-    """Yield, for each enclosing group that limits it, the cores' worth of time allowed."""
-    for version, folder in _group_folders("cpu", root):
-        if version == 2:
-            text = _read(os.path.join(folder, "cpu.max")) or ""
-            quota, _, period = text.strip().partition(" ")
-        else:
-            quota = _read(os.path.join(folder, "cpu.cfs_quota_us")) or ""
-            period = _read(os.path.join(folder, "cpu.cfs_period_us")) or ""
-        allowed, each = _number(quota), _number(period)
-        if allowed is not None and allowed > 0 and each:  # 'max' and -1 do not limit
-            yield allowed / each
 
 
 def mem_available_bytes(root: str = "/") -> int:
@@ -227,15 +311,31 @@ def mem_available_bytes(root: str = "/") -> int:
     Returns
     -------
     int
-        Bytes: the least of what the system has available and what each enclosing cgroup
-        leaves. File cache that the kernel can drop counts as free.
+        Bytes: the least of what the system has available, what each enclosing cgroup
+        leaves, the address space that ``RLIMIT_AS`` (``ulimit -v``) leaves, and the share
+        of the file at hand. File cache that the kernel can drop counts as free.
+
+    Notes
+    -----
+    The kernel keeps each process to ``RLIMIT_AS`` by itself, so that several could have
+    more. Batch systems that set it mean the memory of the job, so it counts as that of
+    all together.
     """
-    return max(0, min([_system_available(root), *_group_available(root)]))
+    available = _available(root)
+    share = current_share().memory
+    return available if share is None else min(available, share)
+
+
+def _available(root: str) -> int:
+    return max(
+        0,
+        min([_system_available(root), *memory_left(root), *_address_space_left(root)]),
+    )
 
 
 def _system_available(root: str) -> int:
     match = re.search(
-        r"^MemAvailable:\s*([0-9]+) kB$", _read(os.path.join(root, "proc/meminfo")) or "", re.M
+        r"^MemAvailable:\s*([0-9]+) kB$", read_text(os.path.join(root, "proc/meminfo")) or "", re.M
     )
     if match is not None:
         return int(match[1]) * 1024
@@ -244,196 +344,64 @@ def _system_available(root: str) -> int:
     return int(psutil.virtual_memory().available)
 
 
-class _MemoryFiles(NamedTuple):
-    limits: tuple[str, ...]
-    used: str
-    reclaimable: str
-    """Name of the line in ``memory.stat`` that counts droppable file cache, subgroups included."""
+def _address_space_left(root: str) -> Iterator[int]:
+    """Yield the bytes that ``RLIMIT_AS`` leaves, if it is set."""
+    text = read_text(os.path.join(root, "proc/self/limits")) or ""
+    limit = re.search(r"^Max address space +([0-9]+) ", text, re.M)  # or 'unlimited'
+    if limit is not None:
+        own = ProcTable(root).own_memory()
+        yield int(limit[1]) - (own.size if own is not None else 0)
 
 
-_MEMORY_FILES = {
-    1: _MemoryFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"),
-    # Above memory.high processes are slowed down until they have given pages back.
-    2: _MemoryFiles(("memory.max", "memory.high"), "memory.current", "inactive_file"),
-}
+def memory_pressure(root: str = "/") -> float | None:
+    """Return how much of the last 10 s some process of the machine has waited for memory.
 
-
-def _group_available(root: str) -> Iterator[int]:
-    """Yield, for each enclosing group that limits memory, the bytes it leaves."""
-    for version, folder in _group_folders("memory", root):
-        files = _MEMORY_FILES[version]
-        texts = [_read(os.path.join(folder, name)) for name in files.limits]
-        limits = [limit for limit in map(_number, texts) if limit is not None]
-        used = _number(_read(os.path.join(folder, files.used)))
-        if not limits or used is None:
-            continue
-        stat = _read(os.path.join(folder, "memory.stat")) or ""
-        match = re.search(rf"^{files.reclaimable} ([0-9]+)$", stat, re.M)
-        yield min(limits) - used + (int(match[1]) if match else 0)
-
-
-def _group_folders(controller: str, root: str) -> Iterator[tuple[int, str]]:
-    """Yield version and folder of each group that this process is in, innermost first."""
-    groups = _groups_of_process(_read(os.path.join(root, "proc/self/cgroup")) or "")
-    for mount in _cgroup_mounts(_read(os.path.join(root, "proc/self/mountinfo")) or ""):
-        if mount.version == 1 and controller not in mount.controllers:
-            continue
-        group = groups.get(controller if mount.version == 1 else "")
-        if group is None:
-            continue
-        top = os.path.join(root, mount.point.lstrip("/"))
-        below = _path_below(group, mount.group)
-        while below:
-            yield mount.version, os.path.join(top, below)
-            below = os.path.dirname(below)
-        yield mount.version, top
-
-
-def _path_below(group: str, mounted: str) -> str:
-    """Return the path of a group below the mount point, ``''`` if it is that or not below.
-
-    In a container the text may give the path outside, which is not visible inside: the
-    mount point is then the innermost group that can be read.
-    """
-    prefix = mounted.rstrip("/") + "/"
-    inside = group.startswith(prefix) and ".." not in group.split("/")
-    return group[len(prefix) :] if inside else ""
-
-
-def _groups_of_process(text: str) -> dict[str, str]:
-    """Read ``/proc/self/cgroup``: the group for each controller, of version 2 for ``''``."""
-    groups = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if path.startswith("/"):
-            groups.update(dict.fromkeys(controllers.split(","), path))
-    return groups
-
-
-class _CgroupMount(NamedTuple):
-    version: int
-    group: str
-    """The group that is found at the mount point."""
-    point: str
-    controllers: tuple[str, ...]
-
-
-def _cgroup_mounts(text: str) -> list[_CgroupMount]:
-    """Read ``/proc/self/mountinfo``: the mounts of control groups."""
-    mounts = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, source = before.split(), after.split()
-        if len(fields) < 5 or not source or source[0] not in ("cgroup", "cgroup2"):
-            continue
-        mounts.append(
-            _CgroupMount(
-                version=2 if source[0] == "cgroup2" else 1,
-                group=_unescape(fields[3]),
-                point=_unescape(fields[4]),
-                controllers=tuple(source[-1].split(",")),
-            )
-        )
-    return mounts
-
-
-def _unescape(field: str) -> str:
-    """Undo the octal escapes of space, tab, newline and backslash in mount tables."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def _read(path: str) -> str | None:
-    # A file that is missing, or that this process may not read, sets no limit it can know.
-    with suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
-    return None
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return int(text or "")
-    except ValueError:  # 'max': no limit
-        return None
-
-
-class PeakMeter:
-    """Measure the highest resident memory of this process since a moment.
-
-    Attributes
+    Parameters
     ----------
-    resets : bool
-        Whether `reset` has an effect. It needs ``/proc/self/clear_refs`` (Linux, and
-        not every container); without it, `peak` is the highest since the process began.
+    root : str, optional
+        The folder that stands for ``/``.
+
+    Returns
+    -------
+    float or None
+        Percent; ``None`` where the kernel does not tell (before Linux 4.20, or turned off).
+    """
+    text = read_text(os.path.join(root, "proc/pressure/memory")) or ""
+    match = re.search(r"^some avg10=([0-9.]+) ", text, re.M)
+    return float(match[1]) if match is not None else None
+
+
+class PsutilTable:
+    """The processes of a system without ``/proc``, as `bigpipe.process_table` has them.
 
     Notes
     -----
-    The figure belongs to the process: what other threads hold is in it, and what was
-    held before. The kernel counts pages in batches for each core, so it may be off by
-    some hundred kB. A reset and a reading cost 2 us together. In a process that was
-    started by ``exec``, the kernel's cheaper figure keeps the peak of whoever started it for
-    ever; where that shows, the peak is read from ``/proc/self/status`` (10 us).
-
-    Holds two file descriptors until `close`. Usable after a fork, also in the child.
-
-    Examples
-    --------
-    >>> meter = PeakMeter()
-    >>> meter.reset()
-    >>> meter.peak() > 1_000_000
-    True
-    >>> meter.close()
+    How pages are shared is not told: a process counts with all that it has resident.
     """
 
-    def __init__(self) -> None:
-        self._clear: int | None = None
-        self._status: int | None = None
-        self._pid = -1
-        self._use_status = False
-        self.resets = False
-        self._open()
+    def pids(self) -> set[int]:
+        """Return the ids of all processes."""
+        import psutil
 
-    def _open(self) -> None:
-        # /proc/self is resolved when it is opened: after a fork it would be the parent's.
-        self.close()
-        self._pid = os.getpid()
-        with suppress(OSError):  # not Linux, or /proc is read-only: the lifetime's peak is told
-            self._clear = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-            self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-            os.pwrite(self._clear, _CLEAR_PEAK, 0)
-            self.resets = self._peak_from_status() is not None
-        if self.resets:
-            peak = self._peak_from_status() or 0
-            self._use_status = _peak_from_rusage() > peak + _RUSAGE_SLACK
+        return set(psutil.pids())
 
-    def reset(self) -> None:
-        """Start anew: the peak is now what is resident now."""
-        if self._pid != os.getpid():
-            self._open()
-        if self.resets and self._clear is not None:
-            os.pwrite(self._clear, _CLEAR_PEAK, 0)
+    def kin(self, pid: int) -> Kin | None:
+        """Return whom a process belongs to."""
+        import psutil
 
-    def peak(self) -> int:
-        """Return the highest resident memory since the last reset, in bytes."""
-        if self._use_status and self._pid == os.getpid():
-            return self._peak_from_status() or _peak_from_rusage()
-        return _peak_from_rusage()
+        with suppress(psutil.Error, OSError):
+            return Kin(psutil.Process(pid).ppid(), os.getpgid(pid))
+        return None
 
-    def _peak_from_status(self) -> int | None:
-        if self._status is None:
-            return None
-        match = _PEAK_LINE.search(os.pread(self._status, 1 << 14, 0))
-        return int(match[1]) * 1024 if match else None
+    def memory(self, pid: int) -> Memory | None:
+        """Return what a process has in memory."""
+        import psutil
 
-    def close(self) -> None:
-        """Give the file descriptors back. The meter then no longer resets."""
-        for descriptor in (self._clear, self._status):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._clear = self._status = None
-        self.resets = self._use_status = False
+        with suppress(psutil.Error):
+            info = psutil.Process(pid).memory_info()
+            return Memory(info.vms, info.rss, 0)
+        return None
 
-
-def _peak_from_rusage() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    def anonymous(self, pid: int) -> Anonymous | None:
+        """Return ``None``: how pages are shared is not told."""
+        return None

@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from bigpipe.budget import parse_bytes
@@ -22,6 +22,7 @@ __all__ = ["CONTROL_OPTIONS", "NAMES", "Options", "assure_list", "near_miss", "t
 EXECUTORS = ("processes", "threads", "serial")
 START_METHODS = ("fork", "forkserver", "spawn")
 ON_ERROR = ("finish", "raise", "return")
+ORDERS = ("size", "given")
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
 """Options that the hooks receive among their keywords."""
@@ -74,6 +75,14 @@ def _bytes(name: str, value: Any) -> int:
     return n_bytes
 
 
+def _bytes_or_function(name: str, value: Any) -> Any:
+    return value if callable(value) else _bytes(name, value)
+
+
+def _order(name: str, value: Any) -> Any:
+    return value if callable(value) else _one_of(*ORDERS)(name, value)
+
+
 def _path(name: str, value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)):
         raise OptionError(f"{name}={value!r} is not a name: give a str or a path.")
@@ -84,6 +93,13 @@ def _text(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise OptionError(f"{name}={value!r} is not text.")
     return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    # numpy has a bool of its own, which is no integer; it was called bool_ before numpy 2.
+    if isinstance(value, Integral) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise OptionError(f"{name}={value!r} is neither True nor False: give one of them.")
 
 
 def _functions(name: str, value: Any) -> list[Any]:
@@ -155,10 +171,16 @@ class Options:
         check=_positive,
     )
     process_size: Any = _option(
-        None, "Memory that one file needs at most.", check=_bytes, unit="bytes"
+        None,
+        "Memory that a worker needs for one file at most; or a function of the input's name that "
+        "returns it. None: learned from the files.",
+        check=_bytes_or_function,
+        unit="bytes",
     )
     outdir: Any = _option(None, "Folder of the outputs; none for the current one.", check=_path)
-    create_outdir: Any = _option(False, "Make the folder of an output if it is missing.")
+    create_outdir: Any = _option(
+        False, "Make the folder of an output if it is missing.", check=_flag
+    )
     outname_append: Any = _option(
         "_bmp", "Text put between an input's base name and its extension.", check=_text
     )
@@ -183,6 +205,12 @@ class Options:
         "How worker processes begin: 'fork', 'forkserver' or 'spawn'; none for 'fork' where "
         "that is safe and 'forkserver' where it is not.",
         check=_one_of(*START_METHODS),
+    )
+    order: Any = _option(
+        None,
+        "Which files are processed first: 'size', the largest (also if none is given, where sizes "
+        "are quickly had); 'given'; or a function of the input's name: the lowest first.",
+        check=_order,
     )
     on_error: Any = _option(
         "finish",

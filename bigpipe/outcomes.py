@@ -10,16 +10,27 @@ import signal
 import warnings
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, shown, signal_name
+from bigpipe.budget import format_bytes
+from bigpipe.errors import (
+    BigpipeWarning,
+    FileError,
+    FileTimeoutError,
+    MemoryBudgetError,
+    shown,
+    signal_name,
+)
 from bigpipe.executors.base import Died, Report
 from bigpipe.records import FileResult, Outcome
 
 __all__ = [
+    "failed",
     "killed",
     "not_started",
+    "refused",
     "reported",
     "start_failure",
     "timed_out",
+    "too_large",
     "warned_of_no_name",
 ]
 
@@ -31,7 +42,8 @@ def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
     outcome = Outcome.WRITTEN
     if error is not None:
         if error.in_name is None:  # where it arose, the input was not known
-            error.args = (f"{shown(in_name)}: {error}",)
+            what = shown(in_name) if in_name is not None else f"in_names[{report.index}] is None"
+            error.args = (f"{what}: {error}",)
         error.in_name = in_name
         error.attempts = attempts
         meta = {"bmp_error": error}
@@ -80,6 +92,39 @@ def timed_out(
     error.exitcode = None  # the worker was ended: how it went is no news
     error.__cause__ = FileTimeoutError(f"took longer than {file_timeout:g} s")
     return _ended(index, in_name, Outcome.TIMED_OUT, error, death)
+
+
+def too_large(
+    index: int, in_name: Any, death: Died, attempts: int, used: int | None, budget: int
+) -> FileResult:
+    """Return the result of a file that took more memory alone than all may use."""
+    message = (
+        f"{shown(in_name)} took {format_bytes(used or 0)} of memory{_stage(death)}, all by itself, "
+        f"and mem_available is {format_bytes(budget)}: its worker was ended. Raise mem_available, "
+        "or process the file in parts"
+    )
+    error = _error(message, in_name, death, attempts)
+    error.exitcode = None  # the worker was ended: how it went is no news
+    error.__cause__ = MemoryBudgetError(message)
+    return _ended(index, in_name, Outcome.FAILED, error, death)
+
+
+def refused(index: int, in_name: Any, projected: int | None, budget: int) -> FileResult:
+    """Return the result of a file that is known to need more memory than all may use."""
+    message = (
+        f"{shown(in_name)} was not begun: memory is not enough. {format_bytes(budget)} may be used "
+        f"(mem_available or mem_frac), and {format_bytes(projected or 0)} are needed (process_size "
+        "or projected_size). Raise the former, or lower the latter if the file needs less"
+    )
+    error = FileError(message, in_name=in_name, attempts=0)
+    error.__cause__ = MemoryBudgetError(message)
+    return _ended(index, in_name, Outcome.FAILED, error, None)
+
+
+def failed(index: int, in_name: Any, error: FileError) -> FileResult:
+    """Return the result of a file that cannot be handed out."""
+    error.in_name = in_name
+    return _ended(index, in_name, Outcome.FAILED, error, None)
 
 
 def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) -> FileResult:

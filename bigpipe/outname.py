@@ -75,6 +75,8 @@ def outname_creator(
     --------
     >>> outname_creator("raw/b0042.fits", outdir="reduced")
     'reduced/b0042_bmp.fits'
+    >>> outname_creator("raw/b0042.fits.gz", outdir="reduced")  # the last extension counts
+    'reduced/b0042.fits_bmp.gz'
     >>> outname_creator(["b1.fits", "b2.fits"], {"outname": "bias.fits"}, outdir="reduced")
     'reduced/bias.fits'
     """

@@ -155,7 +155,7 @@ class BigMultiPipe(Hooks):
         plan = self._bmp_plan(in_names, options_and_kwargs)
         with Run(self, plan) as results:
             pout = Pout(sorted(results, key=lambda result: result.index))
-            pout.elapsed_s = results.elapsed_s
+            pout.elapsed_s, pout.memory = results.elapsed_s, results.memory
         if pout.errors and plan.options.on_error == "finish":
             message = f"{len(pout.errors)} of {len(pout)} files failed"
             raise PipelineError(message, pout.errors, pout)
@@ -214,7 +214,7 @@ class BigMultiPipe(Hooks):
                 )
         self._bmp_warn_of_near_misses(control)
         predict = self._bmp_predictor(control)
-        return Plan(names, options, control, predict)
+        return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
     def _bmp_warn_of_near_misses(self, control: dict[str, Any]) -> None:
         """Warn of a keyword that looks like an option and that no hook or function knows."""
@@ -240,6 +240,15 @@ class BigMultiPipe(Hooks):
             return None
         naming = {name: control[name] for name in CONTROL_OPTIONS if name in control}
         return lambda in_name: outname_creator(in_name, **naming)
+
+    def _bmp_projector(self, options: Options, control: dict[str, Any]) -> Any:
+        """Return what gives the memory that a file needs, or ``None`` if it is to be learned."""
+        size = options.process_size
+        if size is not None:
+            return size if callable(size) else lambda in_name: size
+        if type(self).projected_size is BigMultiPipe.projected_size:
+            return None
+        return lambda in_name: self.projected_size(in_name, **control)
 
 
 def _closing(results: Run) -> Iterator[FileResult]:

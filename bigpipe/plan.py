@@ -7,7 +7,7 @@ Owns the record, the checks of the inputs, and their reading. Who puts it togeth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -30,6 +30,8 @@ class Plan:
     """Keywords of the hooks."""
     predict: Callable[[Any], str] | None
     """Gives a file's usual output name, if that can be known beforehand."""
+    project: Callable[[Any], Any] | None = None
+    """Gives the bytes that a worker needs for a file, if caller or class know them."""
 
     @property
     def n_files(self) -> int | None:
@@ -44,6 +46,8 @@ class Inputs:
     ----------
     in_names : iterable
         The inputs.
+    order : iterable of int, optional
+        Their places, in the order in which they are to be read.
 
     Attributes
     ----------
@@ -53,10 +57,12 @@ class Inputs:
         Whether there are no more.
     """
 
-    def __init__(self, in_names: Iterable[Any]) -> None:
+    def __init__(self, in_names: Iterable[Any], order: Iterable[int] | None = None) -> None:
         self.are_kept = isinstance(in_names, Sized)
         self.have_ended = False
-        self._numbered = enumerate(in_names)
+        self._numbered: Iterator[tuple[int, Any]] = enumerate(in_names)
+        if order is not None and isinstance(in_names, Sequence):
+            self._numbered = ((i, in_names[i]) for i in order)
 
     def read(self, n: int) -> list[tuple[int, Any]]:
         """Return so many of the next inputs, with their numbers; fewer if there are no more."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from bigpipe.budget import format_bytes
 from bigpipe.errors import BigpipeWarning, FileError, OptionError, summarise
-from bigpipe.records import FileResult, Outcome
+from bigpipe.records import FileResult, MemoryUse, Outcome
 
 __all__ = ["Pout", "cached_pout", "prune_pout"]
 
@@ -34,6 +34,8 @@ class Pout(list[Entry]):
         What became of each input, in input order.
     elapsed_s : float, optional
         Seconds that the run took.
+    memory : MemoryUse, optional
+        What the run has used of its memory.
 
     Attributes
     ----------
@@ -41,6 +43,8 @@ class Pout(list[Entry]):
         What became of each input. It is of the run: changing the list does not change it.
     elapsed_s : float or None
         Seconds that the run took, ``None`` if not known.
+    memory : MemoryUse or None
+        Budget and peak of all workers together, and what they have waited for.
 
     Examples
     --------
@@ -52,9 +56,15 @@ class Pout(list[Entry]):
     1 file: 1 written
     """
 
-    def __init__(self, results: Iterable[FileResult] = (), elapsed_s: float | None = None) -> None:
+    def __init__(
+        self,
+        results: Iterable[FileResult] = (),
+        elapsed_s: float | None = None,
+        memory: MemoryUse | None = None,
+    ) -> None:
         self.results = list(results)
         self.elapsed_s = elapsed_s
+        self.memory = memory
         super().__init__(result.entry for result in self.results)
 
     @classmethod
@@ -93,7 +103,8 @@ class Pout(list[Entry]):
         Pout
             All entries but those that are ``(None, {})``; its `in_names` fit.
         """
-        return Pout((x for x in self.results if not _is_empty(x.entry)), self.elapsed_s)
+        kept = (x for x in self.results if not _is_empty(x.entry))
+        return Pout(kept, self.elapsed_s, self.memory)
 
     def summary(self) -> str:
         """Return a short text: how many files came to which end, how fast, and what failed.
@@ -116,8 +127,19 @@ class Pout(list[Entry]):
         peaks = [result.peak_rss for result in self.results if result.peak_rss is not None]
         if peaks:
             text += f"; highest peak RSS {format_bytes(max(peaks))}"
+        if self.memory is not None and self.memory.peak:
+            text += f"\n{_told(self.memory)}"
         errors = self.errors
         return f"{text}\n{summarise(errors)}" if errors else text
+
+
+def _told(memory: MemoryUse) -> str:
+    text = (
+        f"memory: {format_bytes(memory.peak)} at most in all workers, of a budget of "
+        f"{format_bytes(memory.budget)}"
+    )
+    waits = [f"{what} {seconds:.3g} s" for what, seconds in memory.waited_s.items() if seconds >= 1]
+    return f"{text}; workers waited: {', '.join(waits)}" if waits else text
 
 
 def _is_empty(entry: Any) -> bool:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from importlib import import_module
 from typing import IO, Any
 
+from bigpipe.budget import format_bytes
 from bigpipe.errors import BigpipeWarning, OptionError
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
@@ -25,6 +26,7 @@ Event = RunStarted | FileFinished | RunFinished
 BAR_INTERVAL = 0.1  # seconds: smooth to the eye, and a thousandth of a core
 LINE_INTERVAL = 10.0  # seconds between lines in a log file, so that a night stays readable
 NARROW = 70  # columns: below it the bar would shrink to nothing beside the full text
+WIDE = 110  # columns: from there on memory is shown too
 
 
 class Progress:
@@ -33,13 +35,15 @@ class Progress:
     def handle(self, event: Event) -> None:
         """Take note of an event."""
 
-    def tick(self, n_in_flight: int) -> None:
+    def tick(self, n_in_flight: int, memory: tuple[int, int] | None = None) -> None:
         """Show that time goes on. Called about once a second, however long files take.
 
         Parameters
         ----------
         n_in_flight : int
             Number of files being processed now.
+        memory : tuple of int, optional
+            Bytes that all workers use now, and bytes that they may use.
         """
 
     def clear(self) -> None:
@@ -131,6 +135,7 @@ class _Counts:
         self.n_done = 0
         self.n_failed = 0
         self.n_in_flight = 0
+        self.memory: tuple[int, int] | None = None
         self.started = 0.0
         self.last_finish = 0.0
 
@@ -165,6 +170,12 @@ class _Counts:
     def tail(self) -> str:
         in_flight = f", {self.n_in_flight} in flight" if self.n_in_flight else ""
         return in_flight + self.failures()
+
+    def memory_used(self) -> str:
+        if self.memory is None:
+            return ""
+        used, budget = self.memory
+        return f", {format_bytes(used)} of {format_bytes(budget)}"
 
     def failures(self) -> str:
         return f", failed={self.n_failed}" if self.n_failed else ""
@@ -235,15 +246,16 @@ class _CountingProgress(Progress):
         else:
             self.close()
 
-    def tick(self, n_in_flight: int) -> None:
+    def tick(self, n_in_flight: int, memory: tuple[int, int] | None = None) -> None:
         self._counts.n_in_flight = n_in_flight
+        self._counts.memory = memory
         now = time.monotonic()
         if now >= self._next_write:
             self._show(now)
 
     def close(self) -> None:
         if self._next_write != float("inf"):
-            self._counts.n_in_flight = 0
+            self._counts.n_in_flight, self._counts.memory = 0, None
             self._attempt(self._write_last)
             self._next_write = float("inf")
 
@@ -359,7 +371,7 @@ def _new_bar(stream: IO[str], counts: _Counts, in_notebook: bool) -> Any:
                 left=counts.left(),
                 speed=counts.speed(),
                 failures=counts.failures(),
-                tail=counts.tail(),
+                tail=counts.tail() + (counts.memory_used() if (width or 0) >= WIDE else ""),
                 bar_format=_bar_format(
                     counts.n_files, is_narrow=isinstance(width, int) and width < NARROW
                 ),

@@ -11,7 +11,7 @@ from typing import Any
 
 from bigpipe.errors import FileError
 
-__all__ = ["FileFinished", "FileResult", "Outcome", "RunFinished", "RunStarted"]
+__all__ = ["FileFinished", "FileResult", "MemoryUse", "Outcome", "RunFinished", "RunStarted"]
 
 
 class Outcome(StrEnum):
@@ -60,11 +60,27 @@ class FileResult:
     worker: int | None = None
     """Process id of the worker; the caller's own for ``executor='serial'``; in threads, the
     native id of the thread."""
+    projected: int | None = None
+    """Bytes that the file was expected to need at most when it was begun, beyond what a worker
+    holds without one; ``None`` if memory did not limit."""
 
     @property
     def entry(self) -> tuple[str | None, dict[str, Any]]:
         """The ``(outname, meta)`` tuple that `BigMultiPipe.pipeline` returns for this file."""
         return (self.outname, self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """What a run has used of its memory."""
+
+    budget: int
+    """Bytes that all workers together were to use at most."""
+    peak: int
+    """Bytes: most that all workers and what they started used together, as far as was seen."""
+    waited_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of workers in which they did nothing: for want of ``'memory'``, ``'paused'``, for
+    want of ``'inputs'``."""
 
 
 @dataclass(frozen=True, slots=True)

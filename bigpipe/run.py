@@ -9,7 +9,9 @@ instructions out, answering claims, and the orderly end of it all. What to do wh
 from __future__ import annotations
 
 import atexit
+import math
 import os
+import signal
 import time
 import warnings
 from collections import deque
@@ -24,12 +26,15 @@ from bigpipe.claims import Claims
 from bigpipe.context import current
 from bigpipe.errors import BigpipeWarning, FileError, WorkerError
 from bigpipe.executors import base, make_executor
+from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
+from bigpipe.ledger import Ledger, in_order
 from bigpipe.log import LogReceiver, RecordFactory
-from bigpipe.measure import n_cores, num_can_process
+from bigpipe.measure import count_workers, n_cores
+from bigpipe.memory import MemoryWatch
 from bigpipe.plan import Inputs, Plan
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
-from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
+from bigpipe.records import FileFinished, FileResult, MemoryUse, RunFinished, RunStarted
 
 __all__ = ["Run"]
 
@@ -61,47 +66,48 @@ class Run:
         self._pipe = pipe
         self._plan = plan
         self._options = options
-        self._ordered = ordered
-        self._n_workers = num_can_process(
-            plan.n_files,
-            num_processes=options.num_processes,
-            mem_available=options.mem_available,
-            mem_frac=options.mem_frac,
-            process_size=options.process_size,
-        )
+        self._n_workers = count_workers(plan.n_files, options)
         self._executor = make_executor(options, self._n_workers)
         self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
+        self._watch = MemoryWatch(options, self._n_workers, plan.project, self._executor)
+        self._cores = n_cores() / self._n_workers if self._n_workers > 1 else None
         in_names = plan.in_names
         if self._executor.wants_all_tasks:
             in_names = list(in_names)
             self._n_workers = len(in_names)
-        self._inputs = Inputs(in_names)
+        order = self._watch.order(in_names, as_given=ordered or self._n_workers <= 1)
+        self._inputs = Inputs(in_names, order)
+        self._watch.open_account(self._need, is_list=self._inputs.are_kept)
         self._scheduler = s.Scheduler(
             max(1, self._n_workers),
             max_ahead=self._executor.max_ahead,
             file_timeout=options.file_timeout if self._executor.can_stop else None,
             max_worker_deaths=options.max_worker_deaths,
+            admission=self._watch.admission,
         )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
         self._records = RecordFactory(before=self._progress.clear)
-        self._tasks: dict[int, base.Task] = {}
-        self._deaths: dict[int, base.Died] = {}
+        self._files = Ledger(options, self._watch.budget, self._on_end)
         self._waiting: dict[int, list[base.Asked]] = {}
-        self._n_finished = self._n_failed = 0
-        self._has_warned = False
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
         self._last = ExitStack()
+        self._held: dict[int, FileResult] = {}
         self._began_at = time.monotonic()
         self._away_s = 0.0
-        self._loop = self._in_order() if ordered else self._results()
+        self._loop = in_order(self._results(), self._held) if ordered else self._results()
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._began_at
+
+    @property
+    def memory(self) -> MemoryUse | None:
+        """What the run has used of its memory."""
+        return self._watch.use(self._scheduler.waited_s)
 
     def __iter__(self) -> Run:
         return self
@@ -142,6 +148,7 @@ class Run:
         try:
             self._start()
             yield from self._until_done()
+            self._watch.warn_of_excess()
             self._hear_out(self._executor.close(graceful=self._init_error is None))
             graceful = True
         except (KeyboardInterrupt, Terminated):
@@ -173,34 +180,23 @@ class Run:
             now = self._now()
             for event in events:
                 self._carry_out(self._on_event(event, now, ready), ready)
+            measured = self._watch.look(now)
+            if measured is not None:
+                self._carry_out(self._scheduler.handle(measured, now), ready)
             if not events or self._options.file_timeout is not None:
                 self._carry_out(self._scheduler.handle(s.Tick(), now), ready)
-                self._progress.tick(self._scheduler.n_in_flight)
+                self._progress.tick(self._scheduler.n_in_flight, self._watch.state)
 
-    def _in_order(self) -> Generator[FileResult, None, None]:
-        """Yield results in input order, holding back those that come too early."""
-        held: dict[int, FileResult] = {}
-        following = 0
-        results = self._results()
-        try:
-            for result in results:
-                held[result.index] = result
-                while following in held:
-                    yield held.pop(following)
-                    following += 1
-                self._is_choked = len(held) >= MAX_HELD_BACK
-        finally:
-            results.close()
-
-    _is_choked = False
+    @property
+    def _is_choked(self) -> bool:
+        return len(self._held) >= MAX_HELD_BACK
 
     def _patience(self) -> float:
         if self._scheduler.n_wanted and not (self._inputs.have_ended or self._is_choked):
             return 0.0  # inputs come slowly
-        deadline = self._scheduler.deadline()
-        if deadline is None:
-            return TICK
-        return min(TICK, max(0.0, deadline - self._now()))
+        now, deadline = self._now(), self._scheduler.deadline()
+        until = math.inf if deadline is None else max(0.0, deadline - now)
+        return min(TICK, until, self._watch.until_look(now))
 
     def _now(self) -> float:
         """Return the time, which stands still while the caller's own code runs here.
@@ -217,7 +213,7 @@ class Run:
         If they come slowly, workers are heard in between: some may wait for an answer.
         """
         if self._init_error is not None:
-            ready.extend(self._not_started(i, self._init_error) for i in self._read(1))
+            ready.extend(self._files.not_started(i, self._init_error) for i in self._read(1))
             return
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
@@ -226,8 +222,9 @@ class Run:
         for _ in range(0, n_wanted, max(1, at_once)):
             left_at = time.monotonic()
             indices = self._read(at_once)
+            needs = self._needs(indices, ready)
             self._away_s += time.monotonic() - left_at
-            self._carry_out(self._scheduler.add(indices, self._now()), ready)
+            self._carry_out(self._scheduler.add(indices, self._now(), needs), ready)
             if self._inputs.have_ended:
                 break
             if self._away_s > most_s and not self._executor.wants_all_tasks:
@@ -236,8 +233,25 @@ class Run:
     def _read(self, n: int) -> list[int]:
         numbered = self._inputs.read(n)
         for index, in_name in numbered:
-            self._tasks[index] = base.Task(index, in_name)
+            self._files.tasks[index] = base.Task(index, in_name)
         return [index for index, _ in numbered]
+
+    def _needs(self, indices: list[int], ready: deque[FileResult]) -> dict[int, s.Need]:
+        """Return what is known of files before they are read; end those of which it cannot be."""
+        needs: dict[int, s.Need] = {}
+        if self._watch.admission is None or self._watch.admission.is_light:
+            return needs
+        for index in list(indices):
+            try:
+                needs[index] = self._need(index)
+            except Exception as raised:  # the caller's own function may raise anything
+                error = file_error(raised, "projected_size", self._files.in_name(index))
+                ready.append(self._files.failed(index, error))
+                indices.remove(index)
+        return needs
+
+    def _need(self, index: int) -> s.Need:
+        return self._watch.need(index, self._files.tasks[index].in_name)
 
     # ---- instructions ---------------------------------------------------------------
 
@@ -254,8 +268,14 @@ class Run:
                     todo.extend(self._recall(worker))
                 case s.Kill(worker, _):
                     self._executor.kill(worker)
-                case s.GiveUp(index, attempts, timed_out):
-                    ready.append(self._given_up(index, attempts, timed_out))
+                case s.Stop(worker, _) | s.Dismiss(worker):
+                    self._executor.kill(worker, at_once=True)
+                case s.Pause(worker):
+                    self._executor.pause(worker)
+                case s.Resume(worker):
+                    self._executor.resume(worker)
+                case s.GiveUp(index) as order:
+                    ready.append(self._files.given_up(order, self._scheduler.projection(index)))
                 case s.StartFailed():
                     error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._last_death)
                     self._fail_all(error, ready)
@@ -279,8 +299,9 @@ class Run:
         return []
 
     def _submit(self, worker: int, index: int) -> None:
-        task = self._tasks[index]
+        task = self._files.tasks[index]
         task.granted = self._claims.grant(index, task.in_name)
+        task.memory = self._watch.share(index)
         self._executor.submit(worker, task)
 
     def _recall(self, worker: int) -> list[s.Instruction]:
@@ -301,11 +322,16 @@ class Run:
             return []  # all files that were handed out have been given up
         match event:
             case base.Reported(worker, report):
-                ready.append(self._reported(report))
-                ended = self._scheduler.handle(s.TaskEnded(worker, report.index), now)
-                return ended + self._ask_again(report.index)
-            case base.Ready(worker):
-                return self._scheduler.handle(s.WorkerReady(worker), now)
+                index = report.index
+                self._watch.note(self._files.in_name(index), report.growth)
+                figures = self._scheduler.attempts(index), self._scheduler.projection(index)
+                # The scheduler first: it may ask what the file was, to learn from it.
+                ended = self._scheduler.handle(s.TaskEnded(worker, index, report.growth), now)
+                ready.append(self._files.reported(report, *figures))
+                return ended + self._ask_again(index)
+            case base.Ready(worker, reserved):
+                self._watch.reserved = max(self._watch.reserved, reserved or 0)
+                return self._scheduler.handle(s.WorkerReady(worker, reserved), now)
             case base.Asked():
                 return self._asked(event)
             case base.Told(pid, index, payload):
@@ -318,11 +344,13 @@ class Run:
 
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
-        instructions = self._scheduler.handle(s.WorkerDied(event.worker, event.unbegun), now)
+        was_killed = event.exitcode == -signal.SIGKILL and self._executor.can_pause
+        what = s.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
+        instructions = self._scheduler.handle(what, now)
         for index in owned:
             self._claims.withdraw(index)
             if index not in event.unbegun:
-                self._deaths[index] = event
+                self._files.deaths[index] = event
         for index in owned:
             instructions += self._ask_again(index)
         self._last_death = event
@@ -334,7 +362,7 @@ class Run:
         """Answer a worker that wants a name, unless that depends on a file in flight."""
         if self._scheduler.owner(event.index) != event.worker:
             return []  # it failed or its worker died without waiting for the answer
-        in_name = self._tasks[event.index].in_name
+        in_name = self._files.in_name(event.index)
         answer = self._claims.claim(event.index, in_name, event.outname, event.exists)
         if answer.wait_for is None:
             self._executor.answer(event.worker, event.index, answer.refusal)
@@ -356,44 +384,22 @@ class Run:
         return self._claims.claim(index, in_name, outname, exists).refusal
 
     def _told(self, pid: int, index: int | None, payload: Any) -> None:
-        task = None if index is None else self._tasks.get(index)
-        self._receiver.dispatch(payload, None if task is None else task.in_name, pid)
+        self._receiver.dispatch(payload, self._files.in_name(index), pid)
 
     # ---- results --------------------------------------------------------------------
 
-    def _reported(self, report: base.Report) -> FileResult:
-        in_name = self._tasks[report.index].in_name
-        attempts = self._scheduler.attempts(report.index)
-        self._has_warned = self._has_warned or outcomes.warned_of_no_name(report, in_name)
-        return self._ended(outcomes.reported(report, in_name, attempts), report.has_written)
-
-    def _given_up(self, index: int, attempts: int, timed_out: bool) -> FileResult:
-        death = self._deaths[index]
-        in_name = self._tasks[index].in_name
-        if timed_out:
-            timeout = self._options.file_timeout
-            return self._ended(outcomes.timed_out(index, in_name, death, attempts, timeout))
-        return self._ended(outcomes.killed(index, in_name, death, attempts))
-
-    def _ended(self, result: FileResult, has_written: bool = False) -> FileResult:
-        self._claims.finish(result.index, has_written or result.outcome is Outcome.WRITTEN)
-        del self._tasks[result.index]
-        self._deaths.pop(result.index, None)
-        self._n_finished += 1
-        self._n_failed += result.error is not None
+    def _on_end(self, result: FileResult, has_written: bool) -> None:
+        self._claims.finish(result.index, has_written)
         if type(self._progress) is not Progress:  # which shows nothing
             self._progress.handle(FileFinished(result))
-        return result
 
     def _fail_all(self, error: FileError, ready: deque[FileResult]) -> None:
         """Give every file the error for which no worker can start: those to come as they come."""
         self._init_error = error
-        ready.extend(self._not_started(index, error) for index in self._scheduler.unended())
+        for index in self._scheduler.unended():
+            n_begun = self._scheduler.n_begun(index)
+            ready.append(self._files.not_started(index, error, n_begun))
         self._scheduler = s.Scheduler(1)
-
-    def _not_started(self, index: int, error: FileError) -> FileResult:
-        in_name, n_begun = self._tasks[index].in_name, self._scheduler.n_begun(index)
-        return self._ended(outcomes.not_started(index, in_name, error, n_begun))
 
     # ---- beginning and end ----------------------------------------------------------
 
@@ -408,8 +414,8 @@ class Run:
         self._last.callback(self._progress.close)
         options = self._options
         threads = options.threads_per_worker
-        if threads is None and self._n_workers > 1:
-            threads = max(1, n_cores() // self._n_workers)
+        if threads is None and self._cores is not None:
+            threads = max(1, int(self._cores))
         self._progress.handle(RunStarted(self._plan.n_files, self._n_workers))
         self._executor.start(
             base.Setup(
@@ -420,6 +426,7 @@ class Run:
                 options.file_timeout,
                 options.start_method,
                 self._claim_now,
+                self._cores,
             )
         )
 
@@ -428,14 +435,13 @@ class Run:
             with Undisturbed(), self._last:
                 if not graceful:
                     self._hear_out(self._executor.close(graceful=False))
-                self._progress.handle(
-                    RunFinished(self._n_finished, self._n_failed, self.elapsed_s, not graceful)
-                )
+                counts = self._files.n_finished, self._files.n_failed
+                self._progress.handle(RunFinished(*counts, self.elapsed_s, not graceful))
         finally:
             self._interrupts.uninstall()  # now that `Undisturbed` has put the handler back
         if self._interrupts.has_raised and not graceful and self._options.progress is not False:
-            n_files = self._plan.n_files
-            say(interrupted_line(self._n_finished, n_files, self._n_failed, self.elapsed_s))
+            files, n_files = self._files, self._plan.n_files
+            say(interrupted_line(files.n_finished, n_files, files.n_failed, self.elapsed_s))
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
         """Pass on what workers had still to tell when they ended."""

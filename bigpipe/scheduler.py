@@ -12,142 +12,57 @@ their own one dies::
     WorkerReady(0)         -> [Submit(0, task=5)]
     TaskEnded(0, 5)        -> [Submit(0, task=7)]
     WorkerDied(0, [7])     -> [Submit(1, task=7), Submit(1, task=5)], 7 uncharged; or GiveUp(5)
+
+Which of the tasks that wait has room in memory, and whom to pause or stop when that runs out,
+is `bigpipe.admission`. Without one, tasks go out in the order in which they came.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "Event",
-    "GiveUp",
-    "Instruction",
-    "Kill",
-    "Recall",
-    "Scheduler",
-    "Start",
-    "StartFailed",
-    "StartRefused",
-    "Submit",
-    "TaskEnded",
-    "TasksRecalled",
-    "Tick",
-    "WorkerDied",
-    "WorkerReady",
-]
+from bigpipe.admission import Admission, Need
+from bigpipe.charges import Charges
+from bigpipe.deadlines import Deadlines
+from bigpipe.events import (
+    Cause,
+    Dismiss,
+    Event,
+    GiveUp,
+    Instruction,
+    Kill,
+    Measured,
+    Pause,
+    Recall,
+    Resume,
+    Start,
+    StartFailed,
+    StartRefused,
+    Stop,
+    Submit,
+    TaskEnded,
+    TasksRecalled,
+    Tick,
+    WorkerDied,
+    WorkerReady,
+)
+from bigpipe.pending import Pending
+from bigpipe.roster import Roster, Worker
+from bigpipe.waits import Waits
+
+__all__ = ["Cause", "Event", "Instruction", "Need", "Scheduler", "StartFailed", "Stop", "Submit"]
+__all__ += ["Measured", "StartRefused", "TaskEnded", "TasksRecalled", "Tick", "WorkerDied"]
+__all__ += ["Dismiss", "GiveUp", "Kill", "Pause", "Recall", "Resume", "Start", "WorkerReady"]
 
 AHEAD_SECONDS = 0.02  # work sent ahead to a worker; arbitrary, many times a parent's delay
 MAX_AHEAD = 48  # tasks; what tiny files need to hide the parent's delay
 MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
+SHORT_S = (
+    0.1  # longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary
+)
 MAX_FAILED_STARTS = 3  # in a row: then starting another worker will not help
 SMOOTHING = 0.2  # weight of the newest duration in their running mean; arbitrary
-
-
-@dataclass(slots=True)
-class WorkerReady:
-    """A worker that was started has run its ``worker_init`` and waits for tasks."""
-
-    worker: int
-
-
-@dataclass(slots=True)
-class TaskEnded:
-    """A worker has reported on the task that it had begun."""
-
-    worker: int
-    task: int
-
-
-@dataclass(slots=True)
-class WorkerDied:
-    """A worker is gone. ``unbegun``: tasks sent ahead that it had not taken up."""
-
-    worker: int
-    unbegun: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class TasksRecalled:
-    """Answer to `Recall`: the tasks that came back, perhaps none."""
-
-    worker: int
-    tasks: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class Tick:
-    """Time has passed."""
-
-
-@dataclass(slots=True)
-class StartRefused:
-    """A worker that was to be started cannot be, for want of something that all need."""
-
-    worker: int
-
-
-Event = WorkerReady | TaskEnded | WorkerDied | TasksRecalled | StartRefused | Tick
-
-
-@dataclass(slots=True)
-class Start:
-    """Start a worker under this number."""
-
-    worker: int
-
-
-@dataclass(slots=True)
-class Submit:
-    """Send a task to a worker; it may have others before it."""
-
-    worker: int
-    task: int
-
-
-@dataclass(slots=True)
-class Recall:
-    """Take back what a worker has not begun, and answer with `TasksRecalled`."""
-
-    worker: int
-
-
-@dataclass(slots=True)
-class Kill:
-    """End a worker: its task took too long. `WorkerDied` is expected to follow."""
-
-    worker: int
-    task: int
-
-
-@dataclass(slots=True)
-class GiveUp:
-    """Record a task as ended without a report."""
-
-    task: int
-    attempts: int
-    timed_out: bool
-
-
-@dataclass(slots=True)
-class StartFailed:
-    """Workers die before they are ready: stop the run."""
-
-    worker: int
-
-
-Instruction = Start | Submit | Recall | Kill | GiveUp | StartFailed
-
-
-@dataclass(slots=True)
-class _Worker:
-    assigned: deque[int] = field(default_factory=deque)
-    began_at: float = 0.0
-    ready: bool = False
-    doomed: bool = False
-    overdue_task: int | None = None
-    recall_missed: bool = False
 
 
 class Scheduler:
@@ -163,11 +78,19 @@ class Scheduler:
         Seconds that one task may take.
     max_worker_deaths : int, optional
         Workers that may die on one task before it is given up.
+    admission : Admission or None, optional
+        Keeps the memory of all workers within a budget.
+
+    Attributes
+    ----------
+    waited_s : dict of str to float
+        What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
 
     Notes
     -----
     Tasks are numbers; every one that is added ends exactly once, by `TaskEnded` or by
-    `GiveUp`. An event costs constant time, whatever the number of tasks and workers.
+    `GiveUp`. An event costs constant time, whatever the number of tasks and workers; only
+    `Measured` looks at every worker.
     """
 
     def __init__(
@@ -177,27 +100,29 @@ class Scheduler:
         max_ahead: int = MAX_AHEAD,
         file_timeout: float | None = None,
         max_worker_deaths: int = 2,
+        admission: Admission | None = None,
     ) -> None:
         self.n_workers = n_workers
         self.max_ahead = max_ahead
-        self.file_timeout = file_timeout
         self.max_worker_deaths = max_worker_deaths
-        self._pending: deque[int] = deque()
-        self._workers: dict[int, _Worker] = {}
-        # Insertion-ordered sets of workers: without a task, and with room for one ahead.
-        self._idle: dict[int, None] = {}
-        self._roomy: dict[int, None] = {}
-        self._deep: dict[int, None] = {}
+        self._admission = admission
+        self._queue: deque[int] = deque()  # what is pending if there is no admission
+        self._roster = Roster()
+        self._workers = self._roster.workers
         self._deaths: dict[int, int] = {}
-        # Begun tasks as (time, worker, task), oldest first, for file_timeout alone. Entries
-        # of tasks that have ended since are dropped when they reach the front.
-        self._begun: deque[tuple[float, int, int]] = deque()
+        self._deadlines = None if file_timeout is None else Deadlines(file_timeout)
+        self._waits = Waits()
+        self.waited_s = self._waits.seconds
         self._n_unended = 0
         self._n_starting = 0
         self._next_worker = 0
         self._failed_starts = 0
         self._mean_s = 0.0
         self._ahead = min(max_ahead, 1)  # tasks to send ahead now: more of them if they are short
+
+    @property
+    def _pending(self) -> Pending | deque[int]:
+        return self._queue if self._admission is None else self._admission.waiting
 
     @property
     def n_in_flight(self) -> int:
@@ -207,7 +132,8 @@ class Scheduler:
     @property
     def n_wanted(self) -> int:
         """Tasks to be added so that all workers have enough, and one each is in reserve."""
-        return max(0, self.n_workers * (self._ahead + 2) - self._n_unended)
+        to_choose = 0 if self._admission is None else self._admission.n_wanted
+        return max(0, max(self.n_workers * (self._ahead + 2), to_choose) - self._n_unended)
 
     @property
     def is_done(self) -> bool:
@@ -217,74 +143,92 @@ class Scheduler:
     @property
     def slack_s(self) -> float:
         """Seconds for which the workers have enough to do if nobody looks after them."""
-        if self._ahead < MIN_AHEAD_FOR_SLACK or not self._pending:
+        if self._ahead < MIN_AHEAD_FOR_SLACK or not self._pending or self._roster.idle:
             return 0.0
         return self._mean_s * self._ahead / 2
 
     def attempts(self, task: int) -> int:
         """Return how often a task has been begun, the present time included."""
-        return self._deaths.get(task, 0) + 1
+        stops = 0 if self._admission is None else self._admission.stops(task)
+        return self._deaths.get(task, 0) + stops + 1
+
+    def projection(self, task: int) -> int | None:
+        """Return the bytes that a task was started with, until it has ended by itself."""
+        return None if self._admission is None else self._admission.projection(task)
 
     def n_begun(self, task: int) -> int:
         """Return how often a task has been begun so far, as far as is known."""
-        is_at_work = any(task in list(w.assigned)[:1] for w in self._workers.values())
-        return self._deaths.get(task, 0) + is_at_work
+        return self._deaths.get(task, 0) + self._roster.has_begun(task)
 
     def unended(self) -> list[int]:
         """Return the tasks that have not ended, for a run that is stopped."""
-        assigned = (task for worker in self._workers.values() for task in worker.assigned)
-        return sorted([*self._pending, *assigned])
+        return sorted([*self._pending, *self._roster.assigned()])
 
     def owner(self, task: int) -> int | None:
         """Return the worker that a task was submitted to, or ``None``."""
-        for number, worker in self._workers.items():
-            if task in worker.assigned:
-                return number
-        return None
+        return self._roster.owner(task)
 
     def deadline(self) -> float | None:
         """Return when the first task at work will have taken too long."""
-        while self._begun and not self._is_at_work(*self._begun[0]):
-            self._begun.popleft()
-        if self.file_timeout is None or not self._begun:
-            return None
-        return self._begun[0][0] + self.file_timeout
+        first = self._deadlines and self._deadlines.first()
+        return first[0] if first else None
 
-    def add(self, tasks: Iterable[int], now: float) -> list[Instruction]:
-        """Take in new tasks."""
+    def add(
+        self, tasks: Iterable[int], now: float, needs: Mapping[int, Need] | None = None
+    ) -> list[Instruction]:
+        """Take in new tasks, and what is known of the memory that they will need."""
         before = len(self._pending)
-        self._pending.extend(tasks)
+        refused: list[Instruction] = []
+        if self._admission is None:
+            self._queue.extend(tasks)
+        else:
+            self._account(self._admission, now)
+            for task in tasks:
+                projected = self._admission.add(task, needs.get(task) if needs else None)
+                if projected is not None:
+                    refused.append(GiveUp(task, 0, Cause.REFUSED, projected))
         self._n_unended += len(self._pending) - before
-        return self._hand_out(now)
+        return refused + self._hand_out(now)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take in an event; return what is to be done, in this order."""
+        if self._admission is not None:
+            if self._admission.is_light and self._admission.is_needed(event):
+                self._admission.keep_account({i: w.assigned for i, w in self._workers.items()})
+            elif not self._admission.is_light:
+                self._account(self._admission, now)
+        before: list[Instruction] = []
         match event:
             case TaskEnded():
-                self._task_ended(event, now)
-                before: list[Instruction] = []
+                before = self._task_ended(event, now)
             case WorkerReady():
-                self._failed_starts = 0
-                self._n_starting -= 1
-                self._workers[event.worker].ready = True
-                self._file(event.worker)
-                before = []
+                self._worker_ready(event)
             case TasksRecalled():
                 self._workers[event.worker].recall_missed = not event.tasks
                 self._take_back(event.worker, event.tasks)
-                before = []
             case WorkerDied():
-                before = self._worker_died(event)
+                before = self._worker_died(event, now)
+            case Measured():
+                before = self._measured(event, now)
             case StartRefused():
                 del self._workers[event.worker]
+                if self._admission is not None:
+                    self._admission.charges.leave(event.worker)
                 self._n_starting -= 1
                 self.n_workers = len(self._workers)
-                before = []
             case Tick():
                 before = self._overdue(now)
-        return before + self._hand_out(now)
+        return before + self._hand_out(now) if before else self._hand_out(now)
 
-    def _task_ended(self, event: TaskEnded, now: float) -> None:
+    def _worker_ready(self, event: WorkerReady) -> None:
+        self._failed_starts = 0
+        self._n_starting -= 1
+        self._workers[event.worker].ready = True
+        if self._admission is not None:
+            self._admission.ready(event.worker, event.reserved)
+        self._file(event.worker)
+
+    def _task_ended(self, event: TaskEnded, now: float) -> list[Instruction]:
         worker = self._workers[event.worker]
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
@@ -294,115 +238,213 @@ class Scheduler:
         self._ahead = min(self.max_ahead, max(1, int(AHEAD_SECONDS / (self._mean_s or 1e-9))))
         self._n_unended -= 1
         worker.recall_missed = False
-        if worker.overdue_task == event.task:  # it made it, just before it was ended
-            worker.overdue_task = None
+        if worker.doomed_task == event.task:  # it made it, just before it was ended
+            worker.doomed_task = None
         self._begin(event.worker, now)
         self._file(event.worker)
+        if self._admission is None:
+            return []
+        self._admission.ended(event.worker, event.task, event.growth)
+        return self._go_on(now)
 
     def _begin(self, number: int, now: float) -> None:
         """Note that a worker takes up the first of its tasks, if it has any."""
         worker = self._workers[number]
         worker.began_at = now
-        if worker.assigned and self.file_timeout is not None:
-            self._begun.append((now, number, worker.assigned[0]))
+        worker.paused_at = None if worker.paused_at is None else now
+        if self._deadlines is not None:
+            if worker.assigned:
+                self._deadlines.begin(number, worker.assigned[0], now)
+            else:
+                self._deadlines.end(number)
 
-    def _is_at_work(self, began_at: float, number: int, task: int) -> bool:
-        worker = self._workers.get(number)
-        return (
-            worker is not None
-            and not worker.doomed
-            and worker.began_at == began_at
-            and bool(worker.assigned)
-            and worker.assigned[0] == task
-        )
-
-    def _worker_died(self, event: WorkerDied) -> list[Instruction]:
+    def _worker_died(self, event: WorkerDied, now: float) -> list[Instruction]:
         self._take_back(event.worker, event.unbegun)
         worker = self._workers.pop(event.worker)
-        for group in (self._idle, self._roomy, self._deep):
-            group.pop(event.worker, None)
+        self._roster.remove(event.worker)
+        if self._deadlines is not None:
+            self._deadlines.end(event.worker)
+        instructions: list[Instruction] = []
         if not worker.ready:
             self._n_starting -= 1
-            self._failed_starts += 1
+            self._failed_starts += not worker.doomed
             if self._failed_starts >= MAX_FAILED_STARTS:
-                return [StartFailed(event.worker)]
-        instructions: list[Instruction] = []
+                instructions.append(StartFailed(event.worker))
         for task in worker.assigned:
-            if worker.doomed and task != worker.overdue_task:  # begun between order and end
-                self._pending.appendleft(task)
-                continue
-            deaths = self._deaths.get(task, 0) + 1
-            if worker.doomed or deaths >= self.max_worker_deaths:
-                self._deaths.pop(task, None)
-                self._n_unended -= 1
-                instructions.append(GiveUp(task, deaths, timed_out=worker.doomed))
+            given_up = self._lost(event, worker, task)
+            if given_up is None:
+                self._put_back(task)
             else:
-                self._deaths[task] = deaths
-                self._pending.appendleft(task)
-        return instructions
+                instructions.append(given_up)
+        if self._admission is not None:
+            self._admission.charges.leave(event.worker)
+        return instructions + self._go_on(now)
+
+    def _lost(self, event: WorkerDied, worker: Worker, task: int) -> GiveUp | None:
+        """Count what has befallen a task whose worker is gone; return whether it is given up."""
+        if worker.doomed and task != worker.doomed_task:  # begun between order and end
+            return None
+        attempts = self.attempts(task)
+        cause, n_bytes = Cause.DIED, None
+        if worker.is_overdue:
+            cause = Cause.TIMED_OUT
+        elif worker.doomed:
+            assert self._admission is not None
+            n_bytes = self._admission.stopped(event.worker, task)
+            if n_bytes is None:
+                return None
+            cause = Cause.TOO_LARGE
+        else:
+            deaths = self._deaths[task] = self._deaths.get(task, 0) + 1
+            if deaths < self.max_worker_deaths:
+                if self._admission is not None and event.out_of_memory:
+                    self._admission.ran_out(event.worker, task)
+                return None
+        self._deaths.pop(task, None)
+        self._n_unended -= 1
+        if self._admission is not None:
+            self._admission.forget(task)
+        return GiveUp(task, attempts, cause, n_bytes)
 
     def _take_back(self, number: int, tasks: tuple[int, ...]) -> None:
         worker = self._workers[number]
         for task in reversed(tasks):
             worker.assigned.remove(task)
-            self._pending.appendleft(task)
+            if self._admission is not None:
+                self._admission.take_off(number, task)
+            self._put_back(task)
+        if self._deadlines is not None and not worker.assigned:
+            self._deadlines.end(number)
         self._file(number)
+
+    def _put_back(self, task: int) -> None:
+        if self._admission is None:
+            self._queue.appendleft(task)
+        else:
+            self._admission.put_back(task)
 
     def _overdue(self, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []
-        while (deadline := self.deadline()) is not None and now >= deadline:
-            _, number, task = self._begun.popleft()
-            self._workers[number].doomed = True
-            self._workers[number].overdue_task = task
-            self._file(number)
+        while self._deadlines and (first := self._deadlines.first()) and now >= first[0]:
+            _, number, task = first
+            self._workers[number].is_overdue = True
+            self._doom(number, task)
             instructions.append(Kill(number, task))
         return instructions
 
-    def _file(self, number: int) -> None:
-        """Put a worker into the sets that it belongs to now."""
+    def _doom(self, number: int, task: int | None) -> None:
+        """Note that a worker is being ended, for the sake of a task if it has one."""
         worker = self._workers[number]
-        n_assigned = len(worker.assigned) if worker.ready and not worker.doomed else -1
-        if n_assigned == 0:
-            self._idle[number] = None
-        elif number in self._idle:
-            del self._idle[number]
-        if 0 < n_assigned <= self._ahead:
-            self._roomy[number] = None
-        elif number in self._roomy:
-            del self._roomy[number]
-        if n_assigned > 1 and not worker.recall_missed:
-            self._deep[number] = None
-        elif number in self._deep:
-            del self._deep[number]
+        worker.doomed, worker.doomed_task = True, task
+        if self._deadlines is not None:
+            self._deadlines.end(number)
+        if self._admission is not None:
+            self._admission.charges.ending(number)
+        self._file(number)
+
+    def _measured(self, event: Measured, now: float) -> list[Instruction]:
+        if self._admission is None:
+            return []
+        charges = self._admission.charges
+        charges.measure(event.used, event.available, is_tight=event.is_tight)
+        return self._relieve(charges, now) if charges.needs_relief else []
+
+    def _go_on(self, now: float) -> list[Instruction]:
+        """Let those who were paused for the sake of a task that is gone go on."""
+        if self._admission is None or not self._admission.charges.paused:
+            return []
+        return self._relieve(self._admission.charges, now)
+
+    def _relieve(self, charges: Charges, now: float) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        for action in charges.relief(self._roster.at_work()):
+            instructions.append(action)
+            match action:
+                case Pause(number):
+                    instructions += self._pause(number, now)
+                case Resume(number):
+                    self._resume(number, now)
+                case Stop(number, task):
+                    self._doom(number, task)
+                case Dismiss(number):
+                    self._doom(number, None)
+            self._file(number)
+        return instructions
+
+    def _pause(self, number: int, now: float) -> list[Instruction]:
+        worker = self._workers[number]
+        worker.paused_at = now
+        if self._deadlines is not None:
+            self._deadlines.pause(number, now)
+        return [Recall(number)] if len(worker.assigned) > 1 else []
+
+    def _resume(self, number: int, now: float) -> None:
+        """Let a worker go on, as if the time in between had not been."""
+        worker = self._workers[number]
+        assert worker.paused_at is not None
+        worker.began_at += now - worker.paused_at
+        worker.paused_at = None
+        if self._deadlines is not None:
+            self._deadlines.resume(number, now)
+
+    def _account(self, admission: Admission, now: float) -> None:
+        """Note what workers have waited for since the last event."""
+        n_idle, n_paused = len(self._roster.idle), len(admission.charges.paused)
+        if self._pending:
+            n_idle += self.n_workers - len(self._workers)
+        if n_idle or n_paused:
+            self._waits.add(now, bool(self._pending), n_idle, n_paused)
+        self._waits.seen_at = now
+
+    def _file(self, number: int) -> None:
+        self._roster.file(number, self._workers[number], self._ahead)
 
     def _hand_out(self, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []
-        while self._pending and (number := self._next_to_fill()) is not None:
-            worker = self._workers[number]
-            task = self._pending.popleft()
-            worker.assigned.append(task)
-            if len(worker.assigned) == 1:
-                self._begin(number, now)
-            self._file(number)
-            instructions.append(Submit(number, task))
-        room = self.n_workers - len(self._workers)
-        for _ in range(min(len(self._pending) - self._n_starting, room)):
+        if self._admission is None:
+            while self._pending and (number := self._roster.next_to_fill(self._ahead)) is not None:
+                instructions.append(self._give(number, self._queue.popleft(), now))
+        elif self._pending:
+            self._hand_out_within(self._admission, now, instructions)
+        n_more = self.n_workers - len(self._workers)
+        for _ in range(min(n_more, len(self._pending) - self._n_starting) if n_more else 0):
+            if self._admission is not None and not self._admission.join(self._next_worker):
+                break
             instructions.append(Start(self._next_worker))
-            self._workers[self._next_worker] = _Worker()
+            self._workers[self._next_worker] = Worker()
             self._next_worker += 1
             self._n_starting += 1
-        if not self._pending and self._idle and self._deep:
-            victim = next(iter(self._deep))
-            del self._deep[victim]
+        if self._roster.idle and self._roster.deep and self._is_worth_recalling():
+            victim = next(iter(self._roster.deep))
+            del self._roster.deep[victim]
             instructions.append(Recall(victim))
         return instructions
 
-    def _next_to_fill(self) -> int | None:
-        if self._idle:
-            return next(iter(self._idle))
-        while self._roomy:
-            number = next(iter(self._roomy))
-            del self._roomy[number]
-            if len(self._workers[number].assigned) <= self._ahead:
-                return number
-        return None
+    def _hand_out_within(
+        self, admission: Admission, now: float, instructions: list[Instruction]
+    ) -> None:
+        """Hand out what there is room for."""
+        while self._pending and (number := self._roster.next_to_fill(self._ahead)) is not None:
+            if not self._workers[number].assigned:
+                task = admission.take_for_idle(number)
+            else:
+                task = admission.take_ahead(number) if 0.0 < self._mean_s < SHORT_S else None
+            if task is None:
+                self._file(number)
+                return
+            instructions.append(self._give(number, task, now))
+
+    def _give(self, number: int, task: int, now: float) -> Submit:
+        worker = self._workers[number]
+        worker.assigned.append(task)
+        if len(worker.assigned) == 1:
+            self._begin(number, now)
+        self._file(number)
+        return Submit(number, task)
+
+    def _is_worth_recalling(self) -> bool:
+        """Whether an idle worker could take what was sent ahead to the next victim."""
+        if self._admission is None:
+            return not self._pending
+        task = self._workers[next(iter(self._roster.deep))].assigned[-1]
+        return self._admission.would_fit(next(iter(self._roster.idle)), task)

@@ -3,38 +3,52 @@
 Owns how the keywords of a run are kept and given out anew. Which keywords there are is
 decided by `bigpipe.pipeline`.
 
-Keywords are pickled once. Large buffers (arrays) are laid beside the pickle in one
-anonymous file, which every worker maps copy-on-write for each file: an array of hundreds
-of MB is held once by all workers together, and one that a hook writes into is a private
-copy of the pages it touched::
+Keywords are pickled once. Large buffers (arrays) stay out of the pickle; `bigpipe.buffers`
+says whose memory they are in for one file, and how it is as it was for the next::
 
-    parent:  keywords --pickle 5--> bytes, buffers --> anonymous file
-    worker:  bytes + private mapping of the file --unpickle--> keywords, for each file
+    forked worker:  bytes + the parent's own memory ---unpickle---> keywords, for each file
+    other worker:   bytes + private mapping of an anonymous file ---unpickle---> the same
+
+All workers together thus hold an array once. It is the caller's own only for those that are
+forked: for others the file is a second copy, beside the caller's.
 """
 
 from __future__ import annotations
 
 import copy
 import io
+import itertools
 import mmap
 import os
 import pickle
+import sys
 import tempfile
+import threading
+import weakref
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from bigpipe.arrays import pickler_class, reduced
+from bigpipe.buffers import BuffersLost, InheritedBuffers, MappedBuffers, map_privately, write_all
 from bigpipe.errors import UnsendableError
+from bigpipe.pages import address_of
 
 __all__ = [
+    "Beside",
     "LocalSnapshot",
     "Snapshot",
     "anonymous_file",
     "find_unsendable",
     "pickled_for_workers",
+    "unpickled_beside",
 ]
 
+Beside = tuple[bytes, list[tuple[int, int]]]
+"""A pickle, and where in the snapshot's file its large buffers begin, and their bytes."""
+
 MIN_BUFFER = 64 * 1024  # bytes: smaller arrays are copied faster than they are mapped
-ALIGNMENT = 64  # bytes: what numpy's own allocations keep at least
+MIN_MAPPED = 1 << 20  # bytes: the same where no other process needs them; arbitrary
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, FunctionType, BuiltinFunctionType)
 _BY_IDENTITY = (FunctionType, BuiltinFunctionType, ModuleType, type)
@@ -55,12 +69,19 @@ class Snapshot:
     ----------
     kwargs : dict
         The keywords.
+    is_filled : bool, optional
+        Copy the large buffers into the file now. Otherwise `fill` or `inherit` must follow
+        before the snapshot is used or sent.
 
     Attributes
     ----------
     fd : int
         Descriptor of the anonymous file with the large buffers. Whoever sends the
         snapshot to another process passes this on and sets it there.
+    buffers : list of memoryview
+        The large buffers themselves, here and in processes that are forked from this one.
+    spans : list of (int, int)
+        Where in the file each large buffer begins, and its bytes.
 
     Raises
     ------
@@ -69,35 +90,26 @@ class Snapshot:
 
     Notes
     -----
-    Picklable, without its descriptor.
+    Picklable when filled, without its descriptor.
     """
 
-    def __init__(self, kwargs: dict[str, Any]) -> None:
+    def __init__(self, kwargs: dict[str, Any], *, is_filled: bool = True) -> None:
         self._atoms = {name: value for name, value in kwargs.items() if _is_atom(value)}
         rest = {name: value for name, value in kwargs.items() if name not in self._atoms}
         self.fd = anonymous_file()
-        self._spans: list[tuple[int, int]] = []
-        self._size = 0
+        self.buffers: list[memoryview] = []
         self._payload = b""
         if rest:
             self._payload = self._dump(rest)
+        self.spans, self._end = _laid_out(self.buffers)
+        self._memory: InheritedBuffers | MappedBuffers | None = None
+        if is_filled:
+            self.fill()
 
     def _dump(self, rest: dict[str, Any]) -> bytes:
-        import cloudpickle
-
-        def keep(buffer: pickle.PickleBuffer) -> bool:
-            """Lay a buffer aside; return whether it stays in the pickle instead."""
-            view = buffer.raw()
-            if view.nbytes < MIN_BUFFER:
-                return True
-            start = -(-self._size // ALIGNMENT) * ALIGNMENT
-            _write_all(self.fd, view, start)
-            self._spans.append((start, view.nbytes))
-            self._size = start + view.nbytes
-            return False
-
+        file = io.BytesIO()
         try:
-            payload: bytes = cloudpickle.dumps(rest, protocol=5, buffer_callback=keep)
+            pickler_class()(file, protocol=5, buffer_callback=_Aside(self.buffers)).dump(rest)
         except Exception as error:  # any object's own pickling may raise anything
             self.close()
             name, reason = find_unsendable(rest)
@@ -105,60 +117,149 @@ class Snapshot:
                 f"the keyword {name!r} cannot be sent to a worker process ({reason}); give a name "
                 "or a function that makes it, or use executor='threads' or 'serial'"
             ) from error
-        return payload
+        return file.getvalue()
+
+    def fill(self) -> None:
+        """Copy the large buffers into the file, for processes that are not forked from here."""
+        for buffer, (start, _) in zip(self.buffers, self.spans, strict=True):
+            write_all(self.fd, buffer, start)
+        self.use_file()
+
+    def use_file(self) -> None:
+        """Have the keywords made of what is in the file from now on."""
+        self._memory = MappedBuffers(self.spans) if self.spans else None
+
+    def inherit(self, memory: InheritedBuffers) -> None:
+        """Have processes that are forked from here use the memory that they inherit."""
+        self._memory = memory
+
+    def pickled_beside(self, content: Any, pipe: Any, control: dict[str, Any]) -> Beside:
+        """Pickle something with its large buffers in the file, which is filled.
+
+        A pipeline object has the keywords that it was made with: what they and other
+        keywords share is in the file only once.
+        """
+        buffers: list[memoryview] = []
+        payload = pickled_for_workers(content, pipe, control, _Aside(buffers))
+        places = {
+            _place(buffer): span for buffer, span in zip(self.buffers, self.spans, strict=True)
+        }
+        spans = []
+        for buffer in buffers:
+            span = places.get(_place(buffer))
+            if span is None:
+                span = places[_place(buffer)] = (self._end, buffer.nbytes)
+                write_all(self.fd, buffer, self._end)
+                self._end = _next_page(self._end + buffer.nbytes)
+            spans.append(span)
+        return payload, spans
 
     def fresh(self) -> dict[str, Any]:
         """Return the keywords as they were, none of them shared with an earlier call."""
         kwargs = dict(self._atoms)
         if self._payload:
-            kwargs.update(pickle.loads(self._payload, buffers=self._private_buffers()))
+            buffers = self._memory.fresh(self.fd) if self._memory is not None else ()
+            kwargs.update(pickle.loads(self._payload, buffers=buffers))
         return kwargs
 
-    def _private_buffers(self) -> list[memoryview]:
-        if not self._spans:
-            return []
-        mapped = memoryview(mmap.mmap(self.fd, self._size, access=mmap.ACCESS_COPY))
-        return [mapped[start : start + n_bytes] for start, n_bytes in self._spans]
-
     def close(self) -> None:
-        """Give up the descriptor."""
+        """Give up the descriptor, and the caller's buffers."""
+        self.buffers = []
+        self._memory = None
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "fd": -1}
+        memory = MappedBuffers(self.spans) if self.spans else None
+        return {**self.__dict__, "fd": -1, "buffers": [], "_memory": memory}
 
 
-def _write_all(fd: int, view: memoryview, start: int) -> None:
-    done = 0
-    while done < view.nbytes:
-        done += os.pwrite(fd, view[done : done + (1 << 30)], start + done)
+class _Aside:
+    """Takes large buffers out of a pickle.
+
+    Parameters
+    ----------
+    buffers : list
+        Where they go.
+    at_least : int, optional
+        Bytes of those that are taken out.
+    """
+
+    def __init__(self, buffers: list[memoryview], at_least: int = MIN_BUFFER) -> None:
+        self._buffers = buffers
+        self._at_least = at_least
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        """Lay a buffer aside; return whether it stays in the pickle instead."""
+        view = buffer.raw()
+        if view.nbytes < self._at_least:
+            return True
+        self._buffers.append(view)
+        return False
+
+
+def unpickled_beside(beside: Beside, fd: int) -> Any:
+    """Make what `Snapshot.pickled_beside` has pickled; what is written into it stays here."""
+    payload, spans = beside
+    return pickle.loads(payload, buffers=map_privately(fd, spans)[1] if spans else ())
+
+
+def _laid_out(buffers: list[memoryview]) -> tuple[list[tuple[int, int]], int]:
+    """Give each buffer pages of its own in a file; return the spans, and the end."""
+    spans, end = [], 0
+    for buffer in buffers:
+        spans.append((end, buffer.nbytes))
+        end = _next_page(end + buffer.nbytes)
+    return spans, end
+
+
+def _next_page(position: int) -> int:
+    return -(-position // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _place(buffer: memoryview) -> tuple[int, int]:
+    """Return what two buffers have in common that are the same memory."""
+    where = address_of(buffer) if "numpy" in sys.modules else id(buffer.obj)
+    return where, buffer.nbytes
 
 
 def _is_atom(value: Any) -> bool:
     return type(value) in _ATOMS or (type(value) is tuple and all(map(_is_atom, value)))
 
 
-def pickled_for_workers(content: Any, pipe: Any, control: dict[str, Any]) -> bytes:
+def pickled_for_workers(
+    content: Any,
+    pipe: Any,
+    control: dict[str, Any],
+    aside: Callable[[pickle.PickleBuffer], bool] | None = None,
+) -> bytes:
     """Pickle something that holds a pipeline object and its keywords.
+
+    Parameters
+    ----------
+    content : object
+        What is pickled.
+    pipe, control
+        The pipeline object and the keywords.
+    aside : callable, optional
+        Takes large buffers out of the pickle, as pickle's ``buffer_callback``.
 
     Raises
     ------
     UnsendableError
         If that cannot be done; the attribute or keyword is named.
     """
-    import cloudpickle
-
+    file = io.BytesIO()
     try:
-        payload: bytes = cloudpickle.dumps(content)
+        pickler_class()(file, protocol=5, buffer_callback=aside).dump(content)
     except Exception as error:  # any object's own pickling may raise anything
         name, reason = find_unsendable({**control, **vars(pipe)})
         raise UnsendableError(
             f"the pipeline cannot be sent to a worker process: its attribute or keyword {name!r} "
             f"cannot ({reason}); make it in worker_init, or use executor='threads' or 'serial'"
         ) from error
-    return payload
+    return file.getvalue()
 
 
 def find_unsendable(objects: dict[str, Any]) -> tuple[str, str]:
@@ -186,28 +287,30 @@ class LocalSnapshot:
         The keywords.
     """
 
-    fd = -1
-
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self._shared = {name: value for name, value in kwargs.items() if _is_atom(value)}
         self._identical: list[Any] = []
-        self._parts: list[bytes] = []
+        self._parts: list[tuple[bytes, int]] = []
         self._copied: dict[str, Any] = {}
+        self._buffers: list[memoryview] = []
         rest = {name: value for name, value in kwargs.items() if name not in self._shared}
         if rest and not self._add(rest):
             for name, value in rest.items():
                 if not self._add({name: value}):
                     self._add_copied(name, value)
+        self._keep_buffers()
 
     def _add(self, part: dict[str, Any]) -> bool:
         file = io.BytesIO()
-        pickler = _LocalPickler(file, self._identical)
+        buffers: list[memoryview] = []
+        pickler = _LocalPickler(file, self._identical, _Aside(buffers, MIN_MAPPED))
         try:
             pickler.dump(part)
-            _LocalUnpickler(file.getvalue(), self._identical).load()
+            _LocalUnpickler(file.getvalue(), self._identical, buffers).load()
         except Exception:  # any object's own pickling may raise anything: it is copied instead
             return False
-        self._parts.append(file.getvalue())
+        self._parts.append((file.getvalue(), len(buffers)))
+        self._buffers += buffers
         return True
 
     def _add_copied(self, name: str, value: Any) -> None:
@@ -216,22 +319,48 @@ class LocalSnapshot:
         except Exception:  # cannot be copied at all: shared, as the class says
             self._shared[name] = value
 
+    def _keep_buffers(self) -> None:
+        """Copy the large buffers into a file, which goes with this object."""
+        self._spans, _ = _laid_out(self._buffers)
+        self._of_thread = threading.local()
+        if self._buffers:
+            self._fd = anonymous_file()
+            self._closing = weakref.finalize(self, os.close, self._fd)
+            for buffer, (start, _) in zip(self._buffers, self._spans, strict=True):
+                write_all(self._fd, buffer, start)
+        self._buffers = []
+
+    def close(self) -> None:
+        """Give up the memory of large arrays, but for what hooks still hold."""
+        self._of_thread = threading.local()
+        if self._spans:
+            self._closing()
+
+    def _fresh_buffers(self) -> list[memoryview]:
+        if not self._spans:
+            return []
+        if not self._closing.alive:
+            raise BuffersLost("the run has ended")
+        memory: MappedBuffers | None = getattr(self._of_thread, "memory", None)
+        if memory is None:
+            memory = self._of_thread.memory = MappedBuffers(self._spans)
+        return memory.fresh(self._fd)
+
     def fresh(self) -> dict[str, Any]:
         """Return the keywords as they were, none of them shared with an earlier call."""
         kwargs = dict(self._shared)
-        for part in self._parts:
-            kwargs.update(_LocalUnpickler(part, self._identical).load())
+        buffers = iter(self._fresh_buffers())
+        for part, n_buffers in self._parts:
+            own = list(itertools.islice(buffers, n_buffers))
+            kwargs.update(_LocalUnpickler(part, self._identical, own).load())
         for name, value in self._copied.items():
             kwargs[name] = copy.deepcopy(value)
         return kwargs
 
-    def close(self) -> None:
-        """Nothing to give up."""
-
 
 class _LocalPickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, identical: list[Any]) -> None:
-        super().__init__(file, protocol=5)
+    def __init__(self, file: io.BytesIO, identical: list[Any], aside: _Aside) -> None:
+        super().__init__(file, protocol=5, buffer_callback=aside)
         self._identical = identical
 
     def persistent_id(self, obj: Any) -> int | None:
@@ -240,10 +369,13 @@ class _LocalPickler(pickle.Pickler):
         self._identical.append(obj)
         return len(self._identical) - 1
 
+    def reducer_override(self, obj: Any) -> Any:
+        return reduced(obj)
+
 
 class _LocalUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, identical: list[Any]) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, data: bytes, identical: list[Any], buffers: list[memoryview]) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
         self._identical = identical
 
     def persistent_load(self, pid: int) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from bigpipe import measure
 from tests.gate import Gate
 
 STAGING = ".bigpipe-staging"
@@ -42,6 +43,16 @@ def no_process_left_behind() -> Iterator[None]:
             process.kill()
     psutil.wait_procs(left, timeout=REAPED_AFTER)
     assert not descriptions, f"left behind: {', '.join(descriptions)}"
+
+
+@pytest.fixture(autouse=True)
+def no_share_left_behind() -> Iterator[None]:
+    """Fail a test that ends with less memory or fewer cores to share than it began with."""
+    yield
+    share = measure.current_share()
+    measure.set_share(None, None)
+    measure.set_share(None, None, in_thread=True)
+    assert share == (None, None)
 
 
 @pytest.fixture(autouse=True)

@@ -21,19 +21,26 @@ MAX_LINES = 450
 # Imports point down this list, or stay in one row; never up. A folder is one entry.
 ROWS = (
     ("errors", "records"),
-    ("budget", "options", "outname", "scheduler"),
     (
-        *("claims", "context", "environment", "interrupts", "log", "log_payload", "measure"),
-        *("moving", "outputs", "progress", "snapshot", "staging"),
+        *("admission", "budget", "charges", "deadlines", "events", "options", "outname"),
+        *("pending", "projection", "roster", "scheduler", "waits"),
+    ),
+    (
+        *("arrays", "buffers", "cgroups", "claims", "context", "environment", "input_files"),
+        *("interrupts", "log", "log_payload", "measure", "moving", "outputs", "pages"),
+        *("peak_meter", "process_table", "progress", "snapshot", "staging", "tree_meter"),
     ),
     ("executors",),
-    ("outcomes", "plan", "run"),
+    ("ledger", "memory", "outcomes", "plan", "run"),
     ("hooks", "pipeline", "pout", "steps"),
     ("__main__", "argparse_handler", "cli", "demo", "testing"),
     ("__init__",),
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
-PURE = ("budget", "outname", "scheduler")
+PURE = (
+    *("admission", "budget", "charges", "deadlines", "events", "outname", "pending"),
+    *("projection", "roster", "scheduler", "waits"),
+)
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),
     *("psutil", "queue", "random", "select", "selectors", "shutil", "signal", "socket"),

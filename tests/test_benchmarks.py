@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +22,7 @@ BENCHMARKS = ROOT / "benchmarks"
 MEASURED = BENCHMARKS / "measured.json"
 PAGE = ROOT / "docs" / "speed.rst"
 MODULES = ("cases", "contenders", "run_once", "tables")
+MODULES += ("memory_cases", "memory_run", "memory_tables", "tree_pss")
 CASES = ("tiny", "large", "cpu", "skewed", "startup")
 CONTENDERS = (
     *("serial loop", "multiprocessing.Pool", "ProcessPoolExecutor"),
@@ -191,6 +195,144 @@ def test_memory_that_grows_with_the_files_is_noticed(bench, growth, is_met):
     results = {"about": {}, "cases": {}, "alone": {"memory": {"resident": resident}}}
     (finding,) = bench["tables"].findings(results)
     assert finding.is_met is is_met
+
+
+MEMORY_CASES = (
+    *("mixed/given", "mixed/nothing", "mixed/alike", "mixed/small"),
+    *("compressed", "program", "rlimit"),
+)
+linux = pytest.mark.skipif(
+    not os.path.exists("/proc/self/smaps_rollup"), reason="this system does not tell"
+)
+
+
+@linux
+@pytest.mark.process
+def test_command_runs_each_case_of_memory_and_writes_what_it_measured(tmp_path):
+    script, figures = BENCHMARKS / "memory.py", tmp_path / "figures.json"
+    arguments = ["--size", "smoke", "--only", *MEMORY_CASES, "--folder", tmp_path]
+    shown = run_script(script, *arguments, "--json", figures)
+    measured = json.loads(figures.read_text())["cases"]
+    assert measured.keys() == set(MEMORY_CASES)
+    for name, case in measured.items():
+        assert case["run"]["wall_s"] > 0, name
+        assert case["run"]["peak_pss"] > 0, name
+        assert case["run"]["peak_pss"] >= case["run"]["peak_workers"], name
+        assert case["alone"].keys() == {"small", "large"}, name
+        assert {word for _, word, _, _ in case["run"]["said"]} >= {"Start", "Submit"}, name
+    assert run_script(script, "--read", figures) == shown
+    assert not [path for path in tmp_path.iterdir() if path != figures]
+
+
+@linux
+@pytest.mark.process
+def test_memory_is_told_of_each_process_group(bench):
+    script = "held = b'1' * 40_000_000; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    ) as child:
+        child.stdout.readline()
+        used = bench["tree_pss"].look([os.getpid(), child.pid])
+        child.communicate(b"\n", timeout=100)
+    assert used.keys() == {os.getpgrp(), child.pid}
+    assert used[child.pid] > 40_000_000
+
+
+def small_inputs(bench: dict[str, ModuleType], case: str, folder: Path) -> list[str]:
+    memory_cases = bench["memory_cases"]
+    names: list[str] = memory_cases.make_inputs(memory_cases.CASES[case], "smoke", folder)
+    return names
+
+
+@pytest.mark.parametrize("case", [name for name in MEMORY_CASES if name != "program"])
+def test_output_that_is_not_what_the_work_makes_is_noticed(bench, case, tmp_path):
+    memory_cases = bench["memory_cases"]
+    name = small_inputs(bench, case, tmp_path / "in")[0]
+    pipe = memory_cases.Reduction(1, outdir=str(tmp_path / "out"), create_outdir=True)
+    outname, _ = pipe.file_process(name)
+    assert memory_cases.check_output(name, outname, 1)
+    values = np.load(outname)
+    values[-1] += 1
+    np.save(outname, values)
+    assert not memory_cases.check_output(name, outname, 1)
+
+
+def test_arrays_are_a_hundred_times_as_large_as_their_compressed_files(bench, tmp_path):
+    for name in small_inputs(bench, "compressed", tmp_path / "in"):
+        with zipfile.ZipFile(name) as archive:
+            (array,) = archive.infolist()
+        assert 80 < array.file_size / array.compress_size < 120
+
+
+def memory_run(**changed: Any) -> dict[str, Any]:
+    """Make up a run of two workers: the second is paused, then stopped."""
+    samples = [[0.1 * i, {"1": 10**7, "2": i * 10**7, "3": 2 * 10**7}] for i in range(500)]
+    return {
+        "wall_s": 5.0,
+        "budget": 600 * 10**6,
+        "peak_seen": 510 * 10**6,
+        "peak_pss": 520 * 10**6,
+        "peak_workers": 510 * 10**6,
+        "waited_s": {"memory": 0.5},
+        "files": [{"kind": "a", "seconds": 2.0, "attempts": 1 + (i == 1)} for i in range(3)],
+        "said": [[0.0, "Start", 0, None], [2.0, "Pause", 1, None], [3.0, "Stop", 1, 1]],
+        "workers": {"0": 2, "1": 3},
+        "reserved": {"0": 5 * 10**6},
+        "samples": samples,
+    } | changed
+
+
+def memory_results(**changed: Any) -> dict[str, Any]:
+    alone = memory_run(workers={"0": 2}, samples=[[0.0, {"2": 10**8}], [1.5, {"2": 5}], [2.0, {}]])
+    case = {"alone": {"a": alone}, "run": memory_run(**changed)}
+    return {"about": {"n_workers": 2, "size": "full"}, "cases": {"mixed/given": case}}
+
+
+def test_makespan_is_set_against_the_largest_of_the_bounds(bench):
+    tables = bench["memory_tables"]
+    results = memory_results()
+    bounds = tables.lower_bounds(results["cases"]["mixed/given"], 2)
+    memory = 3 * 1.5 * (100 - 5) / 600  # three files, each with 95 MB for 1.5 s
+    assert bounds == {
+        "work / cores": pytest.approx(3.0),
+        "memory": pytest.approx(memory),
+        "longest file": pytest.approx(2.0),
+    }
+    peak, makespan = tables.findings(results)
+    assert (peak.measured, peak.is_met) == ("520 MB", True)
+    assert (makespan.measured, makespan.is_met) == ("1.67", False)
+
+
+def test_peak_over_the_budget_is_noticed(bench):
+    peak, _ = bench["memory_tables"].findings(memory_results(budget=519 * 10**6))
+    assert not peak.is_met
+
+
+def test_who_stands_still_is_not_at_work(bench):
+    said = [[0.0, "Pause", 0, None], [1.0, "Resume", 0, None], [2.0, "Pause", 1, None]]
+    results = memory_results(said=[*said, [3.0, "Stop", 1, 1]])
+    texts = ("date", "processor", "system", "python", "file_system")
+    numbers = ("n_cores", "load_at_start", "load_at_end")
+    results["about"] |= dict.fromkeys(texts, "") | dict.fromkeys(numbers, 0)
+    shown = bench["memory_tables"].as_text(results)
+    assert re.search(r"^mixed/given  3 .* 50%$", shown, re.MULTILINE)  # 3 x 2 s - 1 s, of 2 x 5 s
+
+
+def test_picture_of_a_run_shows_the_budget_and_who_stood_still(tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install '.[docs]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        importlib.import_module("memory_picture").draw(memory_run(), tmp_path / "run.svg")
+        sys.modules.pop("memory_picture")
+    picture = (tmp_path / "run.svg").read_text("utf-8")
+    for word in ("worker 1", "worker 2", "budget", "paused", "stopped"):
+        assert f">{word}" in picture
+    assert ">goes on" not in picture
+    assert "dc:date" not in picture
+    assert len(picture) < 60_000
 
 
 @pytest.mark.skipif(not MEASURED.exists(), reason="no measured results are kept here yet")

@@ -290,6 +290,13 @@ def test_group_is_read_by_the_subclass_one_member_at_a_time(group):
     assert Numbers().file_read(group, scale=10) == [0, 10, 20]
 
 
+@pytest.mark.parametrize("odd", [None, 3, b"a.bin"], ids=repr)
+def test_input_that_is_no_name_is_named(group, odd):
+    for in_name in (odd, [*group, odd]):
+        with pytest.raises(TypeError, match=rf"^{odd!r} is neither a name .* nor a list"):
+            BigMultiPipe().file_read(in_name)
+
+
 # Rejection and its hook.
 
 
@@ -919,6 +926,12 @@ def drop_first(data, in_name=None, **kwargs):
 
 
 @for_each_member
+def drop_none(data, in_name=None, **kwargs):
+    assert data == f"{Path(in_name).name}\n".encode()
+    return data
+
+
+@for_each_member
 def drop_all(data, **kwargs):
     return None
 
@@ -930,6 +943,37 @@ def test_dropped_member_leaves_data_and_names_in_all_later_hooks(group, outdir):
     for hook in ("data_process", "post_process", "file_write"):
         assert pipe.keywords_of(hook)["in_name"] == group[1:]
     assert result.in_name == group
+
+
+def test_tuple_of_names_is_given_as_it_is_until_a_member_is_dropped(group, outdir):
+    nested = (group[0], (group[1], group[2]))
+    pipe = Recorder(pre_process_list=drop_none, post_process_list=no_outfile)
+    result = run_well(pipe, nested)
+    assert result.in_name == pipe.keywords_of("post_process")["in_name"] == nested
+    pipe = Recorder(outdir=outdir, pre_process_list=drop_first, outname="all.bin")
+    run_well(pipe, tuple(group))
+    assert pipe.keywords_of("file_write")["in_name"] == group[1:]
+
+
+def test_tuple_of_other_things_than_names_is_one_input(in_name):
+    class OfPart(Recorder):
+        def file_read(self, in_name, **kwargs):
+            return [super(Recorder, self).file_read(in_name[0], **kwargs), in_name[1]]
+
+    pipe = OfPart(post_process_list=no_outfile)
+    run_well(pipe, (in_name, 3))
+    assert pipe.keywords_of("data_process")["in_name"] == (in_name, 3)
+
+
+def test_tuple_that_a_hook_takes_for_a_name_is_told_of(group):
+    class OneByOne(BigMultiPipe):
+        def file_read(self, in_name, **kwargs):
+            if isinstance(in_name, list):
+                return super().file_read(in_name, **kwargs)
+            return Path(in_name).read_bytes()
+
+    assert "give a group of files as a list" in str(run(OneByOne(), tuple(group)).error)
+    assert "as a list" not in str(run(OneByOne(), group).error)
 
 
 def test_member_dropped_at_the_end_is_gone_for_naming_and_writing(group, outdir):

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.process
 DONE = {f"00{i}_bmp.bin" for i in range(4)}  # before the others, which wait at the gate
 ROOT = Path(__file__).parents[1]
 MakeFiles = Callable[..., list[str]]
+Numbers = tuple[signal.Signals, ...]
 
 
 class Program:
@@ -63,10 +64,12 @@ def started(tmp_path: Path, make_files: MakeFiles, gate: Gate) -> Iterator[Calla
     """Start the program, and wait until so many of its workers are at the gate."""
     with ExitStack() as stack:
 
-        def start(how: str = "pipeline", *options: str, n_at_gate: int = 2) -> Program:
+        def start(
+            how: str = "pipeline", *options: str, n_at_gate: int = 2, ignored: Numbers = ()
+        ) -> Program:
             make_files(6)
             (tmp_path / "exits").mkdir()
-            process = stack.enter_context(running(how, tmp_path, *options))
+            process = stack.enter_context(running(how, tmp_path, *options, ignored=ignored))
             program = Program(process, tmp_path)
             pids = {gate.arrived()[0] for _ in range(n_at_gate)} - {process.pid}
             program.workers = stack.enter_context(watching(*pids))
@@ -76,8 +79,27 @@ def started(tmp_path: Path, make_files: MakeFiles, gate: Gate) -> Iterator[Calla
 
 
 @contextmanager
-def running(how: str, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    with (folder / "stderr").open("w") as stderr:
+def inherited(ignored: Numbers) -> Iterator[None]:
+    """Let programs that are started meanwhile ignore these signals, and no others.
+
+    Whoever runs the tests may ignore some: shells do so for what they start in the background.
+    """
+    before = {
+        number: signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def running(
+    how: str, folder: Path, *options: str, ignored: Numbers = ()
+) -> Iterator[subprocess.Popen[str]]:
+    with (folder / "stderr").open("w") as stderr, inherited(ignored):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.interrupted", str(folder), how, *options],
             cwd=ROOT,
@@ -105,8 +127,12 @@ def check_end(program: Program, returncode: int) -> None:
 
 @pytest.mark.parametrize(
     ("number", "group", "returncode"),
-    [(signal.SIGINT, True, -signal.SIGINT), (signal.SIGTERM, False, 128 + signal.SIGTERM)],
-    ids=["Ctrl-C", "SIGTERM"],
+    [
+        (signal.SIGINT, True, -signal.SIGINT),
+        (signal.SIGTERM, False, 128 + signal.SIGTERM),
+        (signal.SIGHUP, True, 128 + signal.SIGHUP),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "closed terminal"],
 )
 def test_interrupted_run_ends_with_its_workers_and_leaves_nothing_half_done(
     started: Callable[..., Program],
@@ -201,6 +227,19 @@ def test_worker_that_is_told_to_end_in_its_worker_exit_finishes_that(
     assert program.stderr() == ""
 
 
+def test_terminal_that_is_closed_does_not_end_what_nohup_has_started(
+    started: Callable[..., Program], gate: Gate, start_method: str
+):
+    method = f"start_method={start_method}"
+    program = started("pipeline", method, ignored=(signal.SIGHUP,))
+    for pid in (program.process.pid, *(worker.pid for worker in program.workers)):
+        os.kill(pid, signal.SIGHUP)
+    gate.open(2)
+    assert program.ends() == 0
+    assert len(program.outputs()) == 6
+    assert program.has_left_nothing_running()
+
+
 def test_workers_may_be_sent_the_signal_too(started: Callable[..., Program]):
     """As a batch system does, which ends every process of a job."""
     program = started()
@@ -242,9 +281,10 @@ def test_workers_and_their_programs_end_with_a_parent_that_is_killed(
 
 
 def test_handlers_are_as_they_were_after_a_run(make_files: MakeFiles, tmp_path: Path):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     Doubler(1, outdir=tmp_path).pipeline(make_files(2))
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_handler_of_the_caller_is_left_alone(make_files: MakeFiles, tmp_path: Path):

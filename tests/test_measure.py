@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
+import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,21 @@ import pytest
 from bigpipe import measure
 from bigpipe.errors import BigpipeError, MemoryBudgetError, OptionError
 from bigpipe.measure import (
-    PeakMeter,
+    PsutilTable,
+    Share,
+    current_share,
     mem_available_bytes,
+    memory_pressure,
     n_cores,
     n_logical_cores,
     num_can_process,
+    set_share,
+    usable_memory,
 )
+from bigpipe.process_table import Kin
 
 GIB = 2**30
+PAGE = resource.getpagesize()
 UNLIMITED_V1 = "9223372036854771712"
 V2_MOUNT = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
 
@@ -76,6 +84,15 @@ def v1(controller: str, group: str, files: dict[str, str], mounted: str = "/") -
         "proc/self/mountinfo": "\n".join(mounts),
     }
     return texts | {f"sys/fs/cgroup/{controller}/{name}": text for name, text in files.items()}
+
+
+@pytest.fixture(autouse=True)
+def no_limits_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep a batch system's limit out of these tests, and their shares out of others."""
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    before = set_share(None, None)
+    yield
+    set_share(*before)
 
 
 @pytest.fixture
@@ -213,6 +230,20 @@ def test_cpu_quota_of_every_enclosing_group_counts(
     assert n_logical_cores(tree(texts)) == expected
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("2", 2), ("9", 4), ("0", 1), ("", 4), ("many", 4)],
+    ids=["lower", "higher", "at-least-one", "empty", "not-a-number"],
+)
+def test_slurm_gives_no_more_than_there_is(
+    tree: Tree, affinity: Any, monkeypatch: pytest.MonkeyPatch, setting: str, expected: int
+) -> None:
+    affinity({0, 1, 2, 3})
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", setting)
+    assert n_cores(tree({})) == expected
+    assert n_logical_cores(tree({})) == expected
+
+
 def test_mount_point_with_a_space_is_found(tree: Tree, affinity: Any) -> None:
     affinity({0, 1})
     mount = r"31 23 0:28 / /my\040groups rw - cgroup2 cgroup2 rw"
@@ -317,11 +348,92 @@ def test_this_machine_gives_figures_that_psutil_does_not_contradict() -> None:
     assert 0 < mem_available_bytes() <= psutil.virtual_memory().total
 
 
+def limits(address_space: str) -> dict[str, str]:
+    lines = [
+        "Limit                     Soft Limit           Hard Limit           Units     ",
+        "Max resident set          1                    1                    bytes     ",
+        f"Max address space         {address_space:20} unlimited            bytes     ",
+    ]
+    return {"proc/self/limits": "\n".join(lines)}
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param(limits("unlimited"), 8 * GIB, id="none"),
+        pytest.param(limits(str(3 * GIB)), 3 * GIB, id="own-size-unknown"),
+        pytest.param(
+            limits(str(3 * GIB)) | {"proc/self/statm": f"{GIB // PAGE} 9 1 1 0 1 0"},
+            2 * GIB,
+            id="less-own-size",
+        ),
+        pytest.param(limits("4096") | {"proc/self/statm": "9999 9 1 1 0 1 0"}, 0, id="used-up"),
+        pytest.param(limits(str(99 * GIB)), 8 * GIB, id="system-has-less"),
+    ],
+)
+def test_limit_of_the_address_space_counts(
+    tree: Tree, texts: dict[str, str], expected: int
+) -> None:
+    assert mem_available_bytes(tree(meminfo(8 * GIB) | texts)) == expected
+
+
+RLIMIT_CODE = """
+import resource
+from bigpipe.measure import mem_available_bytes
+resource.setrlimit(resource.RLIMIT_AS, (2**31, resource.RLIM_INFINITY))
+before = mem_available_bytes()
+buffer = bytearray(2**27)
+print(before, mem_available_bytes())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kept by Linux alone")
+def test_address_space_that_was_taken_is_no_longer_left() -> None:
+    """The limit is far below what the machine has."""
+    command = [sys.executable, "-c", RLIMIT_CODE]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60)
+    before, after = map(int, run.stdout.split())
+    assert before < 2**31
+    assert after <= before - 2**27
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"proc/pressure/memory": "some avg10=12.50 avg60=0.00 total=7\nfull avg10=1.00"}, 12.5),
+        ({"proc/pressure/memory": "junk"}, None),
+        ({}, None),
+    ],
+    ids=["told", "junk", "not-told"],
+)
+def test_pressure_is_that_of_the_last_seconds(
+    tree: Tree, texts: dict[str, str], expected: float | None
+) -> None:
+    assert memory_pressure(tree(texts)) == expected
+
+
+def test_processes_are_found_without_proc() -> None:
+    table = PsutilTable()
+    assert os.getpid() in table.pids()
+    assert table.kin(os.getpid()) == Kin(os.getppid(), os.getpgrp())
+    memory = table.memory(os.getpid())
+    assert memory is not None
+    assert memory.private > 1_000_000
+    assert table.anonymous(os.getpid()) is None
+
+
+def test_process_that_is_gone_is_none_without_proc() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(timeout=60)
+    assert PsutilTable().kin(process.pid) is None
+    assert PsutilTable().memory(process.pid) is None
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seem to have four cores and 10,000 bytes."""
     monkeypatch.setattr(measure, "n_cores", lambda: 4)
-    monkeypatch.setattr(measure, "mem_available_bytes", lambda: 10_000)
+    monkeypatch.setattr(measure, "_available", lambda root: 10_000)
 
 
 @pytest.mark.usefixtures("machine")
@@ -352,6 +464,84 @@ def test_processes_that_may_run_at_once(arguments: dict[str, Any], expected: int
     count = num_can_process(**arguments)
     assert count == expected
     assert type(count) is int
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        pytest.param((None, None), (4, 10_000, 8000), id="none"),
+        pytest.param((3000, None), (4, 3000, 3000), id="memory"),
+        pytest.param((9000, None), (4, 9000, 8000), id="memory-above-part"),
+        pytest.param((20_000, None), (4, 10_000, 8000), id="memory-above-all"),
+        pytest.param((0, None), (4, 0, 0), id="no-memory"),
+        pytest.param((None, 2.9), (2, 10_000, 8000), id="cores"),
+        pytest.param((None, 0.5), (1, 10_000, 8000), id="part-of-a-core"),
+        pytest.param((None, 64), (4, 10_000, 8000), id="more-cores-than-there-are"),
+    ],
+)
+def test_figures_are_the_least_of_the_share_and_of_what_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+    affinity: Any,
+    share: tuple[int | None, float | None],
+    expected: tuple[int, int, int],
+) -> None:
+    monkeypatch.setattr(measure, "_available", lambda root: 10_000)
+    monkeypatch.setattr(measure, "cpu_quotas", lambda root: iter(()))
+    monkeypatch.setattr(measure, "_core_of", lambda cpu, root: (str(cpu),))
+    affinity({0, 1, 2, 3})
+    set_share(*share)
+    assert (n_cores(), mem_available_bytes(), usable_memory(0.8)[0]) == expected
+    assert n_logical_cores() == n_cores()
+    assert num_can_process(process_size=1, error_if_zero=False) == min(expected[0], expected[2])
+
+
+def test_setting_a_share_tells_the_one_before() -> None:
+    assert set_share(7, 2.0) == Share(None, None)
+    assert set_share(None, 1.0) == Share(7, 2.0)
+    assert current_share() == Share(None, 1.0)
+    assert set_share(1, None, in_thread=True) == Share(None, None)
+    assert set_share(2, None, in_thread=True) == Share(1, None)
+    assert current_share() == Share(2, None)
+    assert set_share(None, None, in_thread=True) == Share(2, None)
+    assert current_share() == Share(None, 1.0)
+
+
+def share_in_another_thread() -> Share:
+    shares: list[Share] = []
+    thread = threading.Thread(target=lambda: shares.append(current_share()))
+    thread.start()
+    thread.join(60)
+    return shares[0]
+
+
+def test_share_of_a_process_holds_in_threads_of_a_hook() -> None:
+    set_share(7, 2.0)
+    assert share_in_another_thread() == Share(7, 2.0)
+
+
+def test_share_of_a_thread_holds_in_no_other() -> None:
+    set_share(7, 2.0, in_thread=True)
+    try:
+        assert share_in_another_thread() == Share(None, None)
+    finally:
+        set_share(None, None, in_thread=True)
+
+
+@pytest.mark.usefixtures("machine")
+def test_memory_that_is_given_goes_before_the_share() -> None:
+    set_share(3000, None)
+    assert num_can_process(process_size=1000, mem_available=4000) == 4
+
+
+@pytest.mark.usefixtures("machine")
+def test_too_small_a_share_is_said_to_be_one() -> None:
+    set_share(2048, None)
+    with pytest.raises(MemoryBudgetError) as caught:
+        num_can_process(process_size="3 GiB")
+    for part in ("2.0 KiB", "3.0 GiB", "the share of the file", "process_size"):
+        assert part in str(caught.value)
+    assert "mem_frac" not in str(caught.value)
+    assert num_can_process(process_size="3 GiB", error_if_zero=False) == 0
 
 
 def test_positional_order_is_the_published_one() -> None:
@@ -403,115 +593,3 @@ def test_psutil_is_not_imported_on_linux() -> None:
         "not sys.platform.startswith('linux')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def touch(size: int) -> bytearray:
-    """Return a buffer whose every page is resident."""
-    return bytearray(b"x") * size
-
-
-@pytest.fixture
-def meter() -> Iterator[PeakMeter]:
-    meter = PeakMeter()
-    if not meter.resets:
-        meter.close()
-        pytest.skip("this system cannot reset the peak")
-    yield meter
-    meter.close()
-
-
-SIZE = 64 << 20
-SLACK = 8 << 20  # the kernel counts pages in batches, and Python keeps some of its own
-
-
-def test_peak_falls_after_a_reset(meter: PeakMeter) -> None:
-    meter.reset()
-    before = meter.peak()
-    buffer = touch(SIZE)
-    assert meter.peak() > before + SIZE - SLACK
-    del buffer
-    assert meter.peak() > before + SIZE - SLACK
-    meter.reset()
-    assert meter.peak() < before + SLACK
-
-
-PEAK_OF_A_SMALL_PROCESS = f"""
-import json
-from bigpipe.measure import PeakMeter
-meter = PeakMeter()
-meter.reset()
-before = meter.peak()
-buffer = bytearray(b"x") * {SIZE}
-during = meter.peak()
-del buffer
-meter.reset()
-print(json.dumps([meter.resets, before, during, meter.peak()]))
-"""
-
-
-def test_peak_is_not_that_of_the_process_that_started_this_one() -> None:
-    """The kernel's cheap figure keeps, through exec, the peak of the parent."""
-    buffer = touch(4 * SIZE)
-    run = subprocess.run(
-        [sys.executable, "-c", PEAK_OF_A_SMALL_PROCESS],
-        check=True,
-        stdout=subprocess.PIPE,
-        timeout=60,
-    )
-    del buffer
-    resets, before, during, after = json.loads(run.stdout)
-    if not resets:
-        pytest.skip("this system cannot reset the peak")
-    assert before < 2 * SIZE
-    assert before + SIZE - SLACK < during < before + SIZE + SLACK
-    assert after < before + SLACK
-
-
-def test_meter_measures_the_child_after_a_fork(meter: PeakMeter) -> None:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            meter.reset()
-            before = meter.peak()
-            del before
-            buffer = touch(SIZE)
-            high = meter.peak()
-            del buffer
-            meter.reset()
-            os.write(writer, json.dumps([high, meter.peak()]).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as answer:
-        high, low = json.load(answer)
-    os.waitpid(pid, 0)
-    assert low < high - SIZE + SLACK
-
-
-def test_closed_meter_still_gives_the_peak_of_the_process(meter: PeakMeter) -> None:
-    meter.close()
-    meter.close()
-    meter.reset()
-    assert not meter.resets
-    assert meter.peak() > 0
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are not listed")
-def test_meter_gives_its_descriptors_back() -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    meters = [PeakMeter() for _ in range(5)]
-    for meter in meters:
-        meter.close()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_peak_is_told_where_it_cannot_be_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any) -> int:
-        raise PermissionError("read-only /proc")
-
-    monkeypatch.setattr(os, "open", refuse)
-    meter = PeakMeter()
-    meter.reset()
-    assert not meter.resets
-    assert meter.peak() > 1_000_000

@@ -175,6 +175,17 @@ def test_hooks_are_given_the_options_about_names():
     assert set(CONTROL_OPTIONS) == {"outdir", "create_outdir", "outname_append", "outname"}
 
 
+@pytest.mark.parametrize("value", [True, False, 1, 0, np.True_, np.False_], ids=repr)
+def test_flag_is_what_is_true_or_false(value):
+    assert checked(create_outdir=value).create_outdir is bool(value)
+
+
+@pytest.mark.parametrize("value", ["no", "", [], 0.5, b"no"], ids=repr)
+def test_flag_is_nothing_else(value):
+    with pytest.raises(OptionError, match=r"create_outdir=.*True nor False: give one of them"):
+        checked(create_outdir=value)
+
+
 @pytest.mark.parametrize(
     ("keyword", "option"),
     [

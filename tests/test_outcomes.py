@@ -42,6 +42,12 @@ def test_only_a_rejected_file_tells_who_rejected_it():
     assert ended.rejected_by is None
 
 
+def test_input_that_is_none_is_named_by_its_place():
+    error = FileError("file_read raised TypeError", hook="file_read")
+    outcomes.reported(Report(7, error=error), None, attempts=1)
+    assert str(error) == "in_names[7] is None: file_read raised TypeError"
+
+
 @pytest.mark.parametrize(
     ("cause", "outcome"),
     [(ValueError("x"), Outcome.FAILED), (FileTimeoutError("x"), Outcome.TIMED_OUT)],

@@ -133,16 +133,20 @@ def test_option_given_at_the_run_wins_even_if_false(name, constructed, given):
     assert keywords_of_run(pipe)[name] == constructed
 
 
-@pytest.mark.parametrize("name", ["outdir", "outname_append", "create_outdir", "outname"])
-def test_none_at_the_run_means_not_given(name):
-    assert keywords_of_run(Keywords(**{name: "x"}), **{name: None})[name] == "x"
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("outdir", "x"), ("outname_append", "x"), ("create_outdir", True), ("outname", "x")],
+)
+def test_none_at_the_run_means_not_given(name, value):
+    assert keywords_of_run(Keywords(**{name: value}), **{name: None})[name] == value
 
 
 def test_memory_allowed_at_the_run_wins():
     pipe = Keywords(process_size="1 GiB", mem_available="10 GiB")
     assert keywords_of_run(pipe)
-    with pytest.raises(MemoryBudgetError, match=r"1\.0 MiB.*1\.0 GiB"):
+    with pytest.raises(MemoryBudgetError, match=r"1\.0 MiB.*1\.0 GiB") as caught:
         pipe.pipeline(["a"], mem_available="1 MiB")
+    assert "error_if_zero" not in str(caught.value)  # which is no option of a run
 
 
 def test_hooks_get_the_folder_though_none_was_given():

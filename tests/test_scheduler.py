@@ -11,16 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bigpipe.admission import Admission, Need
 from bigpipe.scheduler import (
     MAX_FAILED_STARTS,
+    Cause,
+    Dismiss,
     GiveUp,
     Instruction,
     Kill,
+    Measured,
+    Pause,
     Recall,
+    Resume,
     Scheduler,
     Start,
     StartFailed,
     StartRefused,
+    Stop,
     Submit,
     TaskEnded,
     TasksRecalled,
@@ -36,6 +43,7 @@ class SimWorker:
 
     is_ready: bool = False
     is_told_to_end: bool = False
+    is_paused: bool = False
     unread: deque[int] = field(default_factory=deque)
     begun: int | None = None
 
@@ -59,19 +67,31 @@ class Sim:
 
     # What happens in the world. Each returns the instructions that followed.
 
-    def add(self, n: int) -> list[Instruction]:
+    def add(self, n: int, needs: dict[int, Need] | None = None) -> list[Instruction]:
         tasks = range(self.n_added, self.n_added + n)
         self.n_added += n
-        return self.carry_out(self.scheduler.add(tasks, self.now))
+        return self.carry_out(self.scheduler.add(tasks, self.now, needs))
 
-    def ready(self, worker: int) -> list[Instruction]:
+    def add_given(self, *sizes: int) -> list[Instruction]:
+        """Add tasks of which the bytes that they need are given."""
+        needs = {task: Need(given=size) for task, size in enumerate(sizes, self.n_added)}
+        return self.add(len(sizes), needs)
+
+    def ready(self, worker: int, reserved: int | None = None) -> list[Instruction]:
         self.workers[worker].is_ready = True
-        return self.carry_out(self.scheduler.handle(WorkerReady(worker), self.now))
+        return self.carry_out(self.scheduler.handle(WorkerReady(worker, reserved), self.now))
+
+    def measure(
+        self, used: dict[int, int], seconds: float = 0.1, available: int | None = None
+    ) -> list[Instruction]:
+        self.now += seconds
+        return self.carry_out(self.scheduler.handle(Measured(used, available), self.now))
 
     def take(self, worker: int) -> None:
         """Let a worker begin what is next for it."""
         at = self.workers[worker]
         assert at.begun is None
+        assert not at.is_paused
         at.begun = at.unread.popleft()
 
     def end(self, worker: int) -> list[Instruction]:
@@ -87,11 +107,11 @@ class Sim:
         self.now += seconds
         return self.end(worker)
 
-    def die(self, worker: int) -> list[Instruction]:
+    def die(self, worker: int, *, out_of_memory: bool = False) -> list[Instruction]:
         at = self.workers.pop(worker)
         if at.begun is not None and not at.is_told_to_end:
             self.deaths[at.begun] += 1
-        event = WorkerDied(worker, tuple(at.unread))
+        event = WorkerDied(worker, tuple(at.unread), out_of_memory)
         return self.carry_out(self.scheduler.handle(event, self.now))
 
     def tick(self, seconds: float) -> list[Instruction]:
@@ -119,11 +139,25 @@ class Sim:
                 case Kill(worker, task):
                     assert self.workers[worker].tasks[0] == task
                     self.workers[worker].is_told_to_end = True
+                case Stop(worker, task):
+                    assert self.workers[worker].tasks[0] == task
+                    self.workers[worker].is_told_to_end = True
+                case Dismiss(worker):
+                    assert not self.workers[worker].tasks
+                    self.workers[worker].is_told_to_end = True
+                case Pause(worker):
+                    assert not self.workers[worker].is_paused
+                    self.workers[worker].is_paused = True
+                case Resume(worker):
+                    assert self.workers[worker].is_paused
+                    self.workers[worker].is_paused = False
                 case GiveUp(task):
                     self.ended[task] += 1
                     self.given_up[task] = instruction
                 case StartFailed():
                     self.has_failed = True
+                case _:
+                    raise AssertionError(instruction)
         self.check()
         return done
 
@@ -131,6 +165,10 @@ class Sim:
         """Compare what the scheduler believes with what is."""
         scheduler = self.scheduler
         assert len(self.workers) <= scheduler.n_workers
+        paused = [at for at in self.workers.values() if at.is_paused and not at.is_told_to_end]
+        assert not paused or any(
+            at.tasks and not at.is_paused and not at.is_told_to_end for at in self.workers.values()
+        )
         assert all(count == 1 for count in self.ended.values())
         where = {task: number for number, at in self.workers.items() for task in at.tasks}
         assert len(where) == sum(len(at.tasks) for at in self.workers.values())
@@ -155,11 +193,11 @@ class Sim:
             if number not in self.workers:
                 continue
             something = something or bool(not at.is_ready or at.is_told_to_end or at.tasks)
-            if not at.is_ready:
-                self.ready(number)
-            elif at.is_told_to_end:
+            if at.is_told_to_end:
                 self.die(number)
-            elif at.tasks:
+            elif not at.is_ready:
+                self.ready(number)
+            elif at.tasks and not at.is_paused:
                 if at.begun is None:
                     self.take(number)
                 self.now += 0.001
@@ -283,6 +321,18 @@ def test_recall_that_comes_too_late_is_not_repeated_before_something_changes():
     assert scheduler.handle(Tick(), 3.0) == []
 
 
+def test_worker_whose_tasks_were_all_recalled_is_not_ended_for_taking_too_long():
+    scheduler = Scheduler(2, file_timeout=10.0)
+    scheduler.add(range(2), 0.0)
+    scheduler.handle(WorkerReady(0), 0.0)
+    assert scheduler.handle(WorkerReady(1), 0.0) == [Recall(0)]
+    scheduler.handle(TasksRecalled(0, (1,)), 0.0)
+    scheduler.handle(TaskEnded(1, 1), 0.5)
+    assert scheduler.handle(TasksRecalled(0, (0,)), 1.0) == [Submit(1, 0)]
+    assert scheduler.handle(Tick(), 10.5) == []
+    assert scheduler.handle(Tick(), 11.0) == [Kill(1, 0)]
+
+
 def test_dead_worker_costs_its_task_one_attempt_and_the_others_none(make_sim):
     sim = make_sim(1)
     sim.add(3)
@@ -308,7 +358,7 @@ def test_task_that_kills_its_workers_is_given_up(make_sim):
         sim.ready(worker)
         sim.take(worker)
         instructions = sim.die(worker)
-    assert instructions == [GiveUp(0, attempts=2, timed_out=False), Start(2)]
+    assert instructions == [GiveUp(0, attempts=2, cause=Cause.DIED), Start(2)]
 
 
 @pytest.mark.parametrize("limit", [1, 3])
@@ -319,7 +369,7 @@ def test_number_of_workers_that_a_task_may_cost_can_be_chosen(make_sim, limit):
         sim.ready(worker)
         sim.take(worker)
         sim.die(worker)
-    assert sim.given_up == {0: GiveUp(0, attempts=limit, timed_out=False)}
+    assert sim.given_up == {0: GiveUp(0, attempts=limit, cause=Cause.DIED)}
 
 
 def test_deaths_on_different_tasks_are_counted_apart(make_sim):
@@ -416,7 +466,7 @@ def test_task_that_takes_too_long_is_given_up_and_not_tried_again(make_sim):
     sim.take(0)
     assert sim.tick(9.9) == []
     assert sim.tick(0.2) == [Kill(0, 0)]
-    assert sim.die(0) == [GiveUp(0, attempts=1, timed_out=True)]
+    assert sim.die(0) == [GiveUp(0, attempts=1, cause=Cause.TIMED_OUT)]
 
 
 def test_task_sent_ahead_is_given_its_time_from_when_it_is_at_work(make_sim):
@@ -491,9 +541,157 @@ def test_tasks_in_flight_are_counted(make_sim):
     assert sim.scheduler.n_in_flight == 1
 
 
+@pytest.fixture
+def short(make_sim):
+    """Return a simulation with three ready workers and 1000 bytes, which are given."""
+    admission = Admission(1000, is_given=True, n_workers=3)
+    sim = make_sim(3, admission=admission, file_timeout=100, max_ahead=8)
+    sim.add_given(1, 1, 1)
+    for worker in range(3):
+        sim.ready(worker, reserved=0)
+    for worker in range(3):
+        sim.run_one(worker)
+    assert sim.scheduler.is_done
+    return sim
+
+
+def test_task_waits_for_memory_while_another_worker_is_idle(short):
+    assert short.add_given(600, 600) == [Submit(0, 3)]
+    assert short.run_one(0) == [Submit(1, 4)]
+
+
+def test_task_over_the_budget_is_refused_before_it_is_begun(short):
+    assert short.add_given(1001) == [GiveUp(3, 0, Cause.REFUSED, 1001)]
+    assert short.scheduler.is_done
+
+
+def test_youngest_is_paused_and_goes_on_when_the_other_has_ended(short):
+    short.add_given(100, 100)
+    short.take(0)
+    short.now += 1
+    short.take(1)
+    short.measure({0: 100, 1: 100})
+    assert short.measure({0: 400, 1: 400}) == [Pause(1)]
+    assert short.end(0) == [Resume(1)]
+
+
+def test_what_was_sent_ahead_to_a_worker_is_recalled_when_it_is_paused(make_sim):
+    sim = make_sim(2, admission=Admission(1000, is_given=True, n_workers=2), max_ahead=1)
+    sim.add_given(1, 1)
+    for worker in (0, 1):
+        sim.ready(worker, reserved=0)
+    for worker in (0, 1):
+        sim.run_one(worker, seconds=0.02)
+    sim.add_given(100, 100, 100, 100)
+    sim.take(0)
+    sim.take(1)
+    assert [sim.scheduler.owner(task) for task in (4, 5)] == [0, 1]
+    assert sim.measure({0: 100, 1: 100}) == []
+    assert sim.measure({0: 400, 1: 400}) == [Pause(1), Recall(1)]
+    assert sim.scheduler.owner(5) is None
+
+
+def test_time_in_which_a_worker_is_paused_is_not_charged_to_its_task(short):
+    short.add_given(100, 100)
+    began_at = short.now
+    short.take(0)
+    short.take(1)
+    short.measure({0: 100, 1: 100}, seconds=1)
+    assert short.measure({0: 400, 1: 400}, seconds=1) == [Pause(1)]
+    short.now += 50
+    assert short.end(0) == [Resume(1)]
+    assert short.scheduler.deadline() == began_at + 100 + 50
+    assert short.tick(97.9) == []
+    assert short.tick(0.2) == [Kill(1, 4)]
+
+
+def test_task_that_is_stopped_is_run_again_and_no_death_is_charged(short):
+    short.add_given(100, 100)
+    short.take(0)
+    short.take(1)
+    assert short.measure({0: 500, 1: 600}) == [Stop(1, 4)]
+    assert short.scheduler.attempts(4) == 1
+    short.die(1)
+    assert short.scheduler.attempts(4) == 2
+    short.end(0)
+    assert short.scheduler.owner(4) is not None
+    assert short.scheduler.projection(4) == 900
+    assert not short.deaths
+
+
+def test_task_that_is_too_large_for_a_given_budget_is_given_up(make_sim):
+    sim = make_sim(1, admission=Admission(1000, is_given=True, n_workers=1))
+    sim.add_given(100)
+    sim.ready(0, reserved=0)
+    sim.take(0)
+    assert sim.measure({0: 1200}) == [Stop(0, 0)]
+    assert sim.die(0) == [GiveUp(0, 1, Cause.TOO_LARGE, 1200)]
+
+
+def test_task_in_a_worker_that_has_had_others_is_run_again_before_it_is_too_large(short):
+    short.add_given(100)
+    short.take(0)
+    assert short.measure({0: 1200}) == [Stop(0, 3)]
+    assert short.die(0) == [Submit(1, 3)]
+
+
+def test_task_that_ends_just_before_it_is_stopped_counts_as_ended(short):
+    short.add_given(100)
+    short.take(0)
+    assert short.measure({0: 1200}) == [Stop(0, 3)]
+    short.end(0)
+    short.die(0)
+    assert not short.given_up
+
+
+def test_worker_that_ended_its_task_just_before_it_was_paused_goes_on(short):
+    short.add_given(100, 100)
+    short.take(0)
+    short.take(1)
+    short.measure({0: 100, 1: 100})
+    assert short.measure({0: 400, 1: 400}) == [Pause(1)]
+    assert short.end(1) == [Resume(1)]
+
+
+def test_worker_that_is_dismissed_before_it_is_ready_is_no_failed_start(make_sim):
+    sim = make_sim(2, admission=Admission(1000, is_given=False, n_workers=2))
+    sim.add_given(100, 100)
+    sim.ready(0, reserved=10)
+    sim.take(0)
+    for starting in range(1, MAX_FAILED_STARTS + 2):
+        assert not sim.workers[starting].is_ready
+        assert sim.measure({0: 1200, starting: 10}) == [Dismiss(starting)]
+        sim.die(starting)
+        assert sim.measure({0: 100}) == [Start(starting + 1)]
+    assert not sim.has_failed
+
+
+def test_task_that_was_out_of_memory_is_projected_higher_the_next_time(short):
+    short.add_given(300)
+    short.take(0)
+    short.die(0, out_of_memory=True)
+    assert short.scheduler.projection(3) == 600
+
+
+def test_long_tasks_are_not_sent_ahead_within_a_budget(short):
+    assert short.add_given(1, 1, 1, 1) == [Submit(worker, worker + 3) for worker in range(3)]
+
+
+def test_what_workers_waited_for_is_counted(short):
+    before = dict(short.scheduler.waited_s)
+    short.add_given(600, 600)
+    short.take(0)
+    short.tick(10)
+    short.end(0)
+    short.run_one(1, seconds=5)
+    short.tick(2)
+    waited = {kind: short.scheduler.waited_s[kind] - before[kind] for kind in before}
+    assert waited == pytest.approx({"memory": 20, "inputs": 2 * 5 + 3 * 2, "paused": 0})
+
+
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "ready", "take", "end", "end", "die", "tick"]),
+        st.sampled_from(["add", "ready", "take", "end", "end", "die", "tick", "measure"]),
         st.integers(0, 5),
         st.sampled_from([0.0, 0.0001, 0.003, 1.0, 30.0]),
     ),
@@ -503,16 +701,21 @@ ACTIONS = st.lists(
 
 @given(
     n_workers=st.integers(1, 5),
+    budget=st.none() | st.sampled_from([10, 1000, 2**40]),
     max_ahead=st.sampled_from([0, 1, 2, 16]),
     file_timeout=st.sampled_from([None, 2.0]),
     max_worker_deaths=st.integers(1, 3),
     actions=ACTIONS,
 )
 def test_whatever_happens_every_task_ends_once(
-    n_workers, max_ahead, file_timeout, max_worker_deaths, actions
+    n_workers, budget, max_ahead, file_timeout, max_worker_deaths, actions
 ):
+    admission = None
+    if budget is not None:
+        admission = Admission(budget, is_given=n_workers % 2 == 0, n_workers=n_workers)
     sim = Sim(
         n_workers,
+        admission=admission,
         max_ahead=max_ahead,
         file_timeout=file_timeout,
         max_worker_deaths=max_worker_deaths,
@@ -527,7 +730,10 @@ def test_whatever_happens_every_task_ends_once(
     assert sim.ended == Counter(range(sim.n_added))
     for task, given_up in sim.given_up.items():
         deaths = sim.deaths[task]
-        assert given_up.timed_out or given_up.attempts == deaths == max_worker_deaths
+        if given_up.cause is Cause.DIED:
+            assert given_up.attempts >= deaths == max_worker_deaths
+        elif given_up.cause is Cause.TOO_LARGE:
+            assert given_up.n_bytes > budget
     for task in sim.ended.keys() - sim.given_up.keys():
         assert sim.deaths[task] < max_worker_deaths
 
@@ -538,12 +744,14 @@ def happen(sim: Sim, action: str, which: int) -> None:
         sim.add(which)
     elif action == "tick":
         sim.tick(0.0)
+    elif action == "measure":
+        sim.measure({number: which * (number + 1) * 150 for number in sim.workers})
     else:
         able = [
             number
             for number, at in sim.workers.items()
             if (action == "ready" and not at.is_ready)
-            or (action == "take" and at.begun is None and at.unread)
+            or (action == "take" and at.begun is None and at.unread and not at.is_paused)
             or (action == "end" and at.begun is not None)
             or action == "die"
         ]

@@ -13,9 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
+from bigpipe.buffers import BuffersLost
 from bigpipe.snapshot import (
-    ALIGNMENT,
     MIN_BUFFER,
+    MIN_MAPPED,
     LocalSnapshot,
     Snapshot,
     UnsendableError,
@@ -205,7 +206,7 @@ def test_large_arrays_are_not_in_the_pickle(snapshot_of):
 
 def test_large_arrays_are_aligned_as_libraries_expect(snapshot_of):
     fresh = snapshot_of(x=[np.zeros(LARGE + i, dtype=np.uint8) for i in range(3)]).fresh()
-    assert all(array.ctypes.data % ALIGNMENT == 0 for array in fresh["x"])
+    assert all(array.ctypes.data % 64 == 0 for array in fresh["x"])
 
 
 def test_what_one_process_writes_the_other_does_not_see(snapshot_of):
@@ -301,3 +302,24 @@ def test_here_objects_of_a_class_inside_a_function_are_fresh():
     fresh.items.append(1)
     assert type(fresh) is Local
     assert snapshot.fresh()["x"].items == []
+
+
+def test_here_closing_gives_up_the_descriptor_and_what_nobody_holds():
+    before = psutil.Process().num_fds()
+    snapshot = LocalSnapshot({"x": np.zeros(2 * MIN_MAPPED, dtype=np.uint8)})
+    held = snapshot.fresh()["x"]
+    snapshot.close()
+    snapshot.close()
+    assert not held.any()
+    del held  # which has kept its mapping, and that a descriptor
+    assert psutil.Process().num_fds() == before
+    with pytest.raises(BuffersLost):
+        snapshot.fresh()
+
+
+def test_here_memory_goes_with_a_snapshot_that_is_not_closed():
+    before = psutil.Process().num_fds()
+    snapshot = LocalSnapshot({"x": np.zeros(2 * MIN_MAPPED, dtype=np.uint8)})
+    snapshot.fresh()
+    del snapshot
+    assert psutil.Process().num_fds() == before

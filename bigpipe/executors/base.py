@@ -38,6 +38,8 @@ class Task:
     """The input."""
     granted: str | None = None
     """The output name that it may write without asking."""
+    memory: int | None = None
+    """Bytes that a pipeline may use which its hooks run."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Report:
     """Whether something is under the final name, even if no name was returned."""
     unnamed: str | None = None
     """That name, if something new is there and no name was returned."""
+    growth: int | None = None
+    """Bytes by which the worker was larger, at its peak, than before its first file."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
@@ -78,6 +82,7 @@ class Report:
             self.worker,
             self.has_written,
             self.unnamed,
+            self.growth,
         )
 
 
@@ -99,6 +104,8 @@ class Setup:
     """How worker processes begin; ``None``: as is safe and fast here."""
     claim: Callable[[int, Any, str, bool], str]
     """Decide at once on a name, for executors with one task at a time in this process."""
+    cores_per_worker: float | None = None
+    """Cores that a pipeline may use which a worker's hook runs; ``None``: as many as there are."""
 
 
 @dataclass(slots=True)
@@ -106,6 +113,8 @@ class Ready:
     """A worker has run ``worker_init``."""
 
     worker: int
+    reserved: int | None = None
+    """Bytes of private memory that it holds without a file."""
 
 
 @dataclass(slots=True)
@@ -177,6 +186,8 @@ class Executor(ABC):
     """Can stop what a worker does, by `kill` or by itself, when `Setup.file_timeout` is over."""
     max_ahead = 0
     """Tasks that may be sent to a worker which has one: those, `recall` can take back."""
+    can_pause = False
+    """Can stop what a worker does for a while, by `pause`; its memory is known, by `pids`."""
     wants_all_tasks = False
     """Begins only when it has been given every task."""
 
@@ -218,6 +229,26 @@ class Executor(ABC):
         """Answer `Asked`: why the task may not write the name, or nothing."""
         raise NotImplementedError
 
-    def kill(self, worker: int) -> None:
-        """Stop what a worker does: its task took too long. `Died` or `Reported` follows."""
+    def kill(self, worker: int, *, at_once: bool = False) -> None:
+        """Stop what a worker does. `Died` or `Reported` follows.
+
+        Parameters
+        ----------
+        worker : int
+            The worker.
+        at_once : bool, optional
+            Give it no time to tidy up: its memory is needed.
+        """
+        raise NotImplementedError
+
+    def pids(self) -> dict[int, int]:
+        """Return the process id of each worker that is a process of its own."""
+        return {}
+
+    def pause(self, worker: int) -> None:
+        """Have a worker, and all that its hooks have started, stand still."""
+        raise NotImplementedError
+
+    def resume(self, worker: int) -> None:
+        """Let a worker go on."""
         raise NotImplementedError

@@ -168,6 +168,12 @@ class Child(ABC):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the worker and to all that it started, if it has not ended."""
+        if self._is_usable() and self.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
     def kill_group(self) -> None:
         """Send SIGKILL to the worker and to all that it started; also after its end."""
         if self._is_usable():

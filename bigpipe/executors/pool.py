@@ -216,6 +216,7 @@ class _PoolCall:
     def __init__(self, setup: Setup, folder: str) -> None:
         content = (setup.pipe, setup.control)
         self._payload = pickled_for_workers(content, setup.pipe, setup.control)
+        self._cores = setup.cores_per_worker
         self._folder = folder
 
     def __call__(self, task: Task) -> bytes:
@@ -223,7 +224,8 @@ class _PoolCall:
             return b""
         key = (self._folder, os.getpid(), threading.get_ident())
         if key not in _runners:
-            _runners[key] = _PoolRunner(*pickle.loads(self._payload))
+            pipe, control = pickle.loads(self._payload)
+            _runners[key] = _PoolRunner(pipe, control, self._cores)
         runner, error = _runners[key].runner, _runners[key].error
         if error is not None:
             return pickled_report(Report(task.index, error=error, worker=os.getpid()))
@@ -237,8 +239,15 @@ class _PoolCall:
 class _PoolRunner:
     """Runs the tasks of one worker of a pool, and ends with its process at the latest."""
 
-    def __init__(self, pipe: Any, control: dict[str, Any]) -> None:
-        self.runner = TaskRunner(pipe, LocalSnapshot(control), os.getpid(), Stager())
+    def __init__(self, pipe: Any, control: dict[str, Any], cores: float | None) -> None:
+        self.runner = TaskRunner(
+            pipe,
+            LocalSnapshot(control),
+            os.getpid(),
+            Stager(),
+            cores=cores,
+            in_thread=threading.current_thread() is not threading.main_thread(),
+        )
         self.error = self.runner.init()
         self._ending: Any = None
         if self.error is None:

@@ -24,7 +24,7 @@ from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import Snapshot, find_unsendable
+from bigpipe.snapshot import Snapshot, find_unsendable, unpickled_beside
 
 __all__ = ["WorkerSetup", "main", "pickled_report"]
 
@@ -39,6 +39,8 @@ class WorkerSetup:
     """The keywords."""
     threads: int | None
     """Threads of numerical libraries; ``None``: as they are."""
+    cores: float | None
+    """Cores that a pipeline may use which a hook runs; ``None``: as many as there are."""
 
 
 inherited: WorkerSetup | None = None
@@ -55,19 +57,19 @@ def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
         if worker is not None:
             worker.work()
     except Terminated:
-        _end_by_sigterm()
+        _end_by(interrupts.terminated_by or signal.SIGTERM)
     except (ConnectionError, EOFError):
         pass  # the parent is gone or has closed the channels: nobody is left to report to
     return 0
 
 
-def _end_by_sigterm() -> None:
+def _end_by(number: int) -> None:
     """End as the signal would have ended this process, by which the parent can tell."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # a hook may have closed it
             stream.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _ProcessWorker | None:
@@ -86,7 +88,7 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _Pr
             environment.apply()
             _limit(threads)  # before a library is imported, and starts a thread for each core
             forwarder.install()
-            setup = pickle.loads(payload)
+            setup = unpickled_beside(payload, data_fd)
             environment.apply_module_settings()
         forwarder.install()
         reseed_numpy()
@@ -147,6 +149,8 @@ class _ProcessWorker:
             stager,
             on_hook=self._note_stage,
             catch=(BaseException,),
+            cores=setup.cores,
+            is_alone=True,
         )
 
     def _announce(self, folder: str) -> None:
@@ -166,7 +170,7 @@ class _ProcessWorker:
 
     def end_if_terminated(self) -> None:
         """End if this process was told to, and a bare ``except:`` of a hook did not let it."""
-        if self._interrupts.has_terminated:
+        if self._interrupts.terminated_by is not None:
             raise Terminated
 
     def work(self) -> None:
@@ -186,7 +190,7 @@ class _ProcessWorker:
 
     def _run_tasks(self) -> None:
         try:
-            self._ends.send(wire.READY, 0, b"")
+            self._ends.send(wire.READY, 0, pickle.dumps(self.runner.reserved))
             home = _open_current_folder()
             while (taken := self._ends.next_task()) is not None:
                 sequence, task = taken
@@ -197,6 +201,7 @@ class _ProcessWorker:
                 self.end_if_forked()
                 self.end_if_terminated()
                 self._ends.send(wire.REPORT, sequence, pickled_report(report))
+                del report  # its metadata may hold a large keyword
         finally:
             # SIGTERM must not break off worker_exit: it may follow the last task at once. If
             # it comes right here, it raises for the last time.

@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
+import signal
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -42,7 +43,8 @@ from bigpipe.executors.base import (
     Task,
     Told,
 )
-from bigpipe.snapshot import Snapshot, pickled_for_workers
+from bigpipe.executors.keeper import Keeper
+from bigpipe.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
@@ -65,6 +67,7 @@ class _Worker:
         self.stagings: deque[str] = deque(maxlen=MAX_STAGINGS)
         self.kill_at: float | None = None
         self.stage_when_killed: str | None = None
+        self.is_paused = False
         self.is_gone = False
         self.has_ended = False
 
@@ -73,27 +76,37 @@ class ProcessesExecutor(Executor):
     """Processes files in processes of its own."""
 
     max_ahead = MAX_AHEAD
+    can_pause = True
 
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
         self._events: list[ExecutorEvent] = []
         self._dead: deque[_Worker] = deque()
         self._sequence = 0
-        self._payload: bytes | None = None
+        self._payload: Beside | None = None
+        self._keeper: Keeper | None = None
         self._last = ExitStack()
 
     def start(self, setup: Setup) -> None:
         """Pickle the keywords, once for all workers."""
+        self._keeper = None
         self._setup = setup
         self._payload = None
         self._selector = selectors.DefaultSelector()
         self._last.callback(self._selector.close)
-        self._snapshot = Snapshot(setup.control)
+        self._snapshot = Snapshot(setup.control, is_filled=False)
         self._last.callback(self._snapshot.close)
+        if self._method() == "fork":
+            self._keeper = Keeper.start(self._snapshot)
+        if self._keeper is None:
+            self._snapshot.fill()
+        else:
+            self._last.callback(self._keeper.close)
 
     def add_worker(self, worker: int) -> None:
         """Start a process."""
-        method = self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")
+        method = self._method()
+        self._see_to_keywords(method)
         ends = wire.ParentEnds()
         try:
             child = self._begin(method, [*ends.worker_fds, self._snapshot.fd])
@@ -108,6 +121,21 @@ class ProcessesExecutor(Executor):
         if method != "fork":
             self._send(started, wire.SETUP, 0, self._portable())
 
+    def _method(self) -> str:
+        return self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")
+
+    def _see_to_keywords(self, method: str) -> None:
+        """Fill the file with the large keywords if the next worker cannot inherit them."""
+        if self._keeper is None or (method == "fork" and self._keeper.is_alive):
+            return
+        if self._keeper.is_alive:
+            self._keeper.fetch([(i, 0, size) for i, (_, size) in enumerate(self._snapshot.spans)])
+            self._snapshot.use_file()
+        else:
+            self._snapshot.fill()
+        self._keeper.close()
+        self._keeper = None
+
     def _begin(self, method: str, fds: list[int]) -> launch.Child:
         target = "bigpipe.executors.process_worker:main"
         if method != "fork":
@@ -121,14 +149,17 @@ class ProcessesExecutor(Executor):
 
     def _worker_setup(self) -> process_worker.WorkerSetup:
         return process_worker.WorkerSetup(
-            self._setup.pipe, self._snapshot, self._setup.threads_per_worker
+            self._setup.pipe,
+            self._snapshot,
+            self._setup.threads_per_worker,
+            self._setup.cores_per_worker,
         )
 
     def _portable(self) -> bytes:
         """Return all that a worker needs which has inherited nothing."""
         environment = pickle.dumps(Environment.capture())
         if self._payload is None:
-            self._payload = pickled_for_workers(
+            self._payload = self._snapshot.pickled_beside(
                 self._worker_setup(), self._setup.pipe, self._setup.control
             )
         return pickle.dumps((environment, self._setup.threads_per_worker, self._payload))
@@ -159,12 +190,33 @@ class ProcessesExecutor(Executor):
                 self._send(to, wire.ANSWER, sequence, refusal.encode("utf-8", "surrogateescape"))
                 return
 
-    def kill(self, worker: int) -> None:
-        """End a process: politely, and soon after by force."""
+    def kill(self, worker: int, *, at_once: bool = False) -> None:
+        """End a process: politely, and soon after by force; or by force."""
         to = self._workers[worker]
         to.stage_when_killed = to.ends.stage()
+        if at_once:
+            to.child.kill_group()
+            return
         to.child.terminate()
+        self.resume(worker)
         to.kill_at = time.monotonic() + STOP_GRACE
+
+    def pids(self) -> dict[int, int]:
+        """Return the process id of each worker."""
+        return {number: worker.child.pid for number, worker in self._workers.items()}
+
+    def pause(self, worker: int) -> None:
+        """Stop a process and its group by SIGSTOP, which they cannot notice or prevent."""
+        to = self._workers[worker]
+        to.is_paused = True
+        to.child.signal_group(signal.SIGSTOP)
+
+    def resume(self, worker: int) -> None:
+        """Let a process and its group go on."""
+        to = self._workers[worker]
+        if to.is_paused:
+            to.is_paused = False
+            to.child.signal_group(signal.SIGCONT)
 
     def _send(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:
         if not worker.ends.send(kind, number, payload):
@@ -236,7 +288,7 @@ class ProcessesExecutor(Executor):
             worker.stagings.append(os.fsdecode(payload))
             return
         elif kind == wire.READY:
-            event = Ready(worker.number)
+            event = Ready(worker.number, pickle.loads(payload))
         else:
             event = InitFailed(worker.number, pickle.loads(payload))
         self._events.append(event)
@@ -275,6 +327,7 @@ class ProcessesExecutor(Executor):
             worker.ends.tasks.send(wire.END)
             if not graceful:
                 worker.child.terminate()
+            self.resume(worker.number)
         while self._workers:
             self._collect(None)
             while self._dead:

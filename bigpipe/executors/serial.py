@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import ExitStack
 from types import FrameType
 
 from bigpipe import context
@@ -48,17 +49,22 @@ class SerialExecutor(Executor):
         self._events: list[ExecutorEvent] = []
         self._task: tuple[int, Task] | None = None
         self._is_ready = False
+        self._last = ExitStack()
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
         self._setup = setup
         self._events, self._task = [], None
+        snapshot = LocalSnapshot(setup.control)
+        self._last.callback(snapshot.close)
         self._runner = TaskRunner(
             setup.pipe,
-            LocalSnapshot(setup.control),
+            snapshot,
             os.getpid(),
             Stager(),
             keep_frames=self.keep_frames,
+            cores=setup.cores_per_worker,
+            in_thread=True,
             file_timeout=setup.file_timeout,
         )
 
@@ -121,9 +127,10 @@ class SerialExecutor(Executor):
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
         """Run ``worker_exit``."""
-        if self._is_ready:
-            self._is_ready = False
-            self._runner.exit()
+        with self._last:
+            if self._is_ready:
+                self._is_ready = False
+                self._runner.exit()
         return []
 
 

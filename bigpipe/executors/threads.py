@@ -95,6 +95,7 @@ class ThreadsExecutor(Executor):
         self.workers, self.events = {}, queue.SimpleQueue()
         self._setup = setup
         self._snapshot = LocalSnapshot(setup.control)
+        self._around.callback(self._give_up_keywords)
         if setup.threads_per_worker is not None:
             self._around.enter_context(threads_limited(setup.threads_per_worker))
 
@@ -124,7 +125,7 @@ class ThreadsExecutor(Executor):
         """Answer a thread that asked for a name."""
         self.workers[worker].answers.put((index, refusal))
 
-    def kill(self, worker: int) -> None:
+    def kill(self, worker: int, *, at_once: bool = False) -> None:
         """Raise `TimeIsUp` in what a thread does, and have it end after that."""
         self._interrupt(self.workers[worker], TimeIsUp)
         self.workers[worker].tasks.put(None)
@@ -145,6 +146,11 @@ class ThreadsExecutor(Executor):
         self._around.close()
         return []
 
+    def _give_up_keywords(self) -> None:
+        threads = [worker.thread for worker in self.workers.values()]
+        if not any(thread is not None and thread.is_alive() for thread in threads):
+            self._snapshot.close()  # else one that cannot be broken off has them still
+
     def _work(self, number: int) -> None:
         """Run in the thread: take tasks until there are no more."""
         me = self.workers[number]
@@ -157,6 +163,8 @@ class ThreadsExecutor(Executor):
             pid,
             Stager(),
             file_timeout=self._setup.file_timeout,
+            cores=self._setup.cores_per_worker,
+            in_thread=True,
             catch=(BaseException,),  # a thread is not sent Ctrl-C: it is the hook's own doing
         )
         error = runner.init()

@@ -42,7 +42,7 @@ def task_packet(sequence: int, task: Task | None) -> bytes:
     """Return a task as a packet; without a task, one that says it comes by the stream."""
     if task is None:
         return pickle.dumps((sequence, None), protocol=5)
-    content = (sequence, (task.index, task.in_name, task.granted))
+    content = (sequence, (task.index, task.in_name, task.granted, task.memory))
     if _is_plain(task.in_name):
         return pickle.dumps(content, protocol=5)
     import cloudpickle

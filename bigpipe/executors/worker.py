@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import Any
 
 from bigpipe import context
+from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
 from bigpipe.executors.base import Report, Task
 from bigpipe.interrupts import Terminated, TimeIsUp
-from bigpipe.measure import PeakMeter
+from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
+from bigpipe.peak_meter import PeakMeter
 
 __all__ = ["TaskRunner", "file_error"]
 
@@ -49,9 +51,17 @@ class TaskRunner:
         Leave an exception its frames, for a debugger. They hold the data.
     catch : tuple of types, optional
         Exceptions that are a file's failure; others end the worker.
+    cores : float, optional
+        Cores that a pipeline may use which a hook runs.
+    is_alone : bool, optional
+        Whether nothing but this runs in this process, ever.
+    in_thread : bool, optional
+        Whether other tasks, or the caller's code, run in this process beside this one's.
 
     Attributes
     ----------
+    reserved : int or None
+        Bytes that this worker holds without a file, known after `init`.
     is_late : bool
         Whether the file has taken too long. Set by the executor that raises `TimeIsUp`, as
         a bare ``except:`` of a hook may swallow that.
@@ -68,6 +78,9 @@ class TaskRunner:
         file_timeout: float | None = None,
         keep_frames: bool = False,
         catch: tuple[type[BaseException], ...] = (Exception, SystemExit, TimeIsUp),
+        cores: float | None = None,
+        is_alone: bool = False,
+        in_thread: bool = False,
     ) -> None:
         self.pipe = pipe
         self.snapshot = snapshot
@@ -77,23 +90,31 @@ class TaskRunner:
         self.file_timeout = file_timeout
         self.keep_frames = keep_frames
         self.catch = catch
+        self.cores = cores
+        self.is_alone = is_alone
+        self.in_thread = in_thread
+        self.reserved: int | None = None
+        self._share: int | None = -1  # memory, of the last file; at first, of none
         self.is_late = False
 
     def init(self) -> FileError | None:
         """Run ``worker_init``; return what it raised."""
         try:
             self.pipe.worker_init(**self.snapshot.fresh())
-        except Terminated:
+        except (Terminated, BuffersLost):
             raise
         except self.catch as error:
             return self.failure(error, "worker_init", None)
         self._meter = PeakMeter()
+        self.reserved = self._meter.reserved
         return None
 
     def exit(self) -> None:
         """Run ``worker_exit`` after a good `init`, and remove the staging folders."""
         try:
             self.pipe.worker_exit(**self.snapshot.fresh())
+        except BuffersLost:
+            raise
         except self.catch as error:
             warnings.warn(
                 f"worker_exit raised {_describe(error)}; the results are not affected",
@@ -123,11 +144,14 @@ class TaskRunner:
         meta: Any = {}
         error = None
         token = context.set_current(file)
+        share = self._set_share(task.memory)
+        kwargs: dict[str, Any] = {}
         try:
-            returned = self.pipe.file_process(in_name, **self.snapshot.fresh())
+            kwargs = self.snapshot.fresh()
+            returned = self.pipe.file_process(in_name, **kwargs)
             outname, meta = _checked(returned)
             self.end_if_late()
-        except Terminated:
+        except (Terminated, BuffersLost):
             raise
         except self.catch as raised:
             if isinstance(raised, TimeIsUp) and not self.is_late:
@@ -136,7 +160,13 @@ class TaskRunner:
             error = self.failure(raised, file.hook or "file_process", task.in_name)
         finally:
             context.reset_current(token)
+            if share is not None:
+                set_share(*share, in_thread=self.in_thread)
         file.end()
+        peak = self._meter.peak()
+        # While the keywords are there, which are not its own; and not of several files at once.
+        growth = None if self.in_thread else self._meter.growth(peak)
+        del kwargs
         rejected_by = file.rejected_by
         if outname is None and error is None and rejected_by is None:
             rejected_by = "file_process"
@@ -146,12 +176,22 @@ class TaskRunner:
             meta,
             rejected_by if outname is None else None,
             file.seconds,
-            self._meter.peak(),
+            peak,
             error,
             self.worker,
             file.has_written,
             file.unnamed,
+            growth,
         )
+
+    def _set_share(self, memory: int | None) -> Share | None:
+        """Set what a pipeline may use that a hook runs; return what is to be set again."""
+        if not self.is_alone:
+            return set_share(memory, self.cores, in_thread=self.in_thread)
+        if self._share != memory:  # it stays until the next file, as nothing else runs here
+            self._share = memory
+            set_share(memory, self.cores)
+        return None
 
     def end_if_late(self) -> None:
         """End a file that has taken too long, and whose hook did not let that through."""
@@ -182,6 +222,8 @@ def file_error(raised: BaseException, hook: str, in_name: Any) -> FileError:
     message = f"{hook} raised {_describe(raised, where)}"
     if isinstance(raised, MemoryError):
         message += "; memory ran out: lower num_processes, or give process_size"
+    if isinstance(in_name, tuple) and isinstance(raised, (AttributeError, TypeError)):
+        message += "; the input is a tuple: give a group of files as a list"
     if isinstance(raised, FileTimeoutError):
         message = f"{shown(in_name)} {raised}, in {hook}; raise it if a file may take that long"
     text = "".join(

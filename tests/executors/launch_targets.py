@@ -129,3 +129,7 @@ def describe(told: int) -> None:
             "inheritable": os.get_inheritable(told),
         },
     )
+
+
+def block_quietly() -> None:
+    signal.pause()

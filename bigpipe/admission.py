@@ -1,0 +1,321 @@
+"""Which task may start within the budget.
+
+Owns the tasks that wait, what each of them is projected to take, and which is next. What the
+workers are charged with, and what happens when that is too much, is `bigpipe.charges`; who does
+what when, `bigpipe.scheduler`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+
+from bigpipe.charges import Charges
+from bigpipe.events import Event, Measured, TaskEnded, WorkerDied, WorkerReady
+from bigpipe.pending import Pending
+from bigpipe.projection import Need, Projector, size_class
+
+__all__ = ["Admission", "Need", "small"]
+
+FAR_FROM_BUDGET = 4  # times what all tasks at work may take: then none is counted; arbitrary
+MAX_PASSES = 4  # times the workers: tasks that may go past one that does not fit; arbitrary
+AHEAD_SHARE = 0.5  # of the limit: so much may be held for tasks that others run before; arbitrary
+RAISED_FROM_PROJECTED = 2.0  # times, after a task was stopped; arbitrary
+RAISED_FROM_USED = 1.5  # times, after a task was stopped; arbitrary
+UNKNOWN = Need()
+
+
+def small(budget: int, n_workers: int) -> int:
+    """Return the bytes of which as many as there are workers do not come near the budget."""
+    return budget // (FAR_FROM_BUDGET * n_workers)
+
+
+class Admission:
+    """Let tasks start within a budget.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes that all workers together may use.
+    is_given : bool
+        The caller has given the budget: a task that exceeds it alone is ended.
+    n_workers : int
+        Tasks that may run at once.
+    can_pause : bool, optional
+        Workers can be paused and stopped. Else only starts are held back.
+    need_of : callable, optional
+        Returns the `Need` of a task. Given, all tasks look small beside the budget, and no
+        account is kept of each until an event shows otherwise: it costs more than they do.
+
+    Attributes
+    ----------
+    n_to_choose_from : int
+        Tasks that are to wait, so that some of them may fit; set by who has them all.
+    charges : Charges
+        The account of what is in use.
+    pending : Pending
+        The tasks that wait.
+
+    Notes
+    -----
+    A task starts when the charges fit, or when no other is at work. Small tasks go past one
+    that does not fit yet, but only so often. None starts while a worker is paused. A task that
+    was stopped twice runs alone: so each ends.
+    """
+
+    def __init__(
+        self,
+        budget: int,
+        *,
+        is_given: bool,
+        n_workers: int,
+        can_pause: bool = True,
+        need_of: Callable[[int], Need] | None = None,
+    ) -> None:
+        self._need_of = need_of
+        self._light: deque[int] | None = None if need_of is None else deque()
+        self.small = small(budget, n_workers)
+        self.charges = Charges(budget, is_given=is_given, can_pause=can_pause)
+        self._projector = Projector(budget)
+        self.pending = Pending(self._project)
+        self.n_to_choose_from = 0
+        self._max_passes = MAX_PASSES * n_workers
+        self._passes = 0
+        self._passed: int | None = None  # the task that others went past
+        # Since it was passed first: tasks at work then and now, with projections, and the charges.
+        self._before: dict[int, int] = {}
+        self._held = 0
+        self._needs: dict[int, Need] = {}
+        self._projected: dict[int, int] = {}
+        # Of tasks that were stopped: projections, how often, and which of them run alone.
+        self._raised: dict[int, int] = {}
+        self._stops: dict[int, int] = {}
+        self._alone: set[int] = set()
+
+    def projection(self, task: int) -> int | None:
+        """Return the bytes that a task was started with, if it is at work or was given up."""
+        return self._projected.get(task)
+
+    def is_told(self, task: int) -> bool:
+        """Return whether the size of a task was given, not learned."""
+        return self._needs.get(task, UNKNOWN).given is not None
+
+    def stops(self, task: int) -> int:
+        """Return how often a task was stopped to free memory."""
+        return self._stops.get(task, 0)
+
+    @property
+    def is_light(self) -> bool:
+        """No account is kept of tasks so far."""
+        return self._light is not None
+
+    @property
+    def waiting(self) -> Pending | deque[int]:
+        """The tasks that wait."""
+        return self.pending if self._light is None else self._light
+
+    @property
+    def n_wanted(self) -> int:
+        """Tasks that are to be there, those at work among them."""
+        return self.n_to_choose_from if self._light is None else 0
+
+    # ---- whether an account is needed -----------------------------------------------
+
+    def is_needed(self, event: Event) -> bool:
+        """Return whether an event shows that each task has to be accounted for."""
+        if type(event) is TaskEnded:
+            return event.growth is not None and event.growth > self.small
+        if type(event) is Measured:
+            is_low = event.available is not None and event.available < self.charges.budget // 2
+            return is_low or event.is_tight or max(event.used.values(), default=0) > self.small
+        if type(event) is WorkerReady:
+            return event.reserved is not None and event.reserved > self.small
+        return type(event) is WorkerDied
+
+    def keep_account(self, assigned: Mapping[int, Iterable[int]]) -> None:
+        """Begin to account for each task: those that workers have, and those that wait."""
+        assert self._need_of is not None
+        waiting, self._light = self._light or (), None
+        for worker, tasks in assigned.items():
+            for task in tasks:
+                self._needs[task] = self._need_of(task)
+                self._charge(worker, task, self._project(task))
+        for task in waiting:
+            self.add(task, self._need_of(task))
+
+    # ---- tasks come and go ----------------------------------------------------------
+
+    def add(self, task: int, need: Need | None) -> int | None:
+        """Take in a task; return its projection if it is refused."""
+        if self._light is not None:
+            self._light.append(task)
+            return None
+        if need is None:
+            need = UNKNOWN
+        if need.given is not None and need.given > self.charges.budget:
+            return need.given
+        if need is not UNKNOWN:
+            self._needs[task] = need
+        self.pending.add(task, self._key(task), need.rank)
+        return None
+
+    def put_back(self, task: int) -> None:
+        """Let a task wait again, before all others."""
+        if self._light is not None:
+            self._light.appendleft(task)
+            return
+        self._held -= self._before.pop(task, 0)
+        self.pending.put_back(task, self._key(task))
+
+    def forget(self, task: int) -> None:
+        """Drop what is known of a task that has ended."""
+        self._held -= self._before.pop(task, 0)
+        self._needs.pop(task, None)
+        if self._raised or self._stops or self._alone:
+            self._raised.pop(task, None)
+            self._stops.pop(task, None)
+            self._alone.discard(task)
+
+    def _key(self, task: int) -> Hashable:
+        if task in self._raised or task in self._alone:
+            return "raised", size_class(self._raised.get(task, 0)), task in self._alone
+        need = self._needs.get(task, UNKNOWN)
+        if need.given is not None:
+            return "given", size_class(need.given)
+        return need.is_compressed, -1 if need.size is None else size_class(need.size)
+
+    def _project(self, task: int) -> int:
+        projected = self._projector.project(self._needs.get(task, UNKNOWN))
+        if self._raised:
+            projected = max(projected, self._raised.get(task, 0))
+        return max(projected, self.charges.budget) if task in self._alone else projected
+
+    def join(self, worker: int) -> bool:
+        """Account for one more worker, if there is room for it and for a task; tell whether."""
+        has_room = not self.charges.workers or self.is_light
+        if not has_room and not (self.charges.paused or self.charges.is_tight):
+            room = self.charges.limit - self.charges.total - self.charges.reserved
+            place = self.pending.first(room, self._projector.version, self._n_classes)
+            has_room = place is not None
+        if has_room:
+            self.charges.join(worker)
+        return has_room
+
+    def ready(self, worker: int, reserved: int | None) -> None:
+        """Account for a worker that waits for its first task."""
+        self.charges.ready(worker, reserved)
+        if self._projector.reserved != self.charges.reserved:
+            self._projector.reserved = self.charges.reserved
+            self._projector.version += 1
+
+    @property
+    def _n_classes(self) -> int | None:
+        """Classes of tasks that may be looked at: the first alone if it was passed too often."""
+        if self._passes >= self._max_passes and self.pending.head == self._passed:
+            return 1
+        return None
+
+    def _pass(self) -> None:
+        """Note that a task goes past the first one.
+
+        It counts only if it is in the way: not while tasks are still at work that were so
+        before the first one was passed, and that leave it no room.
+        """
+        head = self.pending.head
+        if head != self._passed:
+            self._passed, self._passes = head, 0
+            self._before, self._held = dict(self._projected), self.charges.total
+        needed = self.pending.projected(0, self._projector.version)
+        self._passes += self._held + needed <= self.charges.limit
+
+    def take_for_idle(self, worker: int) -> int | None:
+        """Return a task that a worker without one may begin, if any fits."""
+        if self._light is not None:
+            return self._light.popleft()
+        if self.charges.paused:
+            return None
+        place = 0
+        if self.charges.n_at_work:
+            room = self.charges.room(worker)
+            found = self.pending.first(room, self._projector.version, self._n_classes)
+            if found is None:
+                return None
+            place = found
+        if place:
+            self._pass()
+        return self._assign(worker, place)
+
+    def take_ahead(self, worker: int) -> int | None:
+        """Return the first of all tasks if a worker can be sent it beside those that it has."""
+        if self._light is not None:
+            return self._light.popleft()
+        if self.charges.paused:
+            return None
+        projected = self.pending.projected(0, self._projector.version)
+        if projected > self.charges.workers[worker].projected:
+            spare = int((1.0 - AHEAD_SHARE) * self.charges.limit)
+            if projected > self.charges.room(worker) - spare:
+                return None
+        return self._assign(worker, 0)
+
+    def would_fit(self, worker: int, task: int) -> bool:
+        """Return whether a task at another worker could begin at one that has none."""
+        if self.is_light:
+            return not self._light
+        return not self.charges.paused and self._projected[task] <= self.charges.room(worker)
+
+    def _assign(self, worker: int, place: int) -> int:
+        projected = self.pending.projected(place, self._projector.version)
+        task = self.pending.take(place)
+        self._charge(worker, task, projected)
+        return task
+
+    def _charge(self, worker: int, task: int, projected: int) -> None:
+        self._projected[task] = projected
+        self.charges.assign(worker, task, projected)
+
+    def take_off(self, worker: int, task: int) -> None:
+        """Take a task that was sent ahead off its worker."""
+        if not self.is_light:
+            self.charges.remove(worker, task)
+            del self._projected[task]
+
+    def ended(self, worker: int, task: int, growth: int | None) -> None:
+        """Learn from a task that has ended."""
+        if self.is_light:
+            return
+        at = self.charges.workers[worker]
+        need = self._needs.get(task, UNKNOWN)
+        if growth is not None:
+            self._projector.learn(need, growth)
+        elif at.highest:
+            self._projector.learn(need, max(0, at.highest - at.reserved), at_least=True)
+        self.charges.ended(worker, task)
+        del self._projected[task]
+        self.forget(task)
+
+    def stopped(self, worker: int, task: int) -> int | None:
+        """Take in that a task was stopped; return its bytes if it is too large for the budget."""
+        at = self.charges.workers[worker]
+        if at.is_too_large and not at.is_used:
+            return at.highest
+        n_stops = self._stops[task] = self._stops.get(task, 0) + 1
+        growth = max(0, at.highest - at.reserved)
+        if growth > self._projected[task]:
+            self._raise(task, growth)
+        if n_stops > 1 or at.is_too_large:
+            self._alone.add(task)
+        return None
+
+    def ran_out(self, worker: int, task: int) -> None:
+        """Take in that the system has killed a worker for want of memory."""
+        at = self.charges.workers[worker]
+        growth = max(0, at.highest - at.reserved)
+        if task in self._raised or max(growth, self._projected[task]) > self.charges.budget // 2:
+            self._alone.add(task)
+        self._raise(task, growth)
+
+    def _raise(self, task: int, growth: int) -> None:
+        before = self._projected[task]
+        self._raised[task] = int(max(RAISED_FROM_PROJECTED * before, RAISED_FROM_USED * growth))
+        self._projector.learn(self._needs.get(task, UNKNOWN), growth, at_least=True)

@@ -1,0 +1,162 @@
+"""Limits that control groups (cgroups) set to this process.
+
+Owns which groups enclose this process, for versions 1 and 2, and what their files say.
+What this process may use in all is `bigpipe.measure`.
+
+A process is in one group of each hierarchy, and limited by that group and by all those
+around it. Where the files of a group are follows from two texts::
+
+    /proc/self/cgroup       which group, for each hierarchy:   4:memory:/batch/job7
+    /proc/self/mountinfo    where a hierarchy is mounted, and which of its groups is
+                            at the mount point:                /batch -> /sys/fs/cgroup/memory
+
+    here: /sys/fs/cgroup/memory/job7, then /sys/fs/cgroup/memory
+
+The functions take the folder that stands for ``/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
+
+__all__ = ["cpu_quotas", "memory_left", "read_text"]
+
+
+def cpu_quotas(root: str) -> Iterator[float]:
+    """Yield, for each enclosing group that limits it, the cores' worth of time allowed."""
+    for version, folder in _group_folders("cpu", root):
+        if version == 2:
+            text = read_text(os.path.join(folder, "cpu.max")) or ""
+            quota, _, period = text.strip().partition(" ")
+        else:
+            quota = read_text(os.path.join(folder, "cpu.cfs_quota_us")) or ""
+            period = read_text(os.path.join(folder, "cpu.cfs_period_us")) or ""
+        allowed, each = _number(quota), _number(period)
+        if allowed is not None and allowed > 0 and each:  # 'max' and -1 do not limit
+            yield allowed / each
+
+
+class _MemoryFiles(NamedTuple):
+    limits: tuple[str, ...]
+    used: str
+    reclaimable: str
+    """Name of the line in ``memory.stat`` that counts droppable file cache, subgroups included."""
+
+
+_MEMORY_FILES = {
+    1: _MemoryFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"),
+    # Above memory.high processes are slowed down until they have given pages back.
+    2: _MemoryFiles(("memory.max", "memory.high"), "memory.current", "inactive_file"),
+}
+
+
+def memory_left(root: str) -> Iterator[int]:
+    """Yield, for each enclosing group that limits memory, the bytes it leaves."""
+    for version, folder in _group_folders("memory", root):
+        files = _MEMORY_FILES[version]
+        texts = [read_text(os.path.join(folder, name)) for name in files.limits]
+        limits = [limit for limit in map(_number, texts) if limit is not None]
+        used = _number(read_text(os.path.join(folder, files.used)))
+        if not limits or used is None:
+            continue
+        stat = read_text(os.path.join(folder, "memory.stat")) or ""
+        match = re.search(rf"^{files.reclaimable} ([0-9]+)$", stat, re.M)
+        yield min(limits) - used + (int(match[1]) if match else 0)
+
+
+def _group_folders(controller: str, root: str) -> Iterator[tuple[int, str]]:
+    """Yield version and folder of each group that this process is in, innermost first."""
+    groups = _groups_of_process(read_text(os.path.join(root, "proc/self/cgroup")) or "")
+    for mount in _cgroup_mounts(read_text(os.path.join(root, "proc/self/mountinfo")) or ""):
+        if mount.version == 1 and controller not in mount.controllers:
+            continue
+        group = groups.get(controller if mount.version == 1 else "")
+        if group is None:
+            continue
+        top = os.path.join(root, mount.point.lstrip("/"))
+        below = _path_below(group, mount.group)
+        while below:
+            yield mount.version, os.path.join(top, below)
+            below = os.path.dirname(below)
+        yield mount.version, top
+
+
+def _path_below(group: str, mounted: str) -> str:
+    """Return the path of a group below the mount point, ``''`` if it is that or not below.
+
+    In a container the text may give the path outside, which is not visible inside: the
+    mount point is then the innermost group that can be read.
+    """
+    prefix = mounted.rstrip("/") + "/"
+    inside = group.startswith(prefix) and ".." not in group.split("/")
+    return group[len(prefix) :] if inside else ""
+
+
+def _groups_of_process(text: str) -> dict[str, str]:
+    """Read ``/proc/self/cgroup``: the group for each controller, of version 2 for ``''``."""
+    groups = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if path.startswith("/"):
+            groups.update(dict.fromkeys(controllers.split(","), path))
+    return groups
+
+
+class _CgroupMount(NamedTuple):
+    version: int
+    group: str
+    """The group that is found at the mount point."""
+    point: str
+    controllers: tuple[str, ...]
+
+
+@lru_cache(maxsize=2)
+def _cgroup_mounts(text: str) -> tuple[_CgroupMount, ...]:
+    """Read ``/proc/self/mountinfo``: the mounts of control groups."""
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, source = before.split(), after.split()
+        if len(fields) < 5 or not source or source[0] not in ("cgroup", "cgroup2"):
+            continue
+        mounts.append(
+            _CgroupMount(
+                version=2 if source[0] == "cgroup2" else 1,
+                group=_unescape(fields[3]),
+                point=_unescape(fields[4]),
+                controllers=tuple(source[-1].split(",")),
+            )
+        )
+    return tuple(mounts)
+
+
+def _unescape(field: str) -> str:
+    """Undo the octal escapes of space, tab, newline and backslash in mount tables."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def read_text(path: str) -> str | None:
+    """Return what a file of the system says, ``None`` if there is none to be read."""
+    # A file that is missing, or that this process may not read, sets no limit it can know.
+    # This is read ten times a second: a file object would take nearly twice as long.
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = iter(lambda: os.read(file, 1 << 16), b"")
+            return b"".join(parts).decode("utf-8", "surrogateescape")
+        finally:
+            os.close(file)
+    return None
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return int(text or "")
+    except ValueError:  # 'max': no limit
+        return None

@@ -1,0 +1,153 @@
+"""A process that keeps large keywords as they were when the run began.
+
+Owns that process, and how others get from it what they have no more. What they do with it is
+`bigpipe.buffers`'s affair, when there is a keeper at all that of `bigpipe.executors.processes`.
+
+Workers that are forked inherit the caller's arrays, and need no copy of them. One that has
+written into an array wants those pages back as they were::
+
+    keeper, forked first      <--- parts wanted, an end of a socket ---   worker
+    has all as it was         ------- a byte on that socket ---------->     |
+        |                                                                   |
+        `-- writes the parts -->   file, shared by all   -- reads them -----'
+
+The parent cannot be asked: the caller may have changed the arrays meanwhile, and may be busy.
+The keeper writes only what was asked for, so the file stays small unless hooks write much.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+
+from bigpipe.buffers import BuffersLost, InheritedBuffers, Range, write_all
+from bigpipe.executors import launch
+from bigpipe.executors._descriptors import above_stdio
+from bigpipe.pages import Canary, address_of, are_private, can_be_watched
+from bigpipe.snapshot import Snapshot
+
+__all__ = ["Keeper", "main"]
+
+MIN_KEPT = 32 << 20  # bytes: a file with less is written sooner than a process is forked; arbitrary
+AT_ONCE = 1000  # parts in one packet: 24 KB
+
+_PART = struct.Struct("<QQQ")
+_DONE = b"1"
+
+inherited: Snapshot | None = None
+"""Set in the parent while it forks the keeper, which finds it here."""
+
+
+class Keeper:
+    """The parent's end of the process, and after a fork, a worker's.
+
+    Use `start`.
+    """
+
+    def __init__(self, child: launch.Child, requests: socket.socket) -> None:
+        self._child = child
+        self._requests = requests
+
+    @classmethod
+    def start(cls, snapshot: Snapshot) -> Keeper | None:
+        """Have forked workers use the caller's own arrays, if that is worth while and safe.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            The keywords, not yet filled.
+
+        Returns
+        -------
+        Keeper or None
+            ``None`` if the arrays are small, or if this system does not tell which pages a
+            process has written into: then the snapshot is as it was.
+        """
+        if sum(view.nbytes for view in snapshot.buffers) < MIN_KEPT or not can_be_watched():
+            return None
+        try:
+            _make_private(snapshot.buffers)
+        except OSError:  # no list of mappings here
+            return None
+        canary = Canary()
+        keeper = cls._fork(snapshot)
+        if not canary.has_sung():
+            keeper.close()
+            return None
+        snapshot.inherit(InheritedBuffers(snapshot.buffers, snapshot.spans, keeper.fetch))
+        return keeper
+
+    @classmethod
+    def _fork(cls, snapshot: Snapshot) -> Keeper:
+        global inherited
+        requests, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        requests = socket.socket(fileno=above_stdio(requests.detach()))
+        with there, launch.no_fork():
+            inherited = snapshot
+            try:
+                child = launch.start("fork", f"{__name__}:main", [there.fileno(), snapshot.fd])
+            except BaseException:
+                requests.close()
+                raise
+            finally:
+                inherited = None
+        return cls(child, requests)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked still; only in the parent."""
+        return self._child.poll() is None
+
+    def fetch(self, ranges: list[Range]) -> None:
+        """Have parts of the buffers put into the file; called in any process.
+
+        Raises
+        ------
+        BuffersLost
+            If the keeper is gone.
+        """
+        try:
+            for i in range(0, len(ranges), AT_ONCE):
+                self._ask(b"".join(_PART.pack(*part) for part in ranges[i : i + AT_ONCE]))
+        except OSError as error:  # it is gone, or a hook has closed what is not its own
+            raise BuffersLost("the process that keeps large keywords is gone") from error
+
+    def _ask(self, packet: bytes) -> None:
+        here, there = socket.socketpair()
+        with here:
+            with there:
+                socket.send_fds(self._requests, [packet], [there.fileno()])
+            if here.recv(1) != _DONE:
+                raise ConnectionError("no answer")
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.close()
+        self._requests.close()
+
+
+def _make_private(buffers: list[memoryview]) -> None:
+    """Copy the buffers into which another process could write, or a worker for the others."""
+    ranges = [(address_of(view), view.nbytes, not view.readonly) for view in buffers]
+    for i, is_private in enumerate(are_private(ranges)):
+        if not is_private:
+            copied = memoryview(bytearray(buffers[i]))
+            buffers[i] = copied.toreadonly() if buffers[i].readonly else copied
+
+
+def main(requests_fd: int, data_fd: int) -> int:
+    """Write parts of the buffers into the file for whoever asks; return the exit code."""
+    snapshot = inherited
+    if snapshot is None:
+        raise RuntimeError("the keeper must be forked from the process that has the keywords")
+    with socket.socket(fileno=requests_fd) as requests:
+        while True:
+            packet, descriptors, _, _ = socket.recv_fds(requests, AT_ONCE * _PART.size, 1)
+            if not packet:
+                return 0
+            for number, start, stop in _PART.iter_unpack(packet):
+                view, (offset, _) = snapshot.buffers[number], snapshot.spans[number]
+                write_all(data_fd, view[start:stop], offset + start)
+            with socket.socket(fileno=descriptors[0]) as asker, suppress(ConnectionError):
+                asker.send(_DONE)  # unless it is gone

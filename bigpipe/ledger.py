@@ -1,0 +1,116 @@
+"""The files of a run: which are on their way, and what became of those that have ended.
+
+Owns the record of each file that has been read and not ended, and the counts. Which words a
+result has is `bigpipe.outcomes`'s; what is to be done next, `bigpipe.scheduler`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from bigpipe import outcomes
+from bigpipe.errors import FileError
+from bigpipe.executors.base import Died, Report, Task
+from bigpipe.options import Options
+from bigpipe.records import FileResult, Outcome
+from bigpipe.scheduler import Cause, GiveUp
+
+__all__ = ["Ledger", "in_order"]
+
+
+class Ledger:
+    """Keeps the files of one run.
+
+    Parameters
+    ----------
+    options : Options
+        Of the run, for the words of errors.
+    budget : int
+        Bytes that all workers may use, for the same.
+    on_end : callable
+        Told each result, and whether something is under the file's final name.
+
+    Attributes
+    ----------
+    tasks : dict
+        The tasks of all files that have been read and not ended, by their index.
+    deaths : dict
+        For a file on which a worker has died: the last death.
+    n_finished, n_failed : int
+        Files that have ended, and those of them with an error.
+    """
+
+    def __init__(
+        self, options: Options, budget: int, on_end: Callable[[FileResult, bool], None]
+    ) -> None:
+        self._options = options
+        self._budget = budget
+        self._on_end = on_end
+        self._has_warned = False
+        self.tasks: dict[int, Task] = {}
+        self.deaths: dict[int, Died] = {}
+        self.n_finished = self.n_failed = 0
+
+    def in_name(self, index: int | None) -> Any:
+        """Return the input of a file on its way, ``None`` if there is no such file."""
+        task = None if index is None else self.tasks.get(index)
+        return None if task is None else task.in_name
+
+    def reported(self, report: Report, attempts: int, projected: int | None) -> FileResult:
+        """End a file on which a worker has reported."""
+        in_name = self.tasks[report.index].in_name
+        self._has_warned = self._has_warned or outcomes.warned_of_no_name(report, in_name)
+        result = outcomes.reported(report, in_name, attempts)
+        result.projected = projected
+        return self._ended(result, report.has_written)
+
+    def given_up(self, order: GiveUp, projected: int | None) -> FileResult:
+        """End a file that the scheduler gives up."""
+        result = self._why_given_up(order)
+        result.projected = projected
+        return self._ended(result)
+
+    def _why_given_up(self, order: GiveUp) -> FileResult:
+        index, in_name = order.task, self.tasks[order.task].in_name
+        if order.cause is Cause.REFUSED:
+            return outcomes.refused(index, in_name, order.n_bytes, self._budget)
+        death = self.deaths[index]
+        if order.cause is Cause.TOO_LARGE:
+            figures = order.attempts, order.n_bytes, self._budget
+            return outcomes.too_large(index, in_name, death, *figures)
+        if order.cause is Cause.TIMED_OUT:
+            timeout = self._options.file_timeout
+            return outcomes.timed_out(index, in_name, death, order.attempts, timeout)
+        return outcomes.killed(index, in_name, death, order.attempts)
+
+    def not_started(self, index: int, error: FileError, n_begun: int = 0) -> FileResult:
+        """End a file for which no worker could be prepared."""
+        return self._ended(outcomes.not_started(index, self.tasks[index].in_name, error, n_begun))
+
+    def failed(self, index: int, error: FileError) -> FileResult:
+        """End a file that cannot be handed out."""
+        return self._ended(outcomes.failed(index, self.tasks[index].in_name, error))
+
+    def _ended(self, result: FileResult, has_written: bool = False) -> FileResult:
+        del self.tasks[result.index]
+        self.deaths.pop(result.index, None)
+        self.n_finished += 1
+        self.n_failed += result.error is not None
+        self._on_end(result, has_written or result.outcome is Outcome.WRITTEN)
+        return result
+
+
+def in_order(
+    results: Generator[FileResult, None, None], held: dict[int, FileResult]
+) -> Generator[FileResult, None, None]:
+    """Yield results in input order; ``held`` has those that came too early."""
+    following = 0
+    try:
+        for result in results:
+            held[result.index] = result
+            while following in held:
+                yield held.pop(following)
+                following += 1
+    finally:
+        results.close()

@@ -1,0 +1,242 @@
+"""A run's eye on memory: its budget, what its inputs will need, what its workers use now.
+
+Owns the way from options, names and measurements to what the scheduler is told. Which file
+starts, and which worker stands still, is decided in `bigpipe.scheduler`; measured is in
+`bigpipe.measure` and `bigpipe.tree_meter`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bigpipe.admission import Admission, Need, small
+from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.errors import BigpipeWarning, OptionError, shown
+from bigpipe.events import Measured
+from bigpipe.executors.base import Executor
+from bigpipe.input_files import file_size, is_compressed
+from bigpipe.measure import mem_available_bytes, memory_pressure, usable_memory
+from bigpipe.options import Options
+from bigpipe.projection import GUESS_PER_COMPRESSED_BYTE
+from bigpipe.records import MemoryUse
+from bigpipe.tree_meter import TreeMeter
+
+__all__ = ["MemoryWatch"]
+
+MAX_TO_CHOOSE_FROM = 1000  # inputs of a list that wait, of which some may fit; arbitrary
+SAMPLE_S = 0.1  # seconds between looks at the workers; arbitrary: a core writes 1 GB in it
+N_TRIED = 64  # names whose sizes are looked up before it is decided whether to go on
+MAX_LOOKUP_S = 100e-6  # seconds for one: a local disk takes a few us, a slow server ms
+NOISE = 32 << 20  # bytes: what libraries and the allocator keep, which nobody counts; arbitrary
+MARGIN = 1.05  # times what was measured, in the size that is recommended
+HIGH_PRESSURE = 20.0  # percent of the time in which something waited for memory; arbitrary
+
+
+class MemoryWatch:
+    """What a run knows of memory.
+
+    Parameters
+    ----------
+    options : Options
+        Of the run.
+    n_workers : int
+        Workers that may be at work at once.
+    project : callable or None
+        Returns the bytes that a worker needs for an input, as the caller or the class
+        knows them; ``None`` where they do not.
+    executor : Executor
+        Where files are processed.
+
+    Attributes
+    ----------
+    budget : int
+        Bytes that all workers together may use.
+    admission : Admission or None
+        The account of bytes, for the scheduler, after `open_account`. ``None`` where memory
+        cannot limit: nothing is known beforehand of the files, and nothing can be measured of
+        the workers.
+    reserved : int
+        Bytes of the largest worker without a file; set by the run.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        n_workers: int,
+        project: Callable[[Any], Any] | None,
+        executor: Executor,
+    ) -> None:
+        self._is_given = options.mem_available is not None
+        self.budget: int = options.mem_available or usable_memory(options.mem_frac)[0]
+        self._n_workers = max(1, n_workers)
+        self.admission: Admission | None = None
+        self._executor = executor
+        self._project = project
+        self._order = options.order
+        self._constant = None if callable(options.process_size) else options.process_size
+        self._sizes: Sequence[int] = ()
+        self._meter = TreeMeter()
+        self._next_at = 0.0 if executor.can_pause else math.inf
+        self._used = self._peak = 0
+        self._n_exceeded = 0
+        self._largest: tuple[int, Any] = (0, None)
+        self.reserved = 0
+
+    # ---- before files are read ------------------------------------------------------
+
+    def order(self, in_names: Iterable[Any], *, as_given: bool) -> Sequence[int] | None:
+        """Return the order in which inputs are to be processed; ``None``: as they come.
+
+        Parameters
+        ----------
+        in_names : iterable
+            The inputs.
+        as_given : bool
+            Process them as they come unless the caller has asked for an order.
+
+        Raises
+        ------
+        OptionError
+            If the caller has asked for an order of inputs that come one by one.
+        """
+        order, sizes = self._order, None
+        if isinstance(in_names, Sequence):
+            sizes = _sizes(in_names, math.inf if order == "size" else MAX_LOOKUP_S)
+        elif order is not None and order != "given":
+            raise OptionError(f"order={order!r} needs all inputs at once: give a list of names.")
+        self._sizes = () if sizes is None else sizes
+        if callable(order) and isinstance(in_names, Sequence):
+            keys = [order(in_name) for in_name in in_names]
+            return sorted(range(len(keys)), key=keys.__getitem__)
+        is_given = order == "given" or (order is None and as_given)
+        if is_given or sizes is None or min(sizes, default=0) == max(sizes, default=0):
+            return None
+        return sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+
+    def open_account(self, need_of: Callable[[int], Need], *, is_list: bool) -> None:
+        """Begin an account of what the workers may use, after `order`.
+
+        Parameters
+        ----------
+        need_of : callable
+            Returns what is known of the input of an index.
+        is_list : bool
+            All inputs are there, so that one that fits can be chosen.
+        """
+        if not self._executor.can_pause and self._project is None:
+            return
+        most = GUESS_PER_COMPRESSED_BYTE * max(self._sizes, default=self.budget)
+        is_light = self._project is None and most <= small(self.budget, self._n_workers)
+        self.admission = Admission(
+            self.budget,
+            is_given=self._is_given,
+            n_workers=self._n_workers,
+            can_pause=self._executor.can_pause,
+            need_of=need_of if is_light else None,
+        )
+        self.admission.n_to_choose_from = MAX_TO_CHOOSE_FROM if is_list else 0
+        if self._executor.wants_all_tasks:  # and decides by itself which are at work at once
+            self.admission.charges.limit = sys.maxsize
+
+    def need(self, index: int, in_name: Any) -> Need:
+        """Return what is known of an input before it is read.
+
+        Raises
+        ------
+        OptionError
+            If the caller's function returned what is no size; and whatever it raised.
+        """
+        if self._project is not None:
+            given = self._project(in_name)
+            if given is not None:
+                return Need(given=parse_bytes(given))
+        size = self._sizes[index] if self._sizes else file_size(in_name)
+        return Need(
+            size=None if size is None or size < 0 else size, is_compressed=is_compressed(in_name)
+        )
+
+    def share(self, index: int) -> int | None:
+        """Return the bytes that a pipeline may use which is run for a file.
+
+        What the caller has said that the file needs; else an equal part of the budget, as what
+        was learned from files without such a pipeline says nothing of it.
+        """
+        if self.admission is None and self._n_workers == 1:
+            return None
+        if self.admission is not None and self.admission.is_told(index):
+            return self.admission.projection(index)
+        return self.budget // self._n_workers
+
+    # ---- while they are processed ---------------------------------------------------
+
+    def look(self, now: float) -> Measured | None:
+        """Measure all workers, if it is time to do so again."""
+        if now < self._next_at:
+            return None
+        self._next_at = now + SAMPLE_S
+        pids = self._executor.pids()
+        trees = self._meter.sample(pids.values())
+        used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
+        self._used = sum(used.values())
+        self._peak = max(self._peak, self._used)
+        is_tight = (memory_pressure() or 0.0) > HIGH_PRESSURE
+        return Measured(used, mem_available_bytes(), is_tight)
+
+    def until_look(self, now: float) -> float:
+        """Return the seconds until it is time to measure again."""
+        return max(0.0, self._next_at - now)
+
+    @property
+    def state(self) -> tuple[int, int] | None:
+        """Bytes that all workers use now, and that they may use, where that is measured."""
+        return None if math.isinf(self._next_at) else (self._used, self.budget)
+
+    # ---- afterwards -----------------------------------------------------------------
+
+    def note(self, in_name: Any, growth: int | None) -> None:
+        """Note what a file has added to a worker."""
+        if growth is None:
+            return
+        if self.reserved + growth > self._peak and self.state is not None:
+            self._peak = self.reserved + growth  # it may have ended before it was seen
+        if self._constant is None or growth <= self._constant + NOISE:
+            return
+        self._n_exceeded += 1
+        if growth > self._largest[0]:
+            self._largest = growth, in_name
+
+    def warn_of_excess(self) -> None:
+        """Warn if files have needed more than the caller had said."""
+        n, (most, in_name) = self._n_exceeded, self._largest
+        if not n:
+            return
+        warnings.warn(
+            f"{n} file{'' if n == 1 else 's'} needed more than process_size="
+            f"{self._constant} bytes ({format_bytes(self._constant or 0)}), {shown(in_name)} the "
+            f"most: {format_bytes(most)} beyond the worker itself. Give process_size="
+            f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out",
+            BigpipeWarning,
+            stacklevel=5,
+        )
+
+    def use(self, waited_s: dict[str, float]) -> MemoryUse:
+        """Return what the run has used."""
+        return MemoryUse(self.budget, self._peak, waited_s)
+
+
+def _sizes(in_names: Sequence[Any], max_lookup_s: float) -> Sequence[int] | None:
+    """Return the size of each input, -1 if it is no file; ``None`` if that takes too long."""
+    sizes = array("q")
+    began_at = time.perf_counter()
+    for i, in_name in enumerate(in_names):
+        size = file_size(in_name)
+        sizes.append(-1 if size is None else size)
+        if i == N_TRIED and time.perf_counter() - began_at > N_TRIED * max_lookup_s:
+            return None
+    return sizes

@@ -1,0 +1,107 @@
+"""Which workers can be given a task, and which of them could give one back.
+
+Owns what is known of each worker. What it is given is decided by `bigpipe.scheduler`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+__all__ = ["Roster", "Worker"]
+
+
+@dataclass(slots=True)
+class Worker:
+    """What one worker is doing."""
+
+    assigned: deque[int] = field(default_factory=deque)
+    """Its tasks: the first one has begun, the others were sent ahead."""
+    began_at: float = 0.0
+    """When it took up the first, moved on by as long as it was paused."""
+    ready: bool = False
+    doomed: bool = False
+    """It is being ended."""
+    doomed_task: int | None = None
+    """For the sake of this one, unless that has ended meanwhile."""
+    is_overdue: bool = False
+    """It is being ended because its task took too long."""
+    recall_missed: bool = False
+    paused_at: float | None = None
+
+
+class Roster:
+    """Workers by what they have room for.
+
+    Attributes
+    ----------
+    workers : dict of int to Worker
+        All that have been started and are not gone.
+    idle : dict of int to None
+        Those without a task, in the order in which they became so.
+    deep : dict of int to None
+        Those that may have tasks which they have not begun.
+    """
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.idle: dict[int, None] = {}
+        self.deep: dict[int, None] = {}
+        self._roomy: dict[int, int] = {}  # tasks of those with room for one ahead
+
+    def assigned(self) -> list[int]:
+        """Return the tasks of all workers."""
+        return [task for worker in self.workers.values() for task in worker.assigned]
+
+    def owner(self, task: int) -> int | None:
+        """Return the worker that has a task, or ``None``."""
+        for number, worker in self.workers.items():
+            if task in worker.assigned:
+                return number
+        return None
+
+    def has_begun(self, task: int) -> bool:
+        """Return whether a worker has begun a task, as far as is known."""
+        return any(w.assigned and w.assigned[0] == task for w in self.workers.values())
+
+    def at_work(self) -> list[int]:
+        """Return the workers that have begun a task and are not being ended, oldest first."""
+        begun = [
+            (worker.began_at, number)
+            for number, worker in self.workers.items()
+            if (worker.assigned or worker.paused_at is not None) and not worker.doomed
+        ]
+        return [number for _, number in sorted(begun)]
+
+    def file(self, number: int, worker: Worker, ahead: int) -> None:
+        """Put a worker where it belongs now, if so many tasks may be sent ahead."""
+        can_take = worker.ready and not worker.doomed and worker.paused_at is None
+        n_assigned = len(worker.assigned) if can_take else -1
+        if n_assigned == 0:
+            self.idle[number] = None
+        elif number in self.idle:
+            del self.idle[number]
+        if 0 < n_assigned <= ahead:
+            self._roomy[number] = n_assigned
+        elif number in self._roomy:
+            del self._roomy[number]
+        if n_assigned > 1 and not worker.recall_missed:
+            self.deep[number] = None
+        elif number in self.deep:
+            del self.deep[number]
+
+    def remove(self, number: int) -> None:
+        """Forget a worker that is gone."""
+        self.idle.pop(number, None)
+        self.deep.pop(number, None)
+        self._roomy.pop(number, None)
+
+    def next_to_fill(self, ahead: int) -> int | None:
+        """Return who is to be given the next task: idle workers first."""
+        if self.idle:
+            return next(iter(self.idle))
+        while self._roomy:
+            number = next(iter(self._roomy))
+            if self._roomy.pop(number) <= ahead:
+                return number
+        return None
