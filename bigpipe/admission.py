@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from bigpipe.charges import Charges
 from bigpipe.events import Event, Measured, TaskEnded, WorkerDied, WorkerReady
+from bigpipe.passes import Passes
 from bigpipe.pending import Pending
 from bigpipe.projection import Need, Projector, size_class
 
 __all__ = ["Admission", "Need", "small"]
 
 FAR_FROM_BUDGET = 4  # times what all tasks at work may take: then none is counted; arbitrary
-MAX_PASSES = 4  # times the workers: tasks that may go past one that does not fit; arbitrary
+MAX_PASSES = 1  # times the workers: tasks that may be in the way of the first; arbitrary
 AHEAD_SHARE = 0.5  # of the limit: so much may be held for tasks that others run before; arbitrary
 RAISED_FROM_PROJECTED = 2.0  # times, after a task was stopped; arbitrary
 RAISED_FROM_USED = 1.5  # times, after a task was stopped; arbitrary
@@ -59,8 +60,9 @@ class Admission:
     Notes
     -----
     A task starts when the charges fit, or when no other is at work. Small tasks go past one
-    that does not fit yet, but only so often. None starts while a worker is paused. A task that
-    was stopped twice runs alone: so each ends.
+    that does not fit yet, or that would leave the other cores no memory, but only so often:
+    see `bigpipe.passes`. None starts while a worker is paused. A task that was stopped twice
+    runs alone: so each ends.
     """
 
     def __init__(
@@ -79,12 +81,7 @@ class Admission:
         self._projector = Projector(budget)
         self.pending = Pending(self._project)
         self.n_to_choose_from = 0
-        self._max_passes = MAX_PASSES * n_workers
-        self._passes = 0
-        self._passed: int | None = None  # the task that others went past
-        # Since it was passed first: tasks at work then and now, with projections, and the charges.
-        self._before: dict[int, int] = {}
-        self._held = 0
+        self._passes = Passes(MAX_PASSES * n_workers)
         self._needs: dict[int, Need] = {}
         self._projected: dict[int, int] = {}
         # Of tasks that were stopped: projections, how often, and which of them run alone.
@@ -164,12 +161,12 @@ class Admission:
         if self._light is not None:
             self._light.appendleft(task)
             return
-        self._held -= self._before.pop(task, 0)
+        self._passes.left(task)
         self.pending.put_back(task, self._key(task))
 
     def forget(self, task: int) -> None:
         """Drop what is known of a task that has ended."""
-        self._held -= self._before.pop(task, 0)
+        self._passes.left(task)
         self._needs.pop(task, None)
         if self._raised or self._stops or self._alone:
             self._raised.pop(task, None)
@@ -195,8 +192,7 @@ class Admission:
         has_room = not self.charges.workers or self.is_light
         if not has_room and not (self.charges.paused or self.charges.is_tight):
             room = self.charges.limit - self.charges.total - self.charges.reserved
-            place = self.pending.first(room, self._projector.version, self._n_classes)
-            has_room = place is not None
+            has_room = self._find(room) is not None
         if has_room:
             self.charges.join(worker)
         return has_room
@@ -208,25 +204,25 @@ class Admission:
             self._projector.reserved = self.charges.reserved
             self._projector.version += 1
 
-    @property
-    def _n_classes(self) -> int | None:
-        """Classes of tasks that may be looked at: the first alone if it was passed too often."""
-        if self._passes >= self._max_passes and self.pending.head == self._passed:
-            return 1
-        return None
+    def _find(self, room: int, n_idle: int = 0) -> int | None:
+        """Return the place of the first task that may start in so much room, if any may.
 
-    def _pass(self) -> None:
-        """Note that a task goes past the first one.
-
-        It counts only if it is in the way: not while tasks are still at work that were so
-        before the first one was passed, and that leave it no room.
+        The first of all is held back while as much as it needs is in use by others and it would
+        leave the workers that have no task too little for tasks of middling size. Else the large
+        ones fill the memory with few cores at work, and the small ones the cores afterwards.
         """
-        head = self.pending.head
-        if head != self._passed:
-            self._passed, self._passes = head, 0
-            self._before, self._held = dict(self._projected), self.charges.total
-        needed = self.pending.projected(0, self._projector.version)
-        self._passes += self._held + needed <= self.charges.limit
+        version = self._projector.version
+        needed = self.pending.projected(0, version)
+        most = self._passes.most(self.pending.head, needed, self.charges)
+        if most is not None:
+            return 0 if needed <= room else self.pending.first(min(room, most), version)
+        n_others = min(n_idle, len(self.pending) - 1)
+        if needed * (n_others + 1) <= room:
+            return 0
+        kept = 0
+        if n_others and needed <= self.charges.limit - room:
+            kept = n_others * self.pending.middle(version)
+        return self.pending.first(room, version, kept)
 
     def take_for_idle(self, worker: int) -> int | None:
         """Return a task that a worker without one may begin, if any fits."""
@@ -236,13 +232,14 @@ class Admission:
             return None
         place = 0
         if self.charges.n_at_work:
-            room = self.charges.room(worker)
-            found = self.pending.first(room, self._projector.version, self._n_classes)
+            n_idle = len(self.charges.workers) - self.charges.n_at_work - 1
+            found = self._find(self.charges.room(worker), n_idle)
             if found is None:
                 return None
             place = found
         if place:
-            self._pass()
+            needed = self.pending.projected(0, self._projector.version)
+            self._passes.note(self.pending.head, needed, self.charges, self._projected)
         return self._assign(worker, place)
 
     def take_ahead(self, worker: int) -> int | None:

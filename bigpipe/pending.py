@@ -14,6 +14,8 @@ from math import inf
 
 __all__ = ["Pending"]
 
+MIDDLE_HOLDS = 16  # one task in so many may be gone until the middle is found anew; arbitrary
+
 
 @dataclass(slots=True, eq=False)
 class _Class:
@@ -47,6 +49,9 @@ class Pending:
         self._n_tasks = 0
         self._turn = 0
         self._front_turn = 0
+        self._middle = 0
+        self._middle_of = 0  # so many tasks
+        self._middle_version = -1
 
     def __len__(self) -> int:
         return self._n_tasks
@@ -83,7 +88,7 @@ class Pending:
         heappush(at.waiting, entry)
         self._n_tasks += 1
 
-    def first(self, room: int, version: int, n_classes: int | None = None) -> int | None:
+    def first(self, room: int, version: int, kept: int = 0) -> int | None:
         """Return the place of the first class whose first task fits, or ``None``.
 
         There must be tasks.
@@ -94,16 +99,35 @@ class Pending:
             Bytes by which a worker may grow.
         version : int
             Of the projections.
-        n_classes : int, optional
-            How many to look at. 1: only the first task of all.
+        kept : int, optional
+            Bytes of the room that are to be left, if there is a task that leaves them.
         """
-        heads = self._heads
-        if self._projected(heads[0][2], version) <= room:
-            return 0
-        for place in range(1, len(heads) if n_classes is None else n_classes):
-            if self._projected(heads[place][2], version) <= room:
+        first = None
+        left = room - kept
+        for place, (_, _, at) in enumerate(self._heads):
+            projected = self._projected(at, version)
+            if projected <= left:
                 return place
-        return None
+            if first is None and projected <= room:
+                first = place
+                if left < 0:
+                    break
+        return first
+
+    def middle(self, version: int) -> int:
+        """Return what half of the tasks take, at most, about. There must be tasks."""
+        n_tasks = self._n_tasks
+        n_gone = self._middle_of - n_tasks
+        if version == self._middle_version and 0 <= MIDDLE_HOLDS * n_gone <= n_tasks:
+            return self._middle
+        self._middle_version, self._middle_of = version, n_tasks
+        left = n_tasks // 2
+        heads = sorted((self._projected(at, version), len(at.waiting)) for _, _, at in self._heads)
+        for self._middle, n_alike in heads:
+            left -= n_alike
+            if left < 0:
+                break
+        return self._middle
 
     def projected(self, place: int, version: int) -> int:
         """Return the projection of the task in that place."""

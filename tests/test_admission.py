@@ -128,6 +128,66 @@ def test_large_task_is_passed_only_so_often_by_small_ones_that_are_in_its_way():
     assert admission.take_for_idle(0) == 1
 
 
+def test_second_large_task_is_held_back_where_it_would_leave_cores_no_memory():
+    admission = make(500, 500, *[20] * 10, n_workers=4)
+    assert [admission.take_for_idle(worker) for worker in range(4)] == [0, 2, 3, 4]
+
+
+def test_large_task_is_not_held_back_where_enough_is_left():
+    admission = make(450, 450, *[20] * 10, n_workers=4)
+    assert [admission.take_for_idle(worker) for worker in range(4)] == [0, 1, 2, 3]
+
+
+def test_large_task_is_not_held_back_where_others_would_not_fit_either():
+    admission = make(450, 450, *[300] * 10, n_workers=4)
+    assert [admission.take_for_idle(worker) for worker in range(3)] == [0, 1, None]
+
+
+def test_large_task_is_not_held_back_where_none_as_large_is_at_work():
+    admission = make(20, 970, *[20] * 10, n_workers=4)
+    assert [admission.take_for_idle(worker) for worker in range(3)] == [0, 1, None]
+
+
+def test_task_that_takes_no_more_than_its_part_is_not_held_back():
+    admission = make(700, 90, 60, *[120] * 10, n_workers=4)
+    assert [admission.take_for_idle(worker) for worker in (0, 1)] == [0, 1]
+
+
+def test_task_is_held_back_for_no_more_tasks_than_there_are():
+    admission = make(500, 465, 15, 15, n_workers=5)
+    assert [admission.take_for_idle(worker) for worker in range(3)] == [0, 1, 2]
+
+
+def test_large_task_is_held_back_only_so_often():
+    n_workers = 4
+    admission = make(500, 500, *[20] * 100, n_workers=n_workers)
+    admission.take_for_idle(0)
+    for _ in range(MAX_PASSES * n_workers):
+        task = admission.take_for_idle(1)
+        assert task > 1
+        admission.ended(1, task, 20)
+    assert admission.take_for_idle(1) == 1
+
+
+def test_small_tasks_pass_as_long_as_a_larger_one_that_has_passed_is_at_work():
+    admission = make(300, 200, *[150] * 10, *[20] * 100)
+    admission.take_for_idle(0)
+    admission.add(200, Need(given=990, rank=-1.0))
+    assert admission.take_for_idle(1) == 1
+    admission.ended(0, 0, 300)
+    passed = []
+    for _ in range(20):
+        passed.append(admission.take_for_idle(0))
+        admission.ended(0, passed[-1], 20)
+    n_counted = MAX_PASSES * 3
+    assert passed == [*range(2, 2 + n_counted), *range(12, 32 - n_counted)]
+    last = admission.take_for_idle(0)
+    admission.ended(1, 1, 200)
+    assert admission.take_for_idle(1) is None
+    admission.ended(0, last, 20)
+    assert admission.take_for_idle(1) == 200
+
+
 def test_tasks_are_taken_in_the_order_of_their_ranks():
     admission = make()
     for task, rank in enumerate((3.0, 1.0, 2.0, 1.0)):

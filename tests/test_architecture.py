@@ -23,7 +23,7 @@ ROWS = (
     ("errors", "records"),
     (
         *("admission", "budget", "charges", "deadlines", "events", "options", "outname"),
-        *("pending", "projection", "roster", "scheduler", "waits"),
+        *("passes", "pending", "projection", "roster", "scheduler", "waits"),
     ),
     (
         *("arrays", "buffers", "cgroups", "claims", "context", "environment", "input_files"),
@@ -38,7 +38,7 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "deadlines", "events", "outname", "pending"),
+    *("admission", "budget", "charges", "deadlines", "events", "outname", "passes", "pending"),
     *("projection", "roster", "scheduler", "waits"),
 )
 IMPURE = {

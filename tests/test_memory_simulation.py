@@ -178,5 +178,5 @@ def test_no_core_is_idle_for_want_of_daring_where_projections_are_right():
         world.assert_all_ended_once()
         assert not world.counts["Pause"] + world.counts["Stop"], f"workload {seed}"
         ratios.append(makespan / world.lower_bound(n_workers))
-    assert statistics.median(ratios) <= 1.15
+    assert statistics.median(ratios) <= 1.05
     assert max(ratios) <= 1.4, f"workload {ratios.index(max(ratios))}"
