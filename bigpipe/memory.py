@@ -17,6 +17,7 @@ from typing import Any
 
 from bigpipe.admission import Admission, Need, small
 from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.context import name_of
 from bigpipe.errors import BigpipeWarning, OptionError, shown
 from bigpipe.events import Measured
 from bigpipe.executors.base import Executor
@@ -103,7 +104,8 @@ class MemoryWatch:
         Raises
         ------
         OptionError
-            If the caller has asked for an order of inputs that come one by one.
+            If the caller has asked for an order of inputs that come one by one, or for one by
+            a function that raises or returns what does not compare.
         """
         order, sizes = self._order, None
         if isinstance(in_names, Sequence):
@@ -112,8 +114,7 @@ class MemoryWatch:
             raise OptionError(f"order={order!r} needs all inputs at once: give a list of names.")
         self._sizes = () if sizes is None else sizes
         if callable(order) and isinstance(in_names, Sequence):
-            keys = [order(in_name) for in_name in in_names]
-            return sorted(range(len(keys)), key=keys.__getitem__)
+            return _by_key(order, in_names)
         is_given = order == "given" or (order is None and as_given)
         if is_given or sizes is None or min(sizes, default=0) == max(sizes, default=0):
             return None
@@ -228,6 +229,40 @@ class MemoryWatch:
     def use(self, waited_s: dict[str, float]) -> MemoryUse:
         """Return what the run has used."""
         return MemoryUse(self.budget, self._peak, waited_s)
+
+
+def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int]:
+    """Return the places of inputs in the order of what a function of the caller's returns."""
+    keys: list[Any] = []
+    name = name_of(function)
+    for in_name in in_names:
+        try:
+            keys.append(function(in_name))
+        except Exception as error:  # the caller's own function may raise anything
+            raise OptionError(
+                f"order={name} raised {type(error).__name__}: {error} for {shown(in_name)}. Give a "
+                "function that returns a number for each input, or order='size'"
+            ) from error
+    try:
+        return sorted(range(len(keys)), key=keys.__getitem__)
+    except Exception as error:  # so may what it has returned, when it is compared
+        raise OptionError(
+            f"order={name} returned what does not compare{_first_that_differs(keys, in_names)} "
+            f"({type(error).__name__}: {error}). Let it return a number for each input"
+        ) from error
+
+
+def _first_that_differs(keys: Sequence[Any], in_names: Sequence[Any]) -> str:
+    """Return which input has a key that does not compare with that of the first, as text."""
+    for key, in_name in zip(keys, in_names, strict=True):
+        try:
+            bool(key < keys[0])
+        except Exception:  # that is what was looked for
+            what = f": {type(key).__name__} for {shown(in_name)}"
+            if key is keys[0]:
+                return what
+            return f"{what}, {type(keys[0]).__name__} for {shown(in_names[0])}"
+    return ""
 
 
 def _sizes(in_names: Sequence[Any], max_lookup_s: float) -> Sequence[int] | None:

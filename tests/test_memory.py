@@ -205,6 +205,37 @@ def test_several_workers_begin_with_the_largest_and_results_are_in_the_order_of_
     assert [meta["mb"] for _, meta in pout] == [1, 1, 20, 1]
 
 
+def raise_for_one(name: str) -> int:
+    if name.endswith("001.txt"):
+        raise LookupError("no such night")
+    return 0
+
+
+def return_other_types(name: str) -> Any:
+    return None if name.endswith("001.txt") else 5
+
+
+def return_arrays(name: str) -> Any:
+    return np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        (raise_for_one, "order=raise_for_one raised LookupError: no such night for '.*001.txt'"),
+        (return_other_types, "compare: NoneType for '.*001.txt', int for '.*000.txt' .TypeError"),
+        (return_arrays, "order=return_arrays .* compare: ndarray for '.*000.txt' .ValueError"),
+    ],
+    ids=["raises", "returns other types", "returns arrays"],
+)
+def test_order_that_cannot_be_made_is_told_before_any_file_is_begun(make, order, words):
+    pipe, names, begun = Filling(), make(1, 1, 1), []
+    with pytest.raises(OptionError, match=words) as caught:
+        pipe.pipeline(names, then=begun.append, executor="serial", order=order)
+    assert caught.value.__cause__ is not None
+    assert not begun
+
+
 def test_order_of_inputs_that_come_one_by_one_cannot_be_asked_for(make):
     with pytest.raises(OptionError, match="list of names"):
         Filling().pipeline(iter(make(1)), order="size")
