@@ -85,6 +85,7 @@ class MemoryWatch:
         self._meter = TreeMeter()
         self._next_at = 0.0 if executor.can_pause else math.inf
         self._used = self._peak = 0
+        self._highest: dict[int, int] = {}  # bytes of a worker while it has its file, as seen
         self._n_exceeded = 0
         self._largest: tuple[int, Any] = (0, None)
         self.reserved = 0
@@ -184,6 +185,8 @@ class MemoryWatch:
         pids = self._executor.pids()
         trees = self._meter.sample(pids.values())
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
+        for worker, n_bytes in used.items():
+            self._highest[worker] = max(n_bytes, self._highest.get(worker, 0))
         self._used = sum(used.values())
         self._peak = max(self._peak, self._used)
         is_tight = (memory_pressure() or 0.0) > HIGH_PRESSURE
@@ -200,8 +203,13 @@ class MemoryWatch:
 
     # ---- afterwards -----------------------------------------------------------------
 
-    def note(self, in_name: Any, growth: int | None) -> None:
-        """Note what a file has added to a worker."""
+    def died(self, worker: int) -> int | None:
+        """Return the most that a worker which is gone was seen to use with its last file."""
+        return self._highest.pop(worker, None)
+
+    def note(self, worker: int, in_name: Any, growth: int | None) -> None:
+        """Note what a file that has ended has added to a worker."""
+        self._highest.pop(worker, None)
         if growth is None:
             return
         if self.reserved + growth > self._peak and self.state is not None:

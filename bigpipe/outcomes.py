@@ -193,6 +193,7 @@ def _ended(
         {"bmp_error": error},
         outcome,
         error=error,
+        peak_rss=None if death is None else death.peak_rss,
         attempts=error.attempts,
         worker=None if death is None else death.pid,
     )

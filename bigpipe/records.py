@@ -54,7 +54,9 @@ class FileResult:
     peak_rss: int | None = None
     """Bytes: highest resident memory of the worker while it had this file. Includes what the
     worker held before. On systems that cannot reset it, the worker's highest so far; in
-    threads, that of the whole process."""
+    threads, that of the whole process. Of a file whose worker has died or was ended: the most
+    that the worker and what it had started held at a look, ten times a second, at the last
+    attempt; the peak may have been higher."""
     attempts: int = 1
     """How often the file was begun."""
     worker: int | None = None

@@ -323,7 +323,7 @@ class Run:
         match event:
             case base.Reported(worker, report):
                 index = report.index
-                self._watch.note(self._files.in_name(index), report.growth)
+                self._watch.note(worker, self._files.in_name(index), report.growth)
                 figures = self._scheduler.attempts(index), self._scheduler.projection(index)
                 # The scheduler first: it may ask what the file was, to learn from it.
                 ended = self._scheduler.handle(s.TaskEnded(worker, index, report.growth), now)
@@ -350,13 +350,12 @@ class Run:
         for index in owned:
             self._claims.withdraw(index)
             if index not in event.unbegun:
+                event.peak_rss = self._watch.died(event.worker)
                 self._files.deaths[index] = event
         for index in owned:
             instructions += self._ask_again(index)
         self._last_death = event
         return instructions
-
-    _last_death: base.Died
 
     def _asked(self, event: base.Asked) -> list[s.Instruction]:
         """Answer a worker that wants a name, unless that depends on a file in flight."""

@@ -32,6 +32,7 @@ from bigpipe import (
     num_can_process,
 )
 from bigpipe.measure import Share, current_share
+from bigpipe.options import Options
 from tests.faults import PATIENCE
 
 MB = 10**6
@@ -363,6 +364,43 @@ def test_file_that_is_given_up_has_the_projection_that_it_was_begun_with(make, e
     )
     assert pout.results[1].error is not None
     assert 50 * MB < pout.results[1].projected <= 150 * MB
+
+
+@process
+def test_file_that_was_too_large_has_the_peak_that_was_seen(make):
+    options = {**PROCESSES, "on_error": "return", "mem_available": "200 MB"}
+    pout = Filling().pipeline(make(1, 400), then=wait_if_large, **options)
+    assert pout.results[1].error is not None
+    assert pout.results[1].peak_rss > 200 * MB
+
+
+class Looks:
+    """Stands for the executor and the meter: figures that a test gives."""
+
+    can_pause = True
+
+    def __init__(self) -> None:
+        self.used: dict[int, int] = {}
+
+    def pids(self) -> dict[int, int]:
+        return {worker: 1000 + worker for worker in self.used}
+
+    def sample(self, pids: Iterable[int]) -> dict[int, int]:
+        return {pid: self.used[pid - 1000] for pid in pids}
+
+
+def test_peak_of_a_worker_that_died_is_the_highest_since_its_file_before_has_ended(monkeypatch):
+    looks = Looks()
+    monkeypatch.setattr(memory, "TreeMeter", lambda: looks)
+    watch = memory.MemoryWatch(Options(), 2, None, looks)
+    for now, used in enumerate([{0: 900, 1: 5}, {0: 300, 1: 6}, {0: 700, 1: 7}, {0: 200, 1: 8}]):
+        if now == 1:
+            watch.note(0, "000.txt", None)
+        looks.used = used
+        assert watch.look(float(now)) is not None
+    assert watch.died(0) == 700
+    assert watch.died(0) is None
+    assert watch.died(1) == 8
 
 
 # ---- pipelines inside pipelines

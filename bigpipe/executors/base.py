@@ -138,6 +138,9 @@ class Died:
     """The hook that it was last in."""
     unbegun: tuple[int, ...] = ()
     """Tasks sent ahead to it that it had not begun."""
+    peak_rss: int | None = None
+    """Bytes: most that it and what it has started were seen to use while it had its task, if
+    anybody has looked; filled in by the run."""
 
 
 @dataclass(slots=True)
