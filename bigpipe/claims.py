@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Claimant", "Claims", "DirectClaimant", "FolderClaims", "flat_names"]
 
-MAX_RECENT = 500  # names that are written to disk at a time; arbitrary
+MAX_IN_MEMORY = 500  # things that are written to disk at a time; arbitrary
 
 
 @dataclass(slots=True)
@@ -118,10 +118,10 @@ class Claims:
 
     Notes
     -----
-    Names are written to a temporary file, some hundred at a time: memory stays flat however
-    many files a run has. A Bloom filter [1]_ of fixed size tells most new names from old
-    ones. Only when it cannot, or a name is to be freed, what is in the file goes to a
-    temporary SQLite database and is looked up there.
+    The names of files in flight are in memory, those that have been written in a temporary
+    file, some hundred at a time: memory stays flat however many files a run has. A Bloom
+    filter [1]_ of fixed size tells most new names from old ones. Only when it cannot, what is
+    in the file goes to a temporary SQLite database and is looked up there.
 
     References
     ----------
@@ -136,8 +136,12 @@ class Claims:
         self._inputs = inputs
         self._seen = _BloomFilter()
         self._spooled_inputs = _Spool()
-        self._recent: dict[str, tuple[int, Any]] = {}  # claims not in the spool yet
+        # Names with the index and input of their file: claims that may be freed yet, those that
+        # stay, and those that stay and are in memory no more.
+        self._in_flight: dict[str, tuple[str, int, Any]] = {}
+        self._kept: list[tuple[str, int, Any]] = []
         self._spooled = _Spool()
+        self._freed: set[str] = set()  # some of those that were freed last: nobody has them
         self._granted: dict[int, str] = {}
         self._asked: dict[int, str] = {}
         self._folders: dict[str, str] = {}
@@ -198,29 +202,47 @@ class Claims:
                     f"{shown(in_name)} and {owner_name} would both be written to {outname!r}; "
                     "give outnames, outdirs or outname_appends that differ"
                 )
+        before = self._asked.get(index, key)
+        if before != key:  # a `file_process` of a subclass writes several
+            self._keep(before)
         self._asked[index] = key
         return Answer()
 
     def withdraw(self, index: int) -> None:
         """Free what a file holds: it goes back unbegun, or leads to another name."""
-        for held in (self._granted.pop(index, None), self._asked.pop(index, None)):
-            if held is None:
-                continue
-            if held in self._recent:
-                if self._recent[held][0] == index:
-                    del self._recent[held]
-            else:
-                self._looked_up().execute(
-                    "DELETE FROM claims WHERE key = ? AND owner = ?", (os.fsencode(held), index)
-                )
+        for held in (self._granted, self._asked):
+            key = held.pop(index, None)
+            if key is not None and self._in_flight.pop(key, None) is not None:
+                self._note_freed(key)
 
     def finish(self, index: int, wrote: bool) -> None:
         """Note a file's end: its name stays taken if it wrote, and is free again if not."""
-        if wrote:
-            self._granted.pop(index, None)
-            self._asked.pop(index, None)
-        else:
+        if not wrote:
             self.withdraw(index)
+            return
+        granted = self._granted.pop(index, None)
+        asked = self._asked.pop(index, None) if self._asked else None
+        if granted is not None:
+            self._keep(granted)
+        if asked is not None:
+            self._keep(asked)
+
+    def _keep(self, key: str) -> None:
+        claim = self._in_flight.pop(key, None)
+        if claim is None:  # it was claimed twice, and is kept already
+            return
+        self._kept.append(claim)
+        if len(self._kept) >= MAX_IN_MEMORY:
+            self._spool()
+
+    def _spool(self) -> None:
+        kept, self._kept = self._kept, []
+        self._spooled.extend([(key, index, shown(in_name)) for key, index, in_name in kept])
+
+    def _note_freed(self, key: str) -> None:
+        if len(self._freed) >= MAX_IN_MEMORY:
+            self._freed.clear()
+        self._freed.add(key)
 
     def close(self) -> None:
         """Drop the register."""
@@ -231,19 +253,18 @@ class Claims:
 
     def _register(self, key: str, index: int, in_name: Any) -> bool:
         """Give a name to a file unless another has it; return whether it was free."""
-        if self._seen.add(key) and self._owner(key) is not None:
-            return False
-        self._recent[key] = (index, in_name)
-        if len(self._recent) >= MAX_RECENT:
-            for recent, (owner, owner_name) in self._recent.items():
-                self._spooled.add((recent, owner, shown(owner_name)))
-            self._recent.clear()
+        if self._seen.add(key):
+            if key in self._freed:
+                self._freed.remove(key)
+            elif self._owner(key) is not None:
+                return False
+        self._in_flight[key] = (key, index, in_name)
         return True
 
     def _owner(self, key: str) -> tuple[int, str] | None:
         """Return index and input (as text) of the file that has a name, or ``None``."""
-        if key in self._recent:
-            index, in_name = self._recent[key]
+        if key in self._in_flight:
+            _, index, in_name = self._in_flight[key]
             return index, shown(in_name)
         found = (
             self._looked_up()
@@ -253,7 +274,8 @@ class Claims:
         return None if found is None else (found[0], os.fsdecode(found[1]))
 
     def _looked_up(self) -> sqlite3.Connection:
-        """Return the database, with all that has been spooled so far."""
+        """Return the database, with all that stays so far."""
+        self._spool()
         self._database.executemany(
             "INSERT INTO claims VALUES (?, ?, ?)",
             (
@@ -270,11 +292,10 @@ class Claims:
             if len(self._folders) > 1000:  # arbitrary: a run with a folder for each output
                 self._folders.clear()
             real = self._folders[folder] = os.path.realpath(folder or slash or os.curdir)
-        return f"{real}{os.sep}{base}"
+        return outname if real == folder else f"{real}{os.sep}{base}"
 
     def _note_inputs(self, in_name: Any) -> None:
-        for name in flat_names(in_name):
-            self._spooled_inputs.add(name)
+        self._spooled_inputs.extend(flat_names(in_name))
 
     def _input_at(self, outname: str) -> str | None:
         """Return the input that a path is, by any of its names, or ``None``."""
@@ -312,10 +333,10 @@ class _Spool:
         self._file: IO[bytes] | None = None
         self._read_to = 0
 
-    def add(self, thing: Any) -> None:
-        """Add something that `marshal` can write."""
-        self._new.append(thing)
-        if len(self._new) >= MAX_RECENT:
+    def extend(self, things: Iterable[Any]) -> None:
+        """Add things that `marshal` can write."""
+        self._new.extend(things)
+        if len(self._new) >= MAX_IN_MEMORY:
             self._write()
 
     def _write(self) -> None:

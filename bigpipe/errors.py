@@ -334,6 +334,8 @@ def shown(in_name: Any) -> str:
     >>> shown("a.fits"), shown(["a.fits", "b.fits", "c.fits", "d.fits"])
     ("'a.fits'", "['a.fits', 'b.fits', 'c.fits', ... 4 in all]")
     """
+    if type(in_name) is str:  # the most usual, for which the rest would take ten times as long
+        return repr(in_name)
     if isinstance(in_name, os.PathLike):
         return repr(os.fspath(in_name))
     if not isinstance(in_name, (list, tuple)):

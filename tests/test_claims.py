@@ -142,12 +142,31 @@ def test_name_is_free_again_if_its_file_goes_back_unbegun(claims):
     assert claims.claim(1, "b", "out/x", exists=False) == FREE
 
 
+def test_no_database_is_needed_for_files_that_go_back_unbegun(claims):
+    for index in range(2000):
+        claims.grant(index, f"a/{index}")
+        claims.withdraw(index)
+        assert claims.grant(index, f"a/{index}") == f"out/{index}"
+        claims.finish(index, wrote=True)
+    assert "_database" not in vars(claims)
+    assert claims.claim(2000, "b", "out/0", exists=False).refusal
+    assert claims.claim(2001, "b", "out/1999", exists=False).refusal
+
+
 def test_file_that_claims_in_vain_does_not_free_the_owners_name(claims):
     claims.claim(0, "a", "out/x", exists=False)
     claims.finish(0, wrote=True)
     claims.claim(1, "b", "out/x", exists=False)
     claims.finish(1, wrote=False)
     assert claims.claim(2, "c", "out/x", exists=False).refusal
+
+
+def test_file_may_write_several_names_and_keeps_them_all(claims):
+    for name in ("out/x", "out/y", "out/x"):
+        assert claims.claim(0, "a", name, exists=False) == FREE
+    claims.finish(0, wrote=True)
+    for name in ("out/x", "out/y"):
+        assert claims.claim(1, "b", name, exists=False).refusal
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["a list", "one by one"])
