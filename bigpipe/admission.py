@@ -56,6 +56,8 @@ class Admission:
         The account of what is in use.
     pending : Pending
         The tasks that wait.
+    is_light : bool
+        No account is kept of tasks so far.
 
     Notes
     -----
@@ -75,6 +77,7 @@ class Admission:
         need_of: Callable[[int], Need] | None = None,
     ) -> None:
         self._need_of = need_of
+        self.is_light = need_of is not None
         self._light: deque[int] | None = None if need_of is None else deque()
         self.small = small(budget, n_workers)
         self.charges = Charges(budget, is_given=is_given, can_pause=can_pause)
@@ -102,11 +105,6 @@ class Admission:
         return self._stops.get(task, 0)
 
     @property
-    def is_light(self) -> bool:
-        """No account is kept of tasks so far."""
-        return self._light is not None
-
-    @property
     def waiting(self) -> Pending | deque[int]:
         """The tasks that wait."""
         return self.pending if self._light is None else self._light
@@ -132,7 +130,7 @@ class Admission:
     def keep_account(self, assigned: Mapping[int, Iterable[int]]) -> None:
         """Begin to account for each task: those that workers have, and those that wait."""
         assert self._need_of is not None
-        waiting, self._light = self._light or (), None
+        waiting, self._light, self.is_light = self._light or (), None, False
         for worker, tasks in assigned.items():
             for task in tasks:
                 self._needs[task] = self._need_of(task)

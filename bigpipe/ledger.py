@@ -60,9 +60,10 @@ class Ledger:
     def reported(self, report: Report, attempts: int, projected: int | None) -> FileResult:
         """End a file on which a worker has reported."""
         in_name = self.tasks[report.index].in_name
-        self._has_warned = self._has_warned or outcomes.warned_of_no_name(report, in_name)
-        result = outcomes.reported(report, in_name, attempts)
-        result.projected = projected
+        if report.unnamed is not None and not self._has_warned:
+            self._has_warned = True
+            outcomes.warn_of_no_name(report.unnamed, in_name)
+        result = outcomes.reported(report, in_name, attempts, projected)
         return self._ended(result, report.has_written)
 
     def given_up(self, order: GiveUp, projected: int | None) -> FileResult:

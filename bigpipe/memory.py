@@ -76,6 +76,7 @@ class MemoryWatch:
         self._is_given = options.mem_available is not None
         self.budget: int = options.mem_available or usable_memory(options.mem_frac)[0]
         self._n_workers = max(1, n_workers)
+        self._equal_share = self.budget // self._n_workers
         self.admission: Admission | None = None
         self._executor = executor
         self._project = project
@@ -169,11 +170,11 @@ class MemoryWatch:
         What the caller has said that the file needs; else an equal part of the budget, as what
         was learned from files without such a pipeline says nothing of it.
         """
-        if self.admission is None and self._n_workers == 1:
-            return None
-        if self.admission is not None and self.admission.is_told(index):
+        if self.admission is None:
+            return None if self._n_workers == 1 else self._equal_share
+        if self._project is not None and self.admission.is_told(index):
             return self.admission.projection(index)
-        return self.budget // self._n_workers
+        return self._equal_share
 
     # ---- while they are processed ---------------------------------------------------
 

@@ -16,6 +16,7 @@ from bigpipe.errors import (
     FileError,
     FileTimeoutError,
     MemoryBudgetError,
+    WorkerError,
     shown,
     signal_name,
 )
@@ -31,11 +32,14 @@ __all__ = [
     "start_failure",
     "timed_out",
     "too_large",
-    "warned_of_no_name",
+    "warn_of_fewer_workers",
+    "warn_of_no_name",
 ]
 
 
-def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
+def reported(
+    report: Report, in_name: Any, attempts: int, projected: int | None = None
+) -> FileResult:
     """Return the result of a file that a worker has reported on."""
     error = report.error
     meta = report.meta
@@ -64,6 +68,7 @@ def reported(report: Report, in_name: Any, attempts: int) -> FileResult:
         report.peak_rss,
         attempts,
         report.worker,
+        projected,
     )
 
 
@@ -142,17 +147,33 @@ def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) ->
     return _ended(index, in_name, Outcome.FAILED, error, None)
 
 
-def warned_of_no_name(report: Report, in_name: Any) -> bool:
-    """Warn of a file that is written and has no name in the result, if this is one."""
-    if report.unnamed is not None:
-        warnings.warn(
-            f"file_write has written {report.unnamed!r} for {shown(in_name)} and returned None, so "
-            "the result has no name for it: end file_write with 'return outname'. It may be so "
-            "for other files too",
-            BigpipeWarning,
-            stacklevel=3,
-        )
-    return report.unnamed is not None
+def warn_of_no_name(outname: str, in_name: Any) -> None:
+    """Warn of a file that is written and has no name in the result."""
+    warnings.warn(
+        f"file_write has written {outname!r} for {shown(in_name)} and returned None, so the result "
+        "has no name for it: end file_write with 'return outname'. It may be so for other files "
+        "too",
+        BigpipeWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
+    """Warn that the system refuses one more worker; raise if there is none.
+
+    Raises
+    ------
+    WorkerError
+        If the run cannot go on.
+    """
+    if not n_workers:
+        raise WorkerError(f"no worker can be started: {error}") from error
+    warnings.warn(
+        f"the run goes on with {n_workers} workers (num_processes), as the system's limits allow "
+        f"no more: {error}",
+        BigpipeWarning,
+        stacklevel=3,
+    )
 
 
 def start_failure(n_deaths: int, death: Died) -> FileError:

@@ -12,8 +12,6 @@ import atexit
 import math
 import os
 import signal
-import time
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,8 +21,9 @@ from typing import Any
 from bigpipe import outcomes
 from bigpipe import scheduler as s
 from bigpipe.claims import Claims
+from bigpipe.clock import Clock
 from bigpipe.context import current
-from bigpipe.errors import BigpipeWarning, FileError, WorkerError
+from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors import base, make_executor
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
@@ -95,14 +94,13 @@ class Run:
         self._interrupts = Interrupts(self._is_at_work)
         self._last = ExitStack()
         self._held: dict[int, FileResult] = {}
-        self._began_at = time.monotonic()
-        self._away_s = 0.0
+        self._clock = Clock()
         self._loop = in_order(self._results(), self._held) if ordered else self._results()
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._began_at
+        return self._clock.elapsed_s
 
     @property
     def memory(self) -> MemoryUse | None:
@@ -164,20 +162,19 @@ class Run:
         while True:
             self._interrupts.listen()
             self._read_inputs(ready)
-            while ready:
-                result = ready.popleft()
-                left_at = time.monotonic()
-                yield result
-                self._away_s += time.monotonic() - left_at
-                if result.error is not None and self._options.on_error == "raise":
-                    raise result.error
+            with self._clock.stopped():
+                while ready:
+                    result = ready.popleft()
+                    yield result
+                    if result.error is not None and self._options.on_error == "raise":
+                        raise result.error
             if self._scheduler.is_done and self._inputs.have_ended:
                 return
             if self._scheduler.is_done:
                 continue
             self._executor.slack_s = self._scheduler.slack_s
             events = self._executor.wait(self._patience())
-            now = self._now()
+            now = self._clock.now()
             for event in events:
                 self._carry_out(self._on_event(event, now, ready), ready)
             measured = self._watch.look(now)
@@ -194,16 +191,9 @@ class Run:
     def _patience(self) -> float:
         if self._scheduler.n_wanted and not (self._inputs.have_ended or self._is_choked):
             return 0.0  # inputs come slowly
-        now, deadline = self._now(), self._scheduler.deadline()
+        now, deadline = self._clock.now(), self._scheduler.deadline()
         until = math.inf if deadline is None else max(0.0, deadline - now)
         return min(TICK, until, self._watch.until_look(now))
-
-    def _now(self) -> float:
-        """Return the time, which stands still while the caller's own code runs here.
-
-        Workers may wait for an answer meanwhile, so it must not count for ``file_timeout``.
-        """
-        return time.monotonic() - self._away_s
 
     # ---- inputs ---------------------------------------------------------------------
 
@@ -217,17 +207,16 @@ class Run:
             return
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
-        n_wanted, most_s = self._scheduler.n_wanted, self._away_s + MAX_READING
+        n_wanted, most_s = self._scheduler.n_wanted, self._clock.stopped_s + MAX_READING
         at_once = n_wanted if self._inputs.are_kept else 1  # who makes them may take time for each
         for _ in range(0, n_wanted, max(1, at_once)):
-            left_at = time.monotonic()
-            indices = self._read(at_once)
-            needs = self._needs(indices, ready)
-            self._away_s += time.monotonic() - left_at
-            self._carry_out(self._scheduler.add(indices, self._now(), needs), ready)
+            with self._clock.stopped():
+                indices = self._read(at_once)
+                needs = self._needs(indices, ready)
+            self._carry_out(self._scheduler.add(indices, self._clock.now(), needs), ready)
             if self._inputs.have_ended:
                 break
-            if self._away_s > most_s and not self._executor.wants_all_tasks:
+            if self._clock.stopped_s > most_s and not self._executor.wants_all_tasks:
                 break
 
     def _read(self, n: int) -> list[int]:
@@ -260,8 +249,11 @@ class Run:
         todo = deque(instructions)
         while todo:
             match todo.popleft():
-                case s.Submit(worker, index):
-                    self._submit(worker, index)
+                case s.Submit() as first:
+                    orders: list[Any] = [first]
+                    while todo and type(todo[0]) is s.Submit:
+                        orders.append(todo.popleft())
+                    self._submit(orders)
                 case s.Start(worker):
                     todo.extend(self._add_worker(worker))
                 case s.Recall(worker):
@@ -286,29 +278,27 @@ class Run:
         try:
             self._executor.add_worker(worker)
         except (OSError, WorkerError) as error:
-            fewer = self._scheduler.handle(s.StartRefused(worker), self._now())
-            if self._scheduler.n_workers == 0:
-                raise WorkerError(f"no worker can be started: {error}") from error
-            warnings.warn(
-                f"the run goes on with {self._scheduler.n_workers} workers (num_processes), as the "
-                f"system's limits allow no more: {error}",
-                BigpipeWarning,
-                stacklevel=2,
-            )
+            fewer = self._scheduler.handle(s.StartRefused(worker), self._clock.now())
+            outcomes.warn_of_fewer_workers(self._scheduler.n_workers, error)
             return fewer
         return []
 
-    def _submit(self, worker: int, index: int) -> None:
-        task = self._files.tasks[index]
-        task.granted = self._claims.grant(index, task.in_name)
-        task.memory = self._watch.share(index)
-        self._executor.submit(worker, task)
+    def _submit(self, orders: list[s.Submit]) -> None:
+        """Send each worker its tasks, many at a time."""
+        of_worker: dict[int, list[base.Task]] = {}
+        for order in orders:
+            task = self._files.tasks[order.task]
+            task.granted = self._claims.grant(order.task, task.in_name)
+            task.memory = self._watch.share(order.task)
+            of_worker.setdefault(order.worker, []).append(task)
+        for worker, tasks in of_worker.items():
+            self._executor.submit(worker, tasks)
 
     def _recall(self, worker: int) -> list[s.Instruction]:
         back = self._executor.recall(worker)
         for index in back:
             self._claims.withdraw(index)
-        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._now())
+        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._clock.now())
         for index in back:  # before they are handed out once more, and names granted to them
             instructions += self._ask_again(index)
         return instructions
@@ -321,14 +311,8 @@ class Run:
         if self._init_error is not None and not isinstance(event, base.Told):
             return []  # all files that were handed out have been given up
         match event:
-            case base.Reported(worker, report):
-                index = report.index
-                self._watch.note(worker, self._files.in_name(index), report.growth)
-                figures = self._scheduler.attempts(index), self._scheduler.projection(index)
-                # The scheduler first: it may ask what the file was, to learn from it.
-                ended = self._scheduler.handle(s.TaskEnded(worker, index, report.growth), now)
-                ready.append(self._files.reported(report, *figures))
-                return ended + self._ask_again(index)
+            case base.Reported():
+                return self._reported(event, now, ready)
             case base.Ready(worker, reserved):
                 self._watch.reserved = max(self._watch.reserved, reserved or 0)
                 return self._scheduler.handle(s.WorkerReady(worker, reserved), now)
@@ -341,6 +325,22 @@ class Run:
             case base.InitFailed(_, error):
                 self._fail_all(error, ready)
         return []
+
+    def _reported(
+        self, event: base.Reported, now: float, ready: deque[FileResult]
+    ) -> list[s.Instruction]:
+        ended, figures = [], []
+        for report in event.reports:
+            index = report.index
+            self._watch.note(event.worker, self._files.in_name(index), report.growth)
+            figures.append((self._scheduler.attempts(index), self._scheduler.projection(index)))
+            ended.append(s.TaskEnded(event.worker, index, report.growth))
+        # The scheduler first: it may ask what the files were, to learn from them.
+        instructions = self._scheduler.handle_all(ended, now)
+        for report, (attempts, projected) in zip(event.reports, figures, strict=True):
+            ready.append(self._files.reported(report, attempts, projected))
+            instructions += self._ask_again(report.index) if self._waiting else ()
+        return instructions
 
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
@@ -375,7 +375,7 @@ class Run:
     def _ask_again(self, index: int) -> list[s.Instruction]:
         """Decide the claims that waited for a file which has ended, asked or gone back."""
         instructions: list[s.Instruction] = []
-        for event in self._waiting.pop(index, ()) if self._waiting else ():
+        for event in self._waiting.pop(index, ()):
             instructions += self._asked(event)
         return instructions
 

@@ -47,6 +47,7 @@ from bigpipe.events import (
     WorkerDied,
     WorkerReady,
 )
+from bigpipe.pace import MAX_AHEAD, Pace
 from bigpipe.pending import Pending
 from bigpipe.roster import Roster, Worker
 from bigpipe.waits import Waits
@@ -55,14 +56,7 @@ __all__ = ["Cause", "Event", "Instruction", "Need", "Scheduler", "StartFailed", 
 __all__ += ["Measured", "StartRefused", "TaskEnded", "TasksRecalled", "Tick", "WorkerDied"]
 __all__ += ["Dismiss", "GiveUp", "Kill", "Pause", "Recall", "Resume", "Start", "WorkerReady"]
 
-AHEAD_SECONDS = 0.02  # work sent ahead to a worker; arbitrary, many times a parent's delay
-MAX_AHEAD = 48  # tasks; what tiny files need to hide the parent's delay
-MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
-SHORT_S = (
-    0.1  # longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary
-)
 MAX_FAILED_STARTS = 3  # in a row: then starting another worker will not help
-SMOOTHING = 0.2  # weight of the newest duration in their running mean; arbitrary
 
 
 class Scheduler:
@@ -117,8 +111,7 @@ class Scheduler:
         self._n_starting = 0
         self._next_worker = 0
         self._failed_starts = 0
-        self._mean_s = 0.0
-        self._ahead = min(max_ahead, 1)  # tasks to send ahead now: more of them if they are short
+        self._pace = Pace(max_ahead)
 
     @property
     def _pending(self) -> Pending | deque[int]:
@@ -133,7 +126,7 @@ class Scheduler:
     def n_wanted(self) -> int:
         """Tasks to be added so that all workers have enough, and one each is in reserve."""
         to_choose = 0 if self._admission is None else self._admission.n_wanted
-        return max(0, max(self.n_workers * (self._ahead + 2), to_choose) - self._n_unended)
+        return max(0, max(self.n_workers * (self._pace.ahead + 2), to_choose) - self._n_unended)
 
     @property
     def is_done(self) -> bool:
@@ -143,9 +136,7 @@ class Scheduler:
     @property
     def slack_s(self) -> float:
         """Seconds for which the workers have enough to do if nobody looks after them."""
-        if self._ahead < MIN_AHEAD_FOR_SLACK or not self._pending or self._roster.idle:
-            return 0.0
-        return self._mean_s * self._ahead / 2
+        return self._pace.slack_s if self._pending and not self._roster.idle else 0.0
 
     def attempts(self, task: int) -> int:
         """Return how often a task has been begun, the present time included."""
@@ -192,33 +183,42 @@ class Scheduler:
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take in an event; return what is to be done, in this order."""
-        if self._admission is not None:
-            if self._admission.is_light and self._admission.is_needed(event):
-                self._admission.keep_account({i: w.assigned for i, w in self._workers.items()})
-            elif not self._admission.is_light:
-                self._account(self._admission, now)
-        before: list[Instruction] = []
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: float) -> list[Instruction]:
+        """Take in events in their order; return what is to be done after all of them."""
+        instructions: list[Instruction] = []
+        for event in events:
+            instructions += self._take_in(event, now)
+        return instructions + self._hand_out(now)
+
+    def _take_in(self, event: Event, now: float) -> list[Instruction]:
+        admission = self._admission
+        if admission is not None and not admission.is_light:
+            self._account(admission, now)
+        elif admission is not None and admission.is_needed(event):
+            admission.keep_account({i: w.assigned for i, w in self._workers.items()})
         match event:
             case TaskEnded():
-                before = self._task_ended(event, now)
+                return self._task_ended(event, now)
             case WorkerReady():
                 self._worker_ready(event)
             case TasksRecalled():
                 self._workers[event.worker].recall_missed = not event.tasks
                 self._take_back(event.worker, event.tasks)
             case WorkerDied():
-                before = self._worker_died(event, now)
+                return self._worker_died(event, now)
             case Measured():
-                before = self._measured(event, now)
+                return self._measured(event, now)
             case StartRefused():
                 del self._workers[event.worker]
-                if self._admission is not None:
-                    self._admission.charges.leave(event.worker)
+                if admission is not None:
+                    admission.charges.leave(event.worker)
                 self._n_starting -= 1
                 self.n_workers = len(self._workers)
             case Tick():
-                before = self._overdue(now)
-        return before + self._hand_out(now) if before else self._hand_out(now)
+                return self._overdue(now)
+        return []
 
     def _worker_ready(self, event: WorkerReady) -> None:
         self._failed_starts = 0
@@ -232,24 +232,22 @@ class Scheduler:
         worker = self._workers[event.worker]
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
-        self._deaths.pop(event.task, None)
-        taken = now - worker.began_at
-        self._mean_s += SMOOTHING * (taken - self._mean_s) if self._mean_s else taken
-        self._ahead = min(self.max_ahead, max(1, int(AHEAD_SECONDS / (self._mean_s or 1e-9))))
+        if self._deaths:
+            self._deaths.pop(event.task, None)
+        self._pace.note(now - worker.began_at)
         self._n_unended -= 1
         worker.recall_missed = False
         if worker.doomed_task == event.task:  # it made it, just before it was ended
             worker.doomed_task = None
-        self._begin(event.worker, now)
-        self._file(event.worker)
-        if self._admission is None:
+        self._begin(event.worker, worker, now)
+        self._roster.file(event.worker, worker, self._pace.ahead)
+        if self._admission is None or self._admission.is_light:
             return []
         self._admission.ended(event.worker, event.task, event.growth)
         return self._go_on(now)
 
-    def _begin(self, number: int, now: float) -> None:
+    def _begin(self, number: int, worker: Worker, now: float) -> None:
         """Note that a worker takes up the first of its tasks, if it has any."""
-        worker = self._workers[number]
         worker.began_at = now
         worker.paused_at = None if worker.paused_at is None else now
         if self._deadlines is not None:
@@ -397,17 +395,18 @@ class Scheduler:
         self._waits.seen_at = now
 
     def _file(self, number: int) -> None:
-        self._roster.file(number, self._workers[number], self._ahead)
+        self._roster.file(number, self._workers[number], self._pace.ahead)
 
     def _hand_out(self, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []
         if self._admission is None:
-            while self._pending and (number := self._roster.next_to_fill(self._ahead)) is not None:
-                instructions.append(self._give(number, self._queue.popleft(), now))
+            queue, ahead = self._queue, self._pace.ahead
+            while queue and (number := self._roster.next_to_fill(ahead)) is not None:
+                instructions.append(self._give(number, queue.popleft(), now))
         elif self._pending:
             self._hand_out_within(self._admission, now, instructions)
-        n_more = self.n_workers - len(self._workers)
-        for _ in range(min(n_more, len(self._pending) - self._n_starting) if n_more else 0):
+        n_more = min(self.n_workers - len(self._workers), len(self._pending) - self._n_starting)
+        for _ in range(n_more):
             if self._admission is not None and not self._admission.join(self._next_worker):
                 break
             instructions.append(Start(self._next_worker))
@@ -424,11 +423,12 @@ class Scheduler:
         self, admission: Admission, now: float, instructions: list[Instruction]
     ) -> None:
         """Hand out what there is room for."""
-        while self._pending and (number := self._roster.next_to_fill(self._ahead)) is not None:
+        waiting, ahead, is_short = admission.waiting, self._pace.ahead, self._pace.is_short
+        while waiting and (number := self._roster.next_to_fill(ahead)) is not None:
             if not self._workers[number].assigned:
                 task = admission.take_for_idle(number)
             else:
-                task = admission.take_ahead(number) if 0.0 < self._mean_s < SHORT_S else None
+                task = admission.take_ahead(number) if is_short else None
             if task is None:
                 self._file(number)
                 return
@@ -438,8 +438,8 @@ class Scheduler:
         worker = self._workers[number]
         worker.assigned.append(task)
         if len(worker.assigned) == 1:
-            self._begin(number, now)
-        self._file(number)
+            self._begin(number, worker, now)
+        self._roster.file(number, worker, self._pace.ahead)
         return Submit(number, task)
 
     def _is_worth_recalling(self) -> bool:

@@ -150,7 +150,7 @@ class _Driver:
         todo = deque(Task(index, name) for index, name in enumerate(names))
         while len(self.reports) < len(names) and not self.init_errors:
             while todo and self._ready:
-                self.executor.submit(self._ready.popleft(), todo.popleft())
+                self.executor.submit(self._ready.popleft(), [todo.popleft()])
             if not (self.executor.wants_all_tasks and todo and self._ready):
                 self._wait()
         return self.reports
@@ -174,10 +174,12 @@ class _Driver:
         match event:
             case Ready(worker):
                 self._ready.append(worker)
-            case Reported(worker, report):
-                assert report.index not in self.reports, f"task {report.index} is reported twice"
-                self.reports[report.index] = report
-                self._ready.append(worker)
+            case Reported(worker, reports):
+                for report in reports:
+                    index = report.index
+                    assert index not in self.reports, f"task {index} is reported twice"
+                    self.reports[index] = report
+                    self._ready.append(worker)
             case Asked(worker, index, outname, exists):
                 refusal = self._claim(index, "", outname, exists)
                 self.executor.answer(worker, index, refusal)
@@ -247,8 +249,8 @@ def _check_recall(driver: _Driver) -> None:
     workers = driver.begin(n_ahead + 1)
     if n_ahead:
         worker = driver._ready.popleft()
-        for index in range(n_ahead + 1):
-            executor.submit(worker, Task(index, f"{index} write"))
+        executor.submit(worker, [Task(0, "0 write")])
+        executor.submit(worker, [Task(i, f"{i} write") for i in range(1, n_ahead + 1)])
         recalled = executor.recall(worker)
         assert set(recalled) <= set(range(n_ahead + 1)), "recalled what was not submitted"
         driver.await_reports(n_ahead + 1 - len(recalled))
@@ -275,7 +277,7 @@ def _check_workers_end(driver: _Driver) -> None:
 
 def _check_break_off(driver: _Driver) -> None:
     driver.begin(1)
-    driver.executor.submit(driver._ready.popleft(), Task(0, "0 stay"))
+    driver.executor.submit(driver._ready.popleft(), [Task(0, "0 stay")])
     driver.executor.close(graceful=False)  # hangs if the task is not broken off
     assert "out0" not in os.listdir(driver.folder), "a task that was broken off has written"
 

@@ -22,13 +22,13 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "deadlines", "events", "options", "outname"),
+        *("admission", "budget", "charges", "deadlines", "events", "options", "outname", "pace"),
         *("passes", "pending", "projection", "roster", "scheduler", "waits"),
     ),
     (
-        *("arrays", "buffers", "cgroups", "claims", "context", "environment", "input_files"),
-        *("interrupts", "log", "log_payload", "measure", "moving", "outputs", "pages"),
-        *("peak_meter", "process_table", "progress", "snapshot", "staging", "tree_meter"),
+        *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
+        *("input_files", "interrupts", "log", "log_payload", "measure", "moving", "outputs"),
+        *("pages", "peak_meter", "process_table", "progress", "snapshot", "staging", "tree_meter"),
     ),
     ("executors",),
     ("ledger", "memory", "outcomes", "plan", "run"),
@@ -38,8 +38,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "deadlines", "events", "outname", "passes", "pending"),
-    *("projection", "roster", "scheduler", "waits"),
+    *("admission", "budget", "charges", "deadlines", "events", "outname", "pace", "passes"),
+    *("pending", "projection", "roster", "scheduler", "waits"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,7 +182,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("bigpipe.run.time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr("bigpipe.clock.time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
@@ -235,8 +235,8 @@ class Asking(Executor):
     def add_worker(self, worker: int) -> None:
         self.events.append(base.Ready(worker))
 
-    def submit(self, worker: int, task: base.Task) -> None:
-        self.tasks.append(task.index)
+    def submit(self, worker: int, tasks: Sequence[base.Task]) -> None:
+        self.tasks += [task.index for task in tasks]
         if len(self.tasks) == 1:
             self.ask(worker)
 
@@ -247,7 +247,7 @@ class Asking(Executor):
     def answer(self, worker: int, index: int, refusal: str) -> None:
         assert index == self.tasks.popleft()
         self.n_answered += 1
-        self.events.append(base.Reported(worker, base.Report(index, f"/nowhere/{index}")))
+        self.events.append(base.Reported(worker, [base.Report(index, f"/nowhere/{index}")]))
         if self.tasks:
             self.ask(worker)
 

@@ -279,6 +279,18 @@ def test_long_tasks_are_sent_ahead_one_at_a_time(make_sim):
     assert len(sim.workers[0].unread) == 2  # one of them is taken next
 
 
+def test_many_reports_are_taken_in_before_anything_is_handed_out():
+    scheduler = Scheduler(2, max_ahead=1)
+    scheduler.add(range(8), 0.0)
+    scheduler.handle(WorkerReady(0), 0.0)  # is given 0 and 1
+    scheduler.handle(WorkerReady(1), 0.0)  # is given 2 and 3
+    ended = [TaskEnded(0, 0), TaskEnded(0, 1), TaskEnded(1, 2)]
+    instructions = scheduler.handle_all(ended, 0.01)
+    assert instructions[0] == Submit(0, 4), "the one that is idle comes first"
+    assert sorted(order.task for order in instructions) == [4, 5, 6]
+    assert scheduler.n_in_flight == 2
+
+
 def test_idle_worker_gets_what_was_sent_ahead_to_another(make_sim):
     sim = make_sim(2)
     sim.add(3)

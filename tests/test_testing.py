@@ -37,8 +37,8 @@ class Forgetful(SerialExecutor):
     def wait(self, timeout: float | None) -> Any:
         events = super().wait(timeout)
         for event in events:
-            if isinstance(event, Reported) and event.report.index == 1:
-                event.report.meta = {"name": "0 write", "before": ["first"]}
+            if isinstance(event, Reported) and event.reports[0].index == 1:
+                event.reports[0].meta = {"name": "0 write", "before": ["first"]}
         return events
 
 
@@ -64,7 +64,7 @@ class Sharing(SerialExecutor):
 
 
 class Silent(SerialExecutor):
-    def submit(self, worker: int, task: Any) -> None:
+    def submit(self, worker: int, tasks: Any) -> None:
         pass
 
 

@@ -7,7 +7,7 @@ plain records that cross it. How a task is run is `bigpipe.executors.worker`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,10 +119,11 @@ class Ready:
 
 @dataclass(slots=True)
 class Reported:
-    """A worker has ended a task."""
+    """A worker has ended tasks."""
 
     worker: int
-    report: Report
+    reports: list[Report]
+    """One or more, in the order in which they ended."""
 
 
 @dataclass(slots=True)
@@ -206,8 +207,11 @@ class Executor(ABC):
         """Start a worker; `Ready`, `InitFailed` or `Died` follows."""
 
     @abstractmethod
-    def submit(self, worker: int, task: Task) -> None:
-        """Send a task to a worker; `Reported` or `Died` follows."""
+    def submit(self, worker: int, tasks: Sequence[Task]) -> None:
+        """Send tasks to a worker, which begins them in this order; `Reported` or `Died` follows.
+
+        One at a time, unless `max_ahead` lets a worker have several.
+        """
 
     @abstractmethod
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:

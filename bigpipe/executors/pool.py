@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import util
 from typing import Any
@@ -146,10 +146,11 @@ class PoolExecutor(Executor):
         """Nothing to start: a place for a task."""
         self._events.append(Ready(worker))
 
-    def submit(self, worker: int, task: Task) -> None:
-        """Keep a task until the pool is given all of them."""
-        self._tasks[task.index] = task
-        self._workers[task.index] = worker
+    def submit(self, worker: int, tasks: Sequence[Task]) -> None:
+        """Keep tasks until the pool is given all of them."""
+        for task in tasks:
+            self._tasks[task.index] = task
+            self._workers[task.index] = worker
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Run the pool; return its next results."""
@@ -176,7 +177,7 @@ class PoolExecutor(Executor):
                 for payload in payloads:
                     # Also if worker_init has raised there: all files are to have a result.
                     report = Report(*pickle.loads(payload))
-                    yield Reported(self._workers[report.index], report)
+                    yield Reported(self._workers[report.index], [report])
             except BaseException:
                 # Stopped amid its work, multiprocessing's pool may wait for itself for ever. So
                 # it may run out: without the folder, no more files are begun.

@@ -47,11 +47,11 @@ inherited: WorkerSetup | None = None
 """Set in the parent while it forks a worker, which finds it here: nothing is pickled then."""
 
 
-def main(tasks_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
+def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
     """Run tasks until there are no more; return the exit code."""
     interrupts = Interrupts(lambda: True)
     interrupts.install()
-    ends = wire.WorkerEnds(tasks_fd, stream_fd, stage_fd)
+    ends = wire.WorkerEnds(tickets_fd, stream_fd, stage_fd)
     try:
         worker = _prepare(ends, data_fd, interrupts)
         if worker is not None:
@@ -115,10 +115,10 @@ class _AskingClaimant(Claimant):
     """Asks the parent for a name."""
 
     def __init__(
-        self, granted: str | None, sequence: int, ends: wire.WorkerEnds, worker: _ProcessWorker
+        self, granted: str | None, number: int, ends: wire.WorkerEnds, worker: _ProcessWorker
     ) -> None:
         super().__init__(granted)
-        self._sequence = sequence
+        self._number = number
         self._ends = ends
         self._worker = worker
 
@@ -128,10 +128,10 @@ class _AskingClaimant(Claimant):
         super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
-        self._ends.send(wire.ASK, self._sequence, pickle.dumps((outname, exists)))
+        self._ends.send(wire.ASK, self._number, pickle.dumps((outname, exists)))
 
     def _receive(self) -> str:
-        return self._ends.receive(wire.ANSWER, self._sequence).decode("utf-8", "surrogateescape")
+        return self._ends.receive(wire.ANSWER, self._number).decode("utf-8", "surrogateescape")
 
 
 class _ProcessWorker:
@@ -193,14 +193,14 @@ class _ProcessWorker:
             self._ends.send(wire.READY, 0, pickle.dumps(self.runner.reserved))
             home = _open_current_folder()
             while (taken := self._ends.next_task()) is not None:
-                sequence, task = taken
+                number, task = taken
                 if home is not None:
                     os.fchdir(home)  # a hook may have changed it: names would lead elsewhere
-                claimant = _AskingClaimant(task.granted, sequence, self._ends, self)
+                claimant = _AskingClaimant(task.granted, number, self._ends, self)
                 report = self.runner.run(task, claimant)
                 self.end_if_forked()
                 self.end_if_terminated()
-                self._ends.send(wire.REPORT, sequence, pickled_report(report))
+                self._ends.send(wire.REPORT, number, pickled_report(report))
                 del report  # its metadata may hold a large keyword
         finally:
             # SIGTERM must not break off worker_exit: it may follow the last task at once. If

@@ -8,10 +8,10 @@ Nothing is shared among workers, so that any of them may be stopped or killed at
 instant without hurting another. Each has::
 
     parent                                  worker
-      tasks  ---- packets ------------->    takes one when it is idle
-         `-- recall: reads them back        (one of the two gets a packet, never both)
       stream <--- reports, logs, asks --    in the order in which they happened
-             ---- answers, large tasks ->
+             ---- tasks, answers ------>
+      tickets --- one for each task --->    takes one before it begins a task
+         `-- recall: reads them back        (one of the two gets a ticket, never both)
       stage  <--- shared page ----------    name of the hook that runs, for its last words
       child  <--- readable when it ends     lifeline: the kernel ends the worker's group
                                             the moment the parent is gone
@@ -19,12 +19,14 @@ instant without hurting another. Each has::
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import selectors
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bigpipe.environment import Environment, fork_is_safe
@@ -49,9 +51,10 @@ from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
-MAX_AHEAD = 48  # packets of 1 KiB in a worker's socket: half of what Linux holds by default
-MAX_SLACK = 0.002  # seconds: reports of tiny files are read many at a time, not one by one
+MAX_AHEAD = 96  # tasks; what tiny files need to hide the parent's delay
+MAX_SLACK = 0.004  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
+HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
 STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
 EXIT_GRACE = 60.0  # seconds that a worker_exit may take in the end of a run; arbitrary
 
@@ -63,7 +66,7 @@ class _Worker:
         self.number = number
         self.child = child
         self.ends = ends
-        self.sent: dict[int, int] = {}  # sequence number of each task that is out -> index
+        self.sent: dict[int, int] = {}  # number of each task that is out -> index
         self.stagings: deque[str] = deque(maxlen=MAX_STAGINGS)
         self.kill_at: float | None = None
         self.stage_when_killed: str | None = None
@@ -81,8 +84,8 @@ class ProcessesExecutor(Executor):
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
         self._events: list[ExecutorEvent] = []
+        self._asked_at = -math.inf
         self._dead: deque[_Worker] = deque()
-        self._sequence = 0
         self._payload: Beside | None = None
         self._keeper: Keeper | None = None
         self._last = ExitStack()
@@ -164,30 +167,28 @@ class ProcessesExecutor(Executor):
             )
         return pickle.dumps((environment, self._setup.threads_per_worker, self._payload))
 
-    def submit(self, worker: int, task: Task) -> None:
-        """Send a task to a process."""
+    def submit(self, worker: int, tasks: Sequence[Task]) -> None:
+        """Send tasks to a process."""
         to = self._workers[worker]
-        self._sequence += 1
-        to.sent[self._sequence] = task.index
-        packet = wire.task_packet(self._sequence, task)
-        if len(packet) > wire.MAX_PACKET:
-            self._send(to, wire.LARGE_TASK, self._sequence, packet)
-            packet = wire.task_packet(self._sequence, None)
-        to.ends.tasks.send(packet)
+        have_gone, numbers = to.ends.send_tasks(tasks)
+        for number, task in zip(numbers, tasks, strict=True):
+            to.sent[number] = task.index
+        if not have_gone:
+            self._send_later(to)
 
     def recall(self, worker: int) -> tuple[int, ...]:
         """Take back the tasks that a process has not begun."""
         return self._take_back(self._workers[worker])
 
     def _take_back(self, worker: _Worker) -> tuple[int, ...]:
-        return tuple(worker.sent.pop(sequence) for sequence in worker.ends.unread_tasks())
+        return tuple(worker.sent.pop(number) for number in worker.ends.take_tickets_back())
 
     def answer(self, worker: int, index: int, refusal: str) -> None:
         """Answer a process that asked for a name."""
         to = self._workers[worker]
-        for sequence, sent in to.sent.items():
+        for number, sent in to.sent.items():
             if sent == index:  # else its report has come since, and it does not wait
-                self._send(to, wire.ANSWER, sequence, refusal.encode("utf-8", "surrogateescape"))
+                self._send(to, wire.ANSWER, number, refusal.encode("utf-8", "surrogateescape"))
                 return
 
     def kill(self, worker: int, *, at_once: bool = False) -> None:
@@ -220,9 +221,11 @@ class ProcessesExecutor(Executor):
 
     def _send(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:
         if not worker.ends.send(kind, number, payload):
-            self._selector.modify(
-                worker.ends.stream, selectors.EVENT_READ | selectors.EVENT_WRITE, worker
-            )
+            self._send_later(worker)
+
+    def _send_later(self, worker: _Worker) -> None:
+        both = selectors.EVENT_READ | selectors.EVENT_WRITE
+        self._selector.modify(worker.ends.stream, both, worker)
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Wait until something has happened."""
@@ -239,9 +242,9 @@ class ProcessesExecutor(Executor):
         """Wait once; keep what the workers have sent."""
         now = time.monotonic()
         kills = [w.kill_at for w in self._workers.values() if w.kill_at is not None]
-        if self.slack_s and not kills:
-            # The workers have tasks ahead: waking up for each report would only take the
-            # cores from them.
+        if self.slack_s and not kills and now - self._asked_at > HURRY:
+            # The workers have tasks ahead and wait for no answer: waking up for each report
+            # would only take the cores from them.
             time.sleep(min(self.slack_s, MAX_SLACK))
         if kills:
             until_kill = max(0.0, min(kills) - now)
@@ -266,8 +269,15 @@ class ProcessesExecutor(Executor):
 
     def _receive(self, worker: _Worker) -> None:
         open_still, frames = worker.ends.receive()
+        reports: list[Report] = []
         for kind, number, payload in frames:
-            self._understand(worker, kind, number, payload)
+            if kind == wire.REPORT:
+                if not reports:
+                    self._events.append(Reported(worker.number, reports))
+                reports.append(_unpickled(worker.sent.pop(number), payload))
+            else:
+                reports = []  # those that follow come after it
+                self._understand(worker, kind, number, payload)
         if not open_still and not worker.is_gone:
             # The process is ending, or a hook has closed what is not its own.
             self._selector.unregister(worker.ends.stream)
@@ -276,12 +286,10 @@ class ProcessesExecutor(Executor):
 
     def _understand(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:
         event: ExecutorEvent
-        if kind == wire.REPORT:
-            index = worker.sent.pop(number)
-            event = Reported(worker.number, _unpickled(index, payload))
-        elif kind == wire.TOLD:
+        if kind == wire.TOLD:
             event = Told(worker.child.pid, worker.sent.get(number), pickle.loads(payload))
         elif kind == wire.ASK:
+            self._asked_at = time.monotonic()
             outname, exists = pickle.loads(payload)
             event = Asked(worker.number, worker.sent[number], outname, exists)
         elif kind == wire.STAGING:
@@ -324,7 +332,7 @@ class ProcessesExecutor(Executor):
         for worker in self._workers.values():
             self._take_back(worker)
             worker.kill_at = until
-            worker.ends.tasks.send(wire.END)
+            worker.ends.send_end()
             if not graceful:
                 worker.child.terminate()
             self.resume(worker.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FrameType
 
@@ -74,15 +75,16 @@ class SerialExecutor(Executor):
         self._is_ready = error is None
         self._events.append(Ready(worker) if error is None else InitFailed(worker, error))
 
-    def submit(self, worker: int, task: Task) -> None:
+    def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Keep a task until `wait`."""
+        (task,) = tasks
         self._task = (worker, task)
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Run the task that was submitted."""
         if not self._events and self._task is not None:
             (worker, task), self._task = self._task, None
-            self._events.append(Reported(worker, self._run(task)))
+            self._events.append(Reported(worker, [self._run(task)]))
         events, self._events = self._events, []
         return events
 

@@ -11,6 +11,7 @@ import ctypes
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,9 +108,10 @@ class ThreadsExecutor(Executor):
         self.workers[worker] = _Thread(self.events, thread)
         thread.start()
 
-    def submit(self, worker: int, task: Task) -> None:
+    def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Send a task to a thread."""
-        self.workers[worker].tasks.put(task)
+        for task in tasks:
+            self.workers[worker].tasks.put(task)
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Wait until something has happened."""
@@ -193,7 +195,7 @@ class ThreadsExecutor(Executor):
         except TimeIsUp as late:  # it came between the last hook and here
             self._rest(me)
             report = report or Report(task.index, error=runner.failure(late, "file_write", None))
-        me.events.put(Reported(number, report))
+        me.events.put(Reported(number, [report]))
 
     def _rest(self, me: _Thread) -> None:
         """Let nothing be interrupted that comes after a task."""

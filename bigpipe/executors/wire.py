@@ -1,10 +1,11 @@
 """What travels between the parent and a worker process, and the ends of the channels.
 
-Owns the form of packets and frames and both ends of the two sockets. What they mean is told
+Owns the form of tickets and frames and both ends of the two sockets. What they mean is told
 in `bigpipe.executors.processes`.
 
-A task is one packet. Everything else is a frame of a stream: length of the payload (4 bytes),
-kind (1 byte), number (8 bytes), payload.
+Everything is a frame of a stream: length of the payload (4 bytes), kind (1 byte), number (8
+bytes), payload. Tasks are too, many in one. But a task may be begun only by who has taken its
+ticket, a number (8 bytes) in a socket that the worker reads, and the parent as well.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import os
 import pickle
 import socket
 import struct
+import sys
 import threading
+from array import array
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bigpipe.errors import UnsendableError, shown
@@ -23,39 +27,41 @@ from bigpipe.executors._descriptors import close_parent_fd, no_fork, register_pa
 from bigpipe.executors.base import Task
 from bigpipe.snapshot import anonymous_file
 
-__all__ = ["MAX_PACKET", "ParentEnds", "WorkerEnds", "task_packet"]
+__all__ = ["ParentEnds", "WorkerEnds", "packed_tasks"]
 
-REPORT, TOLD, ASK, STAGING, READY, INIT_FAILED, SETUP, ANSWER, LARGE_TASK = range(9)
+REPORT, TOLD, ASK, STAGING, READY, INIT_FAILED, SETUP, ANSWER, TASKS = range(9)
 
-END = b"end"
-MAX_PACKET = 1024  # bytes: larger tasks (groups of many names) go through the stream
+END = 0  # the ticket that lets a worker end; those of tasks begin at 1
 STAGE_SIZE = 256  # bytes for the name of the hook that runs
 CHUNK = 256 * 1024  # bytes read at once
 
 _HEADER = struct.Struct("<IBQ")
 _MAX_PAYLOAD = 2**32 - 1
-# A socket that keeps packets apart, so that taking one is atomic, and tells of its end.
-_PACKETS = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
+_TICKET = struct.calcsize("Q")
+_SOME_TICKETS = 4096  # bytes read at once; arbitrary
 
 
-def task_packet(sequence: int, task: Task | None) -> bytes:
-    """Return a task as a packet; without a task, one that says it comes by the stream."""
-    if task is None:
-        return pickle.dumps((sequence, None), protocol=5)
-    content = (sequence, (task.index, task.in_name, task.granted, task.memory))
+def packed_tasks(tasks: Iterable[Task]) -> bytes:
+    """Return tasks as the payload of a frame."""
+    return pickle.dumps(list(map(_packed, tasks)), protocol=5)
+
+
+def _packed(task: Task) -> tuple[Any, ...] | bytes:
+    """Return a task's fields: as bytes that are for its own turn if they may fail to be read."""
+    content = (task.index, task.in_name, task.granted, task.memory)
     if _is_plain(task.in_name):
-        return pickle.dumps(content, protocol=5)
+        return content
     import cloudpickle
 
     try:
-        packet: bytes = cloudpickle.dumps(content, protocol=5)  # its class may be the caller's own
+        packed: bytes = cloudpickle.dumps(content, protocol=5)  # its class may be the caller's own
     except Exception as error:  # any object's own pickling may raise anything
         raise UnsendableError(
             f"the input {shown(task.in_name)} cannot be sent to a worker process "
             f"({type(error).__name__}: {error}); give its name as a str, or use "
             "executor='threads' or 'serial'"
         ) from error
-    return packet
+    return packed
 
 
 def _is_plain(in_name: Any) -> bool:
@@ -66,10 +72,11 @@ def _is_plain(in_name: Any) -> bool:
 
 
 def frame(kind: int, number: int, payload: bytes) -> list[bytes]:
-    """Return a frame in pieces."""
+    """Return a frame: in pieces if it is large."""
     if len(payload) > _MAX_PAYLOAD:
         raise ValueError(f"{len(payload)} bytes are more than the 4 GiB that can be sent")
-    return [_HEADER.pack(len(payload), kind, number), payload]
+    header = _HEADER.pack(len(payload), kind, number)
+    return [header + payload] if len(payload) < CHUNK else [header, payload]
 
 
 class ParentEnds:
@@ -81,45 +88,65 @@ class ParentEnds:
         self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
         # Other workers are forked while these are open, and must not keep them.
         with no_fork():
-            self.tasks, self._tasks_there = socket.socketpair(socket.AF_UNIX, _PACKETS)
-            self._recall = self._tasks_there.dup()
+            self._tickets, self._tickets_there = socket.socketpair()
+            self._recall = self._tickets_there.dup()
             self.stream, stream_there = socket.socketpair()
-            for end in (self.tasks, self._recall, self.stream):
+            for end in (self._tickets, self._recall, self.stream):
                 register_parent_fd(end.fileno())
         self.stream.setblocking(False)
         self._stream_there: socket.socket | None = stream_there
         self._stage_fd = stage_fd
-        self.worker_fds = [self._tasks_there.fileno(), stream_there.fileno(), stage_fd]
+        self.worker_fds = [self._tickets_there.fileno(), stream_there.fileno(), stage_fd]
         self._incoming = bytearray()
-        self._outgoing: deque[memoryview] = deque()
+        # What could not be sent yet. With the number of its first task if it is a whole frame
+        # of tasks, which are not sent if they are taken back before.
+        self._outgoing: deque[tuple[int, memoryview]] = deque()
+        self._n_sent = 0  # tasks
 
     def close_worker_fds(self) -> None:
-        """Close what belongs to the worker now; a copy of its end of the tasks is kept."""
+        """Close what belongs to the worker now; a copy of its end of the tickets is kept."""
         if self._stream_there is not None:
             self._stream_there.close()
-            self._tasks_there.close()
+            self._tickets_there.close()
             self._stream_there = None
             os.close(self._stage_fd)
 
     def close(self) -> None:
         """Close everything."""
         self.close_worker_fds()
-        for end in (self.tasks, self._recall, self.stream):
+        for end in (self._tickets, self._recall, self.stream):
             close_parent_fd(end.detach())
         self._stage.close()
 
-    def unread_tasks(self) -> list[int]:
-        """Take back the packets that the worker has not taken; return their sequence numbers."""
-        sequences: list[int] = []
+    def send_tasks(self, tasks: Sequence[Task]) -> tuple[bool, range]:
+        """Send tasks, then their tickets; return whether all has gone, and their numbers."""
+        numbers = range(self._n_sent + 1, self._n_sent + 1 + len(tasks))
+        pieces = frame(TASKS, numbers[0], packed_tasks(tasks))
+        self._outgoing.append((numbers[0], memoryview(b"".join(pieces))))
+        have_gone = self.flush()
+        self._n_sent = numbers[-1]
+        self._tickets.sendall(array("Q", numbers))
+        return have_gone, numbers
+
+    def send_end(self) -> None:
+        """Let the worker end when it has done its tasks."""
+        self._tickets.sendall(array("Q", [END]))
+
+    def take_tickets_back(self) -> list[int]:
+        """Take back the tickets that the worker has not taken; return the tasks' numbers."""
+        tickets = array("Q")
         while True:
             try:
-                packet = self._recall.recv(MAX_PACKET * 2, socket.MSG_DONTWAIT)
+                some = self._recall.recv(_SOME_TICKETS, socket.MSG_DONTWAIT)
             except (BlockingIOError, ConnectionError):
-                return sequences
-            if not packet:
-                return sequences
-            if packet != END:
-                sequences.append(pickle.loads(packet)[0])
+                break
+            if not some:
+                break
+            tickets.frombytes(some)
+        numbers = [number for number in tickets if number != END]
+        while numbers and self._outgoing and self._outgoing[-1][0] >= numbers[0]:
+            self._outgoing.pop()
+        return numbers
 
     def stage(self) -> str | None:
         """Return the name of the hook that the worker was last in."""
@@ -127,23 +154,23 @@ class ParentEnds:
 
     def send(self, kind: int, number: int, payload: bytes) -> bool:
         """Send a frame, or what fits of it now; return whether all has gone."""
-        self._outgoing.extend(memoryview(piece) for piece in frame(kind, number, payload) if piece)
+        self._outgoing.extend((0, memoryview(piece)) for piece in frame(kind, number, payload))
         return self.flush()
 
     def flush(self) -> bool:
         """Send what still waits, without blocking; return whether all has gone."""
         while self._outgoing:
-            piece = self._outgoing.popleft()
+            first, piece = self._outgoing.popleft()
             try:
                 sent = self.stream.send(piece)
             except BlockingIOError:
-                self._outgoing.appendleft(piece)
+                self._outgoing.appendleft((first, piece))
                 return False
             except OSError:  # the worker is gone, which is noticed elsewhere
                 self._outgoing.clear()
                 return True
             if sent < len(piece):
-                self._outgoing.appendleft(piece[sent:])
+                self._outgoing.appendleft((0, piece[sent:]))
         return True
 
     def receive(self) -> tuple[bool, list[tuple[int, int, bytes]]]:
@@ -184,12 +211,12 @@ class ParentEnds:
 class WorkerEnds:
     """The worker's ends of its channels. Everything here blocks."""
 
-    def __init__(self, tasks_fd: int, stream_fd: int, stage_fd: int) -> None:
-        self.tasks = socket.socket(fileno=tasks_fd)
+    def __init__(self, tickets_fd: int, stream_fd: int, stage_fd: int) -> None:
+        self.tickets = socket.socket(fileno=tickets_fd)
         self.stream = socket.socket(fileno=stream_fd)
         self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
         os.close(stage_fd)
-        self._large_tasks: dict[int, bytes] = {}
+        self._tasks: deque[tuple[int, Any]] = deque()  # with their numbers, in order
         self._lock = threading.RLock()  # threads that hooks start may log
         self._is_amid = False
         self.task_number = 0  # of the task that is at work, 0 if there is none
@@ -212,29 +239,26 @@ class WorkerEnds:
             If the parent is gone, or another frame was broken off half-way: nothing may
             follow that.
         """
-        header, body = frame(kind, number, payload)
+        pieces = frame(kind, number, payload)
         with self._lock:
             if self._is_amid:
                 raise ConnectionAbortedError("a frame was broken off")
             self._is_amid = True
-            if len(body) < CHUNK:
-                self.stream.sendall(header + body)
-            else:
-                self.stream.sendall(header)
-                self.stream.sendall(body)
+            for piece in pieces:
+                self.stream.sendall(piece)
             self._is_amid = False
 
     def receive(self, wanted: int, wanted_number: int) -> bytes:
-        """Wait for a frame; keep large tasks that come first, drop answers nobody waited for."""
+        """Wait for a frame; keep tasks that come first, drop answers nobody waited for."""
         while True:
             kind, number, payload = self._receive()
             if (kind, number) == (wanted, wanted_number):
                 return payload
-            self._keep_task(kind, number, payload)
+            self._keep_tasks(kind, number, payload)
 
-    def _keep_task(self, kind: int, number: int, payload: bytes) -> None:
-        if kind == LARGE_TASK:
-            self._large_tasks[number] = payload
+    def _keep_tasks(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == TASKS:
+            self._tasks.extend(enumerate(pickle.loads(payload), number))
 
     def _receive(self) -> tuple[int, int, bytes]:
         header = self._read(_HEADER.size)
@@ -252,20 +276,16 @@ class WorkerEnds:
         return b"".join(pieces)
 
     def next_task(self) -> tuple[int, Task] | None:
-        """Wait for a task; return it with its sequence number, or ``None`` at the end."""
-        packet = self.tasks.recv(MAX_PACKET * 2)
-        if not packet or packet == END:
+        """Wait for a ticket; return its number and task, or ``None`` at the end."""
+        ticket = self.tickets.recv(_TICKET)
+        wanted = int.from_bytes(ticket, sys.byteorder)
+        if wanted == END:  # or the parent is gone
             return None
-        sequence, content = pickle.loads(packet)
-        if content is None:
-            content = pickle.loads(self._large_task(sequence))[1]
-        self.task_number = sequence
-        return sequence, Task(*content)
-
-    def _large_task(self, sequence: int) -> bytes:
-        while sequence not in self._large_tasks:
-            self._keep_task(*self._receive())
-        # Tasks are taken in the order of their numbers: lower ones have been recalled.
-        payload = self._large_tasks[sequence]
-        self._large_tasks = {n: x for n, x in self._large_tasks.items() if n > sequence}
-        return payload
+        tasks = self._tasks
+        while not tasks or tasks[-1][0] < wanted:
+            self._keep_tasks(*self._receive())
+        number, content = tasks.popleft()
+        while number != wanted:  # it was taken back
+            number, content = tasks.popleft()
+        self.task_number = number
+        return number, Task(*(content if type(content) is tuple else pickle.loads(content)))

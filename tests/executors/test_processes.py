@@ -14,6 +14,7 @@ import pytest
 
 from bigpipe import FileTimeoutError, Outcome, PipelineError, Pout
 from bigpipe.errors import UnsendableError
+from bigpipe.executors import processes
 from bigpipe.executors.processes import ProcessesExecutor
 from tests import faults
 from tests.gate import Gate
@@ -411,6 +412,21 @@ def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     names = make_files(3)
     executor = ProcessesExecutor()
     assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+
+
+def test_worker_that_asks_for_a_name_is_not_kept_waiting(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    names = make_files(200)
+    executor = ProcessesExecutor()
+    pipe.pipeline(names)  # the second time, each file asks, as there is an output already
+    slept_since_asked: list[bool] = []
+    monkeypatch.setattr(processes, "HURRY", 1e9)
+    monkeypatch.setattr(
+        processes.time, "sleep", lambda _: slept_since_asked.append(executor._asked_at > 0)
+    )
+    assert len(pipe.pipeline(names, executor=executor)) == len(names)
+    assert not any(slept_since_asked)
 
 
 def test_names_of_a_class_made_inside_a_function_reach_the_workers(

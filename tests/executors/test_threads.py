@@ -256,7 +256,7 @@ def test_task_that_was_sent_and_not_begun_is_not_begun_after_the_end():
     executor = threads.ThreadsExecutor()
     executor.start(Setup(Noting(), {}, 1, None, None, None, lambda *_: ""))
     executor.add_worker(0)
-    executor.submit(0, Task(0, "a"))
+    executor.submit(0, [Task(0, "a")])
     closing = threading.Thread(target=executor.close, args=(False,))
     closing.start()
     executor.workers[0].answers.get(timeout=10)  # the last that a thread is sent

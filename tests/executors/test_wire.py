@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -21,45 +20,84 @@ def ends() -> Iterator[tuple[wire.ParentEnds, wire.WorkerEnds]]:
     worker = wire.WorkerEnds(*map(os.dup, parent.worker_fds))
     parent.close_worker_fds()
     yield parent, worker
-    worker.tasks.close()
+    worker.tickets.close()
     worker.stream.close()
     parent.close()
 
 
-def test_as_many_tasks_as_may_be_sent_ahead_fit_and_can_be_taken_back(ends):
+def tasks(*indices: int, name: str = "a") -> list[Task]:
+    return [Task(index, name) for index in indices]
+
+
+def test_tasks_are_taken_in_their_order_and_numbered(ends):
     parent, worker = ends
-    name = "x" * (wire.MAX_PACKET - 100)
-    for sequence in range(MAX_AHEAD + 1):
-        packet = wire.task_packet(sequence, Task(sequence, name))
-        assert 0.9 * wire.MAX_PACKET < len(packet) <= wire.MAX_PACKET
-        parent.tasks.send(packet, socket.MSG_DONTWAIT)
-    parent.tasks.send(wire.END, socket.MSG_DONTWAIT)
-    assert worker.next_task()[1].in_name == name
-    assert parent.unread_tasks() == list(range(1, MAX_AHEAD + 1))
-    assert parent.unread_tasks() == []
+    assert parent.send_tasks(tasks(7, 5)) == (True, range(1, 3))
+    assert parent.send_tasks(tasks(6)) == (True, range(3, 4))
+    parent.send_end()
+    taken = [worker.next_task() for _ in range(3)]
+    assert [(number, task.index) for number, task in taken] == [(1, 7), (2, 5), (3, 6)]
+    assert worker.next_task() is None
 
 
-def test_large_task_that_was_taken_back_is_passed_over(ends):
+def test_task_is_taken_by_the_worker_or_taken_back_and_never_both(ends):
     parent, worker = ends
-    for sequence in (1, 2):
-        packet = wire.task_packet(sequence, Task(sequence, "x" * 10_000))
-        parent.send(wire.LARGE_TASK, sequence, packet)
-        parent.tasks.send(wire.task_packet(sequence, None))
-        if sequence == 1:
-            assert parent.unread_tasks() == [1]
-    sequence, task = worker.next_task()
-    assert (sequence, task.index, len(task.in_name)) == (2, 2, 10_000)
+    parent.send_tasks(tasks(*range(MAX_AHEAD + 1)))
+    parent.send_end()
+    assert worker.next_task()[0] == 1
+    assert parent.take_tickets_back() == list(range(2, MAX_AHEAD + 2))
+    assert parent.take_tickets_back() == []
 
 
-def test_answer_may_come_after_large_tasks(ends):
+def test_task_that_was_taken_back_is_passed_over(ends):
     parent, worker = ends
-    packet = wire.task_packet(5, Task(5, "x" * 10_000))
-    parent.send(wire.LARGE_TASK, 5, packet)
-    parent.tasks.send(wire.task_packet(5, None))
+    parent.send_tasks(tasks(1, 2))
+    worker.next_task()
+    parent.send_tasks(tasks(3))
+    assert parent.take_tickets_back() == [2, 3]
+    parent.send_tasks(tasks(4, 5))
+    assert [worker.next_task()[1].index for _ in range(2)] == [4, 5]
+
+
+def test_tasks_that_are_taken_back_before_they_have_gone_use_no_memory(ends):
+    parent, worker = ends
+    for index in range(1000):
+        parent.send_tasks(tasks(index, name="x" * 10_000))
+        parent.take_tickets_back()
+    assert len(parent._outgoing) <= 1, "but for one that has gone in part"
+    parent.send_tasks(tasks(1000))
+    while not parent.flush():
+        worker._keep_tasks(*worker._receive())
+    assert worker.next_task()[1].index == 1000
+
+
+def test_input_that_cannot_be_read_harms_no_task_beside_it(ends):
+    parent, worker = ends
+    parent.send_tasks([*tasks(0), Task(1, BrittlePath()), *tasks(2)])
+    assert worker.next_task()[1].index == 0
+    with pytest.raises(ValueError, match="brittle"):
+        worker.next_task()
+    assert worker.next_task()[1].index == 2
+
+
+class BrittlePath(os.PathLike):
+    def __fspath__(self):
+        return "a"
+
+    def __reduce__(self):
+        return break_in_two, ()
+
+
+def break_in_two():
+    raise ValueError("brittle")
+
+
+def test_answer_may_come_after_tasks(ends):
+    parent, worker = ends
+    parent.send_tasks(tasks(*range(5), name="x" * 10_000))
     parent.send(wire.ANSWER, 3, b"for one who did not wait")
     parent.send(wire.ANSWER, 4, b"no")
     assert worker.receive(wire.ANSWER, 4) == b"no"
-    assert worker.next_task()[0] == 5
+    assert worker.next_task()[1].index == 0
 
 
 def test_parent_is_not_held_up_by_a_worker_that_does_not_read(ends):

@@ -1,0 +1,63 @@
+"""How long tasks take, and so how many of them a worker is to have ahead.
+
+Owns the running mean and what follows from it. Who is given which task is decided in
+`bigpipe.scheduler`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MAX_AHEAD", "Pace"]
+
+AHEAD_SECONDS = 0.02  # work sent ahead to a worker; arbitrary, many times a parent's delay
+MAX_AHEAD = 96  # tasks; what tiny files need to hide the parent's delay
+MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
+SHORT_S = (
+    0.1  # longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary
+)
+SMOOTHING = 0.2  # weight of the newest duration in their running mean; arbitrary
+
+
+class Pace:
+    """Follow how fast tasks end.
+
+    Parameters
+    ----------
+    max_ahead : int
+        Tasks that may be sent to a worker which has one.
+
+    Attributes
+    ----------
+    ahead : int
+        Tasks to send ahead now: more of them if they are short.
+
+    Examples
+    --------
+    >>> pace = Pace(96)
+    >>> pace.ahead
+    1
+    >>> pace.note(0.001)
+    >>> pace.ahead, pace.is_short
+    (20, True)
+    """
+
+    def __init__(self, max_ahead: int) -> None:
+        self._max_ahead = max_ahead
+        self._mean_s = 0.0
+        self.ahead = min(max_ahead, 1)
+
+    def note(self, seconds: float) -> None:
+        """Learn from a task that has ended."""
+        mean = self._mean_s
+        self._mean_s = mean = mean + SMOOTHING * (seconds - mean) if mean else seconds
+        wanted = int(AHEAD_SECONDS / (mean or 1e-9)) or 1
+        self.ahead = wanted if wanted < self._max_ahead else self._max_ahead
+
+    @property
+    def is_short(self) -> bool:
+        """Whether tasks take so little that it does not matter which worker has them."""
+        return 0.0 < self._mean_s < SHORT_S
+
+    @property
+    def slack_s(self) -> float:
+        """Seconds for which workers that have all they are to have ahead have enough to do."""
+        return self._mean_s * self.ahead / 2 if self.ahead >= MIN_AHEAD_FOR_SLACK else 0.0

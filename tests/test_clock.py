@@ -1,0 +1,40 @@
+"""Tests of the time of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from bigpipe import clock as module
+from bigpipe.clock import Clock
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the system's clock shows, as its last item."""
+    shown = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: shown[-1])
+    return shown
+
+
+def test_time_passes_with_the_systems(seconds: list[float]):
+    clock = Clock()
+    before = clock.now()
+    seconds.append(103.0)
+    assert clock.now() - before == 3.0
+
+
+@pytest.mark.parametrize("error", [None, KeyError], ids=["ends", "raises"])
+def test_time_of_the_callers_code_does_not_count_however_it_ends(
+    seconds: list[float], error: type[Exception] | None
+):
+    clock = Clock()
+    before = clock.now()
+    try:
+        with clock.stopped():
+            seconds.append(160.0)
+            if error is not None:
+                raise error
+    except KeyError:
+        pass
+    seconds.append(161.0)
+    assert (clock.now() - before, clock.stopped_s, clock.elapsed_s) == (1.0, 60.0, 61.0)
