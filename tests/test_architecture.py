@@ -22,8 +22,8 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "deadlines", "events", "options", "outname", "pace"),
-        *("passes", "pending", "projection", "roster", "scheduler", "waits"),
+        *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "options"),
+        *("outname", "pace", "passes", "pending", "projection", "roster", "scheduler", "waits"),
     ),
     (
         *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
@@ -38,8 +38,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "deadlines", "events", "outname", "pace", "passes"),
-    *("pending", "projection", "roster", "scheduler", "waits"),
+    *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "outname", "pace"),
+    *("passes", "pending", "projection", "roster", "scheduler", "waits"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),

@@ -1,0 +1,68 @@
+"""Which attributes of an object count as its content."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["header_cards", "is_pipe", "of_pipe", "own_attributes"]
+
+# A model's array of parameters is memory that was never written, until it is first asked for:
+# the parameters themselves have the values.
+_DERIVED = {("astropy.modeling.core", "Model"): frozenset(("_parameters",))}
+
+# Options of a pipeline that say where and how fast, not what. Its lists are under private names.
+_RUN_OPTIONS = frozenset(
+    (
+        *("num_processes", "mem_available", "mem_frac", "process_size", "create_outdir"),
+        "PoolClass",
+    )
+)
+
+
+def is_pipe(value: Any) -> bool:
+    """Tell whether a value is a pipeline of bigpipe."""
+    return any(
+        cls.__module__ == "bigpipe.pipeline" and cls.__name__ == "BigMultiPipe"
+        for cls in type(value).__mro__
+    )
+
+
+def of_pipe(pipe: Any) -> dict[str, Any]:
+    """Return the attributes of a pipeline that have to do with its outputs."""
+    names = getattr(pipe, "__dict__", {})
+    return {
+        name: x
+        for name, x in own_attributes(pipe, names).items()
+        if name not in _RUN_OPTIONS and not name.startswith("_bmp")
+    }
+
+
+def own_attributes(obj: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes without values that were only kept for the next time."""
+    computed = (functools.cached_property, property)
+    derived = frozenset[str]().union(
+        *(_DERIVED.get((cls.__module__, cls.__name__), ()) for cls in type(obj).__mro__)
+    )
+    return {
+        name: x
+        for name, x in names.items()
+        if name not in derived and not isinstance(_declared(obj, name), computed)
+    }
+
+
+def header_cards(obj: Any) -> list[str] | None:
+    """Return the cards of a FITS header as text, ``None`` if it is something else.
+
+    A header that was read parses its cards only as they are asked for, and formats them only
+    as they are written: what it has of either says what was done with it, not what is in it.
+    """
+    if (type(obj).__module__, type(obj).__name__) != ("astropy.io.fits.header", "Header"):
+        return None
+    return [card.image for card in obj.cards]
+
+
+def _declared(obj: Any, name: str) -> Any:
+    """Return what the class of an object has under a name, or ``None``."""
+    return next((vars(cls)[name] for cls in type(obj).__mro__ if name in vars(cls)), None)

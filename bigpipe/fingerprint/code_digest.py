@@ -1,0 +1,299 @@
+"""What a code object does, as a digest: the same however its source was written down.
+
+Owns the reading of bytecode. Which functions and which of their values count, besides the
+code, is `bigpipe.fingerprint.content`'s affair.
+
+The code object is read, not the source: the file may have been edited since it was imported, and
+a notebook has none. File, line numbers, comments and docstrings are in no instruction. But
+where lines are broken does show: the compiler keeps a ``NOP``, or a jump to a jump,
+where it would otherwise lose a line. So instructions are taken in the order in which they can
+be reached, without those.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from types import CodeType
+from typing import Any
+
+__all__ = ["DIGEST_BYTES", "CodeDigest", "atom", "code_digest"]
+
+DIGEST_BYTES = 16  # enough that no two contents will ever meet by chance
+MAX_CACHED = 4096  # code objects whose digests are kept; arbitrary
+
+_OPS = dis.opmap
+_SILENT = {_OPS[name] for name in ("NOP", "RESUME", "CACHE", "EXTENDED_ARG") if name in _OPS}
+_CACHE = _OPS.get("CACHE")
+_EXTENDED = _OPS["EXTENDED_ARG"]
+_GOTO = _OPS["JUMP_FORWARD"]
+_BACKWARD = {op for name, op in _OPS.items() if "BACKWARD" in name}
+_JUMPS = {*dis.hasjrel, *dis.hasjabs}
+_CONSTS = set(dis.hasconst)
+_LAST = {
+    _OPS[name]
+    for name in (
+        *("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"),
+        *("JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"),
+    )
+    if name in _OPS
+}
+_LOAD_GLOBAL = _OPS["LOAD_GLOBAL"]  # its lowest bit says something else
+_LOADS = {_OPS[name] for name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") if name in _OPS}
+_STORES = {_OPS[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL")}
+_BACK = _OPS["JUMP_BACKWARD"]
+# A branch's own direction follows from where its target is put.
+_BRANCHES = {
+    op: _OPS.get(name.replace("BACKWARD", "FORWARD"), op)
+    for name, op in _OPS.items()
+    if name.startswith("POP_JUMP_")
+}
+# Keeping the value and popping it: where one such jump leads to another, the compiler makes one
+# of them, or not, by the lines that they are in.
+_OR_POP = {
+    _OPS[f"JUMP_IF_{truth}_OR_POP"]: truth == "TRUE"
+    for truth in ("TRUE", "FALSE")
+    if f"JUMP_IF_{truth}_OR_POP" in _OPS
+}
+_FLAGS = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+
+
+@dataclass(frozen=True)
+class CodeDigest:
+    """What is known of a code object, those within it included."""
+
+    digest: bytes
+    """Digest of what it does."""
+    loaded: frozenset[str]
+    """Names that it looks up in its module."""
+    stored: frozenset[str]
+    """Names that it sets in its module: these are state, not constants."""
+
+
+@dataclass(slots=True)
+class _Instruction:
+    op: int
+    arg: int
+    next: int  # offset of what follows
+    target: int | None = None  # offset of where it jumps to
+
+
+@lru_cache(maxsize=MAX_CACHED)
+def code_digest(code: CodeType) -> CodeDigest:
+    r"""Return the digest of a code object, and the names that it uses of its module.
+
+    Notes
+    -----
+    Two versions of Python compile to different code. Within one, these count: instructions,
+    constants, names of arguments, variables and attributes, and the order of all that.
+
+    Examples
+    --------
+    >>> first = compile("x = max(a, 1)  # more", "first.py", "exec")
+    >>> second = compile("x = max(\n    a,\n    1,\n)", "second.py", "exec")
+    >>> code_digest(first).digest == code_digest(second).digest
+    True
+    >>> sorted(code_digest(first).loaded)
+    ['a', 'max']
+    """
+    instructions = _instructions(code)
+    inner = [code_digest(const) for const in code.co_consts if isinstance(const, CodeType)]
+    loaded = set().union(*(each.loaded for each in inner))
+    stored = set().union(*(each.stored for each in inner))
+    for each in instructions.values():
+        if each.op == _LOAD_GLOBAL:
+            loaded.add(code.co_names[each.arg >> 1])
+        elif each.op in _LOADS:
+            loaded.add(code.co_names[each.arg])
+        elif each.op in _STORES:
+            stored.add(code.co_names[each.arg])
+    flow = _flow(instructions, _handlers(code), code.co_consts)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    names = (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
+    head = repr((counts, code.co_flags & _FLAGS, names)).encode("utf-8", "surrogatepass")
+    digest = blake2b(head + b"".join(flow), digest_size=DIGEST_BYTES).digest()
+    return CodeDigest(digest, frozenset(loaded), frozenset(stored))
+
+
+def _instructions(code: CodeType) -> dict[int, _Instruction]:
+    """Return the instructions by their offsets, each jump with the offset that it leads to."""
+    found: dict[int, _Instruction] = {}
+    raw = code.co_code
+    arg = 0
+    begin: int | None = None  # of the extended arguments that belong to the instruction
+    last: _Instruction | None = None
+    for offset in range(0, len(raw), 2):
+        op = raw[offset]
+        if op == _CACHE:
+            if last is not None:
+                last.next = offset + 2
+            continue
+        arg = arg << 8 | raw[offset + 1]
+        begin = offset if begin is None else begin
+        if op == _EXTENDED:
+            continue
+        last = found[begin] = _Instruction(op, arg, offset + 2)
+        arg, begin = 0, None
+    for each in found.values():
+        if each.op in _JUMPS:
+            each.target = each.next + 2 * (-each.arg if each.op in _BACKWARD else each.arg)
+    return found
+
+
+def _handlers(code: CodeType) -> list[tuple[int, int, int, int]]:
+    """Return the exception table: first and last offset, offset of the handler, what it pops."""
+    numbers = _varints(code.co_exceptiontable)
+    found = []
+    for start in numbers:
+        length, target, rest = next(numbers), next(numbers), next(numbers)
+        found.append((2 * start, 2 * (start + length), 2 * target, rest))
+    return found
+
+
+def _varints(raw: bytes) -> Iterator[int]:
+    """Read numbers in base 64, highest digit first; bit 6 says that another digit follows."""
+    number = 0
+    for byte in raw:
+        number = number << 6 | byte & 63
+        if not byte & 64:
+            yield number
+            number = 0
+
+
+def _flow(
+    instructions: dict[int, _Instruction],
+    handlers: list[tuple[int, int, int, int]],
+    consts: tuple[object, ...],
+) -> list[bytes]:
+    """Return the instructions in the order in which they can be reached, each as bytes."""
+    handler_of: dict[int, tuple[int, int]] = {}
+    for start, end, landing, rest in handlers:
+        for offset in range(start, end, 2):
+            handler_of[offset] = (landing, rest)
+    number_of: dict[int, int] = {}
+    lines: list[tuple[int, int | None, bytes, tuple[int, int] | None]] = []
+    waiting = [0]
+    while waiting:
+        at = _settled(instructions, waiting.pop())
+        if at in number_of:
+            continue
+        while at not in number_of:
+            each = instructions[at]
+            number_of[at] = len(lines)
+            op, target = _jump(instructions, each)
+            handler = handler_of.get(at)
+            waiting += [offset for offset in (handler[0] if handler else None, target) if offset]
+            arg = b"" if target is not None else b"%d" % each.arg
+            if op in _CONSTS:
+                arg = _constant(consts[each.arg])
+            lines.append((op, target, arg, handler))
+            if each.op in _LAST:
+                break
+            at = _settled(instructions, each.next)
+        else:
+            lines.append((_GOTO, at, b"", None))
+    places = {target for _, target, _, _ in lines if target is not None}
+    places.update(landing for _, _, landing, _ in handlers)
+    settled = {place: number_of.get(_settled(instructions, place), -1) for place in places}
+    return [
+        b"%d %d %b %b;"
+        % (
+            op,
+            -1 if target is None else settled[target],
+            b"" if handler is None else b"%d:%d" % (settled[handler[0]], handler[1]),
+            arg,
+        )
+        for op, target, arg, handler in lines
+    ]
+
+
+def _settled(instructions: dict[int, _Instruction], at: int) -> int:
+    """Return the offset of the first instruction from here on that does something."""
+    seen = set()
+    while (each := instructions[at]).op in _SILENT or (each.op == _GOTO and at not in seen):
+        seen.add(at)
+        at = each.next if each.target is None else each.target
+    return at
+
+
+def _jump(instructions: dict[int, _Instruction], each: _Instruction) -> tuple[int, int | None]:
+    """Return the operation and where it jumps to, after all jumps that follow from it."""
+    op, target = each.op, each.target
+    while target is not None and op in _OR_POP:
+        then = instructions[_settled(instructions, target)]
+        truth = _OR_POP[op]
+        if _OR_POP.get(then.op) == truth:
+            target = then.target
+        elif then.op in _OR_POP:
+            op, target = _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"], then.next
+        elif then.op == _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"]:
+            op, target = then.op, then.target
+        elif then.op == _OPS[f"POP_JUMP_FORWARD_IF_{str(not truth).upper()}"]:
+            op, target = _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"], then.next
+        else:
+            break
+    while target is not None and op in _BRANCHES:
+        then = instructions[_settled(instructions, target)]
+        if then.op != _BACK:
+            break
+        target = then.target
+    return _BRANCHES.get(op, op), target
+
+
+def _constant(const: object) -> bytes:
+    """Return a constant of a code object as bytes, type included."""
+    if isinstance(const, CodeType):
+        return b"code" + code_digest(const).digest
+    if isinstance(const, tuple):
+        return b"(%b)" % b"".join(map(_constant, const))
+    if isinstance(const, frozenset):
+        return b"{%b}" % b"".join(sorted(map(_constant, const)))
+    return atom(const) or b"..."
+
+
+def atom(value: object) -> bytes | None:
+    r"""Return a plain value as bytes that tell its type and where they end, or ``None``.
+
+    Examples
+    --------
+    >>> atom(1), atom(True), atom("é")
+    (b'int1:1;', b'bool1:1;', b'str2:\xc3\xa9;')
+    """
+    kind = type(value)
+    encode = _ATOMS.get(kind)
+    if encode is None:
+        return None
+    raw = encode(value)
+    return b"%b%d:%b;" % (kind.__name__.encode(), len(raw), raw)
+
+
+def _float(value: float) -> bytes:
+    return value.hex().encode()  # any NaN is 'nan'
+
+
+def _text(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
+
+
+_ATOMS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda value: b"",
+    bool: lambda value: b"1" if value else b"0",
+    int: lambda value: b"%x" % value,
+    float: _float,
+    complex: lambda value: _float(value.real) + b"," + _float(value.imag),
+    str: _text,
+    bytes: lambda value: value,
+    type(...): lambda value: b"",
+    type(NotImplemented): lambda value: b"",
+}

@@ -1,0 +1,73 @@
+"""Which code counts, and what beside it: the things of its own module that it uses.
+
+Owns the line between what a person writes and what is installed. A digest of either is made by
+`bigpipe.fingerprint.content`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import is_dataclass
+from enum import Enum
+from typing import Any
+
+from bigpipe.fingerprint.code_digest import atom
+
+__all__ = ["CLASS_NOISE", "belongs_to_code", "is_installed", "is_standard"]
+
+MAX_ARRAY_OF_CODE = 1 << 20  # bytes: a larger array beside a function is data, not a constant
+
+CLASS_NOISE = frozenset(
+    (
+        *("__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate__"),
+        *("__annotate_func__", "__annotations_cache__", "__conditional_annotations__"),
+        *("__firstlineno__", "__static_attributes__", "__classdictcell__", "__classcell__"),
+        *("__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__"),
+        *("__type_params__", "__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+        *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "__slotnames__"),
+    )
+)
+"""What is in the namespace of a class without being written there, or says nothing that acts."""
+
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_CONSTANTS_FROM = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "re", "uuid"}
+
+
+def is_standard(module: Any) -> bool:
+    """Tell whether a module is of Python itself. A script may have the name of such a one."""
+    if str(module).partition(".")[0] not in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is None or file.startswith(_STANDARD)
+
+
+def is_installed(module: Any) -> bool:
+    """Tell whether a module came with Python, a package or bigpipe: no person edits it."""
+    if str(module).partition(".")[0] == "bigpipe" or is_standard(module):
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"}.isdisjoint(file.split(os.sep))
+
+
+def belongs_to_code(value: Any, home: Any) -> bool:
+    """Tell whether a thing of a function's module counts with the function that uses it."""
+    if isinstance(value, functools.partial):
+        return True
+    if callable(value) or is_dataclass(value):
+        return bool(getattr(value, "__module__", None) == home)
+    return _is_constant(value)
+
+
+def _is_constant(value: Any) -> bool:
+    if atom(value) is not None or isinstance(value, (Enum, range)):
+        return True
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_constant, value))
+    if isinstance(value, dict):
+        return all(map(_is_constant, value)) and all(map(_is_constant, value.values()))
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        return not value.dtype.hasobject and bool(value.nbytes < MAX_ARRAY_OF_CODE)
+    return type(value).__module__ in _CONSTANTS_FROM
