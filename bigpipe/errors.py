@@ -16,14 +16,18 @@ __all__ = [
     "BigpipeError",
     "BigpipeWarning",
     "CollisionError",
+    "EncodingError",
     "FileError",
     "FileTimeoutError",
     "InNamesError",
+    "JournalError",
     "MemoryBudgetError",
     "OptionError",
     "OutnameError",
     "PipelineError",
     "RemoteError",
+    "TooManyErrorsError",
+    "UnsafeValueError",
     "UnsendableError",
     "WorkerError",
     "WorkerTraceback",
@@ -60,8 +64,45 @@ class MemoryBudgetError(BigpipeError, EnvironmentError):
     """Not even one process fits the memory that may be used."""
 
 
+class JournalError(BigpipeError, RuntimeError):
+    """A journal cannot be used: it is in use, damaged, or no journal."""
+
+
 class UnsendableError(BigpipeError, TypeError):
     """A keyword, or the pipeline object, cannot be sent to a worker process."""
+
+
+class EncodingError(BigpipeError, ValueError):
+    """A text is not what `bigpipe.encoding.encode` writes: damaged, or made by others."""
+
+
+class UnsafeValueError(BigpipeError, TypeError):
+    """A value has no form as text that can be read back without running code.
+
+    Parameters
+    ----------
+    message : str
+        Where the value is, of what type, and what to do.
+    path : tuple
+        The keys and indices that lead to it from the value that was to be encoded; ``()``
+        if it is that value itself. A key that is no plain value is given as its repr.
+    type_name : str
+        Its type, with the module.
+    """
+
+    def __init__(self, message: str, *, path: tuple[Any, ...] = (), type_name: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.type_name = type_name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild_unsafe_value_error, (str(self), self.path, self.type_name))
+
+
+def _rebuild_unsafe_value_error(
+    message: str, path: tuple[Any, ...], type_name: str
+) -> UnsafeValueError:
+    return UnsafeValueError(message, path=path, type_name=type_name)
 
 
 class WorkerError(BigpipeError, RuntimeError):
@@ -297,7 +338,16 @@ class PipelineError(BigpipeError, ExceptionGroup[FileError]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         head = str(self.message).partition("\n")[0]
-        return (PipelineError, (head, list(self.exceptions), self.pout))
+        return (type(self), (head, list(self.exceptions), self.pout))
+
+
+class TooManyErrorsError(PipelineError):
+    """A run was stopped because too many files failed: see the option ``max_errors``.
+
+    Outputs that are written stay. From `BigMultiPipe.pipeline` it has all errors, and what has
+    ended until then as `PipelineError.pout`; from ``iter_pipeline``, only the last error, as all
+    else has been yielded.
+    """
 
 
 def summarise(errors: Sequence[FileError]) -> str:

@@ -22,8 +22,9 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "options"),
-        *("outname", "pace", "passes", "pending", "projection", "roster", "scheduler", "waits"),
+        *("admission", "budget", "charges", "deadlines", "encoding", "events", "fingerprint"),
+        *("options", "outname", "pace", "passes", "pending", "projection", "retries", "roster"),
+        *("scheduler", "waits"),
     ),
     (
         *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
@@ -39,7 +40,7 @@ ROWS = (
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
     *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "outname", "pace"),
-    *("passes", "pending", "projection", "roster", "scheduler", "waits"),
+    *("passes", "pending", "projection", "retries", "roster", "scheduler", "waits"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),

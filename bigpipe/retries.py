@@ -1,0 +1,169 @@
+"""Which failed file is tried again, and when; and when a run has failed too often.
+
+Owns these two rules. Time arrives as a number; who tries again is `bigpipe.run`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from bigpipe.errors import BigpipeError, FileError, RemoteError
+
+__all__ = ["ErrorLimit", "Retries", "may_pass"]
+
+MAX_PAUSE_S = 60.0  # seconds between two tries of one file at most; arbitrary
+N_ALIKE = 20  # files that fail in the same way, and no other, before a run is stopped; arbitrary
+
+_LASTING = (BigpipeError, FileExistsError, IsADirectoryError, NotADirectoryError)
+
+
+def may_pass(exception: BaseException) -> bool:
+    """Return whether a fault may be gone at the next try: that of a drive or of a network.
+
+    Examples
+    --------
+    >>> may_pass(TimeoutError()), may_pass(FileExistsError()), may_pass(ValueError())
+    (True, False, False)
+    """
+    return isinstance(exception, OSError) and not isinstance(exception, _LASTING)
+
+
+class Retries:
+    """Keeps the files that wait to be tried again.
+
+    Parameters
+    ----------
+    max_retries : int, optional
+        How often one file is tried again.
+    retry_on : tuple of types, callable or None, optional
+        Exceptions after which it is; `may_pass` if not given.
+    pause_s : float, optional
+        Seconds before the first time; twice as many before each time after that.
+
+    Examples
+    --------
+    >>> retries = Retries(max_retries=1, pause_s=2.0)
+    >>> error = FileError("file_read raised")
+    >>> error.__cause__ = OSError("the server does not answer")
+    >>> retries.wants(7, error, now=10.0), retries.due(11.0), retries.due(12.0)
+    (True, [], [7])
+    >>> retries.wants(7, error, now=13.0)
+    False
+    """
+
+    def __init__(
+        self,
+        max_retries: int = 0,
+        retry_on: tuple[type[BaseException], ...] | Callable[[Any], Any] | None = None,
+        pause_s: float = 1.0,
+    ) -> None:
+        self._max_retries = max_retries
+        self._retry_on = may_pass if retry_on is None else retry_on
+        self._pause_s = pause_s
+        self._waiting: list[tuple[float, int]] = []  # a heap
+        self._n_tried: dict[int, int] = {}
+        self._n_begun: dict[int, int] = {}
+
+    @property
+    def n_waiting(self) -> int:
+        """Files that wait to be tried again."""
+        return len(self._waiting)
+
+    def n_begun(self, task: int) -> int:
+        """Return how often a file has been begun before it was put off for the last time."""
+        return self._n_begun.get(task, 0)
+
+    def wants(self, task: int, error: FileError, now: float) -> bool:
+        """Put a file off that has failed, if it is to be tried again; return whether it is."""
+        if not self._max_retries or self._n_tried.get(task, 0) >= self._max_retries:
+            return False
+        if not self._holds_for(error):
+            return False
+        n = self._n_tried[task] = self._n_tried.get(task, 0) + 1
+        self._n_begun[task] = error.attempts
+        pause_s = min(MAX_PAUSE_S, self._pause_s * 2.0 ** min(n - 1, 64))
+        heapq.heappush(self._waiting, (now + pause_s, task))
+        return True
+
+    def _holds_for(self, error: FileError) -> bool:
+        cause = error.__cause__
+        if cause is None:  # no hook has raised
+            return False
+        if not isinstance(self._retry_on, tuple):
+            return bool(self._retry_on(cause))
+        if isinstance(cause, RemoteError):  # of a class that is not known here but by name
+            return error.kind[1] in {kind.__name__ for kind in self._retry_on}
+        return isinstance(cause, self._retry_on)
+
+    def due(self, now: float) -> list[int]:
+        """Return the files that have waited long enough; they wait no more."""
+        tasks = []
+        while self._waiting and self._waiting[0][0] <= now:
+            tasks.append(heapq.heappop(self._waiting)[1])
+        return tasks
+
+    def next_at(self) -> float | None:
+        """Return when the first file will have waited long enough."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def drop(self) -> list[int]:
+        """Give all up that wait; return them."""
+        tasks = sorted(task for _, task in self._waiting)
+        self._waiting.clear()
+        return tasks
+
+    def forget(self, task: int) -> None:
+        """Forget a file that has ended."""
+        self._n_tried.pop(task, None)
+        self._n_begun.pop(task, None)
+
+
+class ErrorLimit:
+    """Tells when a run should be stopped for its errors.
+
+    Parameters
+    ----------
+    max_errors : int or None, optional
+        Failed files at which it is stopped. ``None``: when the first 20 files have failed,
+        all in the same hook with the same sort of exception.
+
+    Examples
+    --------
+    >>> limit = ErrorLimit(max_errors=1)
+    >>> limit.add(FileError("file_read raised ValueError", hook="file_read"))
+    '1 file failed, which is as many as max_errors allows'
+    """
+
+    def __init__(self, max_errors: int | None = None) -> None:
+        self._max_errors = max_errors
+        self._n_failed = 0
+        self._kinds: set[tuple[str, str]] = set()
+        self._one_went_well = False
+
+    def add(self, error: FileError | None) -> str | None:
+        """Take in the end of a file; return why to stop, if it is time to."""
+        if error is None:
+            self._one_went_well = True
+            return None
+        self._n_failed += 1
+        n = self._n_failed
+        if self._max_errors is not None:
+            if n < self._max_errors:
+                return None
+            return f"{_files(n)} failed, which is as many as max_errors allows"
+        if self._one_went_well or n > N_ALIKE:
+            return None
+        self._kinds.add(error.kind)
+        if n < N_ALIKE or len(self._kinds) > 1:
+            return None
+        hook, kind = error.kind
+        return (
+            f"the first {n} files all failed with {kind} in {hook}; if the others are to be tried "
+            "nevertheless, give max_errors"
+        )
+
+
+def _files(n: int) -> str:
+    return f"{n} file{'' if n == 1 else 's'}"
