@@ -17,14 +17,17 @@ if TYPE_CHECKING:
         FileError,
         FileTimeoutError,
         InNamesError,
+        JournalError,
         MemoryBudgetError,
         OptionError,
         OutnameError,
         PipelineError,
+        TooManyErrorsError,
         UnsendableError,
         WorkerError,
     )
     from bigpipe.executors.pool import NestablePool, NoDaemonPool, WorkerWithKwargs
+    from bigpipe.journal import Journal
     from bigpipe.measure import num_can_process
     from bigpipe.options import assure_list
     from bigpipe.outname import OUTNAME_APPEND, outname_creator
@@ -50,14 +53,17 @@ _HOMES = {
         "FileError",
         "FileTimeoutError",
         "InNamesError",
+        "JournalError",
         "MemoryBudgetError",
         "OptionError",
         "OutnameError",
         "PipelineError",
+        "TooManyErrorsError",
         "UnsendableError",
         "WorkerError",
     ),
     "executors.pool": ("NestablePool", "NoDaemonPool", "WorkerWithKwargs"),
+    "journal": ("Journal",),
     "measure": ("num_can_process",),
     "options": ("assure_list",),
     "outname": ("OUTNAME_APPEND", "outname_creator"),
@@ -81,6 +87,8 @@ __all__ = [
     "FileResult",
     "FileTimeoutError",
     "InNamesError",
+    "Journal",
+    "JournalError",
     "MemoryBudgetError",
     "MemoryUse",
     "NestablePool",
@@ -92,6 +100,7 @@ __all__ = [
     "Pout",
     "RunFinished",
     "RunStarted",
+    "TooManyErrorsError",
     "UnsendableError",
     "WorkerError",
     "WorkerWithKwargs",

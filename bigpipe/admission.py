@@ -275,6 +275,10 @@ class Admission:
             self.charges.remove(worker, task)
             del self._projected[task]
 
+    def learn(self, need: Need, growth: int) -> None:
+        """Learn from a task of an earlier run."""
+        self._projector.learn(need, growth)
+
     def ended(self, worker: int, task: int, growth: int | None) -> None:
         """Learn from a task that has ended."""
         if self.is_light:

@@ -55,7 +55,12 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.run is None:
         parser.print_help()
         return OK
-    code: int = arguments.run(arguments)
+    from bigpipe.errors import JournalError
+
+    try:
+        code: int = arguments.run(arguments)
+    except JournalError as error:
+        return _refuse(str(error))
     return code
 
 
@@ -67,6 +72,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_demo(commands)
+    for add in (_add_status, _add_errors, _add_trace, _add_clean):
+        add(commands)
     return parser
 
 
@@ -162,6 +169,119 @@ def _demo(arguments: argparse.Namespace) -> int:
         return _refuse(str(error))
     print(report.text())
     return FILES_FAILED if report.n_failed else OK
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser(
+        "status", help="tell how far a run is, or how it ended, from its journal"
+    )
+    status.add_argument("journal", type=Path, metavar="JOURNAL")
+    status.set_defaults(run=_status)
+
+
+def _add_errors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    errors = commands.add_parser(
+        "errors", help="show what failed in the last run of a journal, and why"
+    )
+    errors.add_argument("journal", type=Path, metavar="JOURNAL")
+    errors.add_argument(
+        "--traceback", action="store_true", help="with the traceback of each, not a line alone"
+    )
+    errors.add_argument(
+        "--names", action="store_true", help="only the names of the inputs, one to a line"
+    )
+    errors.set_defaults(run=_errors)
+
+
+def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    trace = commands.add_parser(
+        "trace", help="tell by which input, keywords, code and versions an output was made"
+    )
+    trace.add_argument("output", type=Path, metavar="FILE")
+    trace.add_argument(
+        "--journal",
+        type=Path,
+        metavar="JOURNAL",
+        help="(default: all *.bigpipe in the output's folder, those above it, and this one)",
+    )
+    trace.set_defaults(run=_trace)
+
+
+def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    clean = commands.add_parser(
+        "clean", help="remove what killed runs have left in a folder, and below it"
+    )
+    clean.add_argument("folder", type=Path, metavar="DIR")
+    clean.set_defaults(run=_clean)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from bigpipe.journal import Journal
+
+    with Journal(arguments.journal) as journal:
+        print(journal.status())
+    return OK
+
+
+def _errors(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import shown, summarise
+    from bigpipe.journal import Journal
+
+    with Journal(arguments.journal) as journal:
+        errors = journal.errors()
+    for error in errors:
+        if arguments.names:
+            print(error.in_name if isinstance(error.in_name, str) else shown(error.in_name))
+        else:
+            print(error)
+            if arguments.traceback and error.traceback:
+                print(error.traceback)
+    if errors and not arguments.names:
+        n = len(errors)
+        _say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
+    return FILES_FAILED if errors else OK
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import JournalError
+    from bigpipe.journal import Journal
+    from bigpipe.origin import told
+
+    output = arguments.output.absolute()
+    journals = [arguments.journal]
+    if arguments.journal is None:
+        folders = dict.fromkeys([output.parent, *output.parent.parents, Path.cwd()])
+        journals = [path for folder in folders for path in sorted(folder.glob("*.bigpipe"))]
+    for path in journals:
+        try:
+            with Journal(path) as journal:
+                print(told(journal.trace(output)))
+        except JournalError as error:
+            if arguments.journal is not None:
+                return _refuse(str(error))
+        else:
+            return OK
+    return _refuse(f"no journal knows {str(output)!r} ({len(journals)} looked at): give --journal")
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    from bigpipe.outputs import remove_dead_staging
+    from bigpipe.staging import STAGING_NAME
+
+    if not arguments.folder.is_dir():
+        return _refuse(f"{str(arguments.folder)!r} is no folder")
+    left = 0
+    for staging in sorted(arguments.folder.rglob(STAGING_NAME)):
+        before = {path.name for path in staging.iterdir()}
+        remove_dead_staging(staging.parent)
+        after = {path.name for path in staging.iterdir()} if staging.is_dir() else set()
+        for name in sorted(before - after):
+            print(f"removed {staging / name}")
+        for name in sorted(after):
+            left += 1
+            print(f"left {staging / name}: in use, or of another machine")
+    _say(f"{left} left" if left else "nothing is left of killed runs")
+    return OK
 
 
 def _say(line: str) -> None:

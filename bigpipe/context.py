@@ -43,6 +43,8 @@ class FileContext:
     has_written: bool = False
     """Whether something is under the final name of an output, whatever `file_write` returned;
     of any output, if a `file_process` of a subclass writes several."""
+    outputs: list[str] = field(default_factory=list)
+    """What has been put in place for it, side files too."""
     unnamed: str | None = None
     """Final name of an output that `file_write` has written without returning a name."""
     worker: int | None = None

@@ -200,6 +200,7 @@ class Hooks:
             returned = self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
             exists = os.path.lexists(final)
             file.has_written |= exists
+            file.outputs.append(final)
             if returned is None and exists and not existed:
                 file.unnamed = final
             return returned
@@ -216,8 +217,9 @@ class Hooks:
                 raise _missing_folder(final) from error
             raise
         committed = staged.commit(returned)
-        file.has_written |= staged.has_moved
-        if committed is None and staged.has_moved and os.path.lexists(final):
+        file.has_written |= bool(staged.placed)
+        file.outputs += staged.placed
+        if committed is None and staged.placed and os.path.lexists(final):
             file.unnamed = final
         _name_finally(meta, staged)
         return Path(committed) if isinstance(returned, Path) and committed else committed

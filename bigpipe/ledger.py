@@ -6,14 +6,16 @@ result has is `bigpipe.outcomes`'s; what is to be done next, `bigpipe.scheduler`
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
 from bigpipe import outcomes
-from bigpipe.errors import FileError
+from bigpipe.errors import FileError, TooManyErrorsError
 from bigpipe.executors.base import Died, Report, Task
 from bigpipe.options import Options
-from bigpipe.records import FileResult, Outcome
+from bigpipe.records import FileResult
+from bigpipe.retries import ErrorLimit, Retries
 from bigpipe.scheduler import Cause, GiveUp
 
 __all__ = ["Ledger", "in_order"]
@@ -29,7 +31,9 @@ class Ledger:
     budget : int
         Bytes that all workers may use, for the same.
     on_end : callable
-        Told each result, and whether something is under the file's final name.
+        Told each result, the report if there is one, and whether it is the last of its file.
+    retries : Retries
+        Decides whether a file that failed is tried again.
 
     Attributes
     ----------
@@ -39,38 +43,54 @@ class Ledger:
         For a file on which a worker has died: the last death.
     n_finished, n_failed : int
         Files that have ended, and those of them with an error.
+    stop : TooManyErrorsError or None
+        Why the run is to be stopped.
+    ready : deque of FileResult
+        Results that the caller has not been given yet.
     """
 
     def __init__(
-        self, options: Options, budget: int, on_end: Callable[[FileResult, bool], None]
+        self,
+        options: Options,
+        budget: int,
+        retries: Retries,
+        on_end: Callable[[FileResult, Report | None, bool], None],
     ) -> None:
         self._options = options
         self._budget = budget
+        self._retries = retries
+        self._limit = ErrorLimit(options.max_errors)
         self._on_end = on_end
         self._has_warned = False
         self.tasks: dict[int, Task] = {}
         self.deaths: dict[int, Died] = {}
         self.n_finished = self.n_failed = 0
+        self.stop: TooManyErrorsError | None = None
+        self.ready: deque[FileResult] = deque()
 
     def in_name(self, index: int | None) -> Any:
         """Return the input of a file on its way, ``None`` if there is no such file."""
         task = None if index is None else self.tasks.get(index)
         return None if task is None else task.in_name
 
-    def reported(self, report: Report, attempts: int, projected: int | None) -> FileResult:
-        """End a file on which a worker has reported."""
+    def reported(self, report: Report, attempts: int, projected: int | None, now: float) -> None:
+        """Take a worker's report on a file."""
         in_name = self.tasks[report.index].in_name
         if report.unnamed is not None and not self._has_warned:
             self._has_warned = True
             outcomes.warn_of_no_name(report.unnamed, in_name)
+        attempts += self._retries.n_begun(report.index)
         result = outcomes.reported(report, in_name, attempts, projected)
-        return self._ended(result, report.has_written)
+        self._ended(result, now, report)
 
-    def given_up(self, order: GiveUp, projected: int | None) -> FileResult:
-        """End a file that the scheduler gives up."""
+    def given_up(self, order: GiveUp, projected: int | None, now: float) -> None:
+        """Take a file that the scheduler gives up."""
         result = self._why_given_up(order)
         result.projected = projected
-        return self._ended(result)
+        before = self._retries.n_begun(order.task)
+        if before and result.error is not None:
+            result.attempts = result.error.attempts = result.attempts + before
+        self._ended(result, now)
 
     def _why_given_up(self, order: GiveUp) -> FileResult:
         index, in_name = order.task, self.tasks[order.task].in_name
@@ -85,21 +105,41 @@ class Ledger:
             return outcomes.timed_out(index, in_name, death, order.attempts, timeout)
         return outcomes.killed(index, in_name, death, order.attempts)
 
-    def not_started(self, index: int, error: FileError, n_begun: int = 0) -> FileResult:
+    def not_started(self, index: int, error: FileError, n_begun: int = 0) -> None:
         """End a file for which no worker could be prepared."""
-        return self._ended(outcomes.not_started(index, self.tasks[index].in_name, error, n_begun))
+        n_begun += self._retries.n_begun(index)
+        self._last(outcomes.not_started(index, self.tasks[index].in_name, error, n_begun))
 
-    def failed(self, index: int, error: FileError) -> FileResult:
+    def failed(self, index: int, error: FileError) -> None:
         """End a file that cannot be handed out."""
-        return self._ended(outcomes.failed(index, self.tasks[index].in_name, error))
+        self._last(outcomes.failed(index, self.tasks[index].in_name, error))
 
-    def _ended(self, result: FileResult, has_written: bool = False) -> FileResult:
-        del self.tasks[result.index]
-        self.deaths.pop(result.index, None)
+    def known(self, result: FileResult) -> None:
+        """End a file that need not be run, as its result is in the journal."""
+        self._last(result)
+
+    def _ended(self, result: FileResult, now: float, report: Report | None = None) -> None:
+        """End a file, or put it off to be tried again."""
+        error = result.error
+        if error is not None and self._retries.wants(result.index, error, now):
+            self.deaths.pop(result.index, None)
+            self._on_end(result, report, False)
+        else:
+            self._last(result, report)
+
+    def _last(self, result: FileResult, report: Report | None = None) -> None:
+        index = result.index
+        del self.tasks[index]
+        self.deaths.pop(index, None)
+        self._retries.forget(index)
         self.n_finished += 1
         self.n_failed += result.error is not None
-        self._on_end(result, has_written or result.outcome is Outcome.WRITTEN)
-        return result
+        if not result.from_journal:
+            reason = self._limit.add(result.error)
+            if reason is not None and result.error is not None:
+                self.stop = TooManyErrorsError(reason, [result.error])
+        self._on_end(result, report, True)
+        self.ready.append(result)
 
 
 def in_order(

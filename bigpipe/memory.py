@@ -7,16 +7,18 @@ starts, and which worker stands still, is decided in `bigpipe.scheduler`; measur
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigpipe.admission import Admission, Need, small
 from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.claims import flat_names
 from bigpipe.context import name_of
 from bigpipe.errors import BigpipeWarning, OptionError, shown
 from bigpipe.events import Measured
@@ -27,6 +29,9 @@ from bigpipe.options import Options
 from bigpipe.projection import GUESS_PER_COMPRESSED_BYTE
 from bigpipe.records import MemoryUse
 from bigpipe.tree_meter import TreeMeter
+
+if TYPE_CHECKING:
+    from bigpipe.journal_rows import FileRow
 
 __all__ = ["MemoryWatch"]
 
@@ -146,6 +151,22 @@ class MemoryWatch:
         self.admission.n_to_choose_from = MAX_TO_CHOOSE_FROM if is_list else 0
         if self._executor.wants_all_tasks:  # and decides by itself which are at work at once
             self.admission.charges.limit = sys.maxsize
+
+    def remember(self, rows: Iterable[FileRow]) -> None:
+        """Learn from what files of earlier runs have taken, after `open_account`."""
+        if self.admission is None or self._project is not None:
+            return
+        rows = list(rows)
+        if self.admission.is_light:
+            if max((row.growth or 0 for row in rows), default=0) <= self.admission.small:
+                return
+            self.admission.keep_account({})
+        for row in rows:
+            states = json.loads(row.inputs)
+            size = sum(state[0] for state in states) if all(states) else None
+            names = flat_names(json.loads(row.key)) if row.key[:1] == "[" else [row.key]
+            need = Need(size=size, is_compressed=is_compressed(list(names)))
+            self.admission.learn(need, row.growth or 0)
 
     def need(self, index: int, in_name: Any) -> Need:
         """Return what is known of an input before it is read.

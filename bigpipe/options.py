@@ -23,6 +23,7 @@ EXECUTORS = ("processes", "threads", "serial")
 START_METHODS = ("fork", "forkserver", "spawn")
 ON_ERROR = ("finish", "raise", "return")
 ORDERS = ("size", "given")
+COMPARISONS = ("mtime", "checksum")
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
 """Options that the hooks receive among their keywords."""
@@ -53,6 +54,10 @@ def _number(name: str, value: Any, minimum: float, *, whole: bool = False) -> An
 
 def _count(name: str, value: Any) -> Any:
     return _number(name, value, 1, whole=True)
+
+
+def _whole(name: str, value: Any) -> Any:
+    return _number(name, value, 0, whole=True)
 
 
 def _not_negative(name: str, value: Any) -> Any:
@@ -108,6 +113,27 @@ def _functions(name: str, value: Any) -> list[Any]:
         if not callable(function):
             raise OptionError(f"{name} holds {function!r}, which cannot be called.")
     return functions
+
+
+def _fingerprint(name: str, value: Any) -> Any:
+    texts = value.items() if isinstance(value, Mapping) else [(name, value)]
+    if not all(isinstance(text, str) for pair in texts for text in pair):
+        raise OptionError(
+            f"{name}={value!r} is neither text nor a dict from the names of keywords to texts."
+        )
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _exceptions(name: str, value: Any) -> Any:
+    kinds = value if isinstance(value, tuple) else (value,)
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        return kinds
+    if isinstance(value, type) or not callable(value):
+        raise OptionError(
+            f"{name}={value!r} is neither an exception type, nor a tuple of them, nor a function "
+            "of the exception."
+        )
+    return value
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -223,6 +249,47 @@ class Options:
     )
     max_worker_deaths: Any = _option(
         2, "Workers that may die on one file before it is given up.", check=_count
+    )
+    max_retries: Any = _option(
+        0, "How often a file that failed is tried again, if retry_on holds.", check=_whole
+    )
+    retry_on: Any = _option(
+        None,
+        "Exceptions after which a file is tried again: types, or a function of the exception. "
+        "None: OSError, but for those that are no passing fault, such as FileExistsError.",
+        check=_exceptions,
+    )
+    retry_pause: Any = _option(
+        1.0,
+        "Time before a file is tried again for the first time; it doubles each time, up to 60 s.",
+        check=_not_negative,
+        unit="s",
+    )
+    max_errors: Any = _option(
+        None,
+        "Failed files at which a run stops. None: it stops if its first 20 files fail in the "
+        "same way.",
+        check=_count,
+    )
+    journal: Any = _option(
+        None,
+        "File that keeps what is done: with it again, files that are finished are not run again.",
+        check=_path,
+    )
+    retry_failed: Any = _option(
+        True, "Run those files again that failed, according to the journal.", check=_flag
+    )
+    compare_inputs: Any = _option(
+        "mtime",
+        "How it is told that an input is what it was when it was finished: 'mtime' (and size), "
+        "or 'checksum', of its content.",
+        check=_one_of(*COMPARISONS),
+    )
+    fingerprint: Any = _option(
+        None,
+        "Text that stands for keywords, options and code: finished files are run again if it "
+        "changes; or a dict of such texts for single keywords. None: found from their content.",
+        check=_fingerprint,
     )
     threads_per_worker: Any = _option(
         None,

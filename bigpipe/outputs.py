@@ -186,8 +186,8 @@ class StagedOutput:
     ----------
     path : str
         Where to write. Absolute, unless `is_direct`.
-    has_moved : bool
-        Whether `commit` has put anything in place.
+    placed : list of str
+        Absolute names that `commit` has put something under, or has tried to.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class StagedOutput:
     ) -> None:
         self.outname = self.path = outname
         self.exists = exists
-        self.has_moved = False
+        self.placed: list[str] = []
         self._stager = stager
         self._staging = staging
         self._anchor = anchor
@@ -331,7 +331,7 @@ class StagedOutput:
             os.replace(self._main, self._final)
         except OSError:  # _put_all finds a way, or says what is wrong
             return False
-        self.has_moved = True
+        self.placed.append(self._final)
         return True
 
     def _put_all(self, returned: Any) -> None:
@@ -374,7 +374,7 @@ class StagedOutput:
 
     def _move(self, source: str, destination: str, wholly: bool) -> None:
         assert self._stager is not None
-        self.has_moved = True
+        self.placed.append(destination)
         moving.make_folders_of(destination, source)
         if os.path.islink(source):
             self._point_to_final(source)

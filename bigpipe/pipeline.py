@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from bigpipe.errors import BigpipeWarning, OptionError, PipelineError
+from bigpipe.errors import BigpipeWarning, OptionError, PipelineError, TooManyErrorsError
 from bigpipe.hooks import RESERVED, Hooks
 from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
 from bigpipe.outname import OUTNAME_APPEND, outname_creator
@@ -19,6 +19,7 @@ from bigpipe.pout import Pout
 from bigpipe.run import Run
 
 if TYPE_CHECKING:
+    from bigpipe.preview import Preview
     from bigpipe.records import FileResult
 
 __all__ = ["BigMultiPipe"]
@@ -145,6 +146,9 @@ class BigMultiPipe(Hooks):
         ------
         PipelineError
             If files failed, after all others were processed (``on_error='finish'``).
+        TooManyErrorsError
+            If the run was stopped for its errors: ``max_errors``, or the first 20 files have
+            all failed in the same way. What has ended is in its ``pout``.
         FileError
             For the first file that fails, if ``on_error='raise'``.
         OptionError
@@ -153,13 +157,56 @@ class BigMultiPipe(Hooks):
             If not even one process fits the memory.
         """
         plan = self._bmp_plan(in_names, options_and_kwargs)
+        ended: list[FileResult] = []
+        stop = None
         with Run(self, plan) as results:
-            pout = Pout(sorted(results, key=lambda result: result.index))
-            pout.elapsed_s, pout.memory = results.elapsed_s, results.memory
+            try:
+                ended.extend(results)
+            except TooManyErrorsError as error:
+                stop = str(error.message).partition("\n")[0]
+            ended.sort(key=lambda result: result.index)
+            pout = Pout(ended, results.elapsed_s, results.memory)
+        if stop is not None:
+            raise TooManyErrorsError(stop, pout.errors, pout)
         if pout.errors and plan.options.on_error == "finish":
             message = f"{len(pout.errors)} of {len(pout)} files failed"
             raise PipelineError(message, pout.errors, pout)
         return pout
+
+    def plan(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Preview:
+        """Tell what `pipeline` would do, and why, without running anything.
+
+        Parameters
+        ----------
+        in_names : iterable
+            As for `pipeline`.
+        **options_and_kwargs
+            As for `pipeline`.
+
+        Returns
+        -------
+        Preview
+            What would become of each file: run, run again (and why), or kept as the journal
+            has it; names that can be known; what is in the way: inputs that are missing or
+            cannot be read, outputs that collide or would overwrite an input, keywords that
+            cannot be sent, too little memory or disk; time, if the journal tells it. As text,
+            a summary.
+
+        Raises
+        ------
+        OptionError
+            If an option has a value that cannot be used.
+        JournalError
+            If the journal cannot be read.
+
+        Notes
+        -----
+        Only names and sizes are looked at, no content. Names that data or a hook of the
+        subclass decides cannot be known.
+        """
+        from bigpipe.preview import preview
+
+        return preview(self, self._bmp_plan(in_names, options_and_kwargs))
 
     def iter_pipeline(
         self, in_names: Iterable[Any], *, ordered: bool = False, **options_and_kwargs: Any

@@ -120,6 +120,9 @@ class Pout(list[Entry]):
         text = f"{n_files} file{'' if n_files == 1 else 's'}"
         if ends:
             text += f": {', '.join(ends)}"
+        n_kept = sum(result.from_journal for result in self.results)
+        if n_kept:
+            text += f" ({n_kept} of them before, says the journal)"
         if self.elapsed_s is not None:
             text += f" in {self.elapsed_s:.3g} s"
             if self.elapsed_s > 0:

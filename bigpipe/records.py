@@ -65,6 +65,9 @@ class FileResult:
     projected: int | None = None
     """Bytes that the file was expected to need at most when it was begun, beyond what a worker
     holds without one; ``None`` if memory did not limit."""
+    from_journal: bool = False
+    """The file was not run: an earlier run with the same journal had done so. All fields but
+    ``index`` and ``in_name`` are of that time."""
 
     @property
     def entry(self) -> tuple[str | None, dict[str, Any]]:

@@ -9,7 +9,6 @@ instructions out, answering claims, and the orderly end of it all. What to do wh
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import signal
 from collections import deque
@@ -23,9 +22,9 @@ from bigpipe import scheduler as s
 from bigpipe.claims import Claims
 from bigpipe.clock import Clock
 from bigpipe.context import current
-from bigpipe.errors import FileError, WorkerError
+from bigpipe.errors import FileError, OptionError, WorkerError
 from bigpipe.executors import base, make_executor
-from bigpipe.executors.worker import file_error
+from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.ledger import Ledger, in_order
 from bigpipe.log import LogReceiver, RecordFactory
@@ -33,12 +32,23 @@ from bigpipe.measure import count_workers, n_cores
 from bigpipe.memory import MemoryWatch
 from bigpipe.plan import Inputs, Plan
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
-from bigpipe.records import FileFinished, FileResult, MemoryUse, RunFinished, RunStarted
+from bigpipe.questions import Questions
+from bigpipe.recorder import Recorder, recorder
+from bigpipe.records import (
+    FileFinished,
+    FileResult,
+    MemoryUse,
+    Outcome,
+    RunFinished,
+    RunStarted,
+)
+from bigpipe.retries import Retries
 
 __all__ = ["Run"]
 
 MAX_READING = 0.01  # seconds of reading inputs before workers are heard again; arbitrary
 TICK = 1.0  # seconds between looks at the clock, so that the bar's time moves
+N_REMEMBERED = 200  # files of earlier runs from which projections are learned; arbitrary
 MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
 
 
@@ -68,6 +78,8 @@ class Run:
         self._n_workers = count_workers(plan.n_files, options)
         self._executor = make_executor(options, self._n_workers)
         self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
+        if options.max_retries and self._executor.wants_all_tasks:
+            raise OptionError("max_retries cannot be used with PoolClass: leave one of them out.")
         self._watch = MemoryWatch(options, self._n_workers, plan.project, self._executor)
         self._cores = n_cores() / self._n_workers if self._n_workers > 1 else None
         in_names = plan.in_names
@@ -76,7 +88,10 @@ class Run:
             self._n_workers = len(in_names)
         order = self._watch.order(in_names, as_given=ordered or self._n_workers <= 1)
         self._inputs = Inputs(in_names, order)
-        self._watch.open_account(self._need, is_list=self._inputs.are_kept)
+        self._watch.open_account(
+            lambda index: self._watch.need(index, self._files.in_name(index)),
+            is_list=self._inputs.are_kept,
+        )
         self._scheduler = s.Scheduler(
             max(1, self._n_workers),
             max_ahead=self._executor.max_ahead,
@@ -87,8 +102,9 @@ class Run:
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
         self._records = RecordFactory(before=self._progress.clear)
-        self._files = Ledger(options, self._watch.budget, self._on_end)
-        self._waiting: dict[int, list[base.Asked]] = {}
+        self._retries = Retries(options.max_retries, options.retry_on, options.retry_pause)
+        self._files = Ledger(options, self._watch.budget, self._retries, self._on_end)
+        self._journal = Recorder()
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
@@ -158,31 +174,40 @@ class Run:
                 self._finish(graceful)
 
     def _until_done(self) -> Iterator[FileResult]:
-        ready: deque[FileResult] = deque()
         while True:
             self._interrupts.listen()
-            self._read_inputs(ready)
-            with self._clock.stopped():
-                while ready:
-                    result = ready.popleft()
-                    yield result
-                    if result.error is not None and self._options.on_error == "raise":
-                        raise result.error
-            if self._scheduler.is_done and self._inputs.have_ended:
-                return
-            if self._scheduler.is_done:
+            self._read_inputs()
+            yield from self._ended()
+            if self._scheduler.is_done and not self._retries.n_waiting:
+                if self._inputs.have_ended:
+                    return
                 continue
             self._executor.slack_s = self._scheduler.slack_s
             events = self._executor.wait(self._patience())
             now = self._clock.now()
             for event in events:
-                self._carry_out(self._on_event(event, now, ready), ready)
+                self._carry_out(self._on_event(event, now))
             measured = self._watch.look(now)
             if measured is not None:
-                self._carry_out(self._scheduler.handle(measured, now), ready)
+                self._carry_out(self._scheduler.handle(measured, now))
+            if self._retries.n_waiting:
+                again = self._retries.due(now)
+                self._carry_out(self._scheduler.add(again, now, self._intake.needs(again)))
             if not events or self._options.file_timeout is not None:
-                self._carry_out(self._scheduler.handle(s.Tick(), now), ready)
+                self._carry_out(self._scheduler.handle(s.Tick(), now))
                 self._progress.tick(self._scheduler.n_in_flight, self._watch.state)
+
+    def _ended(self) -> Iterator[FileResult]:
+        """Yield what is ready, once that is in the journal; end the run if it is to be stopped."""
+        self._journal.flush()
+        with self._clock.stopped():
+            while self._files.ready:
+                result = self._files.ready.popleft()
+                yield result
+                if result.error is not None and self._options.on_error == "raise":
+                    raise result.error
+        if self._files.stop is not None and self._files.n_finished != self._plan.n_files:
+            raise self._files.stop
 
     @property
     def _is_choked(self) -> bool:
@@ -192,59 +217,39 @@ class Run:
         if self._scheduler.n_wanted and not (self._inputs.have_ended or self._is_choked):
             return 0.0  # inputs come slowly
         now, deadline = self._clock.now(), self._scheduler.deadline()
-        until = math.inf if deadline is None else max(0.0, deadline - now)
-        return min(TICK, until, self._watch.until_look(now))
+        times = (deadline, self._retries.next_at())
+        until = min((max(0.0, at - now) for at in times if at is not None), default=TICK)
+        due = self._journal.until_due
+        return min(TICK, until, self._watch.until_look(now), TICK if due is None else due)
 
     # ---- inputs ---------------------------------------------------------------------
 
-    def _read_inputs(self, ready: deque[FileResult]) -> None:
+    def _read_inputs(self) -> None:
         """Read as many inputs as the scheduler has use for, and hand each out at once.
 
         If they come slowly, workers are heard in between: some may wait for an answer.
         """
         if self._init_error is not None:
-            ready.extend(self._files.not_started(i, self._init_error) for i in self._read(1))
+            for index in self._intake.read(1):
+                self._files.not_started(index, self._init_error)
             return
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
-        n_wanted, most_s = self._scheduler.n_wanted, self._clock.stopped_s + MAX_READING
-        at_once = n_wanted if self._inputs.are_kept else 1  # who makes them may take time for each
-        for _ in range(0, n_wanted, max(1, at_once)):
+        most_s = self._clock.stopped_s + MAX_READING
+        while (n_wanted := self._scheduler.n_wanted) and self._init_error is None:
             with self._clock.stopped():
-                indices = self._read(at_once)
-                needs = self._needs(indices, ready)
-            self._carry_out(self._scheduler.add(indices, self._clock.now(), needs), ready)
+                # Who makes them may take time for each.
+                indices = self._intake.read(n_wanted if self._inputs.are_kept else 1)
+                needs = self._intake.needs(indices)
+            self._carry_out(self._scheduler.add(indices, self._clock.now(), needs))
             if self._inputs.have_ended:
                 break
             if self._clock.stopped_s > most_s and not self._executor.wants_all_tasks:
                 break
 
-    def _read(self, n: int) -> list[int]:
-        numbered = self._inputs.read(n)
-        for index, in_name in numbered:
-            self._files.tasks[index] = base.Task(index, in_name)
-        return [index for index, _ in numbered]
-
-    def _needs(self, indices: list[int], ready: deque[FileResult]) -> dict[int, s.Need]:
-        """Return what is known of files before they are read; end those of which it cannot be."""
-        needs: dict[int, s.Need] = {}
-        if self._watch.admission is None or self._watch.admission.is_light:
-            return needs
-        for index in list(indices):
-            try:
-                needs[index] = self._need(index)
-            except Exception as raised:  # the caller's own function may raise anything
-                error = file_error(raised, "projected_size", self._files.in_name(index))
-                ready.append(self._files.failed(index, error))
-                indices.remove(index)
-        return needs
-
-    def _need(self, index: int) -> s.Need:
-        return self._watch.need(index, self._files.tasks[index].in_name)
-
     # ---- instructions ---------------------------------------------------------------
 
-    def _carry_out(self, instructions: list[s.Instruction], ready: deque[FileResult]) -> None:
+    def _carry_out(self, instructions: list[s.Instruction]) -> None:
         """Do what the scheduler said, and what follows from it."""
         todo = deque(instructions)
         while todo:
@@ -267,10 +272,11 @@ class Run:
                 case s.Resume(worker):
                     self._executor.resume(worker)
                 case s.GiveUp(index) as order:
-                    ready.append(self._files.given_up(order, self._scheduler.projection(index)))
+                    projected = self._scheduler.projection(index)
+                    self._files.given_up(order, projected, self._clock.now())
                 case s.StartFailed():
                     error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._last_death)
-                    self._fail_all(error, ready)
+                    self._fail_all(error)
                     return
 
     def _add_worker(self, worker: int) -> list[s.Instruction]:
@@ -290,6 +296,7 @@ class Run:
             task = self._files.tasks[order.task]
             task.granted = self._claims.grant(order.task, task.in_name)
             task.memory = self._watch.share(order.task)
+            self._journal.prepare(task)
             of_worker.setdefault(order.worker, []).append(task)
         for worker, tasks in of_worker.items():
             self._executor.submit(worker, tasks)
@@ -300,35 +307,31 @@ class Run:
             self._claims.withdraw(index)
         instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._clock.now())
         for index in back:  # before they are handed out once more, and names granted to them
-            instructions += self._ask_again(index)
+            instructions += self._questions.ask_again(index)
         return instructions
 
     # ---- events ---------------------------------------------------------------------
 
-    def _on_event(
-        self, event: base.ExecutorEvent, now: float, ready: deque[FileResult]
-    ) -> list[s.Instruction]:
+    def _on_event(self, event: base.ExecutorEvent, now: float) -> list[s.Instruction]:
         if self._init_error is not None and not isinstance(event, base.Told):
             return []  # all files that were handed out have been given up
         match event:
             case base.Reported():
-                return self._reported(event, now, ready)
+                return self._reported(event, now)
             case base.Ready(worker, reserved):
                 self._watch.reserved = max(self._watch.reserved, reserved or 0)
                 return self._scheduler.handle(s.WorkerReady(worker, reserved), now)
             case base.Asked():
-                return self._asked(event)
+                return self._questions.ask(event)
             case base.Told(pid, index, payload):
                 self._told(pid, index, payload)
             case base.Died():
                 return self._died(event, now)
             case base.InitFailed(_, error):
-                self._fail_all(error, ready)
+                self._fail_all(error)
         return []
 
-    def _reported(
-        self, event: base.Reported, now: float, ready: deque[FileResult]
-    ) -> list[s.Instruction]:
+    def _reported(self, event: base.Reported, now: float) -> list[s.Instruction]:
         ended, figures = [], []
         for report in event.reports:
             index = report.index
@@ -338,8 +341,12 @@ class Run:
         # The scheduler first: it may ask what the files were, to learn from them.
         instructions = self._scheduler.handle_all(ended, now)
         for report, (attempts, projected) in zip(event.reports, figures, strict=True):
-            ready.append(self._files.reported(report, attempts, projected))
-            instructions += self._ask_again(report.index) if self._waiting else ()
+            if report.is_unchanged:
+                in_name = self._files.in_name(report.index)
+                self._files.known(self._journal.unchanged(report.index, in_name))
+            else:
+                self._files.reported(report, attempts, projected, now)
+            instructions += self._questions.ask_again(report.index)
         return instructions
 
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
@@ -353,51 +360,35 @@ class Run:
                 event.peak_rss = self._watch.died(event.worker)
                 self._files.deaths[index] = event
         for index in owned:
-            instructions += self._ask_again(index)
+            instructions += self._questions.ask_again(index)
         self._last_death = event
         return instructions
 
-    def _asked(self, event: base.Asked) -> list[s.Instruction]:
-        """Answer a worker that wants a name, unless that depends on a file in flight."""
-        if self._scheduler.owner(event.index) != event.worker:
-            return []  # it failed or its worker died without waiting for the answer
-        in_name = self._files.in_name(event.index)
-        answer = self._claims.claim(event.index, in_name, event.outname, event.exists)
-        if answer.wait_for is None:
-            self._executor.answer(event.worker, event.index, answer.refusal)
-            return self._ask_again(event.index)
-        # The other file may lead to another name yet. It is running, or it is sent ahead,
-        # perhaps to the very worker that waits here: then it is taken back first.
-        self._waiting.setdefault(answer.wait_for, []).append(event)
-        owner = self._scheduler.owner(answer.wait_for)
-        return [] if owner is None else self._recall(owner)
+    _last_death: base.Died
 
-    def _ask_again(self, index: int) -> list[s.Instruction]:
-        """Decide the claims that waited for a file which has ended, asked or gone back."""
-        instructions: list[s.Instruction] = []
-        for event in self._waiting.pop(index, ()):
-            instructions += self._asked(event)
-        return instructions
-
-    def _claim_now(self, index: int, in_name: Any, outname: str, exists: bool) -> str:
-        return self._claims.claim(index, in_name, outname, exists).refusal
+    def _owner(self, index: int) -> int | None:
+        return self._scheduler.owner(index)  # which may be another scheduler by then
 
     def _told(self, pid: int, index: int | None, payload: Any) -> None:
         self._receiver.dispatch(payload, self._files.in_name(index), pid)
 
     # ---- results --------------------------------------------------------------------
 
-    def _on_end(self, result: FileResult, has_written: bool) -> None:
+    def _on_end(self, result: FileResult, report: base.Report | None, is_final: bool) -> None:
+        has_written = result.outcome is Outcome.WRITTEN
+        has_written = has_written or (report is not None and report.has_written)
         self._claims.finish(result.index, has_written)
-        if type(self._progress) is not Progress:  # which shows nothing
+        if is_final and type(self._progress) is not Progress:  # which shows nothing
             self._progress.handle(FileFinished(result))
+        self._journal.ended(result, report, is_final=is_final)
 
-    def _fail_all(self, error: FileError, ready: deque[FileResult]) -> None:
+    def _fail_all(self, error: FileError) -> None:
         """Give every file the error for which no worker can start: those to come as they come."""
         self._init_error = error
         for index in self._scheduler.unended():
-            n_begun = self._scheduler.n_begun(index)
-            ready.append(self._files.not_started(index, error, n_begun))
+            self._files.not_started(index, error, self._scheduler.n_begun(index))
+        for index in self._retries.drop():
+            self._files.not_started(index, error)
         self._scheduler = s.Scheduler(1)
 
     # ---- beginning and end ----------------------------------------------------------
@@ -410,6 +401,12 @@ class Run:
         inputs = self._plan.in_names if isinstance(self._plan.in_names, Sequence) else None
         self._claims = Claims(self._plan.predict, inputs)
         self._last.callback(self._claims.close)
+        ways = self._executor, self._files.in_name, self._owner, self._recall
+        self._questions = Questions(self._claims, *ways)
+        self._journal = recorder(self._pipe, self._plan)
+        self._watch.remember(self._journal.measured(N_REMEMBERED))
+        parts = self._files, self._watch, self._journal, self._claims
+        self._intake = Intake(self._inputs, *parts)
         self._last.callback(self._progress.close)
         options = self._options
         threads = options.threads_per_worker
@@ -424,7 +421,7 @@ class Run:
                 threads,
                 options.file_timeout,
                 options.start_method,
-                self._claim_now,
+                self._questions.ask_now,
                 self._cores,
             )
         )
@@ -434,6 +431,7 @@ class Run:
             with Undisturbed(), self._last:
                 if not graceful:
                     self._hear_out(self._executor.close(graceful=False))
+                self._journal.close("finished" if graceful else "interrupted")
                 counts = self._files.n_finished, self._files.n_failed
                 self._progress.handle(RunFinished(*counts, self.elapsed_s, not graceful))
         finally:
@@ -441,6 +439,8 @@ class Run:
         if self._interrupts.has_raised and not graceful and self._options.progress is not False:
             files, n_files = self._files, self._plan.n_files
             say(interrupted_line(files.n_finished, n_files, files.n_failed, self.elapsed_s))
+            if self._options.journal is not None:
+                say("bigpipe: what has ended is in the journal; the same call goes on from there.")
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
         """Pass on what workers had still to tell when they ended."""

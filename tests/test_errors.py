@@ -20,6 +20,7 @@ from bigpipe.errors import (
     BigpipeError,
     BigpipeWarning,
     CollisionError,
+    EncodingError,
     FileError,
     FileTimeoutError,
     InNamesError,
@@ -28,6 +29,7 @@ from bigpipe.errors import (
     OutnameError,
     PipelineError,
     RemoteError,
+    UnsafeValueError,
     WorkerError,
     WorkerTraceback,
     show_worker_traceback,
@@ -91,6 +93,8 @@ def there_and_back(error):
         (OutnameError, ValueError),
         (CollisionError, FileExistsError),
         (MemoryBudgetError, EnvironmentError),
+        (EncodingError, ValueError),
+        (UnsafeValueError, TypeError),
         (WorkerError, RuntimeError),
         (FileError, RuntimeError),
         (FileTimeoutError, TimeoutError),
@@ -112,7 +116,10 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize(
     "cls",
-    [OptionError, InNamesError, OutnameError, CollisionError, MemoryBudgetError, WorkerError],
+    [
+        *(OptionError, InNamesError, OutnameError, CollisionError, MemoryBudgetError),
+        *(EncodingError, UnsafeValueError, WorkerError),
+    ],
 )
 def test_errors_with_a_text_survive_pickling(cls):
     back = there_and_back(cls("what happened and what to do"))
@@ -391,7 +398,7 @@ def test_a_thousand_failures_print_short(tmp_path):
                     return deeper(depth - 1, data)
                 raise ValueError(f"no stars in {data}")
 
-            Failing().pipeline([f"{i}.fits" for i in range(1000)], executor="serial")
+            Failing().pipeline([f"{i}.fits" for i in range(1000)], executor="serial", max_errors=9999)
             """
         )
     )

@@ -663,7 +663,7 @@ def test_worker_that_cannot_be_prepared_fails_every_file(anywhere):
 
 
 def test_worker_that_cannot_be_prepared_fails_an_endless_list_as_it_comes(anywhere):
-    results = Unprepared().iter_pipeline(itertools.repeat("a"), **anywhere)
+    results = Unprepared().iter_pipeline(itertools.repeat("a"), max_errors=1000, **anywhere)
     first = list(itertools.islice(results, 100))
     results.close()
     assert {result.outcome for result in first} == {Outcome.FAILED}

@@ -19,6 +19,7 @@ __all__ = [
     "Executor",
     "ExecutorEvent",
     "InitFailed",
+    "Output",
     "Ready",
     "Report",
     "Reported",
@@ -26,6 +27,10 @@ __all__ = [
     "Task",
     "Told",
 ]
+
+
+Output = tuple[str, tuple[int, int] | None]
+"""Absolute name of a file that was put in place; its size and time (ns), if there is one."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,17 @@ class Task:
     """The output name that it may write without asking."""
     memory: int | None = None
     """Bytes that a pipeline may use which its hooks run."""
+    is_recorded: bool = False
+    """The report is to tell what has been put in place."""
+    checksums: tuple[str | None, ...] | None = None
+    """What the content of the input is to be compared with: if it is the same, nothing is run.
+    ``None``: it is not looked at."""
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in order: what pickles fastest."""
+        if not self.is_recorded:
+            return (self.index, self.in_name, self.granted, self.memory)
+        return (self.index, self.in_name, self.granted, self.memory, True, self.checksums)
 
 
 @dataclass(slots=True)
@@ -68,6 +84,12 @@ class Report:
     """That name, if something new is there and no name was returned."""
     growth: int | None = None
     """Bytes by which the worker was larger, at its peak, than before its first file."""
+    outputs: tuple[Output, ...] = ()
+    """What has been put in place, if that was asked: first what was returned as its name."""
+    checksums: tuple[str | None, ...] | None = None
+    """Of the content of the input, if that was asked."""
+    is_unchanged: bool = False
+    """Nothing was run, as the content is what it was."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
@@ -83,6 +105,9 @@ class Report:
             self.has_written,
             self.unnamed,
             self.growth,
+            self.outputs,
+            self.checksums,
+            self.is_unchanged,
         )
 
 

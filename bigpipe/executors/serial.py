@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FrameType
@@ -82,6 +83,8 @@ class SerialExecutor(Executor):
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Run the task that was submitted."""
+        if not self._events and self._task is None:
+            time.sleep(timeout or 0)  # a file waits to be tried again
         if not self._events and self._task is not None:
             (worker, task), self._task = self._task, None
             self._events.append(Reported(worker, [self._run(task)]))

@@ -19,7 +19,8 @@ from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
-from bigpipe.executors.base import Report, Task
+from bigpipe.executors.base import Output, Report, Task
+from bigpipe.file_states import checksums, state_of
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
@@ -128,6 +129,9 @@ class TaskRunner:
     def run(self, task: Task, claimant: Claimant) -> Report:
         """Take one file through the hooks."""
         in_name = context.copied(task.in_name)
+        found = None if task.checksums is None else checksums(in_name)
+        if found is not None and found == task.checksums:
+            return Report(task.index, worker=self.worker, checksums=found, is_unchanged=True)
         file = FileContext(
             in_name,
             index=task.index,
@@ -182,6 +186,8 @@ class TaskRunner:
             file.has_written,
             file.unnamed,
             growth,
+            _outputs(file, outname) if task.is_recorded and error is None else (),
+            found,
         )
 
     def _set_share(self, memory: int | None) -> Share | None:
@@ -208,6 +214,15 @@ class TaskRunner:
             # Frames keep the data of a failed file in memory until the run ends.
             show_worker_traceback(error)
         return error
+
+
+def _outputs(file: FileContext, outname: Any) -> tuple[Output, ...]:
+    """Return what is in place for a file: what was returned as its name, and its side files."""
+    names = []
+    if isinstance(outname, (str, bytes, os.PathLike)):
+        names.append(os.path.abspath(os.fsdecode(outname)))
+    names += [name for name in map(os.path.abspath, file.outputs) if os.path.lexists(name)]
+    return tuple((name, state_of(name)) for name in dict.fromkeys(names))
 
 
 def _checked(returned: Any) -> tuple[Any, Any]:

@@ -81,7 +81,8 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 
 
 def test_worker_goes_on_after_a_hook_has_raised(pipe: Doubler, make_files: MakeFiles):
-    pout = pipe.pipeline(make_files(40), trouble={"post_process": fail}, num_processes=1)
+    options = {"num_processes": 1, "max_errors": 100}
+    pout = pipe.pipeline(make_files(40), trouble={"post_process": fail}, **options)
     assert len(pout.errors) == 40
     assert len({result.worker for result in pout.results}) == 1
 

@@ -1,0 +1,119 @@
+"""By what a file is known again: its absolute name, its size, its time, its content.
+
+Owns what is compared when it is asked whether an input or an output is still what it was.
+The decision is `bigpipe.resume`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from bigpipe.claims import flat_names
+
+__all__ = ["State", "checksum", "checksums", "input_states", "key_of", "state_of"]
+
+State = tuple[int, int]
+"""Bytes, and time of the last change in ns since 1970. Of a folder, all in it together."""
+
+
+def key_of(in_name: Any) -> str:
+    """Return what an input is known by, in whatever folder it is named from.
+
+    Parameters
+    ----------
+    in_name : str, os.PathLike or (nested) list of them
+        An input.
+
+    Returns
+    -------
+    str
+        The absolute name, links not followed; of a group, a JSON list of them.
+
+    Examples
+    --------
+    >>> key_of("/data/../raw/a.fits"), key_of(["/raw/a.fits", ["/raw/b.fits"]])
+    ('/raw/a.fits', '["/raw/a.fits", ["/raw/b.fits"]]')
+    """
+    if isinstance(in_name, (str, os.PathLike)):
+        key = os.path.abspath(os.fsdecode(in_name))
+        # Names that are no UTF-8 do not go into a database as they are.
+        return key if key.isascii() or key.isprintable() else json.dumps(key)
+    if isinstance(in_name, (list, tuple)):
+        return json.dumps(_nested(in_name))
+    return f"{type(in_name).__qualname__} {in_name!r}"
+
+
+def _nested(in_name: Any) -> Any:
+    if isinstance(in_name, (list, tuple)):
+        return [_nested(member) for member in in_name]
+    if isinstance(in_name, (str, os.PathLike)):
+        return os.path.abspath(os.fsdecode(in_name))
+    return repr(in_name)
+
+
+def state_of(name: str) -> State | None:
+    """Return size and time of a file, or of all in a folder; ``None`` if there is nothing."""
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):  # ValueError: no name can have a null character
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return _state_of_folder(name, status.st_mtime_ns)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _state_of_folder(name: str, newest: int) -> State:
+    size = 0
+    for folder, _, files in os.walk(name):
+        for path in (folder, *(os.path.join(folder, file) for file in files)):
+            try:
+                status = os.lstat(path)
+            except OSError:  # removed meanwhile
+                continue
+            newest = max(newest, status.st_mtime_ns)
+            size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return (size, newest)
+
+
+def input_states(in_name: Any) -> tuple[State | None, ...]:
+    """Return the states of all files of an input."""
+    if type(in_name) is str:
+        return (state_of(in_name),)
+    return tuple(map(state_of, flat_names(in_name)))
+
+
+def checksum(name: str) -> str | None:
+    """Return the SHA-256 of a file, or of names and content of all in a folder.
+
+    ``None`` if it cannot be read.
+    """
+    try:
+        if not os.path.isdir(name):
+            return _sha256(name)
+        digest = hashlib.sha256()
+        for path in sorted(_files_below(name)):
+            digest.update(os.fsencode(os.path.relpath(path, name)) + b"\0")
+            digest.update(_sha256(path).encode())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def checksums(in_name: Any) -> tuple[str | None, ...]:
+    """Return the checksums of all files of an input."""
+    return tuple(map(checksum, flat_names(in_name)))
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for above, _, files in os.walk(folder):
+        yield from (os.path.join(above, file) for file in files)

@@ -1,0 +1,81 @@
+"""Inputs on their way in: read, looked up in the journal, and measured before they are handed out.
+
+Owns what is done to an input before the scheduler is told of it. When more are read is decided
+in `bigpipe.run`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from bigpipe.admission import Need
+from bigpipe.claims import Claims
+from bigpipe.executors.base import Task
+from bigpipe.executors.worker import file_error
+from bigpipe.ledger import Ledger
+from bigpipe.memory import MemoryWatch
+from bigpipe.plan import Inputs
+from bigpipe.recorder import Recorder
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Takes in the inputs of one run.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is read.
+    files : Ledger
+        Is told of each input, and ends those that need not, or cannot, be run.
+    watch : MemoryWatch
+        Knows what a file will need.
+    journal : Recorder
+        Knows what need not be run.
+    claims : Claims
+        Is told which outputs are there already.
+    """
+
+    def __init__(
+        self, inputs: Inputs, files: Ledger, watch: MemoryWatch, journal: Recorder, claims: Claims
+    ) -> None:
+        self._inputs = inputs
+        self._files = files
+        self._watch = watch
+        self._journal = journal
+        self._claims = claims
+
+    def read(self, n: int) -> list[int]:
+        """Read inputs; return those that must be run, by their indices."""
+        indices = []
+        for index, in_name in self._inputs.read(n):
+            self._files.tasks[index] = Task(index, in_name)
+            result = self._journal.kept(index, in_name)
+            if result is not None and self._is_free(index, in_name, result.outname):
+                self._files.known(result)
+            else:
+                indices.append(index)
+        return indices
+
+    def _is_free(self, index: int, in_name: Any, outname: Any) -> bool:
+        """Claim an output that is there already; return whether no other file has its name."""
+        if not isinstance(outname, (str, os.PathLike)):
+            return True
+        answer = self._claims.claim(index, in_name, os.fsdecode(outname), exists=False)
+        return not answer.refusal and answer.wait_for is None
+
+    def needs(self, indices: list[int]) -> dict[int, Need]:
+        """Return what is known of files before they are read; end those of which it cannot be."""
+        needs: dict[int, Need] = {}
+        if self._watch.admission is None or self._watch.admission.is_light:
+            return needs
+        for index in list(indices):
+            in_name = self._files.in_name(index)
+            try:
+                needs[index] = self._watch.need(index, in_name)
+            except Exception as raised:  # the caller's own function may raise anything
+                self._files.failed(index, file_error(raised, "projected_size", in_name))
+                indices.remove(index)
+        return needs

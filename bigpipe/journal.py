@@ -1,0 +1,362 @@
+"""`Journal`: what runs have noted of their files, to look into.
+
+Owns what people ask a journal: results, errors, a table, where an output comes from. Runs
+write it through `bigpipe.journal_file`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from bigpipe.encoding import decode
+from bigpipe.errors import FileError, JournalError
+from bigpipe.file_states import state_of
+from bigpipe.journal_lock import holder_of
+from bigpipe.journal_reader import Explained, opened
+from bigpipe.journal_rows import FileRow, RunRow, result_of
+from bigpipe.origin import JournalRun, Origin
+from bigpipe.pout import Pout
+from bigpipe.records import FileResult, Outcome
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Journal", "JournalRun", "Origin"]
+
+
+class Journal:
+    """A journal, open to be read; also while a run writes it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file that was given to a pipeline as ``journal``.
+
+    Raises
+    ------
+    JournalError
+        If there is none, or the file is no journal.
+
+    Notes
+    -----
+    Reading runs no code, whoever has written it: values are made of JSON, of known types only.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from bigpipe import BigMultiPipe
+    >>> folder = tempfile.mkdtemp()
+    >>> name, path = os.path.join(folder, "a.txt"), os.path.join(folder, "night1.bigpipe")
+    >>> with open(name, "w") as file:
+    ...     _ = file.write("quiet")
+    >>> pout = BigMultiPipe(outdir=folder, journal=path).pipeline([name])
+    >>> with Journal(path) as journal:
+    ...     journal.pout() == pout, [run.state for run in journal.runs]
+    (True, ['finished'])
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._reader = opened(self.path)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Journal({self.path!r})"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    @property
+    def runs(self) -> list[JournalRun]:
+        """All runs, the first one first."""
+        with Explained(self.path):
+            rows = self._reader.runs()
+        holder = holder_of(self.path)
+        return [_run_of(number, row, holder) for number, row in rows.items()]
+
+    def results(
+        self, outcome: Outcome | str | None = None, run: int | None = None
+    ) -> Iterator[FileResult]:
+        """Yield what became of the inputs of a run, in their order.
+
+        Parameters
+        ----------
+        outcome : Outcome or str, optional
+            Only those with this outcome.
+        run : int, optional
+            Number of the run; the last one if not given.
+
+        Yields
+        ------
+        FileResult
+            Also of files that were not run, as an earlier run had done so.
+        """
+        for row in self._rows(run):
+            if outcome is None or row.outcome == outcome:
+                yield _result(row)
+
+    def attempts(self, in_name: Any = None) -> Iterator[FileResult]:
+        """Yield all that was tried in all runs, oldest first.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list, optional
+            Of this input alone.
+
+        Yields
+        ------
+        FileResult
+            One for each attempt.
+        """
+        from bigpipe.file_states import key_of
+
+        where = ("1",) if in_name is None else ("key = ?", key_of(in_name))
+        with Explained(self.path):
+            for row in self._reader.attempts(*where):
+                yield _result(row)
+
+    def errors(self, run: int | None = None) -> list[FileError]:
+        """Return the errors of a run, in the order of its inputs.
+
+        Parameters
+        ----------
+        run : int, optional
+            Number of the run; the last one if not given.
+        """
+        return [result.error for result in self.results(run=run) if result.error is not None]
+
+    def pout(self, run: int | None = None) -> Pout:
+        """Return the result of a run, as `BigMultiPipe.pipeline` did.
+
+        Parameters
+        ----------
+        run : int, optional
+            Number of the run; the last one if not given.
+
+        Returns
+        -------
+        Pout
+            Of a run that was broken off: of the inputs that had ended. Metadata that could not
+            be kept are missing.
+        """
+        return Pout(self.results(run=run))
+
+    def growths(self, n: int = 200) -> list[tuple[Any, int, int]]:
+        """Return what the last files have taken: from that, a next run projects.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many.
+
+        Returns
+        -------
+        list of tuple
+            Input, its bytes on disk, and the bytes by which it made a worker grow.
+        """
+        with Explained(self.path):
+            rows = self._reader.measured(n)
+        return [(decode(row.in_name), _bytes_of(row), row.growth or 0) for row in rows]
+
+    def to_table(self, run: int | None = None) -> Table:
+        """Return the inputs of a run as a table.
+
+        Parameters
+        ----------
+        run : int, optional
+            Number of the run; the last one if not given.
+
+        Returns
+        -------
+        astropy.table.Table
+            A row for each input: ``in_name``, ``outcome``, ``outname``, ``seconds`` (s),
+            ``size`` (bytes on disk), ``peak_rss`` and ``projected`` (bytes), ``attempts``,
+            ``ended`` (local time), ``error``; masked where there is nothing.
+        """
+        from astropy.table import MaskedColumn, Table
+
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        for row in self._rows(run):
+            for name, value in zip(_COLUMNS, _cells(row), strict=True):
+                columns[name].append(value)
+        table = Table(masked=True)
+        for name, values in columns.items():
+            kind, unit = _COLUMNS[name]
+            filled = [kind() if value is None else value for value in values]
+            mask = [value is None for value in values]
+            table[name] = MaskedColumn(filled, mask=mask, unit=unit, dtype=kind)
+        return table
+
+    def trace(self, output: str | os.PathLike[str]) -> Origin:
+        """Tell by which input, keywords, code and versions an output was made.
+
+        Parameters
+        ----------
+        output : str or os.PathLike
+            An output, or a side file.
+
+        Raises
+        ------
+        JournalError
+            If the journal does not know it.
+        """
+        name = os.path.abspath(output)
+        base = json.dumps(os.path.basename(name))[1:-1]
+        with Explained(self.path):
+            rows = list(self._reader.attempts("instr(outputs, ?) > 0", base))
+        for row in reversed(rows):
+            outputs = dict(json.loads(row.outputs))
+            found = next((x for x in outputs if x == name or _is_same(x, name)), None)
+            if found is not None:
+                return self._origin(name, outputs[found], row)
+        raise JournalError(f"the journal {self.path!r} knows nothing of {name!r}")
+
+    def _origin(self, name: str, then: Any, row: FileRow) -> Origin:
+        names = json.loads(row.key) if row.key[:1] in '["' else row.key
+        states = json.loads(row.inputs)
+        inputs = []
+        for in_name, state in zip(_flat(names), states, strict=False):
+            now = state_of(in_name)
+            same = now is not None and state is not None and list(now) == state[:2]
+            checksum = state[2] if state is not None and len(state) > 2 else None
+            inputs.append((in_name, None if state is None else state[0], checksum, same))
+        now = state_of(name)
+        return Origin(
+            name,
+            now is not None and then is not None and list(now) == then,
+            _result(row),
+            datetime.fromtimestamp(row.ended_at),
+            tuple(inputs),
+            next(run for run in self.runs if run.number == row.run),
+        )
+
+    def status(self) -> str:
+        """Return a short text: what the last run is or was, and how far it is."""
+        runs = self.runs
+        if not runs:
+            return f"{self.path}: no run yet"
+        last = runs[-1]
+        head = f"{self.path}: {len(runs)} run{'' if len(runs) == 1 else 's'}"
+        when = f"{last.began:%Y-%m-%d %H:%M:%S}"
+        head += f"; the last, of {last.pipe}, began {when} on {last.host} and "
+        if last.state == "at work":
+            head += f"is at work (process {last.pid})"
+        elif last.ended is None:
+            head += "was killed"
+        else:
+            head += f"{last.state if last.state == 'finished' else 'was interrupted'} "
+            head += f"{last.ended:%Y-%m-%d %H:%M:%S}"
+        counts = Counter(row.outcome for row in self._rows(last.number))
+        n_ended = sum(counts.values())
+        total = "" if last.n_files is None else f" of {last.n_files}"
+        ends = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+        text = f"{head}\n{n_ended}{total} files have ended{': ' if ends else ''}{ends}"
+        if last.state == "at work" and last.n_files is not None and n_ended:
+            elapsed_s = time.time() - last.began.timestamp()
+            text += f"\nabout {elapsed_s * (last.n_files - n_ended) / n_ended:.3g} s to go"
+        return text
+
+    def _rows(self, run: int | None) -> Iterator[FileRow]:
+        with Explained(self.path):
+            numbers = list(self._reader.runs())
+            if not numbers:
+                return
+            if run is not None and run not in numbers:
+                raise JournalError(f"the journal {self.path!r} has no run {run}: {numbers}")
+            yield from self._reader.of_run(numbers[-1] if run is None else run)
+
+
+_COLUMNS: dict[str, tuple[type, str | None]] = {
+    "in_name": (str, None),
+    "outcome": (str, None),
+    "outname": (str, None),
+    "seconds": (float, "s"),
+    "size": (int, "byte"),
+    "peak_rss": (int, "byte"),
+    "projected": (int, "byte"),
+    "attempts": (int, None),
+    "ended": (str, None),
+    "error": (str, None),
+}
+
+
+def _cells(row: FileRow) -> tuple[Any, ...]:
+    """Return what a row of the table has."""
+    outname = None if row.outname is None else decode(row.outname)
+    seconds = json.loads(row.seconds)
+    return (
+        str(decode(row.in_name)),
+        row.outcome,
+        None if outname is None else str(outname),
+        sum(seconds.values()) if seconds else None,
+        _bytes_of(row) or None,
+        row.peak_rss,
+        row.projected,
+        row.attempt,
+        datetime.fromtimestamp(row.ended_at).isoformat(sep=" ", timespec="seconds"),
+        None if row.error is None else json.loads(row.error)["message"],
+    )
+
+
+def _bytes_of(row: FileRow) -> int:
+    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
+
+
+def _result(row: FileRow) -> FileResult:
+    return result_of(row, row.place, decode(row.in_name))
+
+
+def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalRun:
+    state = row.end
+    if state is None:
+        is_there = holder is not None and (holder.get("pid"), holder.get("host")) == (
+            row.pid,
+            row.host,
+        )
+        state = "at work" if is_there else "killed"
+    return JournalRun(
+        number,
+        datetime.fromtimestamp(row.began_at),
+        None if row.ended_at is None else datetime.fromtimestamp(row.ended_at),
+        state,
+        row.host,
+        row.pid,
+        row.folder,
+        row.pipe,
+        row.n_files,
+        row.fingerprint,
+        json.loads(row.parts),
+        json.loads(row.keywords),
+        json.loads(row.versions),
+    )
+
+
+def _flat(names: Any) -> Iterator[str]:
+    if isinstance(names, str):
+        yield names
+    else:
+        for name in names:
+            yield from _flat(name)
+
+
+def _is_same(name: str, other: str) -> bool:
+    """Whether two paths lead to one file, by whatever links."""
+    return os.path.realpath(name) == os.path.realpath(other)

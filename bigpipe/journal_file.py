@@ -1,0 +1,246 @@
+"""A journal on disk: an SQLite file that one run writes, and anyone may read meanwhile.
+
+Owns the tables, how rows are written in batches, and what happens when they cannot be. What
+is in a row is `bigpipe.journal_rows`'s, and which files need not be run again is decided in
+`bigpipe.resume`::
+
+    file ends -> add() -> waiting rows -> flush() -> one transaction, before the caller is told
+
+Readers do not hold up the writer, nor it them (write-ahead log). On a file system of several
+machines, where neither locks nor shared memory may hold, the writer keeps the file to itself,
+and to be the only writer is a matter of the name of the lock file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import warnings
+from contextlib import suppress
+
+from bigpipe.errors import BigpipeWarning, JournalError
+from bigpipe.filesystems import file_system, is_network
+from bigpipe.journal_lock import JournalLock
+from bigpipe.journal_reader import APPLICATION_ID, FORMAT, Explained, check, uri
+from bigpipe.journal_rows import FileRow, RunRow
+
+__all__ = ["JournalFile"]
+
+MAX_WAITING = 10_000  # rows kept while the disk is full; those after them are lost
+RETRY_S = 5.0  # seconds between tries to write to a disk that was full; arbitrary
+MAX_PART = 0.1  # of the time may go into writing to a file system of several machines
+MAX_BEHIND_S = 0.5  # seconds that rows wait at most for the sake of that
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, {", ".join(RunRow._fields)});
+CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, {", ".join(FileRow._fields)});
+CREATE TABLE IF NOT EXISTS kept (run, place, file, PRIMARY KEY (run, place)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files_by_key ON files (key);
+"""
+_ADD_FILE = (
+    f"INSERT INTO files ({', '.join(FileRow._fields)}) "
+    f"VALUES ({', '.join('?' * len(FileRow._fields))})"
+)
+_ADD_RUN = (
+    f"INSERT INTO runs ({', '.join(RunRow._fields)}) "
+    f"VALUES ({', '.join('?' * len(RunRow._fields))})"
+)
+
+
+class JournalFile:
+    """The journal of one run, which alone may write to it.
+
+    Parameters
+    ----------
+    path : str
+        The file; made if there is none.
+
+    Raises
+    ------
+    JournalError
+        If another run has it, or it cannot be used: no journal, damaged, of a newer bigpipe,
+        or in a folder that is missing or closed to writing.
+
+    Notes
+    -----
+    Survives a SIGKILL at any instant: a transaction is in the file whole or not at all. After
+    a failure of the machine the last seconds may be missing, never something in between;
+    those files are run again, as are those whose outputs did not reach the disk.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._is_shared = is_network(path)
+        self._lock = _locked(path, by_name=self._is_shared)
+        try:
+            self._database = self._opened()
+        except BaseException:
+            self._lock.release()
+            raise
+        if self._is_shared:
+            warnings.warn(
+                f"the journal {path!r} is on a file system of several machines "
+                f"({file_system(path)}), where locks may not hold: nobody can read it during the "
+                "run, and writing is slower. A local disk is better",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+        self.database = self._database
+        self._files: list[FileRow] = []
+        self._kept: list[tuple[int, int, int]] = []
+        self._due_at = 0.0
+        self._n_lost = 0
+        self._is_failing = False
+        self.run = 0
+
+    # ---- before files are run -------------------------------------------------------
+
+    def begin(self, run: RunRow) -> int:
+        """Note a run; return its number."""
+        with Explained(self.path):
+            self.run = self._database.execute(_ADD_RUN, run).lastrowid or 0
+        return self.run
+
+    # ---- while they are run ---------------------------------------------------------
+
+    def add(self, row: FileRow) -> None:
+        """Note the end of a file, or of an attempt."""
+        if len(self._files) < MAX_WAITING:
+            self._files.append(row)
+        else:
+            self._n_lost += 1
+
+    def add_kept(self, place: int, file: int) -> None:
+        """Note that an input of this run was not run, as an earlier row tells of it."""
+        if len(self._kept) < MAX_WAITING:
+            self._kept.append((self.run, place, file))
+
+    @property
+    def until_due(self) -> float | None:
+        """Seconds until waiting rows should be written; ``None`` if there are none."""
+        if not self._files and not self._kept:
+            return None
+        return max(0.0, self._due_at - time.monotonic())
+
+    def flush(self) -> None:
+        """Write what waits, unless that was done a moment ago and takes long here.
+
+        Warns
+        -----
+        BigpipeWarning
+            Once, if it cannot be written. The rows are kept, and tried again.
+        """
+        if self.until_due == 0.0:
+            self._write()
+
+    def _write(self) -> None:
+        began_at = time.monotonic()
+        try:
+            with self._database:  # one transaction
+                self._database.execute("BEGIN")
+                self._database.executemany(_ADD_FILE, self._files)
+                self._database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
+        except sqlite3.Error as error:
+            self._due_at = time.monotonic() + RETRY_S
+            self._warn_once(error)
+            return
+        self._files.clear()
+        self._kept.clear()
+        self._is_failing = False
+        if self._is_shared:
+            now = time.monotonic()
+            self._due_at = now + min(MAX_BEHIND_S, (now - began_at) / MAX_PART)
+
+    def _warn_once(self, error: sqlite3.Error) -> None:
+        if self._is_failing:
+            return
+        self._is_failing = True
+        warnings.warn(
+            f"the journal {self.path!r} cannot be written ({error}). The run goes on, its outputs "
+            f"are not affected; what is missing is tried again every {RETRY_S:g} s. Make room, or "
+            "the files that are not in the journal will be run again",
+            BigpipeWarning,
+            stacklevel=2,
+        )
+
+    # ---- in the end -----------------------------------------------------------------
+
+    def close(self, end: str | None) -> None:
+        """Write all, note how the run ended, and give the journal up.
+
+        Parameters
+        ----------
+        end : str or None
+            `RunRow.end`.
+        """
+        if os.getpid() != self._pid:  # in a child that was forked: it is the parent's
+            return
+        try:
+            if self._files or self._kept:
+                self._write()
+            with suppress(sqlite3.Error):  # the disk is full: the run counts as broken off
+                self._database.execute(
+                    "UPDATE runs SET end = ?, ended_at = ? WHERE id = ?",
+                    (end, time.time(), self.run),
+                )
+            self._n_lost += len(self._files)
+            if self._n_lost:
+                warnings.warn(
+                    f"{self._n_lost} files are not in the journal {self.path!r}, which could not "
+                    "be written; they will be run again with it",
+                    BigpipeWarning,
+                    stacklevel=2,
+                )
+            with suppress(sqlite3.Error):  # somebody reads it: then it stays as it is
+                # One file, which can be copied, and read where nothing can be written.
+                self._database.execute("PRAGMA busy_timeout = 0")
+                self._database.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            with suppress(sqlite3.Error):
+                self._database.close()
+            self._lock.release()
+
+    # ---- the database ---------------------------------------------------------------
+
+    def _opened(self) -> sqlite3.Connection:
+        """Open the file, as it is or new."""
+        with Explained(self.path):
+            database = sqlite3.connect(
+                uri(self.path, "rwc", "unix-none" if self._is_shared else None),
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,  # a run may be closed from another thread
+            )
+            try:
+                check(database, self.path, is_new_good=True)
+                if self._is_shared:
+                    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    database.execute("PRAGMA journal_mode = TRUNCATE")
+                else:
+                    database.execute("PRAGMA journal_mode = WAL")
+                # What a killed process has written is written. Only a failure of the machine
+                # could take the last transactions, and with them the outputs themselves.
+                database.execute("PRAGMA synchronous = NORMAL")
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+                database.executescript(_SCHEMA)
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+
+def _locked(path: str, *, by_name: bool) -> JournalLock:
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise JournalError(f"journal={path!r} is a folder: give the name of a file in it")
+    if not os.path.isdir(folder):
+        raise JournalError(f"the folder of journal={path!r} does not exist: make it")
+    try:
+        return JournalLock(path, by_name=by_name)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {path!r} cannot be locked ({error}): its folder must be open to writing"
+        ) from error

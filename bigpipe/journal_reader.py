@@ -1,0 +1,144 @@
+"""Reading a journal, during a run or after it.
+
+Owns how the file is opened, checked and asked. Who writes it is `bigpipe.journal_file`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from bigpipe.errors import JournalError
+from bigpipe.journal_rows import FileRow, RunRow
+
+__all__ = ["APPLICATION_ID", "FORMAT", "Explained", "JournalReader", "check", "opened", "uri"]
+
+APPLICATION_ID = 0x62706A31  # "bpj1": tells a journal from other SQLite files
+FORMAT = 1  # of the tables; raised when an older bigpipe could not read them
+
+_FILE_COLUMNS = ", ".join(f"files.{name}" for name in FileRow._fields)
+_RUN_COLUMNS = ", ".join(RunRow._fields)
+
+
+class JournalReader:
+    """Questions to a journal.
+
+    Parameters
+    ----------
+    database : sqlite3.Connection
+        The file, open.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def runs(self) -> dict[int, RunRow]:
+        """Return all runs by their numbers."""
+        rows = self._database.execute(f"SELECT id, {_RUN_COLUMNS} FROM runs ORDER BY id")
+        return {row[0]: RunRow(*row[1:]) for row in rows}
+
+    def latest(self, key: str, before: int) -> tuple[int, FileRow] | None:
+        """Return the last row of an input, and its number, from the runs before one."""
+        found = self._database.execute(
+            f"SELECT id, {_FILE_COLUMNS} FROM files WHERE key = ? AND run < ? "
+            "ORDER BY id DESC LIMIT 1",
+            (key, before),
+        ).fetchone()
+        return None if found is None else (found[0], FileRow(*found[1:]))
+
+    def of_run(self, run: int) -> Iterator[FileRow]:
+        """Yield the last row of each input of a run, in the order of its inputs."""
+        rows = self._database.execute(
+            f"SELECT place, {_FILE_COLUMNS} FROM files WHERE run = :run AND is_final "
+            f"UNION ALL SELECT kept.place, {_FILE_COLUMNS} FROM kept "
+            "JOIN files ON files.id = kept.file WHERE kept.run = :run ORDER BY 1",
+            {"run": run},
+        )
+        return (FileRow(*row[1:])._replace(place=row[0]) for row in rows)
+
+    def attempts(self, where: str = "1", *values: Any) -> Iterator[FileRow]:
+        """Yield all attempts for which an SQL condition holds, oldest first."""
+        rows = self._database.execute(
+            f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY id", values
+        )
+        return (FileRow(*row) for row in rows)
+
+    def measured(self, n: int) -> list[FileRow]:
+        """Return the last files of which the growth of a worker is known, oldest first."""
+        rows = self._database.execute(
+            f"SELECT {_FILE_COLUMNS} FROM files WHERE growth IS NOT NULL ORDER BY id DESC LIMIT ?",
+            (n,),
+        )
+        return [FileRow(*row) for row in rows][::-1]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def opened(path: str) -> JournalReader:
+    """Open a journal to read it.
+
+    Raises
+    ------
+    JournalError
+        If there is none, or it cannot be read.
+    """
+    if not os.path.exists(path):
+        raise JournalError(f"there is no journal {path!r}")
+    with Explained(path):
+        database = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)
+        try:
+            check(database, path, is_new_good=False)
+        except BaseException:
+            database.close()
+            raise
+    return JournalReader(database)
+
+
+def uri(path: str, mode: str, vfs: str | None = None) -> str:
+    """Return a path in the form that tells SQLite how to open it."""
+    query = f"mode={mode}" + (f"&vfs={vfs}" if vfs else "")
+    return f"file:{quote(os.fsencode(os.path.abspath(path)))}?{query}"
+
+
+def check(database: sqlite3.Connection, path: str, *, is_new_good: bool) -> None:
+    """Refuse what is no journal that can be used here."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (form,) = database.execute("PRAGMA user_version").fetchone()
+    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if is_new_good and not n_tables and not application:
+        return
+    if application != APPLICATION_ID:
+        raise JournalError(f"{path!r} is no journal of bigpipe: give another name")
+    if form > FORMAT:
+        raise JournalError(
+            f"the journal {path!r} was written by a newer bigpipe: use that, or another journal"
+        )
+
+
+class Explained:
+    """Turns what SQLite raises into what a person can act upon."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
+        if not isinstance(error, sqlite3.Error):
+            return
+        path = self._path
+        if isinstance(error, sqlite3.OperationalError):
+            raise JournalError(
+                f"the journal {path!r} cannot be used ({error}): see that there is room, and that "
+                "the file and its folder can be written to, or give another journal"
+            ) from error
+        raise JournalError(
+            f"{path!r} is no journal, or damaged ({error}): give another journal, or remove it "
+            "to start over"
+        ) from error

@@ -1,0 +1,223 @@
+"""What a run does with its journal: it takes from there what need not be run, and notes the rest.
+
+Owns when the journal is asked and told. The decision is `bigpipe.resume`'s, the file
+`bigpipe.journal_file`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import reprlib
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from bigpipe.errors import BigpipeWarning, shown
+from bigpipe.executors.base import Report, Task
+from bigpipe.fingerprint import Fingerprint, fingerprint_of
+from bigpipe.journal_file import JournalFile
+from bigpipe.journal_reader import JournalReader
+from bigpipe.journal_rows import FileRow, RunRow, file_row
+from bigpipe.plan import Plan
+from bigpipe.recorder import Recorder
+from bigpipe.records import FileResult
+from bigpipe.resume import Look, Resume
+
+__all__ = ["JournalRecorder", "warn_of_unstable"]
+
+LARGE_META = 10 << 20  # characters in the journal: more of it makes runs slow and journals large
+MAX_SHOWN = 200  # characters of a keyword's value in the journal
+
+
+class JournalRecorder(Recorder):
+    """The journal of one run.
+
+    Parameters
+    ----------
+    pipe : BigMultiPipe
+        The pipeline.
+    plan : Plan
+        What the run is to do.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be used.
+
+    Warns
+    -----
+    BigpipeWarning
+        For what has no stable content, so that a change of it would not be noticed.
+    """
+
+    def __init__(self, pipe: Any, plan: Plan) -> None:
+        options = plan.options
+        fingerprint = fingerprint_of(pipe, plan.control, options.fingerprint)
+        warn_of_unstable(fingerprint)
+        self._file = JournalFile(os.fspath(options.journal))
+        try:
+            run = self._file.begin(_run_row(pipe, plan, fingerprint))
+            self._reader = JournalReader(self._file.database)
+            self._resume = Resume(
+                self._reader,
+                run,
+                fingerprint,
+                retry_failed=options.retry_failed,
+                by_checksum=options.compare_inputs == "checksum",
+            )
+        except BaseException:
+            self._file.close(None)
+            raise
+        self._run = run
+        self._looks: dict[int, Look] = {}
+        self._told_of: set[str] = set()
+
+    def kept(self, index: int, in_name: Any) -> FileResult | None:
+        """Return the result of a file that need not be run, as the journal has it."""
+        look = self._resume.look(in_name)
+        if look.is_done and look.checksums is None:
+            return self._taken(look, index, in_name)
+        self._looks[index] = look
+        return None
+
+    def _taken(self, look: Look, index: int, in_name: Any) -> FileResult:
+        assert look.number is not None
+        self._file.add_kept(index, look.number)
+        return look.result(index, in_name)
+
+    def prepare(self, task: Task) -> None:
+        """Have a task's report tell what will be noted."""
+        look = self._looks[task.index]
+        task.is_recorded = True
+        task.checksums = look.checksums if look.is_done or look.checksums is None else ()
+
+    def unchanged(self, index: int, in_name: Any) -> FileResult:
+        """Return the result of a file whose content a worker has found unchanged."""
+        return self._taken(self._looks.pop(index), index, in_name)
+
+    def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
+        """Note the end of a file, or of an attempt."""
+        look = self._looks.get(result.index)
+        if look is None or result.from_journal:
+            return
+        if is_final:
+            del self._looks[result.index]
+        states = look.states
+        checksums = None if report is None else report.checksums
+        if checksums is not None:
+            states = tuple(
+                state if checksum is None or state is None else (*state, checksum)
+                for state, checksum in zip(states, checksums, strict=False)
+            )
+        row = file_row(
+            self._run,
+            look.key,
+            states,
+            () if report is None else report.outputs,
+            result,
+            None if report is None else report.growth,
+            time.time(),
+            is_final=is_final,
+        )
+        self._warn_of(row, result)
+        self._file.add(row)
+
+    def _warn_of(self, row: FileRow, result: FileResult) -> None:
+        if row.lost is not None and row.lost not in self._told_of:
+            self._told_of.add(row.lost)
+            warnings.warn(
+                f"the result of {shown(result.in_name)} cannot be kept in the journal: {row.lost}. "
+                "It will be run again with this journal, and so will others like it",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+        if row.meta is not None and len(row.meta) > LARGE_META and "large" not in self._told_of:
+            self._told_of.add("large")
+            warnings.warn(
+                f"the metadata of {shown(result.in_name)} take {len(row.meta) >> 20} MiB in the "
+                "journal: write what is large to a file, beside the output",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+
+    def flush(self) -> None:
+        """Write what was noted, before the caller is told."""
+        self._file.flush()
+
+    @property
+    def until_due(self) -> float | None:
+        """Seconds until `flush` should be called; ``None`` if nothing waits."""
+        return self._file.until_due
+
+    def measured(self, n: int) -> list[FileRow]:
+        """Return the last files whose memory was measured, oldest first."""
+        return self._reader.measured(n)
+
+    def close(self, end: str | None) -> None:
+        """Note the end of the run."""
+        self._file.close(end)
+
+
+def warn_of_unstable(fingerprint: Fingerprint) -> None:
+    """Warn of what would not be noticed if it changed."""
+    if fingerprint.unstable:
+        what = ", ".join(f"{name} ({reason})" for name, reason in fingerprint.unstable)
+        warnings.warn(
+            f"no content can be told of {what}: if it changes, finished files are not run again. "
+            "Give fingerprint={'name': 'a text that changes with it'}",
+            BigpipeWarning,
+            stacklevel=4,
+        )
+
+
+def _run_row(pipe: Any, plan: Plan, fingerprint: Fingerprint) -> RunRow:
+    cls = type(pipe)
+    return RunRow(
+        began_at=time.time(),
+        ended_at=None,
+        end=None,
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        folder=os.getcwd(),
+        pipe=f"{cls.__module__}.{cls.__qualname__}",
+        n_files=plan.n_files,
+        fingerprint=fingerprint.text,
+        parts=json.dumps(fingerprint.parts),
+        keywords=json.dumps(_described(plan.control)),
+        versions=json.dumps(_versions()),
+    )
+
+
+def _described(control: Mapping[str, Any]) -> dict[str, str]:
+    """Return keywords as people are shown them: large ones by their form."""
+    return {name: _short(value) for name, value in control.items()}
+
+
+def _short(value: Any) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape and dtype is not None:
+        return f"{type(value).__name__} of shape {shape}, {dtype}"
+    if isinstance(value, list) and value and all(map(callable, value)):
+        return f"[{', '.join(getattr(x, '__qualname__', type(x).__name__) for x in value)}]"
+    try:
+        return _REPR.repr(value)[:MAX_SHOWN]
+    except Exception:  # a foreign __repr__ may raise anything
+        return type(value).__name__
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = MAX_SHOWN
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python, of the system, and of the packages that are imported."""
+    versions = {"python": platform.python_version(), "system": platform.platform()}
+    for name, module in sorted(sys.modules.items()):
+        version = vars(module).get("__version__")  # a module's __getattr__ may warn, or import
+        if isinstance(version, str) and "." not in name and name not in sys.stdlib_module_names:
+            versions[name] = version
+    return versions

@@ -1,0 +1,199 @@
+"""What a journal holds of a run and of a file, and the way from there to a `FileResult`.
+
+Owns the columns, and what stands in them. All are numbers or text, and text with a structure
+is JSON: reading a row runs no code. How rows come to disk is `bigpipe.journal_file`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bigpipe.encoding import decode, encode
+from bigpipe.errors import FileError, RemoteError, UnsafeValueError
+from bigpipe.records import FileResult, Outcome
+
+__all__ = ["FileRow", "FileState", "RunRow", "error_text", "file_row", "result_of"]
+
+FileState = tuple[int, int] | tuple[int, int, str]
+"""Bytes and time of the last change (ns since 1970) of a file, and its SHA-256 if asked for."""
+
+
+class RunRow(NamedTuple):
+    """One run."""
+
+    began_at: float
+    """Seconds since 1970."""
+    ended_at: float | None
+    """The same; ``None`` while it runs, and if it was killed."""
+    end: str | None
+    """``'finished'``, or ``'interrupted'`` before its last input; ``None`` as for ``ended_at``."""
+    host: str
+    pid: int
+    """The machine, and the process id of the caller."""
+    folder: str
+    """The current folder."""
+    pipe: str
+    """The class of the pipeline, with its module."""
+    n_files: int | None
+    """Inputs, if their number was known."""
+    fingerprint: str
+    """Of keywords, options and code, all together."""
+    parts: str
+    """Fingerprint of each (JSON)."""
+    keywords: str
+    """Keywords of the hooks in a short form, for people (JSON)."""
+    versions: str
+    """Of Python and of packages (JSON)."""
+
+
+class FileRow(NamedTuple):
+    """One attempt at one file."""
+
+    run: int
+    """Number of the run."""
+    place: int
+    """Place of the input in ``in_names``."""
+    key: str
+    """What tells inputs apart: the absolute name, or a JSON list of them."""
+    in_name: str
+    """The input as it was given (encoded)."""
+    inputs: str
+    """`FileState` of each of its files before it was read, ``null`` for what is no file (JSON)."""
+    attempt: int
+    """Which time it was begun."""
+    is_final: int
+    """0: it was tried again after this."""
+    outcome: str
+    """Value of `Outcome`."""
+    rejected_by: str | None
+    """Hook, or hook and function, that returned ``None``."""
+    outname: str | None
+    """Name of the output as it was returned (encoded)."""
+    outputs: str
+    """Name and `FileState` of each file put in place for it, side files too (JSON)."""
+    meta: str | None
+    """Metadata (encoded)."""
+    lost: str | None
+    """What could not be encoded, and why: the file cannot be taken from the journal."""
+    ended_at: float
+    """Seconds since 1970."""
+    seconds: str
+    """Seconds in each hook (JSON)."""
+    peak_rss: int | None
+    growth: int | None
+    projected: int | None
+    worker: int | None
+    error: str | None
+    """Message, hook, exit code, traceback and cause of the error (JSON)."""
+
+
+def file_row(
+    run: int,
+    key: str,
+    inputs: Sequence[FileState | None],
+    outputs: Sequence[tuple[str, FileState | None]],
+    result: FileResult,
+    growth: int | None,
+    ended_at: float,
+    *,
+    is_final: bool,
+) -> FileRow:
+    """Return the row of a file."""
+    lost = meta = outname = None
+    try:
+        if result.error is None:
+            outname = encode(result.outname, name="outname")
+            meta = encode(result.meta, name="meta")
+    except UnsafeValueError as error:
+        lost = str(error)
+    return FileRow(
+        run,
+        result.index,
+        key,
+        _encoded_name(result.in_name),
+        json.dumps(inputs),
+        result.attempts,
+        int(is_final),
+        result.outcome,
+        result.rejected_by,
+        outname,
+        json.dumps(outputs) if outputs else "[]",
+        meta,
+        lost,
+        ended_at,
+        json.dumps({hook: round(s, 6) for hook, s in result.seconds.items()}),
+        result.peak_rss,
+        growth,
+        result.projected,
+        result.worker,
+        None if result.error is None else error_text(result.error),
+    )
+
+
+def _encoded_name(in_name: Any) -> str:
+    try:
+        return encode(in_name)
+    except UnsafeValueError:  # an object of the caller's own: for people, its text will do
+        return encode(str(in_name))
+
+
+def error_text(error: FileError) -> str:
+    """Return an error as JSON."""
+    cause = error.__cause__
+    return json.dumps(
+        {
+            "message": str(error),
+            "hook": error.hook,
+            "exitcode": error.exitcode,
+            "attempts": error.attempts,
+            "traceback": error.traceback,
+            "kind": error.kind[1],
+            "cause": None if cause is None else _described(cause),
+        }
+    )
+
+
+def _described(cause: BaseException) -> str:
+    if isinstance(cause, RemoteError):
+        return str(cause)
+    try:
+        return f"{type(cause).__name__}: {cause}"
+    except Exception:  # a foreign __str__ may raise anything
+        return type(cause).__name__
+
+
+def result_of(row: FileRow, index: int, in_name: Any) -> FileResult:
+    """Return the result that a row tells of, for an input of another run."""
+    error = None if row.error is None else _error_of(row.error, in_name)
+    return FileResult(
+        index,
+        in_name,
+        None if row.outname is None else decode(row.outname),
+        {"bmp_error": error} if error is not None else decode(row.meta or "{}"),
+        Outcome(row.outcome),
+        row.rejected_by,
+        error,
+        json.loads(row.seconds),
+        row.peak_rss,
+        row.attempt,
+        row.worker,
+        row.projected,
+        from_journal=True,
+    )
+
+
+def _error_of(text: str, in_name: Any) -> FileError:
+    told = json.loads(text)
+    error = FileError(
+        told["message"],
+        in_name=in_name,
+        hook=told["hook"],
+        exitcode=told["exitcode"],
+        attempts=told["attempts"],
+        traceback=told["traceback"],
+    )
+    if told["cause"] is not None:
+        error.__cause__ = RemoteError(told["cause"])
+    return error

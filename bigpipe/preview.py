@@ -1,0 +1,379 @@
+"""What a run would do, and why, without running anything.
+
+Owns the look ahead: which files, what is in the way, how much memory, disk and time. What a
+run then does is `bigpipe.run`'s; both ask `bigpipe.resume` which files are done already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bigpipe.admission import Need
+from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.claims import flat_names
+from bigpipe.errors import BigpipeError, UnsendableError, shown
+from bigpipe.fingerprint import fingerprint_of
+from bigpipe.input_files import file_size, is_compressed
+from bigpipe.journal_lock import holder_of
+from bigpipe.journal_reader import JournalReader, opened
+from bigpipe.journal_rows import FileRow
+from bigpipe.measure import count_workers, usable_memory
+from bigpipe.plan import Plan, plain
+from bigpipe.projection import Projector
+from bigpipe.records import Outcome
+from bigpipe.resume import Look, Resume
+
+__all__ = ["PlannedFile", "Preview", "Step", "preview"]
+
+N_SAMPLE = 1000  # files of a journal from which sizes and times are foreseen; arbitrary
+MAX_SHOWN = 10  # names under each heading of the text; arbitrary, fits a terminal
+
+
+class Step(StrEnum):
+    """What would be done with an input."""
+
+    RUN = "run"
+    """It has not been run with this journal, or there is none."""
+    AGAIN = "run again"
+    """It has been run, and must be once more."""
+    KEEP = "keep"
+    """It is done: its result comes from the journal."""
+
+
+@dataclass(slots=True)
+class PlannedFile:
+    """What would become of one input."""
+
+    index: int
+    """Place of the input in ``in_names``, from 0."""
+    in_name: Any
+    """The input as it was given."""
+    step: Step
+    """What would be done."""
+    reasons: list[str] = field(default_factory=list)
+    """Why it must be run again."""
+    problems: list[str] = field(default_factory=list)
+    """Why it would fail, as far as that can be seen."""
+    outname: str | None = None
+    """Name of its output, if that can be known: the journal's, or the usual one."""
+    size: int | None = None
+    """Bytes on disk, ``None`` if it is no file."""
+    projected: int | None = None
+    """Bytes that a worker is expected to need for it at most, if anything is known of that."""
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a run would do: see `bigpipe.BigMultiPipe.plan`."""
+
+    files: list[PlannedFile]
+    """What would become of each input, in input order."""
+    problems: list[str]
+    """What is in the way of the whole run."""
+    n_workers: int
+    """Files that would be processed at once."""
+    budget: int
+    """Bytes that all workers together would use at most."""
+    disk_needed: int | None
+    """Bytes that the outputs will take: as in the journal, else as much as their inputs."""
+    disk_free: int | None
+    """Bytes free where they go; ``None`` if that is not known."""
+    seconds: float | None
+    """Time that the run would take, from the times in the journal; ``None`` without."""
+
+    def with_step(self, step: Step | str) -> list[PlannedFile]:
+        """Return the files with which this would be done."""
+        return [file for file in self.files if file.step == step]
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing is known to be in the way."""
+        return not self.problems and not any(file.problems for file in self.files)
+
+    def __str__(self) -> str:
+        counts = Counter(file.step for file in self.files)
+        steps = ", ".join(f"{counts[step]} to {step}" for step in Step if counts[step])
+        n = len(self.files)
+        head = f"{n} file{'' if n == 1 else 's'}{': ' if steps else ''}{steps}"
+        head += f"; {self.n_workers} at once, within {format_bytes(self.budget)} of memory"
+        if self.seconds is not None:
+            head += f", in about {self.seconds:.3g} s"
+        lines = [head]
+        if self.disk_needed is not None and self.disk_free is not None:
+            lines.append(
+                f"outputs of about {format_bytes(self.disk_needed)}; "
+                f"{format_bytes(self.disk_free)} of disk are free"
+            )
+        lines += [f"problem: {problem}" for problem in self.problems]
+        lines += _grouped("problem", ((p, file) for file in self.files for p in file.problems))
+        lines += _grouped("again", ((r, file) for file in self.files for r in file.reasons))
+        return "\n".join(lines)
+
+
+def _grouped(head: str, items: Iterable[tuple[str, PlannedFile]]) -> list[str]:
+    """Return a line for each text, with the files that it is about."""
+    files: dict[str, list[Any]] = {}
+    for text, file in items:
+        files.setdefault(text, []).append(file.in_name)
+    lines = []
+    for text, names in list(files.items())[:MAX_SHOWN]:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"{head}: {shown(names[0])}{more}: {text}")
+    if len(files) > MAX_SHOWN:
+        lines.append(f"{head}: {len(files) - MAX_SHOWN} more sorts")
+    return lines
+
+
+def preview(pipe: Any, plan: Plan) -> Preview:
+    """Look ahead at a run.
+
+    Parameters
+    ----------
+    pipe : BigMultiPipe
+        The pipeline.
+    plan : Plan
+        What the run would have to do.
+    """
+    return _Previewer(pipe, plan).look()
+
+
+class _Previewer:
+    def __init__(self, pipe: Any, plan: Plan) -> None:
+        self._pipe = pipe
+        self._plan = plan
+        self._options = plan.options
+        self._names = [plain(in_name) for in_name in plan.in_names]
+        self._problems: list[str] = []
+        self._reader: JournalReader | None = None
+
+    def look(self) -> Preview:
+        try:
+            n_workers = count_workers(len(self._names), self._options)
+        except BigpipeError as error:
+            n_workers = 0
+            self._problems.append(str(error))
+        budget = self._options.mem_available or usable_memory(self._options.mem_frac)[0]
+        self._open_journal()
+        try:
+            resume = self._resume()
+            files = [self._file(i, name, resume) for i, name in enumerate(self._names)]
+            rows = [] if self._reader is None else self._reader.measured(N_SAMPLE)
+        finally:
+            if self._reader is not None:
+                self._reader.close()
+        self._look_at_names(files)
+        self._look_at_memory(files, rows, budget)
+        self._look_at_sending(n_workers)
+        to_run = [file for file in files if file.step is not Step.KEEP]
+        needed, free = self._look_at_disk(to_run, rows)
+        return Preview(
+            files,
+            self._problems,
+            n_workers,
+            budget,
+            needed,
+            free,
+            _seconds(to_run, rows, n_workers),
+        )
+
+    def _open_journal(self) -> None:
+        path = self._options.journal
+        if path is None:
+            return
+        holder = holder_of(os.fspath(path))
+        if holder is not None:
+            self._problems.append(
+                f"the journal {os.fspath(path)!r} is in use by process {holder.get('pid')} on "
+                f"{holder.get('host')}"
+            )
+        if os.path.exists(path) and os.path.getsize(path):
+            self._reader = opened(os.fspath(path))
+
+    def _resume(self) -> Resume | None:
+        if self._reader is None:
+            return None
+        options = self._options
+        fingerprint = fingerprint_of(self._pipe, self._plan.control, options.fingerprint)
+        for name, reason in fingerprint.unstable:
+            self._problems.append(f"no content can be told of {name} ({reason}): give fingerprint")
+        return Resume(
+            self._reader,
+            1 + max(self._reader.runs(), default=0),
+            fingerprint,
+            retry_failed=options.retry_failed,
+            by_checksum=options.compare_inputs == "checksum",
+        )
+
+    def _file(self, index: int, in_name: Any, resume: Resume | None) -> PlannedFile:
+        file = PlannedFile(index, in_name, Step.RUN, size=file_size(in_name))
+        look = Look("", ()) if resume is None else resume.look(in_name)
+        if look.is_done:
+            file.step = Step.KEEP
+            outname = look.result(index, in_name).outname
+            file.outname = None if outname is None else os.fspath(outname)
+            if look.checksums:
+                file.reasons.append("if its content has changed, which is seen when it is run")
+            return file
+        if look.row is not None:
+            file.step, file.reasons = Step.AGAIN, look.reasons
+        for name in flat_names(in_name):
+            if not os.path.lexists(name):
+                file.problems.append("the input is missing")
+            elif not os.path.exists(name):
+                file.problems.append("the input is a link to nothing")
+            elif not os.access(name, os.R_OK):
+                file.problems.append("the input cannot be read: its permissions forbid it")
+        if file.size == 0:
+            file.problems.append("the input is empty")
+        return file
+
+    # ---- names ----------------------------------------------------------------------
+
+    def _look_at_names(self, files: list[PlannedFile]) -> None:
+        inputs: dict[tuple[int, int], str] = {}
+        for file in files:
+            for name in flat_names(file.in_name):
+                identity = _identity(name)
+                if identity is not None:
+                    inputs.setdefault(identity, name)
+        owners: dict[str, PlannedFile] = {}
+        folders: dict[str, str | None] = {}
+        for file in sorted(files, key=lambda file: file.step is not Step.KEEP):
+            if file.step is not Step.KEEP:
+                file.outname = self._predicted(file.in_name)
+            if file.outname is None:
+                continue
+            path = os.path.realpath(file.outname)
+            owner = owners.setdefault(path, file)
+            if owner is not file:
+                file.problems.append(
+                    f"{shown(owner.in_name)} is written to the same output {file.outname!r}"
+                )
+            identity = _identity(path)
+            if identity in inputs:
+                file.problems.append(
+                    f"its output {file.outname!r} would overwrite the input {inputs[identity]!r}"
+                )
+            if file.step is not Step.KEEP:
+                folder = os.path.dirname(path)
+                if folder not in folders:
+                    folders[folder] = self._refusal_of(folder)
+        self._problems += [refusal for refusal in folders.values() if refusal is not None]
+
+    def _predicted(self, in_name: Any) -> str | None:
+        if self._plan.predict is None:
+            return None
+        try:
+            return self._plan.predict(in_name)
+        except Exception:  # a group, an odd name: only its data tells
+            return None
+
+    def _refusal_of(self, folder: str) -> str | None:
+        if os.path.isdir(folder):
+            is_open = os.access(folder, os.W_OK | os.X_OK)
+            return None if is_open else f"the folder {folder!r} cannot be written to"
+        if os.path.lexists(folder):
+            return f"{folder!r}, where outputs would go, is no folder"
+        if not self._options.create_outdir:
+            return f"the folder {folder!r} does not exist: make it, or give create_outdir=True"
+        return None
+
+    # ---- memory, disk, time ---------------------------------------------------------
+
+    def _look_at_memory(self, files: list[PlannedFile], rows: list[FileRow], budget: int) -> None:
+        projector = Projector(budget)
+        for row in rows:
+            names = [row.in_name] if row.key[:1] != "[" else json.loads(row.key)
+            need = Need(size=_bytes_of(row), is_compressed=is_compressed(names))
+            projector.learn(need, row.growth or 0)
+        for file in files:
+            if file.step is Step.KEEP:
+                continue
+            try:
+                given = None if self._plan.project is None else self._plan.project(file.in_name)
+                given = None if given is None else parse_bytes(given)
+            except Exception as error:  # the caller's own function may raise anything
+                file.problems.append(f"its size cannot be projected ({error})")
+                continue
+            if given is not None:
+                file.projected = given
+                if given > budget:
+                    file.problems.append(
+                        f"it needs {format_bytes(given)} of memory, and {format_bytes(budget)} may "
+                        "be used"
+                    )
+            elif rows:
+                need = Need(size=file.size, is_compressed=is_compressed(file.in_name))
+                file.projected = projector.project(need)
+
+    def _look_at_sending(self, n_workers: int) -> None:
+        executor = self._options.executor
+        if executor not in (None, "processes") or (executor is None and n_workers <= 1):
+            return
+        from bigpipe.snapshot import Snapshot, pickled_for_workers
+
+        try:
+            Snapshot(self._plan.control, is_filled=False).close()
+            if self._options.start_method in ("forkserver", "spawn"):
+                pickled_for_workers(self._pipe, self._pipe, self._plan.control)
+        except UnsendableError as error:
+            self._problems.append(str(error))
+
+    def _look_at_disk(
+        self, to_run: list[PlannedFile], rows: list[FileRow]
+    ) -> tuple[int | None, int | None]:
+        sizes = [file.size or 0 for file in to_run]
+        before = [(_bytes_of(row), _output_bytes_of(row)) for row in rows]
+        n_in, n_out = (sum(column) for column in zip(*before, strict=True)) if before else (0, 0)
+        needed = int(sum(sizes) * (n_out / n_in if n_in else 1.0))
+        folder = os.path.abspath(self._options.outdir or os.curdir)
+        while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            return needed, None
+        if needed > free:
+            self._problems.append(
+                f"outputs of about {format_bytes(needed)} do not fit the {format_bytes(free)} that "
+                f"are free in {folder!r}"
+            )
+        return needed, free
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _bytes_of(row: FileRow) -> int:
+    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
+
+
+def _output_bytes_of(row: FileRow) -> int:
+    return sum(state[0] for _, state in json.loads(row.outputs) if state is not None)
+
+
+def _seconds(to_run: list[PlannedFile], rows: list[FileRow], n_workers: int) -> float | None:
+    """Return the time that files will take: as long for each byte as those before."""
+    done = [row for row in rows if row.outcome == Outcome.WRITTEN]
+    if not done or not n_workers:
+        return None
+    spent = sum(sum(json.loads(row.seconds).values()) for row in done)
+    n_bytes = sum(map(_bytes_of, done))
+    sizes = [file.size for file in to_run]
+    if n_bytes and None not in sizes:
+        work = spent * sum(size or 0 for size in sizes) / n_bytes
+    else:
+        work = spent / len(done) * len(to_run)
+    return work / n_workers

@@ -1,0 +1,72 @@
+"""Names that workers ask for: answered at once, or when the file is known that has the name.
+
+Owns who waits for whom. Who has which name is `bigpipe.claims`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bigpipe.claims import Claims
+from bigpipe.events import Instruction
+from bigpipe.executors.base import Asked, Executor
+
+__all__ = ["Questions"]
+
+
+class Questions:
+    """Answers the workers of one run.
+
+    Parameters
+    ----------
+    claims : Claims
+        The register of names.
+    executor : Executor
+        Carries the answers.
+    in_name_of, owner_of : callable
+        Return the input of a file in flight, and the worker that has it, by its index.
+    recall : callable
+        Takes back what a worker has not begun, and returns what is to be done then.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        executor: Executor,
+        in_name_of: Callable[[int], Any],
+        owner_of: Callable[[int], int | None],
+        recall: Callable[[int], list[Instruction]],
+    ) -> None:
+        self._claims = claims
+        self._executor = executor
+        self._in_name_of = in_name_of
+        self._owner_of = owner_of
+        self._recall = recall
+        self._waiting: dict[int, list[Asked]] = {}
+
+    def ask(self, event: Asked) -> list[Instruction]:
+        """Answer a worker that wants a name, unless that depends on a file in flight."""
+        if self._owner_of(event.index) != event.worker:
+            return []  # it failed or its worker died without waiting for the answer
+        in_name = self._in_name_of(event.index)
+        answer = self._claims.claim(event.index, in_name, event.outname, event.exists)
+        if answer.wait_for is None:
+            self._executor.answer(event.worker, event.index, answer.refusal)
+            return self.ask_again(event.index)
+        # The other file may lead to another name yet. It is running, or it is sent ahead,
+        # perhaps to the very worker that waits here: then it is taken back first.
+        self._waiting.setdefault(answer.wait_for, []).append(event)
+        owner = self._owner_of(answer.wait_for)
+        return [] if owner is None else self._recall(owner)
+
+    def ask_now(self, index: int, in_name: Any, outname: str, exists: bool) -> str:
+        """Return why a name may not be written, empty if it may; where files run one by one."""
+        return self._claims.claim(index, in_name, outname, exists).refusal
+
+    def ask_again(self, index: int) -> list[Instruction]:
+        """Decide the claims that waited for a file which has ended, asked or gone back."""
+        instructions: list[Instruction] = []
+        for event in self._waiting.pop(index, ()) if self._waiting else ():
+            instructions += self.ask(event)
+        return instructions

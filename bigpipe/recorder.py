@@ -1,0 +1,59 @@
+"""When a run asks its journal, and tells it something; here, for a run that has none.
+
+Owns the interface between the two. With a journal, `bigpipe.journal_recorder` stands behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bigpipe.executors.base import Report, Task
+from bigpipe.plan import Plan
+from bigpipe.records import FileResult
+
+if TYPE_CHECKING:
+    from bigpipe.journal_rows import FileRow
+
+__all__ = ["Recorder", "recorder"]
+
+
+class Recorder:
+    """Keeps nothing."""
+
+    def kept(self, index: int, in_name: Any) -> FileResult | None:
+        """Return the result of a file that need not be run, as the journal has it."""
+        return None
+
+    def prepare(self, task: Task) -> None:
+        """Have a task's report tell what will be noted."""
+
+    def unchanged(self, index: int, in_name: Any) -> FileResult:
+        """Return the result of a file whose content a worker has found unchanged."""
+        raise NotImplementedError
+
+    def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
+        """Note the end of a file, or of an attempt."""
+
+    def flush(self) -> None:
+        """Write what was noted, before the caller is told."""
+
+    @property
+    def until_due(self) -> float | None:
+        """Seconds until `flush` should be called; ``None`` if nothing waits."""
+        return None
+
+    def measured(self, n: int) -> list[FileRow]:
+        """Return the last files whose memory was measured, oldest first."""
+        return []
+
+    def close(self, end: str | None) -> None:
+        """Note the end of the run."""
+
+
+def recorder(pipe: Any, plan: Plan) -> Recorder:
+    """Return what keeps the journal of a run, if it is to have one."""
+    if plan.options.journal is None:
+        return Recorder()
+    from bigpipe.journal_recorder import JournalRecorder
+
+    return JournalRecorder(pipe, plan)
