@@ -10,12 +10,12 @@ decided is asked for, and the answer read just before the output is put in place
                                       ---->  wait for the answer, put in place
 
 Carrying questions and answers is the executors' part; when a question must wait for
-another file's end is told to `bigpipe.run`.
+another file's end is told to `bigpipe.run`. Where workers cannot ask, there is
+`bigpipe.folder_claims`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import marshal
 import mmap
 import os
@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from bigpipe.errors import CollisionError, shown
@@ -30,8 +31,9 @@ from bigpipe.errors import CollisionError, shown
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Answer", "Claimant", "Claims", "DirectClaimant", "FolderClaims", "flat_names"]
+__all__ = ["Answer", "Claimant", "Claims", "DirectClaimant", "flat_names"]
 
+NOT_RUN = -1  # in place of an index: the owner is one of the files that need not be run
 MAX_IN_MEMORY = 500  # things that are written to disk at a time; arbitrary
 
 
@@ -163,10 +165,14 @@ class Claims:
         database.execute("BEGIN")
         return database
 
+    def protect(self, in_name: Any) -> None:
+        """Let no output overwrite an input, or another file that is none."""
+        self._spooled_inputs.extend(flat_names(in_name))
+
     def grant(self, index: int, in_name: Any) -> str | None:
         """Register a file that is handed out; return the name it may write without asking."""
         if self._inputs is None:
-            self._note_inputs(in_name)
+            self.protect(in_name)
         if self._predict is None:
             return None
         try:
@@ -207,6 +213,22 @@ class Claims:
             self._keep(before)
         self._asked[index] = key
         return Answer()
+
+    def keep(self, in_name: Any, outname: Any) -> bool:
+        """Register the output of an input that need not be run; return whether it may have it.
+
+        Another such file may have it, too: then ``file_write`` has named one for several.
+        """
+        if not isinstance(outname, (str, os.PathLike)):
+            return True
+        name = os.fsdecode(outname)
+        key = self._key(os.path.realpath(name) if os.path.islink(name) else name)
+        in_name = _absolute(in_name)
+        if not self._register(key, NOT_RUN, in_name):
+            owner = self._owner(key)  # if that is the same input, it was given twice
+            return owner is not None and owner[0] == NOT_RUN and owner[1] != shown(in_name)
+        self._keep(key)
+        return True
 
     def withdraw(self, index: int) -> None:
         """Free what a file holds: it goes back unbegun, or leads to another name."""
@@ -294,9 +316,6 @@ class Claims:
             real = self._folders[folder] = os.path.realpath(folder or slash or os.curdir)
         return outname if real == folder else f"{real}{os.sep}{base}"
 
-    def _note_inputs(self, in_name: Any) -> None:
-        self._spooled_inputs.extend(flat_names(in_name))
-
     def _input_at(self, outname: str) -> str | None:
         """Return the input that a path is, by any of its names, or ``None``."""
         try:
@@ -311,11 +330,10 @@ class Claims:
 
     def _identify_inputs(self) -> None:
         """Look up what files the inputs are, those that came since the last time."""
-        if self._inputs is None:
-            names: Iterable[str] = self._spooled_inputs.read_on()
-        else:
+        names: list[str] = []
+        if self._inputs is not None:
             names, self._inputs = list(flat_names(list(self._inputs))), []
-        for name in names:
+        for name in chain(names, self._spooled_inputs.read_on()):
             try:
                 stat = os.stat(name)
             except (OSError, ValueError):  # not there, or no file name: nothing to protect
@@ -393,6 +411,15 @@ def _id_of(stat: os.stat_result) -> tuple[str, str]:
     return (str(stat.st_dev), str(stat.st_ino))
 
 
+def _absolute(in_name: Any) -> Any:
+    """Return an input with its names as a journal knows them: ``a/../b`` is ``b``."""
+    if isinstance(in_name, (str, os.PathLike)):
+        return os.path.abspath(os.fsdecode(in_name))
+    if isinstance(in_name, (list, tuple)):
+        return [_absolute(member) for member in in_name]
+    return in_name
+
+
 def flat_names(in_name: Any) -> Iterator[str]:
     """Yield the file names of an input: its own, or those of a nested group."""
     if isinstance(in_name, (str, os.PathLike)):
@@ -402,48 +429,3 @@ def flat_names(in_name: Any) -> Iterator[str]:
     elif isinstance(in_name, (list, tuple)):
         for member in in_name:
             yield from flat_names(member)
-
-
-class FolderClaims:
-    """A register that any process can write to, as names in a folder.
-
-    For pools whose workers the parent cannot talk to while they run.
-
-    Parameters
-    ----------
-    folder : str
-        An empty folder that all workers can reach.
-    inputs : iterable
-        The inputs of the run, none of which may be overwritten.
-
-    Notes
-    -----
-    Making a link fails if its name exists, so that the kernel decides who was first.
-    """
-
-    def __init__(self, folder: str, inputs: Iterable[Any] = ()) -> None:
-        self.folder = folder
-        for name in flat_names(list(inputs)):
-            self._take(os.path.realpath(name), f"input\0{name}")
-
-    def claim(self, index: int, in_name: Any, outname: str) -> str:
-        """Take a name; return why that cannot be, or nothing."""
-        found = self._take(os.path.realpath(outname), f"{index}\0{shown(in_name)}")
-        if found is None:
-            return ""
-        sort, _, owner = found.partition("\0")
-        if sort == str(index):
-            return ""
-        if sort == "input":
-            return f"the output {outname!r} of {shown(in_name)} would overwrite the input {owner!r}"
-        return f"{shown(in_name)} and {owner} would both be written to {outname!r}"
-
-    def _take(self, path: str, label: str) -> str | None:
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
-        link = os.path.join(self.folder, digest)
-        text = os.fsencode(label).hex()  # a link's text takes no NUL and at most 4095 bytes
-        try:
-            os.symlink(text[:4000], link)
-        except FileExistsError:
-            return os.fsdecode(bytes.fromhex(os.readlink(link)))
-        return None

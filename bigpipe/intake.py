@@ -6,11 +6,9 @@ in `bigpipe.run`.
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 from bigpipe.admission import Need
 from bigpipe.claims import Claims
+from bigpipe.errors import FileError, JournalError
 from bigpipe.executors.base import Task
 from bigpipe.executors.worker import file_error
 from bigpipe.ledger import Ledger
@@ -52,19 +50,16 @@ class Intake:
         indices = []
         for index, in_name in self._inputs.read(n):
             self._files.tasks[index] = Task(index, in_name)
-            result = self._journal.kept(index, in_name)
-            if result is not None and self._is_free(index, in_name, result.outname):
+            try:
+                result = self._journal.kept(index, in_name)
+            except JournalError as error:
+                self._files.failed(index, FileError(str(error), in_name=in_name))
+                continue
+            if result is not None and self._claims.keep(in_name, result.outname):
                 self._files.known(result)
             else:
                 indices.append(index)
         return indices
-
-    def _is_free(self, index: int, in_name: Any, outname: Any) -> bool:
-        """Claim an output that is there already; return whether no other file has its name."""
-        if not isinstance(outname, (str, os.PathLike)):
-            return True
-        answer = self._claims.claim(index, in_name, os.fsdecode(outname), exists=False)
-        return not answer.refusal and answer.wait_for is None
 
     def needs(self, indices: list[int]) -> dict[int, Need]:
         """Return what is known of files before they are read; end those of which it cannot be."""

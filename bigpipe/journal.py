@@ -264,14 +264,15 @@ class Journal:
         else:
             head += f"{last.state if last.state == 'finished' else 'was interrupted'} "
             head += f"{last.ended:%Y-%m-%d %H:%M:%S}"
-        counts = Counter(row.outcome for row in self._rows(last.number))
-        n_ended = sum(counts.values())
+        rows = [(row.outcome, row.run == last.number) for row in self._rows(last.number)]
+        counts = Counter(outcome for outcome, _ in rows)
+        n_ended, n_run = len(rows), sum(was_run for _, was_run in rows)
         total = "" if last.n_files is None else f" of {last.n_files}"
         ends = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
         text = f"{head}\n{n_ended}{total} files have ended{': ' if ends else ''}{ends}"
-        if last.state == "at work" and last.n_files is not None and n_ended:
+        if last.state == "at work" and last.n_files is not None and n_run:
             elapsed_s = time.time() - last.began.timestamp()
-            text += f"\nabout {elapsed_s * (last.n_files - n_ended) / n_ended:.3g} s to go"
+            text += f"\nabout {elapsed_s * (last.n_files - n_ended) / n_run:.3g} s to go"
         return text
 
     def _rows(self, run: int | None) -> Iterator[FileRow]:

@@ -18,6 +18,7 @@ import sqlite3
 import time
 import warnings
 from contextlib import suppress
+from typing import Any
 
 from bigpipe.errors import BigpipeWarning, JournalError
 from bigpipe.filesystems import file_system, is_network
@@ -75,18 +76,12 @@ class JournalFile:
         self._is_shared = is_network(path)
         self._lock = _locked(path, by_name=self._is_shared)
         try:
+            if self._is_shared:
+                _warn_of_network(path)
             self._database = self._opened()
         except BaseException:
             self._lock.release()
             raise
-        if self._is_shared:
-            warnings.warn(
-                f"the journal {path!r} is on a file system of several machines "
-                f"({file_system(path)}), where locks may not hold: nobody can read it during the "
-                "run, and writing is slower. A local disk is better",
-                BigpipeWarning,
-                stacklevel=2,
-            )
         self.database = self._database
         self._files: list[FileRow] = []
         self._kept: list[tuple[int, int, int]] = []
@@ -107,15 +102,20 @@ class JournalFile:
 
     def add(self, row: FileRow) -> None:
         """Note the end of a file, or of an attempt."""
-        if len(self._files) < MAX_WAITING:
+        if self._has_room(self._files):
             self._files.append(row)
         else:
             self._n_lost += 1
 
     def add_kept(self, place: int, file: int) -> None:
         """Note that an input of this run was not run, as an earlier row tells of it."""
-        if len(self._kept) < MAX_WAITING:
+        if self._has_room(self._kept):
             self._kept.append((self.run, place, file))
+
+    def _has_room(self, waiting: list[Any]) -> bool:
+        if len(waiting) >= MAX_WAITING and (self.until_due == 0.0 or not self._is_failing):
+            self._write()
+        return len(waiting) < MAX_WAITING
 
     @property
     def until_due(self) -> float | None:
@@ -140,7 +140,8 @@ class JournalFile:
         try:
             with self._database:  # one transaction
                 self._database.execute("BEGIN")
-                self._database.executemany(_ADD_FILE, self._files)
+                # Of plain tuples, values are taken faster than of their subclasses.
+                self._database.executemany(_ADD_FILE, map(tuple, self._files))
                 self._database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
         except sqlite3.Error as error:
             self._due_at = time.monotonic() + RETRY_S
@@ -230,6 +231,16 @@ class JournalFile:
                 database.close()
                 raise
         return database
+
+
+def _warn_of_network(path: str) -> None:
+    warnings.warn(
+        f"the journal {path!r} is on a file system of several machines ({file_system(path)}), "
+        "where locks may not hold: nobody can read it during the run, and writing is slower. A "
+        "local disk is better",
+        BigpipeWarning,
+        stacklevel=3,
+    )
 
 
 def _locked(path: str, *, by_name: bool) -> JournalLock:

@@ -19,8 +19,9 @@ __all__ = ["JournalLock", "holder_of"]
 
 MAX_TRIES = 100  # to make a file that others remove; arbitrary, one or two are needed
 
-_held: dict[str, int] = {}
-"""Lock files of this process, and its id: a fork has the dict, but not the locks."""
+_held: dict[str, JournalLock] = {}
+"""Lock files of this process. A fork has none of the locks."""
+os.register_at_fork(after_in_child=_held.clear)
 
 
 class JournalLock:
@@ -50,21 +51,24 @@ class JournalLock:
     def __init__(self, path: str, *, by_name: bool = False) -> None:
         self._journal = path
         self.path = os.path.realpath(path) + "-lock"
-        if _held.get(self.path) == os.getpid():
+        if _held.setdefault(self.path, self) is not self:  # in one step: threads may race
             raise JournalError(
                 f"the journal {path!r} is in use by another run in this process; wait for its "
                 "end, or give another journal"
             )
-        self._fd = self._made() if by_name else self._locked()
-        _held[self.path] = os.getpid()
+        try:
+            self._fd = self._made() if by_name else self._locked()
+        except BaseException:
+            del _held[self.path]
+            raise
 
     def release(self) -> None:
         """Give it up."""
-        if _held.get(self.path) == os.getpid():  # else in a child that was forked
-            del _held[self.path]
+        if _held.get(self.path) is self:  # else in a child that was forked
             with suppress(OSError):  # the folder may be gone, with all in it
                 os.unlink(self.path)
-        os.close(self._fd)
+            os.close(self._fd)
+            del _held[self.path]
 
     def _locked(self) -> int:
         for _ in range(MAX_TRIES):
@@ -172,16 +176,16 @@ def holder_of(path: str) -> dict[str, object] | None:
     Of a run on another machine, or on a file system of several, the one that has signed.
     """
     name = os.path.realpath(path) + "-lock"
-    if _held.get(name) == os.getpid():  # to open it here would give it up
+    if name in _held:  # to open it here would give it up
         return {"pid": os.getpid(), "host": os.uname().nodename}
     try:
-        fd = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)  # others may read it, and no more
     except OSError:
         return None
     try:
         owner = _owner(fd)
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return owner
         return None if _is_dead(owner) or owner.get("host") == os.uname().nodename else owner

@@ -40,14 +40,18 @@ class JournalReader:
         rows = self._database.execute(f"SELECT id, {_RUN_COLUMNS} FROM runs ORDER BY id")
         return {row[0]: RunRow(*row[1:]) for row in rows}
 
-    def latest(self, key: str, before: int) -> tuple[int, FileRow] | None:
-        """Return the last row of an input, and its number, from the runs before one."""
-        found = self._database.execute(
-            f"SELECT id, {_FILE_COLUMNS} FROM files WHERE key = ? AND run < ? "
-            "ORDER BY id DESC LIMIT 1",
+    def is_new(self, before: int) -> bool:
+        """Return whether there is no row of runs before one."""
+        found = self._database.execute("SELECT min(run) FROM files").fetchone()[0]
+        return found is None or found >= before
+
+    def rows_of(self, key: str, before: int) -> Iterator[tuple[int, FileRow]]:
+        """Yield the rows of an input, and their numbers, of runs before one; the last one first."""
+        rows = self._database.execute(
+            f"SELECT id, {_FILE_COLUMNS} FROM files WHERE key = ? AND run < ? ORDER BY id DESC",
             (key, before),
-        ).fetchone()
-        return None if found is None else (found[0], FileRow(*found[1:]))
+        )
+        return ((row[0], FileRow(*row[1:])) for row in rows)
 
     def of_run(self, run: int) -> Iterator[FileRow]:
         """Yield the last row of each input of a run, in the order of its inputs."""
@@ -66,11 +70,31 @@ class JournalReader:
         )
         return (FileRow(*row) for row in rows)
 
-    def measured(self, n: int) -> list[FileRow]:
-        """Return the last files of which the growth of a worker is known, oldest first."""
+    def shared_outputs(self) -> frozenset[str]:
+        """Return the outputs that several inputs of one run have been given as their own."""
         rows = self._database.execute(
-            f"SELECT {_FILE_COLUMNS} FROM files WHERE growth IS NOT NULL ORDER BY id DESC LIMIT ?",
-            (n,),
+            "SELECT json_extract(outputs, '$[0][0]') AS name FROM files "
+            "WHERE outcome = 'written' AND is_final "
+            "GROUP BY name, run HAVING count(DISTINCT key) > 1"
+        )
+        return frozenset(row[0] for row in rows if row[0] is not None)
+
+    def measured(self, n: int, pipe: str | None = None) -> list[FileRow]:
+        """Return the last files of which the growth of a worker is known, oldest first.
+
+        Only those of one pipeline, by `pipe_name`, if that is given.
+        """
+        return self._last("growth IS NOT NULL", n, pipe)
+
+    def written(self, n: int, pipe: str) -> list[FileRow]:
+        """Return the last files of a pipeline that were written, oldest first."""
+        return self._last("outcome = 'written'", n, pipe)
+
+    def _last(self, where: str, n: int, pipe: str | None) -> list[FileRow]:
+        rows = self._database.execute(
+            f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} AND (:pipe IS NULL "
+            "OR run IN (SELECT id FROM runs WHERE pipe = :pipe)) ORDER BY id DESC LIMIT :n",
+            {"n": n, "pipe": pipe},
         )
         return [FileRow(*row) for row in rows][::-1]
 

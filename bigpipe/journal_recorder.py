@@ -16,16 +16,17 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning, shown
+from bigpipe.errors import BigpipeWarning, JournalError, shown
 from bigpipe.executors.base import Report, Task
 from bigpipe.fingerprint import Fingerprint, fingerprint_of
 from bigpipe.journal_file import JournalFile
 from bigpipe.journal_reader import JournalReader
-from bigpipe.journal_rows import FileRow, RunRow, file_row
+from bigpipe.journal_rows import FileRow, RunRow, file_row, pipe_name
 from bigpipe.plan import Plan
 from bigpipe.recorder import Recorder
 from bigpipe.records import FileResult
 from bigpipe.resume import Look, Resume
+from bigpipe.staging import remove_dead_staging
 
 __all__ = ["JournalRecorder", "warn_of_unstable"]
 
@@ -58,6 +59,7 @@ class JournalRecorder(Recorder):
         options = plan.options
         fingerprint = fingerprint_of(pipe, plan.control, options.fingerprint)
         warn_of_unstable(fingerprint)
+        self.path = os.path.abspath(options.journal)
         self._file = JournalFile(os.fspath(options.journal))
         try:
             run = self._file.begin(_run_row(pipe, plan, fingerprint))
@@ -65,6 +67,7 @@ class JournalRecorder(Recorder):
             self._resume = Resume(
                 self._reader,
                 run,
+                pipe_name(pipe),
                 fingerprint,
                 retry_failed=options.retry_failed,
                 by_checksum=options.compare_inputs == "checksum",
@@ -73,39 +76,53 @@ class JournalRecorder(Recorder):
             self._file.close(None)
             raise
         self._run = run
+        self._pipe_name = pipe_name(pipe)
         self._looks: dict[int, Look] = {}
         self._told_of: set[str] = set()
+        self._swept: set[str] = set()
 
     def kept(self, index: int, in_name: Any) -> FileResult | None:
         """Return the result of a file that need not be run, as the journal has it."""
-        look = self._resume.look(in_name)
-        if look.is_done and look.checksums is None:
-            return self._taken(look, index, in_name)
+        look = self._resume.look(index, in_name)
+        if look.key == self.path:
+            raise JournalError(
+                f"{shown(in_name)} is the journal of the run: take it out of in_names"
+            )
         self._looks[index] = look
-        return None
+        result = look.result if look.checksums is None else None
+        if result is not None and isinstance(result.outname, (str, os.PathLike)):
+            self._sweep(os.path.dirname(os.fsdecode(result.outname)))
+        return result
 
-    def _taken(self, look: Look, index: int, in_name: Any) -> FileResult:
-        assert look.number is not None
-        self._file.add_kept(index, look.number)
-        return look.result(index, in_name)
+    def _sweep(self, folder: str) -> None:
+        """Remove what a killed run has left beside outputs: perhaps none is written there now."""
+        if folder not in self._swept:
+            self._swept.add(folder)
+            remove_dead_staging(folder or os.curdir)
 
     def prepare(self, task: Task) -> None:
         """Have a task's report tell what will be noted."""
         look = self._looks[task.index]
         task.is_recorded = True
-        task.checksums = look.checksums if look.is_done or look.checksums is None else ()
+        task.checksums = look.checksums if look.checksums is None or look.result else ()
 
     def unchanged(self, index: int, in_name: Any) -> FileResult:
         """Return the result of a file whose content a worker has found unchanged."""
-        return self._taken(self._looks.pop(index), index, in_name)
+        result = self._looks[index].result
+        assert result is not None
+        return result
 
     def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
         """Note the end of a file, or of an attempt."""
         look = self._looks.get(result.index)
-        if look is None or result.from_journal:
+        if look is None:
             return
         if is_final:
             del self._looks[result.index]
+        if result.from_journal:
+            assert look.number is not None
+            self._file.add_kept(result.index, look.number)
+            return
         states = look.states
         checksums = None if report is None else report.checksums
         if checksums is not None:
@@ -123,8 +140,8 @@ class JournalRecorder(Recorder):
             time.time(),
             is_final=is_final,
         )
-        self._warn_of(row, result)
         self._file.add(row)
+        self._warn_of(row, result)  # which may raise, if warnings are errors
 
     def _warn_of(self, row: FileRow, result: FileResult) -> None:
         if row.lost is not None and row.lost not in self._told_of:
@@ -155,7 +172,7 @@ class JournalRecorder(Recorder):
 
     def measured(self, n: int) -> list[FileRow]:
         """Return the last files whose memory was measured, oldest first."""
-        return self._reader.measured(n)
+        return self._reader.measured(n, self._pipe_name)
 
     def close(self, end: str | None) -> None:
         """Note the end of the run."""
@@ -175,15 +192,15 @@ def warn_of_unstable(fingerprint: Fingerprint) -> None:
 
 
 def _run_row(pipe: Any, plan: Plan, fingerprint: Fingerprint) -> RunRow:
-    cls = type(pipe)
     return RunRow(
         began_at=time.time(),
         ended_at=None,
         end=None,
         host=os.uname().nodename,
         pid=os.getpid(),
-        folder=os.getcwd(),
-        pipe=f"{cls.__module__}.{cls.__qualname__}",
+        # A name that is no UTF-8 does not go into a database as it is.
+        folder=os.getcwd().encode("utf-8", "backslashreplace").decode(),
+        pipe=pipe_name(pipe),
         n_files=plan.n_files,
         fingerprint=fingerprint.text,
         parts=json.dumps(fingerprint.parts),
@@ -198,15 +215,18 @@ def _described(control: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape and dtype is not None:
-        return f"{type(value).__name__} of shape {shape}, {dtype}"
-    if isinstance(value, list) and value and all(map(callable, value)):
-        return f"[{', '.join(getattr(x, '__qualname__', type(x).__name__) for x in value)}]"
+    kind = type(value).__name__
+    if isinstance(value, (bytes, bytearray)) and len(value) > MAX_SHOWN:
+        return f"{kind} of {len(value)} bytes"
     try:
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if shape and dtype is not None:
+            return f"{kind} of shape {shape}, {dtype}"
+        if isinstance(value, list) and value and all(map(callable, value)):
+            return f"[{', '.join(getattr(x, '__qualname__', type(x).__name__) for x in value)}]"
         return _REPR.repr(value)[:MAX_SHOWN]
-    except Exception:  # a foreign __repr__ may raise anything
-        return type(value).__name__
+    except Exception:  # a foreign __repr__, or property, may raise anything
+        return kind
 
 
 _REPR = reprlib.Repr()
@@ -216,8 +236,9 @@ _REPR.maxstring = _REPR.maxother = MAX_SHOWN
 def _versions() -> dict[str, str]:
     """Return the versions of Python, of the system, and of the packages that are imported."""
     versions = {"python": platform.python_version(), "system": platform.platform()}
-    for name, module in sorted(sys.modules.items()):
-        version = vars(module).get("__version__")  # a module's __getattr__ may warn, or import
+    for name, module in sorted(sys.modules.copy().items()):
+        # Some are None, or objects. A module's __getattr__ may warn, or import.
+        version = getattr(module, "__dict__", {}).get("__version__")
         if isinstance(version, str) and "." not in name and name not in sys.stdlib_module_names:
             versions[name] = version
     return versions

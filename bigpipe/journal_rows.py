@@ -6,6 +6,7 @@ is JSON: reading a row runs no code. How rows come to disk is `bigpipe.journal_f
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,17 @@ from bigpipe.encoding import decode, encode
 from bigpipe.errors import FileError, RemoteError, UnsafeValueError
 from bigpipe.records import FileResult, Outcome
 
-__all__ = ["FileRow", "FileState", "RunRow", "error_text", "file_row", "result_of"]
+__all__ = [
+    "FileRow",
+    "FileState",
+    "RunRow",
+    "error_text",
+    "file_row",
+    "pipe_name",
+    "result_of",
+]
+
+_quoted = json.JSONEncoder().encode  # of text
 
 FileState = tuple[int, int] | tuple[int, int, str]
 """Bytes and time of the last change (ns since 1970) of a file, and its SHA-256 if asked for."""
@@ -104,7 +115,7 @@ def file_row(
     lost = meta = outname = None
     try:
         if result.error is None:
-            outname = encode(result.outname, name="outname")
+            outname = _encoded(result.outname, "outname")
             meta = encode(result.meta, name="meta")
     except UnsafeValueError as error:
         lost = str(error)
@@ -113,17 +124,17 @@ def file_row(
         result.index,
         key,
         _encoded_name(result.in_name),
-        json.dumps(inputs),
+        _states_text(inputs),
         result.attempts,
         int(is_final),
-        result.outcome,
+        result.outcome.value,
         result.rejected_by,
         outname,
-        json.dumps(outputs) if outputs else "[]",
+        _outputs_text(outputs),
         meta,
         lost,
         ended_at,
-        json.dumps({hook: round(s, 6) for hook, s in result.seconds.items()}),
+        _seconds_format(tuple(result.seconds)) % tuple(result.seconds.values()),
         result.peak_rss,
         growth,
         result.projected,
@@ -132,11 +143,48 @@ def file_row(
     )
 
 
+# What every row has is put together here: the encoder of JSON would take several times as long.
+
+
+def _encoded(value: Any, name: str = "value") -> str:
+    if value is None:
+        return "null"
+    return _quoted(value) if type(value) is str and value.isascii() else encode(value, name)
+
+
+def _states_text(states: Sequence[FileState | None]) -> str:
+    return f"[{', '.join(map(_state_text, states))}]"
+
+
+def _state_text(state: FileState | None) -> str:
+    if state is None:
+        return "null"
+    checksum = "" if len(state) == 2 else f', "{state[2]}"'
+    return f"[{state[0]}, {state[1]}{checksum}]"
+
+
+def _outputs_text(outputs: Sequence[tuple[str, FileState | None]]) -> str:
+    texts = [f"[{_quoted(name)}, {_state_text(state)}]" for name, state in outputs]
+    return f"[{', '.join(texts)}]"
+
+
+@functools.lru_cache(maxsize=100)
+def _seconds_format(hooks: tuple[str, ...]) -> str:
+    names = [_quoted(hook).replace("%", "%%") for hook in hooks]
+    return f"{{{', '.join(f'{name}: %.6f' for name in names)}}}"
+
+
 def _encoded_name(in_name: Any) -> str:
     try:
-        return encode(in_name)
+        return _encoded(in_name)
     except UnsafeValueError:  # an object of the caller's own: for people, its text will do
         return encode(str(in_name))
+
+
+def pipe_name(pipe: Any) -> str:
+    """Return what a pipeline is called in a journal."""
+    cls = type(pipe)
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def error_text(error: FileError) -> str:

@@ -30,10 +30,10 @@ class Ledger:
         Of the run, for the words of errors.
     budget : int
         Bytes that all workers may use, for the same.
-    on_end : callable
-        Told each result, the report if there is one, and whether it is the last of its file.
     retries : Retries
         Decides whether a file that failed is tried again.
+    on_end : callable
+        Told each result, the report if there is one, and whether it is the last of its file.
 
     Attributes
     ----------
@@ -45,6 +45,8 @@ class Ledger:
         Files that have ended, and those of them with an error.
     stop : TooManyErrorsError or None
         Why the run is to be stopped.
+    last_death : Died
+        The last death of a worker, whether it had a file or not.
     ready : deque of FileResult
         Results that the caller has not been given yet.
     """
@@ -66,6 +68,7 @@ class Ledger:
         self.deaths: dict[int, Died] = {}
         self.n_finished = self.n_failed = 0
         self.stop: TooManyErrorsError | None = None
+        self.last_death: Died
         self.ready: deque[FileResult] = deque()
 
     def in_name(self, index: int | None) -> Any:
@@ -82,6 +85,13 @@ class Ledger:
         attempts += self._retries.n_begun(report.index)
         result = outcomes.reported(report, in_name, attempts, projected)
         self._ended(result, now, report)
+
+    def died(self, index: int, death: Died, n_lost: int) -> None:
+        """Note a worker's death on a file, the so many-th if it is tried again."""
+        self.deaths[index] = death
+        if n_lost:
+            n_lost += self._retries.n_begun(index)
+            self._on_end(outcomes.killed(index, self.in_name(index), death, n_lost), None, False)
 
     def given_up(self, order: GiveUp, projected: int | None, now: float) -> None:
         """Take a file that the scheduler gives up."""
@@ -134,7 +144,7 @@ class Ledger:
         self._retries.forget(index)
         self.n_finished += 1
         self.n_failed += result.error is not None
-        if not result.from_journal:
+        if not result.from_journal or result.error is None:
             reason = self._limit.add(result.error)
             if reason is not None and result.error is not None:
                 self.stop = TooManyErrorsError(reason, [result.error])

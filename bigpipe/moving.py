@@ -18,6 +18,7 @@ from bigpipe.claims import flat_names
 __all__ = [
     "Copy",
     "copy",
+    "lost",
     "make_folders_of",
     "moves",
     "not_moved",
@@ -240,3 +241,12 @@ def not_moved(error: OSError, destination: str) -> OSError:
         "what was there is as it was. Make the folder writable, or remove what is in the way"
     )
     return OSError(error.errno or errno.EIO, text, error.filename2 or destination)
+
+
+def lost(name: str) -> OSError:
+    """Return the error of an output that has gone with the folder in which it was written."""
+    text = (
+        "the output is lost: its folder was removed or renamed while it was written. Make the "
+        "folder again, or give create_outdir=True, and run the file once more"
+    )
+    return FileNotFoundError(errno.ENOENT, text, name)

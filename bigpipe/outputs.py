@@ -266,6 +266,7 @@ class StagedOutput:
             If a side file would be written over an input. Nothing has been moved then.
         OSError
             If something cannot be moved. What its final name had before is as it was.
+            `FileNotFoundError` if the folder was removed while the output was written there.
         TypeError
             If what the hook returned is not a name.
         """
@@ -325,6 +326,8 @@ class StagedOutput:
             return False
         assert self._staging is not None
         left = self._staging.names()
+        if not left and not self._staging.is_in_place():
+            raise moving.lost(self.outname)
         if left != [self._main[len(self._root) + 1 :]]:
             return not left
         try:
@@ -337,6 +340,8 @@ class StagedOutput:
     def _put_all(self, returned: Any) -> None:
         """Move everything. Who sees an output sees its side files: it comes last."""
         assert self._staging is not None
+        if not self._staging.is_in_place():
+            raise moving.lost(self.outname)
         self._protect_inputs(self._staging)
         mains = self._mains(returned)
         is_removed = self._copy is not None and self._main not in mains

@@ -19,15 +19,15 @@ from bigpipe.admission import Need
 from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.claims import flat_names
 from bigpipe.errors import BigpipeError, UnsendableError, shown
+from bigpipe.file_states import key_of
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.journal_lock import holder_of
 from bigpipe.journal_reader import JournalReader, opened
-from bigpipe.journal_rows import FileRow
+from bigpipe.journal_rows import FileRow, pipe_name
 from bigpipe.measure import count_workers, usable_memory
 from bigpipe.plan import Plan, plain
 from bigpipe.projection import Projector
-from bigpipe.records import Outcome
 from bigpipe.resume import Look, Resume
 
 __all__ = ["PlannedFile", "Preview", "Step", "preview"]
@@ -164,7 +164,7 @@ class _Previewer:
         try:
             resume = self._resume()
             files = [self._file(i, name, resume) for i, name in enumerate(self._names)]
-            rows = [] if self._reader is None else self._reader.measured(N_SAMPLE)
+            rows = self._rows()
         finally:
             if self._reader is not None:
                 self._reader.close()
@@ -196,6 +196,11 @@ class _Previewer:
         if os.path.exists(path) and os.path.getsize(path):
             self._reader = opened(os.fspath(path))
 
+    def _rows(self) -> list[FileRow]:
+        if self._reader is None:
+            return []
+        return self._reader.written(N_SAMPLE, pipe_name(self._pipe))
+
     def _resume(self) -> Resume | None:
         if self._reader is None:
             return None
@@ -206,6 +211,7 @@ class _Previewer:
         return Resume(
             self._reader,
             1 + max(self._reader.runs(), default=0),
+            pipe_name(self._pipe),
             fingerprint,
             retry_failed=options.retry_failed,
             by_checksum=options.compare_inputs == "checksum",
@@ -213,15 +219,15 @@ class _Previewer:
 
     def _file(self, index: int, in_name: Any, resume: Resume | None) -> PlannedFile:
         file = PlannedFile(index, in_name, Step.RUN, size=file_size(in_name))
-        look = Look("", ()) if resume is None else resume.look(in_name)
-        if look.is_done:
+        look = Look("", ()) if resume is None else resume.look(index, in_name)
+        if look.result is not None:
             file.step = Step.KEEP
-            outname = look.result(index, in_name).outname
+            outname = look.result.outname
             file.outname = None if outname is None else os.fspath(outname)
-            if look.checksums:
+            if any(look.checksums or ()):
                 file.reasons.append("if its content has changed, which is seen when it is run")
             return file
-        if look.row is not None:
+        if look.reasons:
             file.step, file.reasons = Step.AGAIN, look.reasons
         for name in flat_names(in_name):
             if not os.path.lexists(name):
@@ -230,6 +236,8 @@ class _Previewer:
                 file.problems.append("the input is a link to nothing")
             elif not os.access(name, os.R_OK):
                 file.problems.append("the input cannot be read: its permissions forbid it")
+        if self._options.journal is not None and key_of(in_name) == key_of(self._options.journal):
+            file.problems.append("the input is the journal: take it out of in_names")
         if file.size == 0:
             file.problems.append("the input is empty")
         return file
@@ -289,8 +297,9 @@ class _Previewer:
 
     def _look_at_memory(self, files: list[PlannedFile], rows: list[FileRow], budget: int) -> None:
         projector = Projector(budget)
+        rows = [row for row in rows if row.growth is not None]
         for row in rows:
-            names = [row.in_name] if row.key[:1] != "[" else json.loads(row.key)
+            names = json.loads(row.key) if row.key[:1] == "[" else [row.key]
             need = Need(size=_bytes_of(row), is_compressed=is_compressed(names))
             projector.learn(need, row.growth or 0)
         for file in files:
@@ -366,14 +375,13 @@ def _output_bytes_of(row: FileRow) -> int:
 
 def _seconds(to_run: list[PlannedFile], rows: list[FileRow], n_workers: int) -> float | None:
     """Return the time that files will take: as long for each byte as those before."""
-    done = [row for row in rows if row.outcome == Outcome.WRITTEN]
-    if not done or not n_workers:
+    if not rows or not n_workers:
         return None
-    spent = sum(sum(json.loads(row.seconds).values()) for row in done)
-    n_bytes = sum(map(_bytes_of, done))
+    spent = sum(sum(json.loads(row.seconds).values()) for row in rows)
+    n_bytes = sum(map(_bytes_of, rows))
     sizes = [file.size for file in to_run]
     if n_bytes and None not in sizes:
         work = spent * sum(size or 0 for size in sizes) / n_bytes
     else:
-        work = spent / len(done) * len(to_run)
+        work = spent / len(rows) * len(to_run)
     return work / n_workers

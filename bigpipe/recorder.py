@@ -18,10 +18,24 @@ __all__ = ["Recorder", "recorder"]
 
 
 class Recorder:
-    """Keeps nothing."""
+    """Keeps nothing.
+
+    Attributes
+    ----------
+    path : str or None
+        The journal, if there is one.
+    """
+
+    path: str | None = None
 
     def kept(self, index: int, in_name: Any) -> FileResult | None:
-        """Return the result of a file that need not be run, as the journal has it."""
+        """Return the result of a file that need not be run, as the journal has it.
+
+        Raises
+        ------
+        JournalError
+            If the input is the journal.
+        """
         return None
 
     def prepare(self, task: Task) -> None:

@@ -7,8 +7,9 @@ Owns the decision. What is compared comes from `bigpipe.file_states` and
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bigpipe.errors import EncodingError
@@ -32,23 +33,13 @@ class Look:
     states: tuple[Any, ...]
     """Size and time of each of its files, now."""
     number: int | None = None
-    """Number of its last row, if there is one."""
-    row: FileRow | None = None
-    """That row."""
+    """Number of the row that holds, if one does."""
+    result: FileResult | None = None
+    """What that row tells."""
     reasons: list[str] = field(default_factory=list)
-    """Why it must be run again; empty if it need not, or if there is no row."""
+    """Why it must be run again; empty if it need not, or has not been run."""
     checksums: tuple[str | None, ...] | None = None
     """What its content must be for the row to hold, where that is to be compared."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the row holds, if the content is that of `checksums`."""
-        return self.row is not None and not self.reasons
-
-    def result(self, index: int, in_name: Any) -> FileResult:
-        """Return the result of the row."""
-        assert self.row is not None
-        return result_of(self.row, index, in_name)
 
 
 class Resume:
@@ -60,44 +51,71 @@ class Resume:
         The journal; ``None`` if there is none yet.
     run : int
         Rows of this run and later ones are not looked at.
+    pipe : str
+        The class of the pipeline, as `RunRow.pipe`: rows of others are not looked at.
     fingerprint : Fingerprint
         Of keywords, options and code.
     retry_failed : bool
         Run those again that failed.
     by_checksum : bool
         Compare inputs by content, not by size and time.
+
+    Notes
+    -----
+    A journal may be that of several pipelines in turn, or of one with several sets of
+    keywords. So an input is done if any of its rows holds, not only the last one.
     """
 
     def __init__(
         self,
         journal: JournalReader | None,
         run: int,
+        pipe: str,
         fingerprint: Fingerprint,
         *,
         retry_failed: bool = True,
         by_checksum: bool = False,
     ) -> None:
-        self._journal = journal
+        self._journal = None if journal is None or journal.is_new(run) else journal
         self._run = run
         self._fingerprint = fingerprint
         self._retry_failed = retry_failed
         self._by_checksum = by_checksum
         self._runs = {} if journal is None else journal.runs()
+        own = _class_of(pipe)
+        self._own_runs = {n for n, row in self._runs.items() if _class_of(row.pipe) == own}
         self._changes: dict[int, list[str]] = {}
+        self._gone: set[str] = set()
 
-    def look(self, in_name: Any) -> Look:
+    def look(self, index: int, in_name: Any) -> Look:
         """Find out whether an input must be run."""
         look = Look(key_of(in_name), input_states(in_name))
-        found = None if self._journal is None else self._journal.latest(look.key, self._run)
-        if self._by_checksum:
+        if self._by_checksum and look.states:
             look.checksums = ()
-        if found is None:
+        if self._journal is None:
             return look
-        look.number, look.row = found
-        look.reasons = self._reasons(look, look.row)
+        for n_later, (number, row) in enumerate(self._rows(look.key)):
+            if n_later and (row.outcome not in _DONE or self._changes_since(row.run)):
+                continue
+            try:
+                reasons = self._reasons(look, row, is_last=not n_later)
+                if not reasons:
+                    look.number, look.result = number, result_of(row, index, in_name)
+            except (EncodingError, LookupError, TypeError, ValueError) as error:
+                reasons = [f"its entry in the journal cannot be read ({error})"]
+            if not n_later or not reasons:
+                look.reasons = reasons
+            if not reasons:
+                break
         return look
 
-    def _reasons(self, look: Look, row: FileRow) -> list[str]:
+    def _rows(self, key: str) -> Iterator[tuple[int, FileRow]]:
+        assert self._journal is not None
+        for number, row in self._journal.rows_of(key, self._run):
+            if row.run in self._own_runs:
+                yield number, row
+
+    def _reasons(self, look: Look, row: FileRow, *, is_last: bool) -> list[str]:
         if not row.is_final:
             return ["its last attempt failed, and the run ended before the next"]
         if row.outcome not in _DONE and (self._retry_failed or row.error is None):
@@ -107,12 +125,10 @@ class Resume:
         reasons = self._changed_input(look, json.loads(row.inputs))
         reasons += self._changes_since(row.run)
         if row.outcome in _DONE:
-            reasons += _changed_outputs(json.loads(row.outputs))
-        if not reasons:
-            try:
-                result_of(row, 0, None)
-            except (EncodingError, KeyError, TypeError, ValueError) as error:
-                reasons.append(f"its entry in the journal cannot be read ({error})")
+            outputs = json.loads(row.outputs)
+            reasons += self._changed_outputs(outputs, row.outcome)
+            if row.outcome == Outcome.WRITTEN and not is_last and not (outputs and outputs[0][1]):
+                reasons.append("what was written since cannot be seen in its output")
         return reasons
 
     def _changed_input(self, look: Look, before: Sequence[Any]) -> list[str]:
@@ -123,15 +139,15 @@ class Resume:
         gone = [new is None and old is not None for new, old in zip(now, known, strict=True)]
         if any(gone):
             return ["the input is gone"]
-        if self._by_checksum and before and all(state and len(state) == 3 for state in before):
-            if [state[0] for state in now if state] != [state[0] for state in known if state]:
-                return ["the input changed (size)"]
-            look.checksums = tuple(state[2] for state in before)
-            return []
-        if list(now) == known:
-            return []
         sizes = [[state and state[0] for state in states] for states in (now, known)]
-        return [f"the input changed ({'time' if sizes[0] == sizes[1] else 'size'})"]
+        if sizes[0] != sizes[1]:
+            return ["the input changed (size)"]
+        if self._by_checksum and now:
+            if any(state is not None and len(state) < 3 for state in before):
+                return ["its checksum was not noted"]
+            look.checksums = tuple(None if state is None else state[2] for state in before)
+            return []
+        return [] if list(now) == known else ["the input changed (time)"]
 
     def _changes_since(self, run: int) -> list[str]:
         """Return what has changed of keywords, options and code since a run."""
@@ -145,6 +161,34 @@ class Resume:
             )
         return self._changes[run]
 
+    def _changed_outputs(self, outputs: Sequence[Any], outcome: str) -> list[str]:
+        """Return what is wrong with what was put in place.
+
+        What several inputs may have written in turn, side files and an output that they share, has
+        to be there, and no more.
+        """
+        reasons = []
+        for i, (name, state) in enumerate(outputs):
+            now = state_of(name)
+            if state is not None and (now is None or name in self._gone):
+                reasons.append(f"{name!r} is gone")
+                if name in self._shared_outputs:  # for all: the first may have made it anew
+                    self._gone.add(name)
+            elif i or outcome != Outcome.WRITTEN or now == (state and tuple(state)):
+                continue
+            elif name not in self._shared_outputs:
+                reasons.append(f"{name!r} is not what was written")
+        return reasons
+
+    @cached_property
+    def _shared_outputs(self) -> frozenset[str]:
+        return frozenset() if self._journal is None else self._journal.shared_outputs()
+
+
+def _class_of(pipe: str) -> str:
+    """Return the bare name: a module has another one where it is run as a script."""
+    return pipe.rpartition(".")[2]
+
 
 def _other_python(before: RunRow, now: Fingerprint) -> list[str]:
     """Say so if code looks different because another Python has compiled it."""
@@ -152,18 +196,3 @@ def _other_python(before: RunRow, now: Fingerprint) -> list[str]:
     if then == now.python.split(".")[:2]:
         return []
     return [f"Python was {'.'.join(then)} and is {now.python} (code is compared as compiled)"]
-
-
-def _changed_outputs(outputs: Sequence[Any]) -> list[str]:
-    """Return what is wrong with what was put in place; of side files only whether they are there.
-
-    Several files may have written the same side file.
-    """
-    reasons = []
-    for i, (name, state) in enumerate(outputs):
-        now = state_of(name)
-        if now is None and state is not None:
-            reasons.append(f"{name!r} is gone")
-        elif i == 0 and now != (None if state is None else tuple(state)):
-            reasons.append(f"{name!r} is not what was written")
-    return reasons

@@ -275,7 +275,7 @@ class Run:
                     projected = self._scheduler.projection(index)
                     self._files.given_up(order, projected, self._clock.now())
                 case s.StartFailed():
-                    error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._last_death)
+                    error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._files.last_death)
                     self._fail_all(error)
                     return
 
@@ -352,19 +352,19 @@ class Run:
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
         was_killed = event.exitcode == -signal.SIGKILL and self._executor.can_pause
-        what = s.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
-        instructions = self._scheduler.handle(what, now)
+        died = s.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
+        instructions = self._scheduler.handle(died, now)
+        given_up = [order.task for order in instructions if isinstance(order, s.GiveUp)]
+        event.peak_rss = self._watch.died(event.worker)
         for index in owned:
             self._claims.withdraw(index)
             if index not in event.unbegun:
-                event.peak_rss = self._watch.died(event.worker)
-                self._files.deaths[index] = event
+                n = 0 if index in given_up else self._scheduler.attempts(index) - 1
+                self._files.died(index, event, n)
         for index in owned:
             instructions += self._questions.ask_again(index)
-        self._last_death = event
+        self._files.last_death = event
         return instructions
-
-    _last_death: base.Died
 
     def _owner(self, index: int) -> int | None:
         return self._scheduler.owner(index)  # which may be another scheduler by then
@@ -404,6 +404,7 @@ class Run:
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
         self._journal = recorder(self._pipe, self._plan)
+        self._claims.protect(self._journal.path)
         self._watch.remember(self._journal.measured(N_REMEMBERED))
         parts = self._files, self._watch, self._journal, self._claims
         self._intake = Intake(self._inputs, *parts)

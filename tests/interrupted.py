@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.faults import Each, LeaveProgram, loop
 from tests.gate import Gate
+from tests.mischief import Each, LeaveProgram, loop
 from tests.pipes import Doubler
 
 

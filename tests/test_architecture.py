@@ -28,10 +28,10 @@ ROWS = (
     ),
     (
         *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
-        *("file_states", "filesystems", "input_files", "interrupts", "journal_file"),
-        *("journal_lock", "journal_reader", "journal_rows", "log", "log_payload", "measure"),
-        *("moving", "outputs", "pages", "peak_meter", "process_table", "progress", "snapshot"),
-        *("staging", "tree_meter"),
+        *("file_states", "filesystems", "folder_claims", "input_files", "interrupts"),
+        *("journal_file", "journal_lock", "journal_reader", "journal_rows", "log", "log_payload"),
+        *("measure", "moving", "outputs", "pages", "peak_meter", "process_table", "progress"),
+        *("snapshot", "staging", "tree_meter"),
     ),
     ("executors",),
     (

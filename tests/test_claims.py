@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bigpipe.claims import Answer, Claimant, Claims, DirectClaimant, FolderClaims, flat_names
+from bigpipe.claims import Answer, Claimant, Claims, DirectClaimant, flat_names
 from bigpipe.errors import CollisionError
+from bigpipe.folder_claims import FolderClaims
 
 FREE = Answer()
 
@@ -203,6 +204,19 @@ def test_output_over_a_member_of_a_group_is_refused(tmp_path):
 def test_file_of_an_earlier_run_may_be_written_over(claims, tmp_path):
     (tmp_path / "x").touch()
     assert claims.claim(0, "a", str(tmp_path / "x"), exists=True) == FREE
+
+
+@pytest.mark.parametrize(
+    ("second", "may_have_it"),
+    [("raw/a.fits", False), ("raw/../raw/a.fits", False), ("raw/b.fits", True)],
+    ids=["the same", "by another path", "another"],
+)
+def test_output_of_two_files_that_need_not_be_run_is_kept_unless_they_are_one(
+    claims, second, may_have_it
+):
+    """Which files `file_write` has given one name; an input that is given twice is refused."""
+    assert claims.keep("raw/a.fits", "/nowhere/sum.fits")
+    assert claims.keep(second, "/nowhere/sum.fits") is may_have_it
 
 
 @pytest.mark.parametrize(

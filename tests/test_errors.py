@@ -398,7 +398,8 @@ def test_a_thousand_failures_print_short(tmp_path):
                     return deeper(depth - 1, data)
                 raise ValueError(f"no stars in {data}")
 
-            Failing().pipeline([f"{i}.fits" for i in range(1000)], executor="serial", max_errors=9999)
+            names = [f"{i}.fits" for i in range(1000)]
+            Failing().pipeline(names, executor="serial", max_errors=9999)
             """
         )
     )

@@ -15,8 +15,8 @@ import pytest
 
 from bigpipe.staging import STAGING_NAME as STAGING
 from bigpipe.staging import remove_dead_staging
-from tests.faults import PATIENCE, SOON, Watched, has_gone, watching
 from tests.gate import Gate
+from tests.mischief import PATIENCE, SOON, Watched, has_gone, watching
 from tests.pipes import Doubler
 
 pytestmark = pytest.mark.process

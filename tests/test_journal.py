@@ -481,3 +481,17 @@ def test_output_is_traced_to_what_made_it(make_files, night):
         assert not origin.inputs[0][3]
         with pytest.raises(JournalError, match="knows nothing of"):
             journal.trace("elsewhere")
+
+
+def test_time_to_go_is_told_by_what_was_run(make_files, night, monkeypatch):
+    names = make_files(6)
+    night.pipeline(names[:3])
+    results = night.iter_pipeline(names, num_processes=1, executor="serial", ordered=True)
+    list(itertools.islice(results, 4))
+    with Journal(night.journal_path) as journal:
+        began = journal.runs[-1].began.timestamp()
+        n_ended = len(list(journal.results()))
+        n_run = n_ended - 3
+        monkeypatch.setattr("bigpipe.journal.time.time", lambda: began + 100.0 * n_run)
+        assert f"about {100 * (6 - n_ended)} s to go" in journal.status()
+    results.close()

@@ -33,7 +33,7 @@ from bigpipe import (
 )
 from bigpipe.measure import Share, current_share
 from bigpipe.options import Options
-from tests.faults import PATIENCE
+from tests.mischief import PATIENCE
 
 MB = 10**6
 PROCESSES = {"executor": "processes", "num_processes": 2, "start_method": "fork"}

@@ -615,6 +615,27 @@ def test_folder_that_is_renamed_is_noticed(stager: Stager, tmp_path: Path) -> No
     assert tree(tmp_path / "two") == {"x.fits": "new", "y.fits": "new"}
 
 
+@pytest.mark.parametrize("existed", [False, True], ids=["new", "replaced"])
+def test_output_whose_folder_is_removed_while_it_is_written_is_lost_with_an_error(
+    stager: Stager, tmp_path: Path, existed: bool
+) -> None:
+    """The folder of its staging folder is open: what is in there looks like nothing was written."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    final = folder / "x.fits"
+    if existed:
+        final.write_text("old")
+    staged = stager.open(str(final))
+    Path(staged.path).write_text("new")
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError, match="its folder was removed") as caught:
+        staged.commit(staged.path)
+    assert caught.value.filename == str(final)
+    folder.mkdir()
+    write(stager, final)
+    assert tree(folder) == {"x.fits": "new"}
+
+
 def test_many_folders_do_not_use_up_file_descriptors(stager: Stager, tmp_path: Path) -> None:
     for number in range(3 * MAX_IDLE):
         (tmp_path / str(number)).mkdir()

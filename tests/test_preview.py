@@ -10,6 +10,7 @@ import pytest
 
 from bigpipe import BigMultiPipe, JournalError
 from bigpipe.preview import Step
+from bigpipe.projection import Projector
 
 
 class Doubling(BigMultiPipe):
@@ -185,3 +186,41 @@ def test_plan_learns_sizes_and_disk_from_the_journal(make_files, tmp_path, pipe)
     assert file.projected is not None
     assert preview.disk_needed == 2 * file.size
     assert preview.disk_free > preview.disk_needed
+
+
+def test_plan_tells_time_and_disk_where_memory_was_not_measured(make_files, tmp_path, pipe):
+    names = make_files(3)
+    pipe.pipeline(names[:2], journal=tmp_path / "j", executor="threads")
+    preview = pipe.plan(names, journal=tmp_path / "j")
+    assert preview.disk_needed == 2 * preview.files[2].size
+    assert preview.seconds is not None
+
+
+def test_plan_learns_nothing_from_another_pipeline(make_files, tmp_path, pipe):
+    class Other(Doubling):
+        pass
+
+    names = make_files(2)
+    pipe.pipeline(names, journal=tmp_path / "j")
+    preview = Other(outdir=tmp_path / "out", outname_append="_o").plan(
+        names, journal=tmp_path / "j"
+    )
+    assert preview.disk_needed == sum(file.size for file in preview.files)
+    assert preview.seconds is None
+
+
+def test_plan_learns_of_compressed_files_apart(make_files, tmp_path, pipe, monkeypatch):
+    (name,) = make_files(1)
+    packed = f"{name}.gz"
+    os.rename(name, packed)
+    pipe.pipeline([packed], journal=tmp_path / "j", executor="processes")
+    learned = []
+    learn = Projector.learn
+
+    def noted(projector, need, growth):
+        learned.append(need.is_compressed)
+        learn(projector, need, growth)
+
+    monkeypatch.setattr(Projector, "learn", noted)
+    pipe.plan([packed], journal=tmp_path / "j", limit=1)
+    assert learned == [True]

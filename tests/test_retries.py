@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +184,38 @@ def test_each_attempt_is_in_the_journal(make_files, flaky, tmp_path):
         assert [result.outcome for result in attempts] == ["failed", "failed", "written"]
         assert [result.attempts for result in attempts] == [1, 2, 3]
         assert len(journal.pout()) == 1
+
+
+@pytest.mark.process
+def test_worker_that_died_is_an_attempt_in_the_journal(make_files, flaky, tmp_path):
+    names = make_files(2)
+    trouble = {("file_write", "001.bin"): Once(tmp_path / "died", die)}
+    options = {"executor": "processes", "num_processes": 2, "journal": tmp_path / "j"}
+    flaky.pipeline(names, trouble=trouble, **options)
+    with Journal(tmp_path / "j") as journal:
+        attempts = list(journal.attempts(names[1]))
+        assert [result.outcome for result in attempts] == ["killed", "written"]
+        assert [result.attempts for result in attempts] == [1, 2]
+        assert attempts[0].error.signal == signal.SIGKILL
+        assert attempts[0].error.hook == "file_write"
+        assert len(list(journal.attempts())) == 3
+
+
+@dataclass
+class Once:
+    """Trouble for the first time alone, in whatever process."""
+
+    mark: Path
+    trouble: Callable[[str], object]
+
+    def __call__(self, name):
+        if not self.mark.exists():
+            self.mark.touch()
+            self.trouble(name)
+
+
+def die(name):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_go_on_while_a_file_waits_to_be_tried_again(make_files, flaky):

@@ -18,7 +18,7 @@ import pytest
 from bigpipe import BigMultiPipe, FileError, FileResult, FileTimeoutError, Outcome, Pout
 from bigpipe.executors import Executor, base
 from bigpipe.scheduler import MAX_AHEAD
-from tests import faults
+from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail, kill_self
 
@@ -143,7 +143,7 @@ def test_every_file_ends_once_whatever_happens_to_it(pipe: Doubler, make_files: 
     trouble = {
         ("data_process", "003.bin"): kill_self,
         ("file_read", "005.bin"): fail,
-        ("data_process", "007.bin"): faults.loop,
+        ("data_process", "007.bin"): mischief.loop,
     }
     results = list(pipe.iter_pipeline(make_files(12), trouble=trouble, file_timeout=0.5))
     assert sorted(result.index for result in results) == list(range(12))
@@ -160,7 +160,7 @@ def test_every_file_ends_once_whatever_happens_to_it(pipe: Doubler, make_files: 
 def test_file_whose_hook_swallows_the_timeout_has_timed_out_and_is_not_written(
     pipe: Doubler, make_files: MakeFiles, executor: str, kind: type[BaseException], hook: str
 ):
-    trouble = {(hook, "001.bin"): faults.Swallow(kind, faults.loop)}
+    trouble = {(hook, "001.bin"): mischief.Swallow(kind, mischief.loop)}
     options = {"executor": executor, "file_timeout": 0.3, "on_error": "return"}
     pout = pipe.pipeline(make_files(3), trouble=trouble, **options)
     assert written(pout.results) == {0, 2}
@@ -279,13 +279,13 @@ def test_workers_are_answered_between_inputs_that_come_slowly(pipe: Doubler, clo
 def test_leaving_the_loop_ends_the_workers(
     pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
-    before = faults.worker_pids()
-    trouble = {("file_write", "003.bin"): faults.loop}
+    before = mischief.worker_pids()
+    trouble = {("file_write", "003.bin"): mischief.loop}
     results = pipe.iter_pipeline(make_files(6), trouble=trouble, start_method=start_method)
     for _ in results:
         break
     results.close()
-    assert not {pid for pid in faults.worker_pids() - before if is_worker(pid)}
+    assert not {pid for pid in mischief.worker_pids() - before if is_worker(pid)}
     assert "003_bmp.bin" not in os.listdir(tmp_path / "out")
 
 
@@ -384,7 +384,7 @@ class OpenAndStay:
     def __call__(self, name: str) -> None:
         with open(self.gate / "opening", "wb") as opening:
             opening.write(b".")
-        faults.loop(name)
+        mischief.loop(name)
 
 
 def test_file_at_work_when_another_worker_cannot_be_prepared_was_broken_off(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from bigpipe import BigMultiPipe
-from tests.faults import PATIENCE
+from tests.mischief import PATIENCE, SOON
 
 pytestmark = pytest.mark.process
 
@@ -212,3 +213,42 @@ def test_process_with_threads_starts_its_workers_safely():
         done.set()
         thread.join()
     assert os.getpid() not in {meta["pid"] for _, meta in pout}
+
+
+IMPORT_HAS_BEGUN, IMPORT_MAY_END = threading.Event(), threading.Event()
+HALF_IMPORTED = """
+import os
+from tests import test_start
+
+if os.getpid() == {pid}:
+    test_start.IMPORT_HAS_BEGUN.set()
+    test_start.IMPORT_MAY_END.wait()
+value = 3
+"""
+
+
+class Importer(BigMultiPipe):
+    def file_process(self, in_name, **kwargs):
+        import half_imported
+
+        return None, {"value": half_imported.value}
+
+
+def test_worker_does_not_wait_for_what_a_thread_of_its_parent_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_method: str
+):
+    (tmp_path / "half_imported.py").write_text(HALF_IMPORTED.format(pid=os.getpid()))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "half_imported", raising=False)
+    IMPORT_HAS_BEGUN.clear()
+    IMPORT_MAY_END.clear()
+    thread = threading.Thread(target=importlib.import_module, args=("half_imported",))
+    thread.start()
+    IMPORT_HAS_BEGUN.wait()
+    pipe = Importer(2, executor="processes", start_method=start_method, file_timeout=SOON)
+    try:
+        pout = pipe.pipeline(["a", "b"])
+    finally:
+        IMPORT_MAY_END.set()
+        thread.join()
+    assert [meta["value"] for _, meta in pout] == [3, 3]

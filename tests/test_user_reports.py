@@ -17,8 +17,8 @@ import pytest
 from bigpipe import BigMultiPipe, Outcome
 from bigpipe.errors import PipelineError, shown
 from bigpipe.executors import launch
-from tests.faults import PATIENCE, loop
 from tests.gate import Gate
+from tests.mischief import PATIENCE, loop
 from tests.pipes import Doubler
 
 MakeFiles = Callable[..., list[str]]

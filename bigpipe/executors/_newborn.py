@@ -59,6 +59,7 @@ def fork_worker(
         pid = _fork_silently()
         if pid == 0:
             gc.freeze()  # what the parent left to be collected is not the worker's to finalize
+            _forget_imports()
             live(target, fds, lifeline, path=path, streams=streams)
         try:
             os.setpgid(pid, pid)  # the worker does so too: whoever comes first
@@ -216,6 +217,25 @@ def _call(target: str, fds: Sequence[int]) -> int:
             sys.stderr.write(f"{code}\n")
             return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _forget_imports() -> None:
+    """Forget what other threads of the parent were importing: they are not here to finish it.
+
+    Each has the lock of its module, for which an import of that would wait for ever, and has
+    left a part of it. Python makes only the locks of its own anew, those of `logging` too.
+    """
+    me = threading.get_ident()
+    # Private, and in this form since Python 3.3. If that ends, it is as it was without this.
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None)
+        if owner == me:
+            continue
+        del locks[name]  # also if nobody had it: somebody may have been about to
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if owner is not None and getattr(spec, "_initializing", False):
+            del sys.modules[name]
 
 
 def _flush(stream: Any) -> None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from multiprocessing import util
 from typing import Any
 
-from bigpipe.claims import DirectClaimant, FolderClaims
+from bigpipe.claims import DirectClaimant
 from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
     Executor,
@@ -33,6 +33,7 @@ from bigpipe.executors.base import (
 )
 from bigpipe.executors.process_worker import pickled_report
 from bigpipe.executors.worker import TaskRunner
+from bigpipe.folder_claims import FolderClaims
 from bigpipe.outputs import Stager
 from bigpipe.snapshot import LocalSnapshot, pickled_for_workers
 

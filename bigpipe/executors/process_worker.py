@@ -180,12 +180,17 @@ class _ProcessWorker:
         if error is not None:
             _send_failure(self._ends, error)
             return
+        stage: str | None = "worker_exit"
         try:
             self._run_tasks()
+        except OSError:  # a hook has closed what is not its own: its name is to be the last
+            stage = None
+            raise
         finally:
             if not self._is_forked:
                 self._ends.task_number = 0
-                self._ends.note_stage("worker_exit")
+                if stage is not None:
+                    self._ends.note_stage(stage)
                 self.runner.exit()
 
     def _run_tasks(self) -> None:

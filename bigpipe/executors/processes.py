@@ -170,10 +170,10 @@ class ProcessesExecutor(Executor):
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Send tasks to a process."""
         to = self._workers[worker]
-        have_gone, numbers = to.ends.send_tasks(tasks)
-        for number, task in zip(numbers, tasks, strict=True):
+        # Noted before they go: Ctrl-C may come right after, and `close` takes them back.
+        for number, task in zip(to.ends.next_numbers(len(tasks)), tasks, strict=True):
             to.sent[number] = task.index
-        if not have_gone:
+        if not to.ends.send_tasks(tasks):
             self._send_later(to)
 
     def recall(self, worker: int) -> tuple[int, ...]:

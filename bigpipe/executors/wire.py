@@ -118,15 +118,19 @@ class ParentEnds:
             close_parent_fd(end.detach())
         self._stage.close()
 
-    def send_tasks(self, tasks: Sequence[Task]) -> tuple[bool, range]:
-        """Send tasks, then their tickets; return whether all has gone, and their numbers."""
-        numbers = range(self._n_sent + 1, self._n_sent + 1 + len(tasks))
+    def next_numbers(self, n: int) -> range:
+        """Return the numbers of the next tasks that are sent."""
+        return range(self._n_sent + 1, self._n_sent + 1 + n)
+
+    def send_tasks(self, tasks: Sequence[Task]) -> bool:
+        """Send tasks, then their tickets; return whether all has gone."""
+        numbers = self.next_numbers(len(tasks))
         pieces = frame(TASKS, numbers[0], packed_tasks(tasks))
         self._outgoing.append((numbers[0], memoryview(b"".join(pieces))))
         have_gone = self.flush()
         self._n_sent = numbers[-1]
         self._tickets.sendall(array("Q", numbers))
-        return have_gone, numbers
+        return have_gone
 
     def send_end(self) -> None:
         """Let the worker end when it has done its tasks."""

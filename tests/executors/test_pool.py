@@ -25,7 +25,7 @@ from bigpipe import (
 )
 from bigpipe.executors.pool import PoolExecutor
 from bigpipe.staging import remove_dead_staging
-from tests import faults
+from tests import mischief
 from tests.pipes import Doubler, fail, fail_unpicklably
 
 pytestmark = pytest.mark.process
@@ -95,7 +95,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 ):
     trouble = {
         ("data_process", "001.bin"): fail,
-        ("file_write", "003.bin"): faults.exit_politely,
+        ("file_write", "003.bin"): mischief.exit_politely,
         ("file_read", "004.bin"): fail_unpicklably,
     }
     pout = pipe.pipeline(make_files(6), PoolClass=pool, trouble=trouble)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,8 @@ import pytest
 
 from bigpipe import BigMultiPipe, BigpipeWarning, Outcome, Pout
 from bigpipe.errors import RemoteError
-from tests import faults
+from tests import mischief
+from tests.mischief import HoldsLock, Unloadable, Unpicklable
 from tests.pipes import (
     Doubler,
     fail,
@@ -60,11 +60,11 @@ def written(pout: Pout) -> set[int]:
     ("action", "cause"),
     [
         (fail, ValueError),
-        (faults.exit_politely, SystemExit),
-        (faults.interrupt, KeyboardInterrupt),
-        (faults.abort, faults.Abort),
-        (faults.run_out_of_memory, MemoryError),
-        (faults.recurse, RecursionError),
+        (mischief.exit_politely, SystemExit),
+        (mischief.interrupt, KeyboardInterrupt),
+        (mischief.abort, mischief.Abort),
+        (mischief.run_out_of_memory, MemoryError),
+        (mischief.recurse, RecursionError),
     ],
 )
 def test_whatever_a_hook_raises_fails_its_file_alone(
@@ -98,13 +98,8 @@ def test_exception_that_cannot_be_brought_back_is_told_as_text(
     assert written(pout) == {1}
 
 
-class HoldsLock(Exception):
-    def __init__(self) -> None:
-        super().__init__("held", threading.Lock())
-
-
 def test_exception_that_cannot_be_pickled_is_told_as_text(pipe: Doubler, make_files: MakeFiles):
-    pout = pipe.pipeline(make_files(1), trouble={"file_read": faults.RaiseOf(HoldsLock)})
+    pout = pipe.pipeline(make_files(1), trouble={"file_read": mischief.RaiseOf(HoldsLock)})
     assert isinstance(pout.errors[0].__cause__, RemoteError)
     assert "HoldsLock" in str(pout.errors[0])
 
@@ -115,21 +110,11 @@ class Mute(Exception):
 
 
 def test_exception_without_text_is_told_by_its_type(pipe: Doubler, make_files: MakeFiles):
-    pout = pipe.pipeline(make_files(1), trouble={"file_read": faults.RaiseOf(Mute)})
+    pout = pipe.pipeline(make_files(1), trouble={"file_read": mischief.RaiseOf(Mute)})
     assert "Mute" in str(pout.errors[0])
 
 
 # Metadata that cannot travel.
-
-
-class Unpicklable:
-    def __reduce__(self) -> Any:
-        raise TypeError("an open connection")
-
-
-class Unloadable:
-    def __reduce__(self) -> Any:
-        return int, ("not a number",)
 
 
 class Deep:
@@ -190,21 +175,17 @@ def test_metadata_of_a_class_made_in_a_function_travels(pipe: Doubler, make_file
     assert pout[1][1]["connection"].value == 3
 
 
-def make_large() -> bytes:
-    return bytes(200_000_000)
-
-
-def test_metadata_of_200_megabytes_travels(pipe: Doubler, make_files: MakeFiles):
-    pout = Annotated(**OPTIONS, outdir=pipe.outdir, make=make_large).pipeline(make_files(2))
-    assert pout[1][1]["connection"] == make_large()
-
-
 # Hooks that behave badly.
 
 
 @pytest.mark.parametrize(
     "action",
-    [faults.close_stdout, faults.change_signals, faults.fork_and_return, faults.leave_thread],
+    [
+        mischief.close_stdout,
+        mischief.change_signals,
+        mischief.fork_and_return,
+        mischief.leave_thread,
+    ],
 )
 def test_hook_that_behaves_badly_harms_no_file(
     pipe: Doubler, make_files: MakeFiles, start_method: str, action: Any
@@ -215,27 +196,28 @@ def test_hook_that_behaves_badly_harms_no_file(
     assert [result.attempts for result in pout.results] == [1] * 6
 
 
-@pytest.mark.parametrize("hook", faults.HOOKS)
+@pytest.mark.parametrize("hook", mischief.HOOKS)
 def test_child_that_comes_back_from_a_hook_does_nothing_more(
     pipe: Doubler, make_files: MakeFiles, hook: str
 ):
-    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): faults.fork_and_return})
+    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): mischief.fork_and_return})
     assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 4
 
 
-@pytest.mark.parametrize("hook", faults.HOOKS)
+@pytest.mark.parametrize("hook", mischief.HOOKS)
 def test_child_that_leaves_a_hook_by_an_exception_does_nothing_more(
     pipe: Doubler, make_files: MakeFiles, hook: str
 ):
-    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): faults.fork_and_raise})
+    pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): mischief.fork_and_raise})
     assert written(pout) == set(range(4))
 
 
 def test_hook_that_closes_every_descriptor_costs_its_own_file(pipe: Doubler, make_files: MakeFiles):
-    trouble = {("data_process", "001.bin"): faults.close_all_descriptors}
+    trouble = {("data_process", "001.bin"): mischief.close_all_descriptors}
     pout = pipe.pipeline(make_files(6), trouble=trouble)
     assert written(pout) == {0, 2, 3, 4, 5}
     assert pout.results[1].outcome is Outcome.KILLED
+    assert pout.errors[0].hook in ("data_process", "post_process", "outname_create", "file_write")
 
 
 def test_hook_that_changes_the_folder_does_not_misplace_its_output(
@@ -244,7 +226,7 @@ def test_hook_that_changes_the_folder_does_not_misplace_its_output(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(tmp_path)
-    trouble = {("file_write", "001.bin"): faults.ChangeFolder(elsewhere)}
+    trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
     pipe.pipeline(make_files(2), trouble=trouble, outdir="relative")
     assert (tmp_path / "relative" / "001_bmp.bin").exists()
     assert list(elsewhere.iterdir()) == []
@@ -257,7 +239,7 @@ def test_file_after_one_whose_hook_changed_the_folder_is_found(
     elsewhere.mkdir()
     monkeypatch.chdir(tmp_path)
     make_files(4)
-    trouble = {("file_write", "001.bin"): faults.ChangeFolder(elsewhere)}
+    trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
     names = [f"in/00{i}.bin" for i in range(4)]
     pout = pipe.pipeline(names, trouble=trouble, outdir="out", num_processes=1)
     assert written(pout) == {0, 1, 2, 3}

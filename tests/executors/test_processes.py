@@ -16,7 +16,8 @@ from bigpipe import FileTimeoutError, Outcome, PipelineError, Pout
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import processes
 from bigpipe.executors.processes import ProcessesExecutor
-from tests import faults
+from bigpipe.executors.wire import ParentEnds
+from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
 
@@ -26,10 +27,10 @@ Run = Callable[..., Pout]
 MakeFiles = Callable[..., list[str]]
 
 DEATHS = {
-    "exit with 0": (faults.exit_with_zero, 0),
+    "exit with 0": (mischief.exit_with_zero, 0),
     "exit with 3": (exit_at_once, 3),
     "SIGKILL": (kill_self, -signal.SIGKILL),
-    "SIGSEGV": (faults.crash, -signal.SIGSEGV),
+    "SIGSEGV": (mischief.crash, -signal.SIGSEGV),
 }
 deaths = pytest.mark.parametrize(("die", "exitcode"), DEATHS.values(), ids=DEATHS)
 
@@ -68,11 +69,11 @@ def test_file_that_kills_its_workers_is_reported_with_the_hook(
     pipe: Doubler, make_files: MakeFiles, tmp_path: Path, die: Any, exitcode: int
 ):
     names = make_files(8)
-    trouble = {(hook, f"00{i}.bin"): die for i, hook in enumerate(faults.HOOKS)}
+    trouble = {(hook, f"00{i}.bin"): die for i, hook in enumerate(mischief.HOOKS)}
     pout = pipe.pipeline(names, trouble=trouble)
     assert written(pout) == {6, 7}
     assert outputs(tmp_path) == {"006_bmp.bin", "007_bmp.bin"}
-    for result, hook in zip(pout.results, faults.HOOKS, strict=False):
+    for result, hook in zip(pout.results, mischief.HOOKS, strict=False):
         error = result.error
         assert result.outcome is Outcome.KILLED
         assert (error.hook, error.exitcode, error.attempts) == (hook, exitcode, 2)
@@ -88,7 +89,7 @@ def test_file_that_kills_one_worker_is_tried_once_more(
     names = make_files(8)
     trouble = {
         (hook, f"00{i}.bin"): FirstTimeOnly(die, tmp_path / hook)
-        for i, hook in enumerate(faults.HOOKS)
+        for i, hook in enumerate(mischief.HOOKS)
     }
     pout = pipe.pipeline(names, trouble=trouble)
     assert written(pout) == set(range(8))
@@ -131,12 +132,12 @@ def test_files_sent_ahead_to_a_worker_that_dies_are_not_charged(
 def test_worker_that_dies_while_idle_costs_nothing(
     pipe: Doubler, make_files: MakeFiles, gate: Gate
 ):
-    before = faults.worker_pids()
+    before = mischief.worker_pids()
     trouble = {("file_read", "001.bin"): gate}
     results = pipe.iter_pipeline(make_files(2), trouble=trouble)
     assert next(results).index == 0
     busy, _ = gate.arrived()
-    for pid in faults.worker_pids() - before - {busy}:
+    for pid in mischief.worker_pids() - before - {busy}:
         os.kill(pid, signal.SIGKILL)
     gate.open()
     [last] = results
@@ -204,19 +205,19 @@ def test_program_that_a_hook_started_ends_with_its_killed_worker(
     pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
     note = tmp_path / "pid"
-    trouble = {"data_process": faults.LeaveProgram(note, kill_self)}
+    trouble = {"data_process": mischief.LeaveProgram(note, kill_self)}
     pipe.pipeline(make_files(1), trouble=trouble, max_worker_deaths=1, start_method=start_method)
-    assert faults.has_gone(int(note.read_text()))
+    assert mischief.has_gone(int(note.read_text()))
 
 
 def test_program_that_a_hook_left_behind_ends_with_the_run(
     pipe: Doubler, make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
     note = tmp_path / "pid"
-    trouble = {"data_process": faults.LeaveProgram(note)}
+    trouble = {"data_process": mischief.LeaveProgram(note)}
     pout = pipe.pipeline(make_files(1), trouble=trouble, start_method=start_method)
     assert written(pout) == {0}
-    assert faults.has_gone(int(note.read_text()))
+    assert mischief.has_gone(int(note.read_text()))
 
 
 # Workers that cannot begin.
@@ -255,12 +256,12 @@ def test_every_file_fails_if_workers_die_in_worker_init(
 # Files that take too long.
 
 
-@pytest.mark.parametrize("hang", [faults.loop, faults.ignore_sigterm_and_loop])
+@pytest.mark.parametrize("hang", [mischief.loop, mischief.ignore_sigterm_and_loop])
 def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
     pipe: Doubler, make_files: MakeFiles, tmp_path: Path, hang: Any
 ):
     note = tmp_path / "pid"
-    trouble = {("file_write", "001.bin"): faults.LeaveProgram(note, hang)}
+    trouble = {("file_write", "001.bin"): mischief.LeaveProgram(note, hang)}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.5)
     assert written(pout) == {0, 2, 3, 4, 5}
     [error] = pout.errors
@@ -268,14 +269,14 @@ def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
     assert isinstance(error.__cause__, FileTimeoutError)
     assert (error.hook, error.attempts) == ("file_write", 1)
     assert "file_timeout=0.5" in str(error)
-    assert faults.has_gone(int(note.read_text()))
+    assert mischief.has_gone(int(note.read_text()))
     assert "001_bmp.bin" not in outputs(tmp_path)
 
 
 def test_file_timeout_works_with_each_start_method(
     pipe: Doubler, make_files: MakeFiles, start_method: str
 ):
-    trouble = {("data_process", "000.bin"): faults.loop}
+    trouble = {("data_process", "000.bin"): mischief.loop}
     pout = pipe.pipeline(
         make_files(3), trouble=trouble, file_timeout=1.0, start_method=start_method
     )
@@ -287,8 +288,30 @@ def test_file_timeout_works_with_each_start_method(
 
 
 def test_files_that_all_take_too_long_all_time_out(pipe: Doubler, make_files: MakeFiles):
-    pout = pipe.pipeline(make_files(4), trouble={"file_read": faults.loop}, file_timeout=0.2)
+    pout = pipe.pipeline(make_files(4), trouble={"file_read": mischief.loop}, file_timeout=0.2)
     assert [result.outcome for result in pout.results] == [Outcome.TIMED_OUT] * 4
+
+
+# A caller that is interrupted.
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_interrupt_while_tasks_are_sent_ends_the_workers_and_nothing_else_is_raised(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    send = ParentEnds.send_tasks
+
+    def send_and_interrupt(ends: ParentEnds, tasks: Any) -> bool:
+        if when == "after":
+            send(ends, tasks)
+        raise KeyboardInterrupt
+
+    before = mischief.worker_pids()
+    monkeypatch.setattr(ParentEnds, "send_tasks", send_and_interrupt)
+    trouble = {"file_read": mischief.loop}  # or the tasks might be taken before they are recalled
+    with pytest.raises(KeyboardInterrupt):
+        pipe.pipeline(make_files(20), trouble=trouble)
+    assert mischief.worker_pids() == before
 
 
 # Keywords and the object on their way to a worker.
@@ -302,10 +325,10 @@ class Unpicklable:
 def test_keyword_that_cannot_be_pickled_is_named_and_no_worker_is_left(
     pipe: Doubler, make_files: MakeFiles, start_method: str
 ):
-    before = faults.worker_pids()
+    before = mischief.worker_pids()
     with pytest.raises(TypeError, match=r"'catalogue'.*an open connection"):
         pipe.pipeline(make_files(2), start_method=start_method, catalogue=Unpicklable(), fine=1)
-    assert faults.worker_pids() == before
+    assert mischief.worker_pids() == before
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

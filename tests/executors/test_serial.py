@@ -14,7 +14,7 @@ import pytest
 
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout, context
 from bigpipe.executors import serial
-from tests import faults
+from tests import mischief
 from tests.pipes import Doubler, fail
 
 MakeFiles = Callable[..., list[str]]
@@ -59,9 +59,9 @@ def test_files_run_here_if_only_one_fits_into_memory():
     ("action", "cause"),
     [
         (fail, ValueError),
-        (faults.exit_politely, SystemExit),
-        (faults.recurse, RecursionError),
-        (faults.run_out_of_memory, MemoryError),
+        (mischief.exit_politely, SystemExit),
+        (mischief.recurse, RecursionError),
+        (mischief.run_out_of_memory, MemoryError),
     ],
 )
 def test_whatever_a_hook_raises_fails_its_file_alone(
@@ -79,7 +79,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 def test_keyboard_interrupt_stops_the_run(pipe: Doubler, make_files: MakeFiles, tmp_path: Path):
     """Nobody can tell it from Ctrl-C here."""
     with pytest.raises(KeyboardInterrupt):
-        pipe.pipeline(make_files(4), trouble={("data_process", "001.bin"): faults.interrupt})
+        pipe.pipeline(make_files(4), trouble={("data_process", "001.bin"): mischief.interrupt})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000_bmp.bin"]
 
 
@@ -96,7 +96,7 @@ def test_debugger_finds_the_frames_of_a_hook(pipe: Doubler, make_files: MakeFile
 def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
     pipe: Doubler, make_files: MakeFiles
 ):
-    trouble = {("data_process", "001.bin"): faults.loop}
+    trouble = {("data_process", "001.bin"): mischief.loop}
     pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.2)
     assert written(pout) == {0, 2, 3}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
@@ -114,7 +114,7 @@ def test_alarm_that_rings_when_the_hooks_are_done_does_not_reach_the_caller(
         def run(self, task: Any, claimant: Any) -> Any:
             report = super().run(task, claimant)
             if task.index == 0:
-                faults.loop("000.bin")
+                mischief.loop("000.bin")
             return report
 
     monkeypatch.setattr(serial, "TaskRunner", LateRunner)
@@ -129,7 +129,7 @@ def test_alarm_that_rings_when_the_hooks_are_done_does_not_reach_the_caller(
 def test_timeout_in_a_pipeline_inside_a_hook_is_that_of_the_outer_file(
     make_files: MakeFiles, tmp_path: Path
 ):
-    inner = Doubler(executor="serial", outdir=tmp_path, trouble={"data_process": faults.loop})
+    inner = Doubler(executor="serial", outdir=tmp_path, trouble={"data_process": mischief.loop})
 
     class Nested(Doubler):
         def file_process(self, in_name, **kwargs):
@@ -174,7 +174,7 @@ class Log(list):
         raise TypeError("there is one")
 
 
-@pytest.mark.parametrize("action", [None, fail, faults.interrupt])
+@pytest.mark.parametrize("action", [None, fail, mischief.interrupt])
 def test_worker_exit_runs_once_after_the_last_file_whatever_happened(
     make_files: MakeFiles, tmp_path: Path, action: Any
 ):

@@ -14,7 +14,7 @@ import pytest
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout
 from bigpipe.executors import threads
 from bigpipe.executors.base import Setup, Task
-from tests import faults
+from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail
 
@@ -73,12 +73,12 @@ def test_result_names_its_thread(pipe: Doubler, make_files: MakeFiles):
     ("action", "cause"),
     [
         (fail, ValueError),
-        (faults.exit_politely, SystemExit),
-        (faults.recurse, RecursionError),
-        (faults.run_out_of_memory, MemoryError),
+        (mischief.exit_politely, SystemExit),
+        (mischief.recurse, RecursionError),
+        (mischief.run_out_of_memory, MemoryError),
         # A thread is never sent Ctrl-C: it is the hook's own doing.
-        (faults.interrupt, KeyboardInterrupt),
-        (faults.abort, faults.Abort),
+        (mischief.interrupt, KeyboardInterrupt),
+        (mischief.abort, mischief.Abort),
     ],
 )
 def test_whatever_a_hook_raises_fails_its_file_alone(
@@ -95,7 +95,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
     pipe: Doubler, make_files: MakeFiles
 ):
-    trouble = {("data_process", "001.bin"): faults.loop}
+    trouble = {("data_process", "001.bin"): mischief.loop}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.3)
     assert written(pout) == {0, 2, 3, 4, 5}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
@@ -107,7 +107,7 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
 def test_thread_whose_file_took_too_long_goes_on_with_the_next(
     pipe: Doubler, make_files: MakeFiles
 ):
-    trouble = {("data_process", f"00{i}.bin"): faults.loop for i in (0, 1, 3)}
+    trouble = {("data_process", f"00{i}.bin"): mischief.loop for i in (0, 1, 3)}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.2)
     assert written(pout) == {2, 4, 5}
     assert [error.in_name[-7:] for error in pout.errors] == ["000.bin", "001.bin", "003.bin"]
@@ -122,7 +122,7 @@ def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
         def run(self, task: Any, claimant: Any) -> Any:
             report = super().run(task, claimant)
             if task.index == 0:
-                faults.loop("000.bin")
+                mischief.loop("000.bin")
             return report
 
     monkeypatch.setattr(threads, "TaskRunner", LateRunner)
@@ -214,7 +214,7 @@ def test_keywords_are_fresh_for_each_file():
 
 
 def test_leaving_the_loop_breaks_the_threads_off(pipe: Doubler, make_files: MakeFiles, gate: Gate):
-    trouble = {("data_process", "001.bin"): faults.Each((gate, faults.loop))}
+    trouble = {("data_process", "001.bin"): mischief.Each((gate, mischief.loop))}
     gate.open()
     for result in pipe.iter_pipeline(make_files(2), trouble=trouble):
         assert result.index == 0

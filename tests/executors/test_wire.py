@@ -31,8 +31,10 @@ def tasks(*indices: int, name: str = "a") -> list[Task]:
 
 def test_tasks_are_taken_in_their_order_and_numbered(ends):
     parent, worker = ends
-    assert parent.send_tasks(tasks(7, 5)) == (True, range(1, 3))
-    assert parent.send_tasks(tasks(6)) == (True, range(3, 4))
+    assert parent.next_numbers(2) == range(1, 3)
+    assert parent.send_tasks(tasks(7, 5))
+    assert parent.next_numbers(1) == range(3, 4)
+    assert parent.send_tasks(tasks(6))
     parent.send_end()
     taken = [worker.next_task() for _ in range(3)]
     assert [(number, task.index) for number, task in taken] == [(1, 7), (2, 5), (3, 6)]

@@ -113,6 +113,27 @@ def leave_thread(name: str) -> None:
     threading.Thread(target=threading.Event().wait).start()
 
 
+class HoldsLock(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("held", threading.Lock())
+
+
+class Unpicklable:
+    """Cannot be pickled, and says why."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an open connection")
+
+
+class Unloadable:
+    """Can be pickled, and not be brought back."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
 @dataclass(frozen=True)
 class RaiseOf:
     """Raise an exception that is made in the worker."""

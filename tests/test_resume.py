@@ -1,0 +1,242 @@
+"""Which files of a journal hold, and which must be run again: what is not seen at first sight."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from bigpipe import BigMultiPipe, Journal, Outcome, no_outfile
+from tests.pipes import Doubler, note_size
+
+
+class Tripler(Doubler):
+    def data_process(self, data, **kwargs):
+        return data * 3
+
+
+class Numbers(BigMultiPipe):
+    """Inputs that are no files."""
+
+    def file_read(self, in_name, **kwargs):
+        return str(in_name).encode()
+
+    def outname_create(self, in_name, outdir=None, **kwargs):
+        return os.path.join(outdir, str(in_name))
+
+    def file_write(self, data, outname, **kwargs):
+        Path(outname).write_bytes(data)
+        return outname
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """Return a function that makes a pipeline of a class; all have one journal."""
+    (tmp_path / "out").mkdir()
+
+    def make(cls=Doubler, **options):
+        options = {"executor": "serial", "on_error": "return", **options}
+        return cls(outdir=tmp_path / "out", journal=tmp_path / "night1.bigpipe", **options)
+
+    return make
+
+
+def n_run(pout):
+    return sum(not result.from_journal for result in pout.results)
+
+
+def touch(path):
+    status = os.stat(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def test_pipelines_with_one_journal_do_not_run_each_other_again(make_files, pipe):
+    names = make_files(2)
+    first, second = pipe(outname_append="_a"), pipe(Tripler, outname_append="_b")
+    ran = [n_run(each.pipeline(names)) for _ in range(2) for each in (first, second)]
+    assert ran == [2, 2, 0, 0]
+
+
+def test_keywords_in_turn_do_not_run_each_other_again(make_files, pipe):
+    names = make_files(2)
+    bands = ("g", "r", "g", "r")
+    ran = [n_run(pipe().pipeline(names, band=x, outname_append=x)) for x in bands]
+    assert ran == [2, 2, 0, 0]
+
+
+def test_pipeline_does_not_take_what_another_one_has_done(make_files, pipe):
+    names = make_files(2)
+    pipe().pipeline(names, fingerprint="1")
+    pout = pipe(Tripler, outname_append="_b").pipeline(names, fingerprint="1")
+    assert n_run(pout) == 2
+    assert Path(pout[0][0]).read_bytes() == b"000.bin\n" * 3
+
+
+def test_earlier_result_does_not_hold_once_its_output_was_overwritten(make_files, pipe):
+    names = make_files(2)
+    assert [n_run(pipe().pipeline(names, band=x)) for x in "grg"] == [2, 2, 2]
+
+
+def test_earlier_result_does_not_hold_if_its_output_cannot_be_looked_at(make_files, pipe):
+    class Table(Doubler):
+        def file_write(self, data, outname, **kwargs):
+            return "a row of a database"
+
+    names = make_files(2)
+    assert [n_run(pipe(Table).pipeline(names, band=x)) for x in "gggrg"] == [2, 0, 0, 2, 2]
+
+
+def test_earlier_metadata_hold_again(make_files, pipe):
+    names = make_files(2)
+    lists = {"post_process_list": [note_size, no_outfile]}
+    pouts = [pipe().pipeline(names, band=x, **lists) for x in "grg"]
+    assert [n_run(pout) for pout in pouts] == [2, 2, 0]
+    assert pouts[2] == pouts[0]
+
+
+def test_plan_of_another_pipeline_has_nothing_to_run_again(make_files, pipe):
+    names = make_files(2)
+    pipe().pipeline(names)
+    preview = pipe(Tripler, outname_append="_b").plan(names)
+    assert [(file.step, file.reasons) for file in preview.files] == [("run", [])] * 2
+
+
+def test_input_given_twice_is_not_done_twice_for_ever(make_files, pipe):
+    (name,) = make_files(1)
+    outcomes = [Outcome.WRITTEN, Outcome.FAILED]
+    for _ in range(3):
+        pout = pipe().pipeline([name, name])
+        assert [result.outcome for result in pout.results] == outcomes
+    assert [result.from_journal for result in pout.results] == [True, False]
+
+
+def test_kept_output_that_a_file_before_it_has_claimed_is_a_collision(make_files, pipe, tmp_path):
+    (name,), (other,) = make_files(1), make_files(1, folder="others")
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    class Held(BigMultiPipe):  # with usual names, that are granted when a file is handed out
+        def file_read(self, in_name, **kwargs):
+            if in_name == "filler":
+                return None
+            if in_name == other:
+                has_begun.set()
+                assert may_end.wait(60)
+            return super().file_read(in_name, **kwargs)
+
+        def file_write(self, data, outname, **kwargs):
+            Path(outname).write_bytes(data)
+            return outname
+
+    def in_names():
+        yield other
+        while not has_begun.is_set():
+            yield "filler"
+        yield name
+        may_end.set()
+
+    held = pipe(Held, executor="threads", num_processes=2, fingerprint="1")
+    held.pipeline([name])
+    pout = held.pipeline(in_names())
+    assert (pout.results[0].outcome, pout.results[-1].outcome) == ("written", "failed")
+    assert "would both be written" in str(pout.errors[0])
+    with Journal(tmp_path / "night1.bigpipe") as journal:
+        assert len(list(journal.results())) == len(pout)
+
+
+def test_inputs_that_are_no_files_have_no_content_to_compare(pipe):
+    pipes = pipe(Numbers, compare_inputs="checksum")
+    first = pipes.pipeline([1, 2])
+    second = pipes.pipeline([1, 2])
+    assert (n_run(first), n_run(second)) == (2, 0)
+    assert second == first
+
+
+def test_names_with_something_behind_have_no_content_to_compare(make_files, pipe):
+    class Extension(Doubler):
+        def file_read(self, in_name, **kwargs):
+            return super().file_read(in_name.removesuffix("[1]"), **kwargs)
+
+    names = [f"{name}[1]" for name in make_files(2)]
+    ran = [n_run(pipe(Extension, compare_inputs="checksum").pipeline(names)) for _ in range(2)]
+    assert ran == [2, 0]
+
+
+def test_checksum_that_was_not_noted_is_said_in_the_plan(make_files, pipe):
+    names = make_files(2)
+    pipe().pipeline(names)
+    by_content = pipe(compare_inputs="checksum")
+    reasons = [file.reasons for file in by_content.plan(names).files]
+    assert reasons == [["its checksum was not noted"]] * 2
+    assert [n_run(by_content.pipeline(names)) for _ in range(2)] == [2, 0]
+    touch(names[0])
+    assert n_run(by_content.pipeline(names)) == 0
+    assert n_run(pipe().pipeline(names)) == 1
+
+
+def test_output_that_files_have_written_together_has_only_to_be_there(make_files, pipe, tmp_path):
+    table = tmp_path / "out" / "all.txt"
+
+    class Appending(Doubler):
+        def file_write(self, data, outname, **kwargs):
+            with open(table, "ab") as file:
+                file.write(data)
+            return table
+
+    names = make_files(3)
+    first = pipe(Appending).pipeline(names)
+    second = pipe(Appending).pipeline(names)
+    assert (n_run(first), n_run(second)) == (3, 0)
+    assert second == first
+    table.unlink()
+    assert n_run(pipe(Appending).pipeline(names)) == 3
+
+
+def test_side_file_that_files_have_written_in_turn_has_only_to_be_there(make_files, pipe, tmp_path):
+    class Notes(Doubler):
+        def file_write(self, data, outname, **kwargs):
+            Path(outname).with_name("notes.txt").write_bytes(data)
+
+    names = make_files(3)
+    assert [n_run(pipe(Notes).pipeline(names)) for _ in range(2)] == [3, 0]
+    (tmp_path / "out" / "notes.txt").unlink()
+    assert n_run(pipe(Notes).pipeline(names)) > 0
+
+
+def test_files_that_are_done_show_that_not_all_fail_alike(make_files, pipe):
+    class Picky(Doubler):
+        def file_read(self, in_name, **kwargs):
+            if in_name.endswith("000.bin"):
+                return super().file_read(in_name, **kwargs)
+            raise ValueError("no good")
+
+    names = make_files(30)
+    for _ in range(2):
+        pout = pipe(Picky).pipeline(names)
+        assert len(pout.errors) == 29
+
+
+@pytest.mark.parametrize("as_iterator", [False, True], ids=["list", "iterator"])
+def test_journal_is_no_input(make_files, pipe, tmp_path, as_iterator):
+    names = [*make_files(2), str(tmp_path / "night1.bigpipe")]
+    for _ in range(2):
+        assert "is the journal" in pipe().plan(names).files[2].problems[-1]
+        pout = pipe().pipeline(iter(names) if as_iterator else names)
+        assert [result.outcome for result in pout.results] == ["written", "written", "failed"]
+        assert "is the journal of the run: take it out of in_names" in str(pout.errors[0])
+    assert n_run(pout) == 1
+
+
+@pytest.mark.parametrize("as_iterator", [False, True], ids=["list", "iterator"])
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_output_does_not_overwrite_the_journal(make_files, pipe, tmp_path, as_iterator, executor):
+    names = make_files(2)
+    journal = tmp_path / "out" / "000_bmp.bin"
+    options = {"journal": journal, "executor": executor, "num_processes": 2}
+    for _ in range(2):
+        pout = pipe().pipeline(iter(names) if as_iterator else names, **options)
+        assert [result.outcome for result in pout.results] == ["failed", "written"]
+        assert "would overwrite the input" in str(pout.errors[0])
+    with Journal(journal) as opened:
+        assert len(opened.runs) == 2
