@@ -31,7 +31,7 @@ from bigpipe.errors import CollisionError, shown
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Answer", "Claimant", "Claims", "DirectClaimant", "flat_names"]
+__all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "flat_names"]
 
 NOT_RUN = -1  # in place of an index: the owner is one of the files that need not be run
 MAX_IN_MEMORY = 500  # things that are written to disk at a time; arbitrary
@@ -219,6 +219,8 @@ class Claims:
 
         Another such file may have it, too: then ``file_write`` has named one for several.
         """
+        if self._inputs is None:
+            self.protect(in_name)
         if not isinstance(outname, (str, os.PathLike)):
             return True
         name = os.fsdecode(outname)
@@ -229,6 +231,16 @@ class Claims:
             return owner is not None and owner[0] == NOT_RUN and owner[1] != shown(in_name)
         self._keep(key)
         return True
+
+    def taken(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return all inputs that there are, and all outputs that stay, with their inputs."""
+        self._identify_inputs()
+        inputs = self._database.execute("SELECT name FROM ids")
+        outputs = self._looked_up().execute("SELECT key, in_name FROM claims")
+        return (
+            [os.fsdecode(name) for (name,) in inputs],
+            [(os.fsdecode(key), os.fsdecode(in_name)) for key, in_name in outputs],
+        )
 
     def withdraw(self, index: int) -> None:
         """Free what a file holds: it goes back unbegun, or leads to another name."""

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bigpipe.report.command import add as add_report_and_watch
+
 __all__ = ["main"]
 
 OK, FILES_FAILED, USAGE = 0, 1, 2
@@ -72,7 +74,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_demo(commands)
-    for add in (_add_status, _add_errors, _add_trace, _add_clean):
+    for add in (_add_status, _add_errors, _add_trace, _add_clean, add_report_and_watch):
         add(commands)
     return parser
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from bigpipe.claims import flat_names
+from bigpipe.claims import NOT_RUN, flat_names
 from bigpipe.errors import shown
 
 __all__ = ["FolderClaims"]
@@ -27,16 +27,22 @@ class FolderClaims:
         An empty folder that all workers can reach.
     inputs : iterable
         The inputs of the run, none of which may be overwritten.
+    outputs : iterable of tuple
+        Outputs that are there already, and the inputs that they belong to, as text.
 
     Notes
     -----
     Making a link fails if its name exists, so that the kernel decides who was first.
     """
 
-    def __init__(self, folder: str, inputs: Iterable[Any] = ()) -> None:
+    def __init__(
+        self, folder: str, inputs: Iterable[Any] = (), outputs: Iterable[tuple[str, str]] = ()
+    ) -> None:
         self.folder = folder
         for name in flat_names(list(inputs)):
             self._take(os.path.realpath(name), f"input\0{name}")
+        for name, owner in outputs:
+            self._take(name, f"{NOT_RUN}\0{owner}")
 
     def claim(self, index: int, in_name: Any, outname: str) -> str:
         """Take a name; return why that cannot be, or nothing."""

@@ -44,6 +44,7 @@ class Intake:
         self._watch = watch
         self._journal = journal
         self._claims = claims
+        claims.protect(journal.path)
 
     def read(self, n: int) -> list[int]:
         """Read inputs; return those that must be run, by their indices."""

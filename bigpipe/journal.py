@@ -347,6 +347,7 @@ def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalR
         json.loads(row.parts),
         json.loads(row.keywords),
         json.loads(row.versions),
+        json.loads(row.options or "{}"),
     )
 
 

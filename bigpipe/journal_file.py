@@ -24,7 +24,7 @@ from bigpipe.errors import BigpipeWarning, JournalError
 from bigpipe.filesystems import file_system, is_network
 from bigpipe.journal_lock import JournalLock
 from bigpipe.journal_reader import APPLICATION_ID, FORMAT, Explained, check, uri
-from bigpipe.journal_rows import FileRow, RunRow
+from bigpipe.journal_rows import SAMPLE_COLUMNS, FileRow, LiveRow, RunRow
 
 __all__ = ["JournalFile"]
 
@@ -37,12 +37,16 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, {", ".join(RunRow._fields)});
 CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, {", ".join(FileRow._fields)});
 CREATE TABLE IF NOT EXISTS kept (run, place, file, PRIMARY KEY (run, place)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS samples ({", ".join(SAMPLE_COLUMNS)});
+CREATE TABLE IF NOT EXISTS live ({", ".join(LiveRow._fields)});
 CREATE INDEX IF NOT EXISTS files_by_key ON files (key);
 """
 _ADD_FILE = (
     f"INSERT INTO files ({', '.join(FileRow._fields)}) "
     f"VALUES ({', '.join('?' * len(FileRow._fields))})"
 )
+_ADD_SAMPLE = f"INSERT INTO samples VALUES ({', '.join('?' * len(SAMPLE_COLUMNS))})"
+_ADD_LIVE = f"INSERT INTO live VALUES ({', '.join('?' * len(LiveRow._fields))})"
 _ADD_RUN = (
     f"INSERT INTO runs ({', '.join(RunRow._fields)}) "
     f"VALUES ({', '.join('?' * len(RunRow._fields))})"
@@ -85,6 +89,8 @@ class JournalFile:
         self.database = self._database
         self._files: list[FileRow] = []
         self._kept: list[tuple[int, int, int]] = []
+        self._samples: list[tuple[Any, ...]] = []
+        self._live: list[LiveRow] = []
         self._due_at = 0.0
         self._n_lost = 0
         self._is_failing = False
@@ -117,12 +123,22 @@ class JournalFile:
             self._write()
         return len(waiting) < MAX_WAITING
 
+    def sample(self, sample: tuple[Any, ...], live: list[LiveRow]) -> None:
+        """Note what the run is doing, and in place of before, what the workers have in hand."""
+        if len(self._samples) < MAX_WAITING:
+            self._samples.append(sample)
+        self._live = live
+
     @property
     def until_due(self) -> float | None:
         """Seconds until waiting rows should be written; ``None`` if there are none."""
-        if not self._files and not self._kept:
+        if not self._has_more:
             return None
         return max(0.0, self._due_at - time.monotonic())
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._files or self._kept or self._samples)
 
     def flush(self) -> None:
         """Write what waits, unless that was done a moment ago and takes long here.
@@ -143,12 +159,17 @@ class JournalFile:
                 # Of plain tuples, values are taken faster than of their subclasses.
                 self._database.executemany(_ADD_FILE, map(tuple, self._files))
                 self._database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
+                if self._samples:
+                    self._database.executemany(_ADD_SAMPLE, self._samples)
+                    self._database.execute("DELETE FROM live")
+                    self._database.executemany(_ADD_LIVE, self._live)
         except sqlite3.Error as error:
             self._due_at = time.monotonic() + RETRY_S
             self._warn_once(error)
             return
         self._files.clear()
         self._kept.clear()
+        self._samples.clear()
         self._is_failing = False
         if self._is_shared:
             now = time.monotonic()
@@ -179,9 +200,10 @@ class JournalFile:
         if os.getpid() != self._pid:  # in a child that was forked: it is the parent's
             return
         try:
-            if self._files or self._kept:
+            if self._has_more:
                 self._write()
             with suppress(sqlite3.Error):  # the disk is full: the run counts as broken off
+                self._database.execute("DELETE FROM live")
                 self._database.execute(
                     "UPDATE runs SET end = ?, ended_at = ? WHERE id = ?",
                     (end, time.time(), self.run),

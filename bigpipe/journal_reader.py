@@ -12,9 +12,18 @@ from typing import Any
 from urllib.parse import quote
 
 from bigpipe.errors import JournalError
-from bigpipe.journal_rows import FileRow, RunRow
+from bigpipe.journal_rows import FileRow, LiveRow, RunRow
+from bigpipe.records import Sample
 
-__all__ = ["APPLICATION_ID", "FORMAT", "Explained", "JournalReader", "check", "opened", "uri"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT",
+    "Explained",
+    "JournalReader",
+    "check",
+    "opened",
+    "uri",
+]
 
 APPLICATION_ID = 0x62706A31  # "bpj1": tells a journal from other SQLite files
 FORMAT = 1  # of the tables; raised when an older bigpipe could not read them
@@ -98,6 +107,32 @@ class JournalReader:
         )
         return [FileRow(*row) for row in rows][::-1]
 
+    def samples(self, run: int) -> list[Sample]:
+        """Return what a run was doing, oldest first."""
+        columns = ", ".join(Sample._fields)
+        rows = self._database.execute(
+            f"SELECT {columns} FROM samples WHERE run = ? ORDER BY rowid", (run,)
+        )
+        return [Sample(*row) for row in rows]
+
+    def now(self, run: int, n: int = 1) -> tuple[list[Sample], list[LiveRow]]:
+        """Return the last samples of a run, oldest first, and what its workers have in hand.
+
+        Both are of one instant. Before the last ones comes the first one of the run.
+        """
+        columns = ", ".join(Sample._fields)
+        self._database.execute("BEGIN")
+        try:
+            chosen = f"SELECT {columns} FROM samples WHERE run = ? ORDER BY rowid"
+            samples = self._database.execute(f"{chosen} DESC LIMIT ?", (run, n)).fetchall()[::-1]
+            first = self._database.execute(f"{chosen} LIMIT 1", (run,)).fetchall()
+            columns = ", ".join(LiveRow._fields)
+            rows = self._database.execute(f"SELECT {columns} FROM live ORDER BY worker").fetchall()
+        finally:
+            self._database.execute("COMMIT")
+        samples = samples if first == samples[:1] else first + samples
+        return [Sample(*row) for row in samples], [LiveRow(*row) for row in rows]
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -117,10 +152,10 @@ def opened(path: str) -> JournalReader:
         database = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)
         try:
             check(database, path, is_new_good=False)
+            return JournalReader(database)
         except BaseException:
             database.close()
             raise
-    return JournalReader(database)
 
 
 def uri(path: str, mode: str, vfs: str | None = None) -> str:

@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from bigpipe.errors import BigpipeWarning, JournalError, shown
@@ -21,10 +22,11 @@ from bigpipe.executors.base import Report, Task
 from bigpipe.fingerprint import Fingerprint, fingerprint_of
 from bigpipe.journal_file import JournalFile
 from bigpipe.journal_reader import JournalReader
-from bigpipe.journal_rows import FileRow, RunRow, file_row, pipe_name
+from bigpipe.journal_rows import FileRow, LiveRow, RunRow, current_folder, file_row, pipe_name
+from bigpipe.options import Options
 from bigpipe.plan import Plan
 from bigpipe.recorder import Recorder
-from bigpipe.records import FileResult
+from bigpipe.records import FileResult, Sample
 from bigpipe.resume import Look, Resume
 from bigpipe.staging import remove_dead_staging
 
@@ -54,6 +56,8 @@ class JournalRecorder(Recorder):
     BigpipeWarning
         For what has no stable content, so that a change of it would not be noticed.
     """
+
+    wants_samples = True
 
     def __init__(self, pipe: Any, plan: Plan) -> None:
         options = plan.options
@@ -161,6 +165,10 @@ class JournalRecorder(Recorder):
                 stacklevel=2,
             )
 
+    def sample(self, sample: Sample, live: list[LiveRow]) -> None:
+        """Note what the run is doing, and what the workers have in hand."""
+        self._file.sample((self._run, *sample), live)
+
     def flush(self) -> None:
         """Write what was noted, before the caller is told."""
         self._file.flush()
@@ -198,15 +206,26 @@ def _run_row(pipe: Any, plan: Plan, fingerprint: Fingerprint) -> RunRow:
         end=None,
         host=os.uname().nodename,
         pid=os.getpid(),
-        # A name that is no UTF-8 does not go into a database as it is.
-        folder=os.getcwd().encode("utf-8", "backslashreplace").decode(),
+        folder=current_folder(),
         pipe=pipe_name(pipe),
         n_files=plan.n_files,
         fingerprint=fingerprint.text,
         parts=json.dumps(fingerprint.parts),
         keywords=json.dumps(_described(plan.control)),
         versions=json.dumps(_versions()),
+        options=json.dumps(_described(_given(plan.options))),
     )
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """Return the options that are not what they are by default."""
+    return {
+        option.name: value
+        for option in fields(options)
+        if (value := getattr(options, option.name)) is not option.default
+        and value != []
+        and not (isinstance(value, (str, float, int)) and value == option.default)
+    }
 
 
 def _described(control: Mapping[str, Any]) -> dict[str, str]:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bigpipe.encoding import decode, encode
 from bigpipe.errors import FileError, RemoteError, UnsafeValueError
-from bigpipe.records import FileResult, Outcome
+from bigpipe.records import FileResult, Outcome, Sample
 
 __all__ = [
+    "SAMPLE_COLUMNS",
     "FileRow",
     "FileState",
+    "LiveRow",
     "RunRow",
+    "current_folder",
+    "encoded_name",
     "error_text",
     "file_row",
     "pipe_name",
@@ -57,6 +62,8 @@ class RunRow(NamedTuple):
     """Keywords of the hooks in a short form, for people (JSON)."""
     versions: str
     """Of Python and of packages (JSON)."""
+    options: str | None = None
+    """Those that are not what they are by default, in a short form, for people (JSON)."""
 
 
 class FileRow(NamedTuple):
@@ -98,6 +105,32 @@ class FileRow(NamedTuple):
     worker: int | None
     error: str | None
     """Message, hook, exit code, traceback and cause of the error (JSON)."""
+    began_at: float | None = None
+    """Seconds since 1970."""
+
+
+class LiveRow(NamedTuple):
+    """What one worker has in hand now."""
+
+    worker: int
+    """Its number in the run."""
+    pid: int | None
+    """Its process id, if it is a process."""
+    place: int
+    """Place of the input in ``in_names``."""
+    in_name: str
+    """The input as it was given (encoded)."""
+    hook: str | None
+    """The hook that it is in, with the function of a list behind a colon."""
+    since: float
+    """Seconds since 1970 when it took the file up."""
+    memory: int | None
+    """Bytes that it, and what it has started, use."""
+    is_paused: int
+    """1: it stands still for want of memory."""
+
+
+SAMPLE_COLUMNS = ("run", *Sample._fields)
 
 
 def file_row(
@@ -123,7 +156,7 @@ def file_row(
         run,
         result.index,
         key,
-        _encoded_name(result.in_name),
+        encoded_name(result.in_name),
         _states_text(inputs),
         result.attempts,
         int(is_final),
@@ -140,6 +173,7 @@ def file_row(
         result.projected,
         result.worker,
         None if result.error is None else error_text(result.error),
+        result.began_at,
     )
 
 
@@ -174,11 +208,18 @@ def _seconds_format(hooks: tuple[str, ...]) -> str:
     return f"{{{', '.join(f'{name}: %.6f' for name in names)}}}"
 
 
-def _encoded_name(in_name: Any) -> str:
+def encoded_name(in_name: Any) -> str:
+    """Return an input as text that can be decoded, or at least read by people."""
     try:
         return _encoded(in_name)
     except UnsafeValueError:  # an object of the caller's own: for people, its text will do
         return encode(str(in_name))
+
+
+def current_folder() -> str:
+    """Return the current folder as a journal names it."""
+    # A name that is no UTF-8 does not go into a database as it is.
+    return os.getcwd().encode("utf-8", "backslashreplace").decode()
 
 
 def pipe_name(pipe: Any) -> str:
@@ -229,6 +270,8 @@ def result_of(row: FileRow, index: int, in_name: Any) -> FileResult:
         row.worker,
         row.projected,
         from_journal=True,
+        began_at=row.began_at,
+        growth=row.growth,
     )
 
 

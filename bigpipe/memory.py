@@ -27,7 +27,7 @@ from bigpipe.input_files import file_size, is_compressed
 from bigpipe.measure import mem_available_bytes, memory_pressure, usable_memory
 from bigpipe.options import Options
 from bigpipe.projection import GUESS_PER_COMPRESSED_BYTE
-from bigpipe.records import MemoryUse
+from bigpipe.records import MemoryUse, Sample
 from bigpipe.tree_meter import TreeMeter
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class MemoryWatch:
         the workers.
     reserved : int
         Bytes of the largest worker without a file; set by the run.
+    of_worker : dict of int to int
+        Bytes of each worker at the last look.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class MemoryWatch:
         self._sizes: Sequence[int] = ()
         self._meter = TreeMeter()
         self._next_at = 0.0 if executor.can_pause else math.inf
-        self._used = self._peak = 0
+        self._used = self._peak = self._recent = 0
+        self.of_worker: dict[int, int] = {}
         self._highest: dict[int, int] = {}  # bytes of a worker while it has its file, as seen
         self._n_exceeded = 0
         self._largest: tuple[int, Any] = (0, None)
@@ -209,8 +212,10 @@ class MemoryWatch:
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
         for worker, n_bytes in used.items():
             self._highest[worker] = max(n_bytes, self._highest.get(worker, 0))
+        self.of_worker = used
         self._used = sum(used.values())
         self._peak = max(self._peak, self._used)
+        self._recent = max(self._recent, self._used)
         is_tight = (memory_pressure() or 0.0) > HIGH_PRESSURE
         return Measured(used, mem_available_bytes(), is_tight)
 
@@ -222,6 +227,13 @@ class MemoryWatch:
     def state(self) -> tuple[int, int] | None:
         """Bytes that all workers use now, and that they may use, where that is measured."""
         return None if math.isinf(self._next_at) else (self._used, self.budget)
+
+    def recent(self) -> int | None:
+        """Return the most that all workers have used since this was last asked."""
+        if math.isinf(self._next_at):
+            return None
+        most, self._recent = self._recent, self._used
+        return most
 
     # ---- afterwards -----------------------------------------------------------------
 
@@ -256,9 +268,9 @@ class MemoryWatch:
             stacklevel=5,
         )
 
-    def use(self, waited_s: dict[str, float]) -> MemoryUse:
+    def use(self, waited_s: dict[str, float], samples: Iterable[Sample] = ()) -> MemoryUse:
         """Return what the run has used."""
-        return MemoryUse(self.budget, self._peak, waited_s)
+        return MemoryUse(self.budget, self._peak, waited_s, tuple(samples))
 
 
 def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int]:

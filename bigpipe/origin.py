@@ -45,6 +45,8 @@ class JournalRun:
     """Keywords of the hooks, in a short form for people."""
     versions: dict[str, str] = field(repr=False)
     """Of Python and of the packages that were imported."""
+    options: dict[str, str] = field(repr=False, default_factory=dict)
+    """Those that were not what they are by default, in a short form for people."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def reported(
         attempts,
         report.worker,
         projected,
+        began_at=report.began_at,
+        growth=report.growth,
     )
 
 
@@ -217,4 +219,5 @@ def _ended(
         peak_rss=None if death is None else death.peak_rss,
         attempts=error.attempts,
         worker=None if death is None else death.pid,
+        began_at=None if death is None else death.began_at,
     )

@@ -12,11 +12,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigpipe.budget import format_bytes
 from bigpipe.errors import BigpipeWarning, FileError, OptionError, summarise
 from bigpipe.records import FileResult, MemoryUse, Outcome
+
+if TYPE_CHECKING:
+    import pandas
+    from astropy.table import QTable
 
 __all__ = ["Pout", "cached_pout", "prune_pout"]
 
@@ -134,6 +138,57 @@ class Pout(list[Entry]):
             text += f"\n{_told(self.memory)}"
         errors = self.errors
         return f"{text}\n{summarise(errors)}" if errors else text
+
+    def to_table(self) -> QTable:
+        """Return the inputs and their metadata as a table.
+
+        Returns
+        -------
+        astropy.table.QTable
+            A row for each input: ``in_name``, ``outname``, ``outcome``, then a column for each
+            key of the metadata, with a dot between the keys of nested dicts. Quantities have
+            one unit, times and coordinates are columns of their own kind; values that have
+            nothing in common are kept as objects. Masked where a key is missing or ``None``.
+        """
+        from bigpipe.pout_table import table_of
+
+        return table_of(self.results)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the same table for pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `to_table`, with units in the names of the columns, and two columns for
+            coordinates; NaN, NaT or ``None`` where there is nothing.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not there: bigpipe does not need it otherwise.
+        """
+        from bigpipe.pout_table import pandas_of
+
+        return pandas_of(self.results)
+
+    def _repr_html_(self) -> str:
+        from bigpipe.pout_table import html_of
+
+        return html_of(self.results, self.summary())
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write what the run was like as a page for a browser.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The page, one file that needs no network. The command ``bigpipe report`` makes one
+            from a journal, which also knows with what was run.
+        """
+        from bigpipe.report import write_page
+
+        write_page(self, path)
 
 
 def _told(memory: MemoryUse) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.executors.base import Report, Task
 from bigpipe.plan import Plan
-from bigpipe.records import FileResult
+from bigpipe.records import FileResult, Sample
 
 if TYPE_CHECKING:
-    from bigpipe.journal_rows import FileRow
+    from bigpipe.journal_rows import FileRow, LiveRow
 
 __all__ = ["Recorder", "recorder"]
 
@@ -27,6 +27,9 @@ class Recorder:
     """
 
     path: str | None = None
+
+    wants_samples = False
+    """Whether there is anybody to tell what the run is doing."""
 
     def kept(self, index: int, in_name: Any) -> FileResult | None:
         """Return the result of a file that need not be run, as the journal has it.
@@ -47,6 +50,9 @@ class Recorder:
 
     def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
         """Note the end of a file, or of an attempt."""
+
+    def sample(self, sample: Sample, live: list[LiveRow]) -> None:
+        """Note what the run is doing, and what the workers have in hand."""
 
     def flush(self) -> None:
         """Write what was noted, before the caller is told."""

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from bigpipe.errors import FileError
 
-__all__ = ["FileFinished", "FileResult", "MemoryUse", "Outcome", "RunFinished", "RunStarted"]
+__all__ = [
+    "FileFinished",
+    "FileResult",
+    "MemoryUse",
+    "Outcome",
+    "RunFinished",
+    "RunStarted",
+    "Sample",
+]
 
 
 class Outcome(StrEnum):
@@ -68,11 +76,42 @@ class FileResult:
     from_journal: bool = False
     """The file was not run: an earlier run with the same journal had done so. All fields but
     ``index`` and ``in_name`` are of that time."""
+    began_at: float | None = None
+    """Seconds since 1970 when it was begun, the last time; ``None`` if it was not."""
+    growth: int | None = None
+    """Bytes by which the worker was larger, at its peak, than before its first file: what
+    ``projected`` is to be compared with. ``None`` where several files share a process."""
 
     @property
     def entry(self) -> tuple[str | None, dict[str, Any]]:
         """The ``(outname, meta)`` tuple that `BigMultiPipe.pipeline` returns for this file."""
         return (self.outname, self.meta)
+
+
+class Sample(NamedTuple):
+    """What a run was doing at a moment."""
+
+    at: float
+    """Seconds since 1970."""
+    used: int | None
+    """Bytes: most that all workers and what they started were seen to use since the sample
+    before; ``None`` where the workers are no processes of bigpipe's own."""
+    budget: int
+    """Bytes that they may use."""
+    n_workers: int | None
+    """Workers that there may be; ``None`` in a pool of another kind, which does not tell."""
+    n_in_flight: int | None
+    """Those of them that have a file."""
+    n_finished: int
+    """Inputs that came to an end so far, failed ones included."""
+    n_failed: int
+    """Those of them that failed."""
+    waited_for_memory: float
+    """Seconds that workers have waited so far for want of memory, all together."""
+    waited_paused: float
+    """The same, in which they were made to stand still in the middle of a file."""
+    waited_for_inputs: float
+    """The same, for want of inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +125,9 @@ class MemoryUse:
     waited_s: dict[str, float] = field(default_factory=dict)
     """Seconds of workers in which they did nothing: for want of ``'memory'``, ``'paused'``, for
     want of ``'inputs'``."""
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    """What the run was doing, from its first moment to its last: about once a second, and less
+    often in a long run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,18 @@ Owns the decision. What is compared comes from `bigpipe.file_states` and
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.file_states import input_states, key_of, state_of
 from bigpipe.fingerprint import Fingerprint, differences
 from bigpipe.journal_reader import JournalReader
-from bigpipe.journal_rows import FileRow, RunRow, result_of
+from bigpipe.journal_rows import FileRow, RunRow, current_folder, result_of
 from bigpipe.records import FileResult, Outcome
 
 __all__ = ["Look", "Resume"]
@@ -84,6 +86,7 @@ class Resume:
         self._runs = {} if journal is None else journal.runs()
         own = _class_of(pipe)
         self._own_runs = {n for n, row in self._runs.items() if _class_of(row.pipe) == own}
+        self._folder = current_folder()
         self._changes: dict[int, list[str]] = {}
         self._gone: set[str] = set()
 
@@ -127,6 +130,8 @@ class Resume:
         if row.outcome in _DONE:
             outputs = json.loads(row.outputs)
             reasons += self._changed_outputs(outputs, row.outcome)
+            if self._runs[row.run].folder != self._folder and _leads_elsewhere(row, outputs):
+                reasons.append("the name of its output leads elsewhere from the current folder")
             if row.outcome == Outcome.WRITTEN and not is_last and not (outputs and outputs[0][1]):
                 reasons.append("what was written since cannot be seen in its output")
         return reasons
@@ -188,6 +193,14 @@ class Resume:
 def _class_of(pipe: str) -> str:
     """Return the bare name: a module has another one where it is run as a script."""
     return pipe.rpartition(".")[2]
+
+
+def _leads_elsewhere(row: FileRow, outputs: Sequence[Any]) -> bool:
+    """Whether the name that was returned for an output is no longer that of the output."""
+    outname = None if row.outname is None else decode(row.outname)
+    if not outputs or not isinstance(outname, (str, os.PathLike)):
+        return False
+    return bool(os.path.abspath(os.fsdecode(outname)) != outputs[0][0])
 
 
 def _other_python(before: RunRow, now: Fingerprint) -> list[str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["Roster", "Worker"]
+__all__ = ["InHand", "Roster", "Worker"]
 
 
 @dataclass(slots=True)
@@ -28,6 +29,16 @@ class Worker:
     """It is being ended because its task took too long."""
     recall_missed: bool = False
     paused_at: float | None = None
+
+
+class InHand(NamedTuple):
+    """A task that a worker has begun, as far as is known."""
+
+    worker: int
+    task: int
+    began_at: float
+    """When it took it up, moved on by as long as it was paused."""
+    is_paused: bool
 
 
 class Roster:
@@ -63,6 +74,14 @@ class Roster:
     def has_begun(self, task: int) -> bool:
         """Return whether a worker has begun a task, as far as is known."""
         return any(w.assigned and w.assigned[0] == task for w in self.workers.values())
+
+    def in_flight(self) -> list[InHand]:
+        """Return what the workers have in hand."""
+        return [
+            InHand(number, worker.assigned[0], worker.began_at, worker.paused_at is not None)
+            for number, worker in self.workers.items()
+            if worker.assigned
+        ]
 
     def at_work(self) -> list[int]:
         """Return the workers that have begun a task and are not being ended, oldest first."""

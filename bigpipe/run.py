@@ -34,15 +34,9 @@ from bigpipe.plan import Inputs, Plan
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
 from bigpipe.questions import Questions
 from bigpipe.recorder import Recorder, recorder
-from bigpipe.records import (
-    FileFinished,
-    FileResult,
-    MemoryUse,
-    Outcome,
-    RunFinished,
-    RunStarted,
-)
+from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
 from bigpipe.retries import Retries
+from bigpipe.sampler import Sampler
 
 __all__ = ["Run"]
 
@@ -105,6 +99,8 @@ class Run:
         self._retries = Retries(options.max_retries, options.retry_on, options.retry_pause)
         self._files = Ledger(options, self._watch.budget, self._retries, self._on_end)
         self._journal = Recorder()
+        parts = self._watch, self._executor, self._files
+        self._sampler = Sampler(lambda: self._scheduler, *parts)
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
@@ -121,7 +117,7 @@ class Run:
     @property
     def memory(self) -> MemoryUse | None:
         """What the run has used of its memory."""
-        return self._watch.use(self._scheduler.waited_s)
+        return self._watch.use(self._scheduler.waited_s, self._sampler.kept)
 
     def __iter__(self) -> Run:
         return self
@@ -190,12 +186,13 @@ class Run:
             measured = self._watch.look(now)
             if measured is not None:
                 self._carry_out(self._scheduler.handle(measured, now))
+            self._sampler.look(now)
             if self._retries.n_waiting:
                 again = self._retries.due(now)
                 self._carry_out(self._scheduler.add(again, now, self._intake.needs(again)))
             if not events or self._options.file_timeout is not None:
                 self._carry_out(self._scheduler.handle(s.Tick(), now))
-                self._progress.tick(self._scheduler.n_in_flight, self._watch.state)
+                self._progress.tick(len(self._scheduler.in_flight), self._watch.state)
 
     def _ended(self) -> Iterator[FileResult]:
         """Yield what is ready, once that is in the journal; end the run if it is to be stopped."""
@@ -352,6 +349,7 @@ class Run:
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
         was_killed = event.exitcode == -signal.SIGKILL and self._executor.can_pause
+        event.began_at = self._sampler.began_at(event.worker, now)
         died = s.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
         instructions = self._scheduler.handle(died, now)
         given_up = [order.task for order in instructions if isinstance(order, s.GiveUp)]
@@ -403,8 +401,7 @@ class Run:
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
-        self._journal = recorder(self._pipe, self._plan)
-        self._claims.protect(self._journal.path)
+        self._journal = self._sampler.journal = recorder(self._pipe, self._plan)
         self._watch.remember(self._journal.measured(N_REMEMBERED))
         parts = self._files, self._watch, self._journal, self._claims
         self._intake = Intake(self._inputs, *parts)
@@ -424,6 +421,7 @@ class Run:
                 options.start_method,
                 self._questions.ask_now,
                 self._cores,
+                self._claims.taken,
             )
         )
 
@@ -432,6 +430,7 @@ class Run:
             with Undisturbed(), self._last:
                 if not graceful:
                     self._hear_out(self._executor.close(graceful=False))
+                self._sampler.take(self._clock.now())
                 self._journal.close("finished" if graceful else "interrupted")
                 counts = self._files.n_finished, self._files.n_failed
                 self._progress.handle(RunFinished(*counts, self.elapsed_s, not graceful))

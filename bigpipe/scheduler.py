@@ -49,7 +49,7 @@ from bigpipe.events import (
 )
 from bigpipe.pace import MAX_AHEAD, Pace
 from bigpipe.pending import Pending
-from bigpipe.roster import Roster, Worker
+from bigpipe.roster import InHand, Roster, Worker
 from bigpipe.waits import Waits
 
 __all__ = ["Cause", "Event", "Instruction", "Need", "Scheduler", "StartFailed", "Stop", "Submit"]
@@ -118,9 +118,9 @@ class Scheduler:
         return self._queue if self._admission is None else self._admission.waiting
 
     @property
-    def n_in_flight(self) -> int:
-        """Tasks that have begun, as far as is known."""
-        return sum(1 for worker in self._workers.values() if worker.assigned)
+    def in_flight(self) -> list[InHand]:
+        """Tasks that have begun, as far as is known, and who has them."""
+        return self._roster.in_flight()
 
     @property
     def n_wanted(self) -> int:

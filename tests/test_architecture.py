@@ -36,9 +36,9 @@ ROWS = (
     ("executors",),
     (
         *("intake", "journal_recorder", "ledger", "memory", "outcomes", "plan", "preview"),
-        *("questions", "recorder", "resume", "run"),
+        *("questions", "recorder", "resume", "run", "sampler"),
     ),
-    ("hooks", "journal", "origin", "pipeline", "pout", "steps"),
+    ("hooks", "journal", "origin", "pipeline", "pout", "pout_table", "report", "steps"),
     ("__main__", "argparse_handler", "cli", "demo", "testing"),
     ("__init__",),
 )

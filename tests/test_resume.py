@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bigpipe import BigMultiPipe, Journal, Outcome, no_outfile
+from bigpipe import BigMultiPipe, Journal, NoDaemonPool, Outcome, no_outfile
 from tests.pipes import Doubler, note_size
 
 
@@ -240,3 +240,52 @@ def test_output_does_not_overwrite_the_journal(make_files, pipe, tmp_path, as_it
         assert "would overwrite the input" in str(pout.errors[0])
     with Journal(journal) as opened:
         assert len(opened.runs) == 2
+
+
+@pytest.fixture(params=["serial", "processes", "pool"])
+def executor(request):
+    """Options for a run with two workers, or with one."""
+    if request.param == "pool":
+        return {"PoolClass": NoDaemonPool, "executor": None, "num_processes": 2}
+    return {"executor": request.param, "num_processes": 2}
+
+
+def test_kept_output_is_not_overwritten(make_files, pipe, executor):
+    (name,), (other,) = make_files(1), make_files(1, folder="others")
+    pipe().pipeline([name])
+    pout = pipe(**executor).pipeline([name, other])
+    assert [result.outcome for result in pout.results] == [Outcome.WRITTEN, Outcome.FAILED]
+    assert f"{other!r} and {name!r} would both be written" in str(pout.errors[0])
+
+
+@pytest.mark.parametrize("as_iterator", [False, True], ids=["list", "iterator"])
+def test_input_of_a_kept_file_is_not_overwritten(make_files, pipe, executor, as_iterator):
+    class Onto(Doubler):
+        def outname_create(self, in_name, target=None, **kwargs):
+            return str(in_name).replace("001.bin", target)
+
+    name, other = make_files(2)
+    no_output = {"post_process_list": no_outfile}
+    pipe(Onto, **no_output).pipeline([name], fingerprint="1")
+    pipes = pipe(Onto, **executor)
+    in_names = iter([name, other]) if as_iterator else [name, other]
+    pout = pipes.pipeline(in_names, target="000.bin", fingerprint="1")
+    assert [result.outcome for result in pout.results] == [Outcome.REJECTED, Outcome.FAILED]
+    assert f"would overwrite the input {name!r}" in str(pout.errors[0])
+
+
+def test_name_that_leads_elsewhere_from_another_folder_is_run_again(
+    make_files, pipe, tmp_path, monkeypatch
+):
+    class Here(Doubler):
+        def outname_create(self, in_name, **kwargs):
+            return f"{os.path.basename(in_name)}.twice"
+
+    names = make_files(2)
+    ran = []
+    for folder in ("in", "in", "out", "out"):
+        monkeypatch.chdir(tmp_path / folder)
+        pout = pipe(Here).pipeline(names)
+        assert all(os.path.exists(outname) for outname, _ in pout)
+        ran.append(n_run(pout))
+    assert ran == [2, 0, 2, 0]

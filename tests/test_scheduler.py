@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpipe.admission import Admission, Need
+from bigpipe.roster import InHand
 from bigpipe.scheduler import (
     MAX_FAILED_STARTS,
     Cause,
@@ -288,7 +289,7 @@ def test_many_reports_are_taken_in_before_anything_is_handed_out():
     instructions = scheduler.handle_all(ended, 0.01)
     assert instructions[0] == Submit(0, 4), "the one that is idle comes first"
     assert sorted(order.task for order in instructions) == [4, 5, 6]
-    assert scheduler.n_in_flight == 2
+    assert len(scheduler.in_flight) == 2
 
 
 def test_idle_worker_gets_what_was_sent_ahead_to_another(make_sim):
@@ -548,9 +549,9 @@ def test_deaths_are_forgotten_with_the_task(make_sim):
 def test_tasks_in_flight_are_counted(make_sim):
     sim = make_sim(3)
     sim.add(2)
-    assert sim.scheduler.n_in_flight == 0
+    assert sim.scheduler.in_flight == []
     sim.ready(0)
-    assert sim.scheduler.n_in_flight == 1
+    assert sim.scheduler.in_flight == [InHand(0, 0, 0.0, False)]
 
 
 @pytest.fixture

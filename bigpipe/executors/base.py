@@ -90,6 +90,8 @@ class Report:
     """Of the content of the input, if that was asked."""
     is_unchanged: bool = False
     """Nothing was run, as the content is what it was."""
+    began_at: float | None = None
+    """Seconds since 1970 when the worker took it up."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
@@ -108,6 +110,7 @@ class Report:
             self.outputs,
             self.checksums,
             self.is_unchanged,
+            self.began_at,
         )
 
 
@@ -131,6 +134,9 @@ class Setup:
     """Decide at once on a name, for executors with one task at a time in this process."""
     cores_per_worker: float | None = None
     """Cores that a pipeline may use which a worker's hook runs; ``None``: as many as there are."""
+    taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
+    """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
+    cannot ask."""
 
 
 @dataclass(slots=True)
@@ -167,6 +173,8 @@ class Died:
     peak_rss: int | None = None
     """Bytes: most that it and what it has started were seen to use while it had its task, if
     anybody has looked; filled in by the run."""
+    began_at: float | None = None
+    """Seconds since 1970 when it had taken up its task; filled in by the run."""
 
 
 @dataclass(slots=True)
@@ -275,6 +283,10 @@ class Executor(ABC):
 
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker that is a process of its own."""
+        return {}
+
+    def stages(self) -> dict[int, str | None]:
+        """Return the hook that each worker is in, or was in last, as far as that is known."""
         return {}
 
     def pause(self, worker: int) -> None:

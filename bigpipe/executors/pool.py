@@ -170,7 +170,8 @@ class PoolExecutor(Executor):
 
     def _run_pool(self) -> Iterator[ExecutorEvent]:
         tasks = list(self._tasks.values())
-        FolderClaims(self._folder, [task.in_name for task in tasks])
+        inputs, outputs = self._setup.taken()
+        FolderClaims(self._folder, [*inputs, *(task.in_name for task in tasks)], outputs)
         call = _PoolCall(self._setup, self._folder)
         with self.pool_class(processes=self.n_processes) as pool:
             payloads = iter(getattr(pool, "imap_unordered", pool.map)(call, tasks))

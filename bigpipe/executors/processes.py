@@ -206,6 +206,10 @@ class ProcessesExecutor(Executor):
         """Return the process id of each worker."""
         return {number: worker.child.pid for number, worker in self._workers.items()}
 
+    def stages(self) -> dict[int, str | None]:
+        """Return the hook that each worker is in."""
+        return {number: worker.ends.stage() for number, worker in self._workers.items()}
+
     def pause(self, worker: int) -> None:
         """Stop a process and its group by SIGSTOP, which they cannot notice or prevent."""
         to = self._workers[worker]

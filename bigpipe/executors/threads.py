@@ -52,6 +52,10 @@ class _Thread:
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_at_work: bool = False
     is_stopped: bool = False
+    hook: str | None = None
+
+    def note_hook(self, hook: str) -> None:
+        self.hook = hook
 
 
 class _QueueClaimant(Claimant):
@@ -132,6 +136,10 @@ class ThreadsExecutor(Executor):
         self._interrupt(self.workers[worker], TimeIsUp)
         self.workers[worker].tasks.put(None)
 
+    def stages(self) -> dict[int, str | None]:
+        """Return the hook that each thread is in."""
+        return {number: thread.hook for number, thread in self.workers.items()}
+
     def close(self, graceful: bool) -> list[ExecutorEvent]:
         """End all threads."""
         for worker in self.workers.values():
@@ -164,6 +172,7 @@ class ThreadsExecutor(Executor):
             self._snapshot,
             pid,
             Stager(),
+            on_hook=me.note_hook,
             file_timeout=self._setup.file_timeout,
             cores=self._setup.cores_per_worker,
             in_thread=True,

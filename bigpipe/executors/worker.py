@@ -8,6 +8,7 @@ the executors' part.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -128,6 +129,7 @@ class TaskRunner:
 
     def run(self, task: Task, claimant: Claimant) -> Report:
         """Take one file through the hooks."""
+        began_at = time.time()
         in_name = context.copied(task.in_name)
         found = None if task.checksums is None else checksums(in_name)
         if found is not None and found == task.checksums:
@@ -188,6 +190,7 @@ class TaskRunner:
             growth,
             _outputs(file, outname) if task.is_recorded and error is None else (),
             found,
+            began_at=began_at,
         )
 
     def _set_share(self, memory: int | None) -> Share | None:

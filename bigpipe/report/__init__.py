@@ -1,0 +1,46 @@
+"""What a run was like: as a page, a trace, a table, figures, and lines in a terminal.
+
+Owns all that is drawn of a run. What it is drawn from is noted by `bigpipe.sampler` and the
+journal, and put together in `bigpipe.report.record`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigpipe.report.advice import advice
+    from bigpipe.report.html import write_page
+    from bigpipe.report.plots import plot_memory, plot_timeline
+    from bigpipe.report.record import RunRecord, record_of
+    from bigpipe.report.tables import write_csv
+    from bigpipe.report.trace import write_trace
+
+__all__ = [
+    "RunRecord",
+    "advice",
+    "plot_memory",
+    "plot_timeline",
+    "record_of",
+    "write_csv",
+    "write_page",
+    "write_trace",
+]
+
+_HOME_OF = {
+    "RunRecord": "record",
+    "advice": "advice",
+    "plot_memory": "plots",
+    "plot_timeline": "plots",
+    "record_of": "record",
+    "write_csv": "tables",
+    "write_page": "html",
+    "write_trace": "trace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

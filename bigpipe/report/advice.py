@@ -1,0 +1,174 @@
+"""What to do next time: from the figures of a run to sentences.
+
+Owns the conclusions, and the threshold below which each of them is silent. The figures are in
+`bigpipe.report.record`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.records import Outcome
+from bigpipe.report.record import Attempt, RunRecord
+
+__all__ = ["advice"]
+
+WORTH_SAYING = 0.1  # part of the workers' time below which a wait does not matter; arbitrary
+TOO_MUCH = 0.5  # part of the workers' time in one phase from which on it decides; arbitrary
+LONG_TAIL = 0.2  # part of a run in which one worker was left; arbitrary
+MIN_S = 2.0  # seconds below which nobody minds; arbitrary
+MANY_ALIKE = 10  # failures of one kind that are no accident; arbitrary
+MUCH_TOO_LARGE = 2.0  # times what was needed; arbitrary
+TINY_S = 0.002  # seconds of a file, to which handing it out adds noticeably
+MANY = 1000  # files from which on that adds up; arbitrary
+
+
+def advice(record: RunRecord) -> list[str]:
+    """Return what the figures of a run suggest, the weightiest first; often nothing.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run.
+
+    Examples
+    --------
+    >>> advice(RunRecord("Pipe", "finished", 0.0, 9.0, 0, []))
+    []
+    """
+    worked = list(record.drawn())
+    return [
+        *_about_failures(record.files),
+        *_about_memory(record, worked),
+        *_about_inputs(record),
+        *_about_the_end(record, worked),
+        *_about_phases(record, worked),
+        *_about_tiny_files(worked),
+    ]
+
+
+def _n_files(n: int) -> str:
+    return f"{n:,} file{'' if n == 1 else 's'}"
+
+
+def _about_failures(files: list[Attempt]) -> Iterator[str]:
+    counts = Counter(attempt.outcome for attempt in files)
+    if n := counts[Outcome.KILLED]:
+        yield (
+            f"{_n_files(n)} lost the worker, as often as this was tried. If it was SIGKILL, "
+            "memory may have run out: lower mem_available, or give process_size."
+        )
+    if n := counts[Outcome.TIMED_OUT]:
+        most = max((x.seconds for x in files if x.error is None), default=0.0)
+        yield (
+            f"{_n_files(n)} took longer than file_timeout; the longest of the others took "
+            f"{most:.3g} s."
+        )
+    kinds = Counter(attempt.kind for attempt in files if attempt.kind is not None)
+    for (hook, what), n in kinds.most_common(1):
+        if n >= WORTH_SAYING * len(files) and n >= MANY_ALIKE:
+            yield (
+                f"{n / len(files):.0%} of the files failed with {what} in {hook}: that may have "
+                "one cause."
+            )
+
+
+def _about_memory(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
+    time_s = record.elapsed_s * record.n_workers
+    if not record.samples or record.elapsed_s < MIN_S:
+        return
+    last = record.samples[-1]
+    part = last.waited_for_memory / time_s
+    grown = sorted(x.growth for x in worked if x.growth is not None)
+    if part >= WORTH_SAYING:
+        text = f"Workers waited for memory {part:.0%} of the time"
+        large = last.budget // 2
+        n_large = sum(1 for x in worked if (x.projected or 0) > large)
+        if n_large:
+            text += f": {_n_files(n_large)} above {format_bytes(large)} ran almost alone"
+        given = _size(record.options.get("process_size"))
+        if grown and given is not None and given > MUCH_TOO_LARGE * grown[-1]:
+            text += (
+                f". process_size is {format_bytes(given)}, and no file needed more than "
+                f"{format_bytes(grown[-1])}: leave it out, or give that"
+            )
+        elif grown and not n_large:
+            text += (
+                f". Half of the files needed more than {format_bytes(grown[len(grown) // 2])}: "
+                f"fewer workers would do, or more than {format_bytes(last.budget)} of memory"
+            )
+        yield f"{text}."
+    if last.waited_paused / time_s >= WORTH_SAYING:
+        yield (
+            f"Workers stood still {last.waited_paused / time_s:.0%} of the time, as files took "
+            "more memory than was expected. Give process_size, or override projected_size."
+        )
+    again = [x for x in record.files if x.attempts > 1 and not x.is_kept]
+    if len(again) > WORTH_SAYING * max(1, len(record.files)):
+        yield f"{_n_files(len(again))} were begun more than once."
+
+
+def _size(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_bytes(text.strip("'\""))
+    except ValueError:  # a function of the name
+        return None
+
+
+def _about_inputs(record: RunRecord) -> Iterator[str]:
+    """Say so if workers waited for names, but not in the end, when there were no more."""
+    samples = record.samples
+    at_work = [x for x in samples if record.n_files is None or x.n_finished < record.n_files]
+    if record.n_files is not None or len(at_work) < 2 or record.elapsed_s < MIN_S:
+        return
+    part = at_work[-1].waited_for_inputs / (record.elapsed_s * record.n_workers)
+    if part >= WORTH_SAYING:
+        yield (
+            f"Workers waited for the next input {part:.0%} of the time: what makes the names is "
+            "slower than they are. Give a list of names."
+        )
+
+
+def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
+    """Say so if one file was still at work when all the others had ended."""
+    ended = sorted(
+        ((x.ended_at, x.name) for x in worked if x.ended_at is not None), key=lambda end: end[0]
+    )
+    if len(ended) < 3 or record.n_workers < 2:
+        return
+    alone_s = ended[-1][0] - ended[-2][0]
+    if alone_s >= max(MIN_S, LONG_TAIL * record.elapsed_s):
+        part = alone_s / record.elapsed_s
+        text = (
+            f"In the last {alone_s:.3g} s, {part:.0%} of the time, only one worker was at work, on "
+            f"{ended[-1][1]!r}"
+        )
+        if record.options.get("order") == "'given'":
+            text += ". Leave out order='given': the largest files are then begun first"
+        else:
+            text += ". Let such files come first: order may be a function of the name"
+        yield f"{text}."
+
+
+def _about_phases(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
+    sums = [sum(x.read_s for x in worked), sum(x.write_s for x in worked)]
+    total = sum(x.seconds for x in worked)
+    if total < MIN_S or record.n_workers < 2:
+        return
+    for seconds, what in zip(sums, ("reading", "writing"), strict=True):
+        if seconds >= TOO_MUCH * total:
+            yield (
+                f"{seconds / total:.0%} of the workers' time went into {what}: more cores would "
+                "not help where the disk is what limits; fewer workers may even be faster."
+            )
+
+
+def _about_tiny_files(worked: list[Attempt]) -> Iterator[str]:
+    total = sum(x.seconds for x in worked)
+    if len(worked) >= MANY and total < TINY_S * len(worked):
+        yield (
+            f"A file took {1000 * total / len(worked):.2g} ms on the average: at this size, a "
+            "list of several names as one input saves time."
+        )

@@ -1,0 +1,101 @@
+"""The commands ``bigpipe report`` and ``bigpipe watch``.
+
+Owns their arguments and words. What they do is in the other modules of this package, which are
+imported only when they are asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+__all__ = ["add"]
+
+OK, FILES_FAILED, USAGE = 0, 1, 2
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to a parser."""
+    report = commands.add_parser(
+        "report",
+        help="draw what a run was like, from its journal",
+        description=(
+            "Write one page that opens in any browser, without a network: what each worker did "
+            "when, memory, files, failures, and what could be done better. With --trace or --csv "
+            "alone, write only those."
+        ),
+    )
+    report.add_argument("journal", type=Path, metavar="JOURNAL")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: the journal's name with .html instead of its extension)",
+    )
+    report.add_argument(
+        "--run", type=int, dest="number", metavar="N", help="number of the run (default: the last)"
+    )
+    report.add_argument(
+        "--trace", type=Path, metavar="FILE", help="a trace for Perfetto or about:tracing (JSON)"
+    )
+    report.add_argument("--csv", type=Path, metavar="FILE", help="a line for each file")
+    report.set_defaults(run=_report)
+    watch = commands.add_parser(
+        "watch",
+        help="look on while a run is at work, from another terminal",
+        description=(
+            "Show what each worker has in hand, how far the run is and how long it still takes, "
+            "until it has ended. Without a terminal, say it once."
+        ),
+    )
+    watch.add_argument("journal", type=Path, metavar="JOURNAL")
+    watch.add_argument(
+        "--interval",
+        type=_seconds,
+        metavar="S",
+        default=1.0,
+        help="seconds between two looks (default: 1)",
+    )
+    watch.set_defaults(run=_watch)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.05 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.05 and 3600")
+    return seconds
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import JournalError
+    from bigpipe.report.html import write_page
+    from bigpipe.report.record import record_of
+    from bigpipe.report.tables import write_csv
+    from bigpipe.report.trace import write_trace
+
+    page = arguments.output
+    if page is None and arguments.trace is None and arguments.csv is None:
+        page = arguments.journal.with_suffix(".html")
+    try:
+        record = record_of(arguments.journal, arguments.number)
+        for write, path in (
+            (write_page, page),
+            (write_trace, arguments.trace),
+            (write_csv, arguments.csv),
+        ):
+            if path is not None:
+                write(record, path)
+                print(f"wrote {path}", file=sys.stderr)
+    except (JournalError, OSError) as error:
+        print(f"bigpipe: error: {error}", file=sys.stderr)
+        return USAGE
+    return OK
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from bigpipe.report.watch import watch
+
+    last = watch(arguments.journal, sys.stdout, interval_s=arguments.interval)
+    return FILES_FAILED if last.samples and last.samples[-1].n_failed else OK

@@ -1,0 +1,217 @@
+"""A run as one page that opens anywhere: figures as JSON, a style sheet and a script.
+
+Owns what the page is given, and how it is put together. How it looks and what it does is in the
+files of ``page/``.
+
+Names and messages may hold anything. They are in the JSON alone, which is ASCII without a ``<``,
+and the script brings them to the screen as text. A policy in the page forbids it any network.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from bigpipe.records import Outcome, Sample
+from bigpipe.report.advice import advice
+from bigpipe.report.files import write_whole
+from bigpipe.report.record import PHASES, Attempt, RunRecord, record_of
+
+__all__ = ["write_page"]
+
+MAX_SAMPLES = 2000  # points of a line: more than there are columns of pixels
+MAX_TICKS = 1e7  # units of time in a run: what a column of pixels is divided into, by far
+MAX_MESSAGES = 20  # messages shown of one kind of failure; arbitrary
+MAX_TEXT = 20_000  # characters of a traceback, from its end
+SCRIPTS = ("figures.js", "timeline.js", "charts.js", "files.js", "page.js")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
+
+
+def write_page(source: Any, path: str | os.PathLike[str], run: int | None = None) -> None:
+    """Write a run as a page for a browser, in one file.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, Journal, Pout or RunRecord
+        A journal, or what a run has returned.
+    path : str or os.PathLike
+        The page.
+    run : int, optional
+        Number of the run in the journal; the last one if not given.
+
+    Raises
+    ------
+    JournalError
+        If there is no such journal or run, or `path` is a journal.
+    """
+    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    write_whole(path, page_of(record).encode("ascii"))
+
+
+def page_of(record: RunRecord) -> str:
+    """Return the page of a run."""
+    parts = resources.files(__package__) / "page"
+    page = (parts / "page.html").read_text("ascii")
+    style = (parts / "page.css").read_text("ascii")
+    script = "\n".join((parts / name).read_text("ascii") for name in SCRIPTS)
+    data = json.dumps(figures(record), separators=(",", ":")).replace("<", "\\u003c")
+    for mark, text in (("/*style*/", style), ("/*script*/", script), ("/*data*/", data)):
+        before, _, after = page.partition(mark)
+        page = before + text + after
+    return page
+
+
+def figures(record: RunRecord) -> dict[str, Any]:
+    """Return what the script of the page is given."""
+    unit = 10.0 ** max(-6, math.ceil(math.log10(max(record.elapsed_s, 1e-6) / MAX_TICKS)))
+    workers = list(record.lanes)
+    numbers = {worker: number for number, worker in enumerate(workers)}
+    kinds = _kinds(record.files)
+    columns = _Columns(record.began_at, unit, numbers)
+    return {
+        "title": record.title,
+        "state": record.state,
+        "began": record.began_at,
+        "elapsed": record.elapsed_s,
+        "total": record.n_files,
+        "unit": unit,
+        "phases": PHASES,
+        "outcomes": OUTCOMES,
+        "workers": [None if worker is None else str(worker) for worker in workers],
+        "lanes": list(record.lanes.values()),
+        "nWorkers": record.n_workers,
+        "files": {
+            "name": shortened(attempt.name for attempt in record.files),
+            "outname": shortened(attempt.outname or "" for attempt in record.files),
+            "kind": _runs(kinds.get(attempt.kind, -1) for attempt in record.files),
+            **columns.of(record.files),
+        },
+        "superseded": {
+            "name": shortened(attempt.name for attempt in record.superseded),
+            **columns.of(record.superseded),
+        },
+        "samples": [_point(sample, record.began_at) for sample in thinned(record.samples)],
+        "kinds": [_described(kind, record.files) for kind in kinds],
+        "advice": advice(record),
+        "about": record.about,
+        "options": record.options,
+        "keywords": record.keywords,
+        "versions": record.versions,
+    }
+
+
+class _Columns:
+    """Turns attempts into columns of small whole numbers."""
+
+    def __init__(self, began_at: float, unit: float, numbers: dict[int | None, int]) -> None:
+        self._began_at = began_at
+        self._unit = unit
+        self._numbers = numbers
+
+    def of(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
+        """Return a column for each figure; times in units, memory in KiB."""
+        return {
+            "outcome": _runs(OUTCOMES.index(x.outcome) for x in attempts),
+            "began": [self._moment(x, x.began_at) for x in attempts],
+            "ended": [self._lasted(x) for x in attempts],
+            **{
+                phase: [round(getattr(x, f"{phase}_s") / self._unit) for x in attempts]
+                for phase in PHASES
+            },
+            "size": _runs(-1 if x.size is None else x.size for x in attempts),
+            **{
+                name: _runs(_kibibytes(getattr(x, name)) for x in attempts)
+                for name in ("peak_rss", "growth", "projected")
+            },
+            "attempts": _runs(x.attempts for x in attempts),
+            "worker": _runs(self._numbers.get(x.worker, -1) for x in attempts),
+        }
+
+    def _moment(self, attempt: Attempt, at: float | None) -> int:
+        if at is None or attempt.is_kept:
+            return -1
+        return max(0, round((at - self._began_at) / self._unit))
+
+    def _lasted(self, attempt: Attempt) -> int:
+        """Return how long it lasted beyond its hooks: of one that was killed, that is all."""
+        if attempt.began_at is None or attempt.ended_at is None or attempt.is_kept:
+            return 0
+        rest = attempt.ended_at - attempt.began_at - attempt.seconds
+        return max(0, round(rest / self._unit))
+
+
+def _kibibytes(n_bytes: int | None) -> int:
+    return -1 if n_bytes is None else round(n_bytes / 1024)
+
+
+def _runs(values: Iterable[int]) -> list[int] | dict[str, list[int]]:
+    """Return a column; if it repeats itself, as pairs: how many times, which value."""
+    column = list(values)
+    runs: list[int] = []
+    for value, group in groupby(column):
+        runs += [sum(1 for _ in group), value]
+    return {"runs": runs} if len(runs) < len(column) else column
+
+
+def shortened(names: Iterable[str]) -> list[str | int]:
+    """Return names without what each shares with the one before, and how much that was.
+
+    Examples
+    --------
+    >>> shortened(["raw/a1.fits", "raw/a2.fits", "b"])
+    [0, 'raw/a1.fits', 5, '2.fits', 0, 'b']
+    """
+    column: list[str | int] = []
+    before = ""
+    for name in names:
+        pairs = zip(before, name, strict=False)
+        n_shared = next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(name))
+        )
+        if not before[:n_shared].isascii():  # a script counts characters in another way
+            n_shared = 0
+        column += [n_shared, name[n_shared:]]
+        before = name
+    return column
+
+
+def thinned(samples: Sequence[Sample]) -> list[Sample]:
+    """Return at most `MAX_SAMPLES`, each with the most that was used since the one before."""
+    step = -(-len(samples) // MAX_SAMPLES) or 1
+    kept = []
+    for first in range(0, len(samples), step):
+        group = samples[first : first + step]
+        used = max((x.used for x in group if x.used is not None), default=None)
+        kept.append(group[-1]._replace(used=used))
+    return kept
+
+
+def _point(sample: Sample, began_at: float) -> list[Any]:
+    return [round(sample.at - began_at, 3), *sample[1:7], *(round(x, 3) for x in sample[7:])]
+
+
+def _kinds(files: Iterable[Attempt]) -> dict[tuple[str, str] | None, int]:
+    """Return a number for each kind of failure, the most frequent first."""
+    counts: dict[tuple[str, str], int] = {}
+    for attempt in files:
+        if attempt.kind is not None:
+            counts[attempt.kind] = counts.get(attempt.kind, 0) + 1
+    ordered = sorted(counts, key=lambda kind: -counts[kind])
+    return {kind: number for number, kind in enumerate(ordered)}
+
+
+def _described(kind: tuple[str, str] | None, files: Sequence[Attempt]) -> dict[str, Any]:
+    failed = [(i, attempt) for i, attempt in enumerate(files) if attempt.kind == kind]
+    hook, what = kind or ("", "")
+    return {
+        "hook": hook,
+        "what": what,
+        "n": len(failed),
+        "messages": [[i, (x.error or "")[:MAX_TEXT]] for i, x in failed[:MAX_MESSAGES]],
+        "traceback": next((x.traceback for _, x in failed if x.traceback), "")[-MAX_TEXT:],
+    }

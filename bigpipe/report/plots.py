@@ -1,0 +1,127 @@
+"""Figures of a run with matplotlib, for notebooks and papers.
+
+Owns what is drawn. matplotlib is needed for these alone: ``pip install 'bigpipe[plot]'``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bigpipe.report.record import PHASES, RunRecord, record_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_memory", "plot_timeline"]
+
+COLORS = {"read": "#56b4e9", "process": "#009e73", "write": "#e69f00", "failed": "#d55e00"}
+GIB = 1 << 30
+HEIGHT = 0.8  # of a bar, of the distance between two workers
+
+
+def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -> Axes:
+    """Draw what each worker did when: reading, processing, writing; or nothing.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, Journal, Pout or RunRecord
+        A journal, or what a run has returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
+    run : int, optional
+        Number of the run in the journal; the last one if not given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With one collection of bars for each phase, labelled by it, in seconds from the
+        beginning of the run.
+    """
+    record, ax = _prepared(source, ax, run)
+    from matplotlib.collections import PolyCollection
+    from matplotlib.ticker import MaxNLocator
+
+    bars: dict[str, list[Any]] = {name: [] for name in COLORS}
+    for attempt in record.drawn():
+        assert attempt.began_at is not None
+        at = attempt.began_at - record.began_at
+        low = record.lanes[attempt.worker] + 1 - HEIGHT / 2
+        if attempt.kind is not None:  # throughout, so that it is seen
+            ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
+            bars["failed"].append(_bar(at, ended_at - record.began_at, low))
+            continue
+        for phase in PHASES:
+            seconds = getattr(attempt, f"{phase}_s")
+            if seconds:
+                bars[phase].append(_bar(at, at + seconds, low))
+                at += seconds
+    for name, boxes in bars.items():
+        if boxes:
+            # The edge makes files visible that are narrower than a dot.
+            style: dict[str, Any] = {
+                "facecolors": COLORS[name],
+                "edgecolors": COLORS[name],
+                "linewidths": 0.3,
+            }
+            ax.add_collection(PolyCollection(boxes, label=name, **style))
+    ax.set_xlim(0, record.elapsed_s or 1)
+    ax.set_ylim(max(1, record.n_workers) + 0.5, 0.5)
+    ax.set_xlabel("time (s)")
+    ax.set_ylabel("worker")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if any(bars.values()):
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(COLORS), frameon=False)
+    return ax
+
+
+def _bar(began_s: float, ended_s: float, low: float) -> list[tuple[float, float]]:
+    high = low + HEIGHT
+    return [(began_s, low), (began_s, high), (ended_s, high), (ended_s, low)]
+
+
+def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> Axes:
+    """Draw what all workers used of memory, and what they might.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, Journal, Pout or RunRecord
+        A journal, or what a run has returned.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if not given.
+    run : int, optional
+        Number of the run in the journal; the last one if not given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With two lines, in GiB over seconds from the beginning of the run. Only worker
+        processes of bigpipe's own are measured.
+    """
+    record, ax = _prepared(source, ax, run)
+    samples = [sample for sample in record.samples if sample.used is not None]
+    seconds = [sample.at - record.began_at for sample in samples]
+    used = [(sample.used or 0) / GIB for sample in samples]
+    ax.fill_between(seconds, used, color=COLORS["read"], alpha=0.3, step="pre")
+    ax.step(seconds, used, where="pre", color=COLORS["read"], label="in use")
+    budget = [sample.budget / GIB for sample in samples]
+    ax.plot(seconds, budget, color=COLORS["failed"], linestyle="--", label="budget")
+    ax.set_xlim(0, record.elapsed_s or 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("time (s)")
+    ax.set_ylabel("memory (GiB)")
+    ax.legend(loc="best", frameon=False)
+    return ax
+
+
+def _prepared(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord, Axes]:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "figures need matplotlib: python -m pip install 'bigpipe[plot]', or write a page with "
+            "bigpipe.report.write_page"
+        ) from error
+    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    if ax is None:
+        _, ax = pyplot.subplots(layout="constrained")
+    return record, ax

@@ -1,0 +1,291 @@
+"""What is known of a run, as one record: what all that is drawn of it is drawn from.
+
+Owns the record, and the ways to it from a journal and from a result. What is concluded from it is
+`bigpipe.report.advice`'s; how it looks, `bigpipe.report.html`'s and `bigpipe.report.plots`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bigpipe.encoding import decode
+from bigpipe.errors import JournalError
+from bigpipe.journal import Journal
+from bigpipe.journal_reader import Explained, opened
+from bigpipe.journal_rows import FileRow
+from bigpipe.records import FileResult, Sample
+
+if TYPE_CHECKING:
+    from bigpipe.pout import Pout
+
+__all__ = ["Attempt", "RunRecord", "record_of"]
+
+MAX_MEMBERS = 3  # names of a group that are shown; arbitrary
+PHASES = ("read", "process", "write")
+_PHASE_OF = {"file_read": 0, "file_write": 2}  # of hooks; all others process
+
+
+class Attempt(NamedTuple):
+    """One attempt at one file."""
+
+    place: int
+    """Place of the input in ``in_names``."""
+    name: str
+    """The input as text; of a group, its first members."""
+    outcome: str
+    """Value of `Outcome`."""
+    outname: str | None
+    """Name of the output."""
+    began_at: float | None
+    """Seconds since 1970; ``None`` if it was not begun, or nobody knows."""
+    ended_at: float | None
+    """The same."""
+    read_s: float
+    process_s: float
+    write_s: float
+    """Seconds in the hooks that read, process and write."""
+    size: int | None
+    """Bytes of the input on disk."""
+    peak_rss: int | None
+    growth: int | None
+    projected: int | None
+    attempts: int
+    worker: int | None
+    """As in `FileResult`."""
+    is_kept: bool
+    """It was not run: an earlier run had done so, of whose time the figures are."""
+    error: str | None
+    """Message of its error."""
+    kind: tuple[str, str] | None
+    """Hook and sort of the error: what failures are grouped by."""
+    traceback: str
+    """Of the worker; ``''`` if there is none."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all hooks."""
+        return self.read_s + self.process_s + self.write_s
+
+
+@dataclass
+class RunRecord:
+    """What is known of a run."""
+
+    title: str
+    """Class of the pipeline, or another name for the run."""
+    state: str
+    """As in `JournalRun`."""
+    began_at: float
+    ended_at: float
+    """Seconds since 1970; of a run that has not ended, when it was last heard of."""
+    n_files: int | None
+    """Inputs, if their number is known."""
+    files: list[Attempt]
+    """The last attempt at each input that has ended, in input order."""
+    superseded: list[Attempt] = field(default_factory=list)
+    """Attempts after which a file was tried again."""
+    samples: list[Sample] = field(default_factory=list)
+    """What the run was doing."""
+    about: dict[str, str] = field(default_factory=dict)
+    """Where it ran, for people."""
+    options: dict[str, str] = field(default_factory=dict)
+    keywords: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    """With what it ran, for people."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from its beginning to its end."""
+        return max(0.0, self.ended_at - self.began_at)
+
+    def drawn(self) -> Iterator[Attempt]:
+        """Yield the attempts that workers were seen to be at, in this run."""
+        for attempt in (*self.files, *self.superseded):
+            if attempt.began_at is not None and not attempt.is_kept:
+                yield attempt
+
+    @cached_property
+    def lanes(self) -> dict[int | None, int]:
+        """A lane for each worker; who comes after one that has left takes its lane."""
+        spans: dict[int | None, list[float]] = {}
+        for attempt in self.drawn():
+            assert attempt.began_at is not None
+            end = attempt.began_at if attempt.ended_at is None else attempt.ended_at
+            span = spans.setdefault(attempt.worker, [attempt.began_at, end])
+            span[:] = min(span[0], attempt.began_at), max(span[1], end)
+        lanes: dict[int | None, int] = {}
+        free_at: list[float] = []
+        for worker, (began_at, ended_at) in sorted(spans.items(), key=lambda item: item[1]):
+            lane = next((i for i, at in enumerate(free_at) if at <= began_at), len(free_at))
+            free_at[lane : lane + 1] = [ended_at]
+            lanes[worker] = lane
+        return lanes
+
+    @cached_property
+    def n_workers(self) -> int:
+        """Workers that there could be at once, as far as is known."""
+        told = [sample.n_workers for sample in self.samples if sample.n_workers is not None]
+        return max([*told, max(self.lanes.values(), default=-1) + 1])
+
+
+def record_of(source: Any, run: int | None = None) -> RunRecord:
+    """Return what is known of a run.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, Journal or Pout
+        A journal, or what a run has returned.
+    run : int, optional
+        Number of the run in the journal; the last one if not given.
+
+    Raises
+    ------
+    JournalError
+        If there is no such journal or run.
+    """
+    if isinstance(source, Journal):
+        return _of_journal(source.path, run)
+    if isinstance(source, (str, os.PathLike)):
+        return _of_journal(os.fspath(source), run)
+    return _of_pout(source)
+
+
+def _of_journal(path: str, number: int | None) -> RunRecord:
+    with Journal(path) as journal, closing(opened(path)) as reader, Explained(path):
+        runs = {run.number: run for run in journal.runs}
+        if number is None:
+            number = max(runs, default=1)
+        if number not in runs:
+            raise JournalError(f"the journal {path!r} has no run {number}: {list(runs)}")
+        run = runs[number]
+        samples = reader.samples(number)
+        files = [_of_row(row, number) for row in reader.of_run(number)]
+        others = reader.attempts("run = ? AND NOT is_final", number)
+        superseded = [_of_row(row, number) for row in others]
+    ends = [x.ended_at for x in (*files, *superseded) if x.ended_at is not None and not x.is_kept]
+    last = max([*ends, *(sample.at for sample in samples)], default=run.began.timestamp())
+    return RunRecord(
+        run.pipe,
+        run.state,
+        run.began.timestamp(),
+        last if run.ended is None else run.ended.timestamp(),
+        run.n_files,
+        files,
+        superseded,
+        samples,
+        {
+            "journal": os.path.abspath(path),
+            "run": f"{number} of {len(runs)}",
+            "machine": run.host,
+            "process": str(run.pid),
+            "folder": run.folder,
+            "fingerprint": run.fingerprint,
+        },
+        run.options,
+        run.keywords,
+        run.versions,
+    )
+
+
+def _of_row(row: FileRow, run: int) -> Attempt:
+    seconds = json.loads(row.seconds)
+    error = None if row.error is None else json.loads(row.error)
+    outname = None if row.outname is None else decode(row.outname)
+    states = [state for state in json.loads(row.inputs) if state is not None]
+    return Attempt(
+        row.place,
+        text_of(decode(row.in_name)),
+        row.outcome,
+        None if outname is None else text_of(outname),
+        row.began_at,
+        _end(row.began_at, seconds, row.ended_at),
+        *_phases(seconds),
+        sum(state[0] for state in states) if states else None,
+        row.peak_rss,
+        row.growth,
+        row.projected,
+        row.attempt,
+        row.worker,
+        row.run != run,
+        None if error is None else error["message"],
+        None if error is None else (error["hook"] or "before the first hook", error["kind"]),
+        "" if error is None else error["traceback"],
+    )
+
+
+def _of_pout(pout: Pout) -> RunRecord:
+    files = [_of_result(result) for result in pout.results]
+    samples = [] if pout.memory is None else list(pout.memory.samples)
+    moments = [sample.at for sample in samples]
+    for attempt in files:
+        if not attempt.is_kept:
+            moments += [x for x in (attempt.began_at, attempt.ended_at) if x is not None]
+    began_at = min(moments, default=0.0)
+    elapsed_s = max(moments, default=0.0) - began_at
+    if pout.elapsed_s is not None:
+        elapsed_s = max(elapsed_s, pout.elapsed_s)
+    return RunRecord(
+        "bigpipe run", "finished", began_at, began_at + elapsed_s, len(files), files, [], samples
+    )
+
+
+def _of_result(result: FileResult) -> Attempt:
+    error = result.error
+    return Attempt(
+        result.index,
+        text_of(result.in_name),
+        result.outcome,
+        None if result.outname is None else text_of(result.outname),
+        result.began_at,
+        _end(result.began_at, result.seconds, None),
+        *_phases(result.seconds),
+        None,
+        result.peak_rss,
+        result.growth,
+        result.projected,
+        result.attempts,
+        result.worker,
+        result.from_journal,
+        None if error is None else str(error),
+        None if error is None else error.kind,
+        "" if error is None else error.traceback,
+    )
+
+
+def _end(began_at: float | None, seconds: dict[str, float], noted_at: float | None) -> float | None:
+    """Return when a worker was done: hooks have no gaps, and a row may be noted later."""
+    if began_at is None or not seconds:
+        return noted_at
+    return began_at + sum(seconds.values())
+
+
+def _phases(seconds: dict[str, float]) -> tuple[float, float, float]:
+    sums = [0.0, 0.0, 0.0]
+    for hook, spent in seconds.items():
+        sums[_PHASE_OF.get(hook.partition(":")[0], 1)] += spent
+    return sums[0], sums[1], sums[2]
+
+
+def text_of(in_name: Any) -> str:
+    """Return an input, or an output, as people are shown it."""
+    if isinstance(in_name, (list, tuple)):
+        names = list(_flat(in_name))
+        more = f", ... {len(names)} in all" if len(names) > MAX_MEMBERS else ""
+        return f"[{', '.join(names[:MAX_MEMBERS])}{more}]"
+    if isinstance(in_name, (str, os.PathLike)):
+        return os.fsdecode(in_name)
+    return str(in_name)
+
+
+def _flat(names: Iterable[Any]) -> Iterator[str]:
+    for name in names:
+        if isinstance(name, (list, tuple)):
+            yield from _flat(name)
+        else:
+            yield text_of(name)

@@ -1,0 +1,66 @@
+"""The files of a run as comma-separated values.
+
+Owns the columns of that file. Tables of astropy and pandas are made by `bigpipe.Pout` and
+`bigpipe.Journal`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from datetime import datetime
+from typing import Any
+
+from bigpipe.report.files import write_whole
+from bigpipe.report.record import Attempt, RunRecord, record_of
+
+__all__ = ["write_csv"]
+
+COLUMNS = (
+    *("in_name", "outcome", "outname", "began", "ended", "seconds", "read_s", "process_s"),
+    *("write_s", "size", "peak_rss", "growth", "projected", "attempts", "worker", "from_journal"),
+    "error",
+)
+
+
+def write_csv(source: Any, path: str | os.PathLike[str], run: int | None = None) -> None:
+    """Write a line for each input of a run: times in seconds, sizes and memory in bytes.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, Journal, Pout or RunRecord
+        A journal, or what a run has returned.
+    path : str or os.PathLike
+        The table. UTF-8; names that are none are written as the bytes that they are.
+    run : int, optional
+        Number of the run in the journal; the last one if not given.
+    """
+    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(map(_cells, record.files))
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _cells(attempt: Attempt) -> list[Any]:
+    """Return a line: what is not known is empty."""
+    return [
+        attempt.name,
+        attempt.outcome,
+        attempt.outname,
+        _moment(attempt.began_at),
+        _moment(attempt.ended_at),
+        *(f"{x:.6f}" for x in (attempt.seconds, *attempt[6:9])),
+        *attempt[9:15],
+        "yes" if attempt.is_kept else "no",
+        attempt.error,
+    ]
+
+
+def _moment(at: float | None) -> str | None:
+    """Return a time of the clock on the wall."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at).isoformat(timespec="milliseconds")

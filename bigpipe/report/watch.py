@@ -1,0 +1,189 @@
+"""A run seen from another terminal, by its journal: what workers have in hand, how far it is.
+
+Owns the text, and how it is refreshed in place. What it tells is written by the run about once a
+second; the run itself is not asked.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import IO
+
+from bigpipe.budget import format_bytes
+from bigpipe.encoding import decode
+from bigpipe.errors import EncodingError
+from bigpipe.journal import Journal
+from bigpipe.journal_reader import Explained, opened
+from bigpipe.journal_rows import LiveRow
+from bigpipe.origin import JournalRun
+from bigpipe.progress import remaining_s
+from bigpipe.records import Sample
+from bigpipe.report.record import text_of
+
+__all__ = ["Glance", "glance", "watch"]
+
+STALE_S = 10.0  # seconds without a word from a run after which that is said; arbitrary
+N_FOR_RATE = 30  # samples over which the present rate is taken: about half a minute
+MIN_NAME = 16  # columns for a name, however narrow the terminal
+PLAIN = 100  # columns where there is no terminal; arbitrary
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What is to be seen of a run at a moment."""
+
+    path: str
+    run: JournalRun | None
+    samples: list[Sample]
+    """Of the last half minute, and the first one of the run before those."""
+    live: list[LiveRow]
+    at: float
+    """Seconds since 1970 when it was looked at."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.run is None or self.run.state != "at work"
+
+    def text(self, width: int = 80, height: int = 24) -> str:
+        """Return lines for a terminal of so many columns and lines."""
+        if self.run is None:
+            return f"{self.path}: no run yet"
+        head = f"{self.run.pipe}, run {self.run.number}, {self.run.state}"
+        lines = [head, *self._figures(self.run)]
+        room = max(1, height - len(lines) - 2)
+        shown = self.live if len(self.live) <= room else self.live[: room - 1]
+        lines += [_line(row, self.at, width) for row in shown]
+        if len(shown) < len(self.live):
+            lines.append(f"  and {len(self.live) - len(shown)} more")
+        return "\n".join(line[:width] for line in lines)
+
+    def _figures(self, run: JournalRun) -> list[str]:
+        if not self.samples:
+            return ["nothing is known of its files yet"]
+        now = self.samples[-1]
+        total = "" if run.n_files is None else f" of {run.n_files}"
+        parts = [f"{now.n_finished}{total} files"]
+        if now.n_failed:
+            parts.append(f"{now.n_failed} failed")
+        parts += [x for x in (self._rate(), self._left(run)) if x]
+        lines = [", ".join(parts)]
+        if now.used is not None:
+            lines.append(f"{format_bytes(now.used)} of {format_bytes(now.budget)} of memory")
+        if not self.has_ended and self.at - now.at > STALE_S:
+            lines.append(f"last heard of {_clock(self.at - now.at)} ago")
+        return lines
+
+    def _rate(self) -> str:
+        """Return how fast it is now; of a run that has ended, how fast it was."""
+        first = self.samples[0 if self.has_ended else max(0, len(self.samples) - N_FOR_RATE)]
+        last = self.samples[-1]
+        seconds, n = last.at - first.at, last.n_finished - first.n_finished
+        if seconds <= 0 or n <= 0:
+            return ""
+        rate = n / seconds
+        return f"{rate:.3g} files/s" if rate >= 1 else f"{1 / rate:.3g} s/file"
+
+    def _left(self, run: JournalRun) -> str:
+        began_at, last = run.began.timestamp(), self.samples[-1]
+        if self.has_ended:
+            ended_at = last.at if run.ended is None else run.ended.timestamp()
+            return f"in {_clock(ended_at - began_at)}"
+        if run.n_files is None:
+            return f"{_clock(self.at - began_at)} so far"
+        finish = next(x.at for x in self.samples if x.n_finished == last.n_finished)
+        seconds = remaining_s(
+            n_done=last.n_finished,
+            n_left=run.n_files - last.n_finished,
+            n_in_flight=last.n_in_flight or 0,
+            last_finish_s=finish - began_at,
+            elapsed_s=self.at - began_at,
+        )
+        left = "" if seconds is None else f", {_clock(seconds)} left"
+        return f"{_clock(self.at - began_at)} so far{left}"
+
+
+def _line(row: LiveRow, at: float, width: int) -> str:
+    """Return what one worker has in hand; of a long name, its end."""
+    memory = "" if row.memory is None else format_bytes(row.memory)
+    hook = (row.hook or "?") + (" (paused)" if row.is_paused else "")
+    tail = f"  {hook:<24} {_clock(at - row.since):>8} {memory:>10}"
+    try:
+        name = text_of(decode(row.in_name))
+    except EncodingError:  # it was an object of the caller's own
+        name = row.in_name
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    room = max(MIN_NAME, width - len(tail) - 2)
+    if len(name) > room:
+        name = "..." + name[len(name) - room + 3 :]
+    return f"  {name:<{room}}{tail}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, whole = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"
+
+
+def glance(path: str | os.PathLike[str]) -> Glance:
+    """Look at the last run of a journal.
+
+    Raises
+    ------
+    JournalError
+        If there is no such journal.
+    """
+    name = os.fspath(path)
+    with Journal(name) as journal, closing(opened(name)) as reader, Explained(name):
+        runs = journal.runs
+        if not runs:
+            return Glance(name, None, [], [], time.time())
+        samples, live = reader.now(runs[-1].number, N_FOR_RATE)
+    # A run that was killed has left there what it had in hand.
+    return Glance(name, runs[-1], samples, live if runs[-1].state == "at work" else [], time.time())
+
+
+def watch(
+    path: str | os.PathLike[str],
+    stream: IO[str],
+    *,
+    interval_s: float = 1.0,
+    pause: Callable[[float], None] = time.sleep,
+) -> Glance:
+    """Show a run until it has ended: in place on a terminal, once elsewhere.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The journal.
+    stream : file
+        Where to.
+    interval_s : float, optional
+        Seconds between two looks.
+    pause : callable, optional
+        Waits so many seconds.
+
+    Returns
+    -------
+    Glance
+        The last look.
+    """
+    is_terminal = stream.isatty()
+    n_lines = 0
+    while True:
+        seen = glance(path)
+        size = shutil.get_terminal_size()
+        text = seen.text(size.columns - 1 if is_terminal else PLAIN, size.lines)
+        if n_lines:
+            stream.write(f"\x1b[{n_lines}F\x1b[J")  # up to the first line, and clear from there
+        stream.write(text + "\n")
+        stream.flush()
+        n_lines = text.count("\n") + 1
+        if seen.has_ended or not is_terminal:
+            return seen
+        pause(interval_s)

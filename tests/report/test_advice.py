@@ -1,0 +1,106 @@
+"""Advice is given where figures support it, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bigpipe.report.advice import advice
+from tests.report.runs import GIB, attempt, failed, record, sample
+
+HALF = {"worker": 101}
+
+
+def even(n=10, **fields):
+    """Files that keep two workers busy all the time."""
+    return [attempt(i, 3.0 * (i // 2), worker=100 + i % 2, **fields) for i in range(n)]
+
+
+def test_nothing_is_said_of_a_run_that_went_well():
+    samples = [sample(0), sample(15, waited_for_memory=2.0, waited_for_inputs=2.0)]
+    assert advice(record(even(), 15.0, samples=samples)) == []
+    assert advice(record([], 0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "said"),
+    [
+        (
+            [*even(), attempt(10, None, outcome="killed"), attempt(11, None, outcome="killed")],
+            {},
+            "2 files lost the worker",
+        ),
+        (
+            [*even(), attempt(10, None, outcome="timed out")],
+            {},
+            "1 file took longer than file_timeout; the longest of the others took 3 s",
+        ),
+        (
+            [*even(), *(failed(i, i - 10.0) for i in range(10, 20))],
+            {},
+            "50% of the files failed with OSError in file_read",
+        ),
+        (
+            [*even(8), attempt(8, 0.0, projected=3 * GIB), attempt(9, 3.0, projected=3 * GIB)],
+            {"samples": [sample(15, waited_for_memory=18.0)]},
+            "waited for memory 60% of the time: 2 files above 2.0 GiB ran almost alone",
+        ),
+        (
+            even(projected=GIB),
+            {
+                "samples": [sample(15, waited_for_memory=15.0)],
+                "options": {"process_size": "'1 GiB'"},
+            },
+            "process_size is 1.0 GiB, and no file needed more than 200.0 MiB",
+        ),
+        (
+            even(),
+            {"samples": [sample(15, waited_for_memory=15.0)]},
+            "Half of the files needed more than 200.0 MiB: fewer workers would do",
+        ),
+        (
+            even(),
+            {"samples": [sample(15, waited_paused=6.0)]},
+            "stood still 20% of the time",
+        ),
+        (
+            even(attempts=2),
+            {"samples": [sample(15)]},
+            "10 files were begun more than once",
+        ),
+        (
+            even(),
+            {
+                "samples": [sample(0), sample(15, waited_for_inputs=15.0, n_finished=10)],
+                "n_files": None,
+            },
+            "waited for the next input 50% of the time",
+        ),
+        (
+            [*even(), attempt(10, 12.0, process_s=8.0)],
+            {"elapsed_s": 22.0},
+            "In the last 7 s, 32% of the time, only one worker was at work, on 'raw/10.fits'",
+        ),
+        (even(read_s=10.0), {}, "83% of the workers' time went into reading"),
+        (even(write_s=10.0), {}, "83% of the workers' time went into writing"),
+        (
+            [attempt(i, 0.0, read_s=0, write_s=0, process_s=0.001) for i in range(2000)],
+            {},
+            "1 ms on the average",
+        ),
+    ],
+    ids=[
+        *("killed", "late", "one kind", "large", "size", "memory", "paused", "again", "inputs"),
+        *("tail", "reading", "writing", "tiny"),
+    ],
+)
+def test_advice_follows_from_figures(files, fields, said):
+    told = advice(record(files, **({"elapsed_s": 15.0} | fields)))
+    assert [text for text in told if re.search(re.escape(said), text)], told
+    assert all(text.endswith(".") for text in told)
+
+
+def test_time_in_which_the_last_files_ended_is_not_a_want_of_inputs():
+    samples = [sample(0), sample(15, waited_for_inputs=15.0, n_finished=10)]
+    assert advice(record(even(), 15.0, samples=samples)) == []

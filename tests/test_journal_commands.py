@@ -1,0 +1,163 @@
+"""What the ``bigpipe`` command tells of a journal, and what it removes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bigpipe
+from bigpipe import no_outfile
+from bigpipe.cli import main
+from bigpipe.outputs import Stager
+from tests.pipes import Doubler, fail
+
+ROOT = Path(bigpipe.__file__).parents[1]
+
+
+@pytest.fixture
+def night(make_files, tmp_path):
+    """A journal of three files, of which the second has failed; and their names."""
+    names = make_files(3)
+    (tmp_path / "out").mkdir()
+    Doubler(outdir=tmp_path / "out", journal=tmp_path / "night1.bigpipe").pipeline(
+        names,
+        trouble={("data_process", "001.bin"): fail},
+        on_error="return",
+        executor="serial",
+        flat="flat.fits",
+    )
+    return str(tmp_path / "night1.bigpipe"), names
+
+
+def test_status_tells_how_far_a_run_is(night, capsys):
+    journal, _ = night
+    assert main(["status", journal]) == 0
+    told = capsys.readouterr().out
+    assert f"{journal}: 1 run; the last, of tests.pipes.Doubler, began" in told
+    assert "and finished" in told
+    assert "3 of 3 files have ended: 2 written, 1 failed" in told
+
+
+def test_status_tells_of_a_run_that_was_killed(tmp_path, capsys):
+    code = """
+import os, signal
+from bigpipe import no_outfile
+from tests.pipes import Doubler
+open("a", "w").close(), open("b", "w").close()
+pipe = Doubler(journal="j", post_process_list=no_outfile, executor="serial")
+for result in pipe.iter_pipeline(["a", "b"], ordered=True):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, timeout=100
+    )
+    assert main(["status", str(tmp_path / "j")]) == 0
+    told = capsys.readouterr().out
+    assert "was killed" in told
+    assert "of 2 files have ended" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "not_told"),
+    [
+        ([], "data_process raised ValueError on '{name}'", "Traceback"),
+        (["--traceback"], "ValueError: 001.bin is no good", "nothing of this"),
+        (["--names"], "{name}", "raised"),
+    ],
+    ids=["lines", "tracebacks", "names"],
+)
+def test_errors_are_shown_and_told_by_the_exit_code(night, capsys, arguments, told, not_told):
+    journal, names = night
+    assert main(["errors", journal, *arguments]) == 1
+    out = capsys.readouterr().out
+    assert told.format(name=names[1]) in out
+    assert not_told not in out
+
+
+def test_run_without_errors_has_none_to_show(make_files, tmp_path, capsys):
+    journal = tmp_path / "j"
+    pipe = Doubler(journal=journal, post_process_list=no_outfile, executor="serial")
+    pipe.pipeline(make_files(1))
+    assert main(["errors", str(journal)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_output_is_traced_by_the_journals_around_it(night, tmp_path, monkeypatch, capsys):
+    _, names = night
+    (tmp_path / "damaged.bigpipe").write_bytes(b"no journal at all")
+    monkeypatch.chdir(tmp_path / "out")
+    assert main(["trace", "000_bmp.bin"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(tmp_path / "out" / "000_bmp.bin")
+    assert lines[1].endswith("as it was written")
+    assert lines[2] == f"  from {names[0]!r}"
+    assert lines[3] == f"    {names[0]}, 8 B"
+    assert lines[4].startswith("  by tests.pipes.Doubler, run 1 on ")
+    block = lines[lines.index("  keywords") :]
+    assert any(line.split() == ["flat", "'flat.fits'"] for line in block)
+    block = lines[lines.index("  versions") :]
+    assert any(line.split() == ["bigpipe", bigpipe.__version__] for line in block)
+
+
+def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
+    journal, names = night
+    output = tmp_path / "out" / "000_bmp.bin"
+    output.unlink()
+    Path(names[0]).write_bytes(b"other")
+    assert main(["trace", str(output), "--journal", journal]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("changed since, or gone")
+    assert lines[3].endswith("8 B, changed since, or gone")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["status", "none"], "there is no journal"),
+        (["errors", "{names[0]}"], "no journal"),
+        (["trace", "elsewhere"], "no journal knows"),
+        (["trace", "elsewhere", "--journal", "{journal}"], "knows nothing of"),
+        (["clean", "none"], "is no folder"),
+    ],
+    ids=["no journal", "another file", "unknown", "unknown to this", "no folder"],
+)
+def test_what_cannot_be_told_is_said(night, capsys, arguments, told):
+    journal, names = night
+    arguments = [argument.format(journal=journal, names=names) for argument in arguments]
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert told in err
+    assert out == ""
+
+
+def test_clean_removes_what_killed_runs_have_left_and_nothing_in_use(tmp_path, capsys):
+    code = """
+import os, signal, sys
+from bigpipe.outputs import Stager
+staged = Stager().open(sys.argv[1], [])
+open(staged.path, "w").close()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    stager = Stager()
+    staged = stager.open(str(tmp_path / "in_use.fits"), [])
+    Path(staged.path).touch()
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        arguments = [sys.executable, "-c", code, str(folder / "out.fits")]
+        subprocess.run(arguments, cwd=ROOT, check=False, timeout=100)
+    assert main(["clean", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert sorted(line.split()[0] for line in out.splitlines()) == ["left", "removed", "removed"]
+    assert "1 left" in err
+    staged.commit(staged.path)
+    stager.close()
+    assert main(["clean", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "nothing is left of killed runs\n")
+    assert not (tmp_path / "a" / "out.fits").exists()
+    assert (tmp_path / "in_use.fits").exists()
