@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CollisionError,
         FileError,
         FileTimeoutError,
+        FormatError,
         InNamesError,
         JournalError,
         MemoryBudgetError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from bigpipe.executors.pool import NestablePool, NoDaemonPool, WorkerWithKwargs
+    from bigpipe.function_pipe import FunctionPipe
     from bigpipe.journal import Journal
     from bigpipe.measure import num_can_process
     from bigpipe.options import assure_list
@@ -52,6 +54,7 @@ _HOMES = {
         "CollisionError",
         "FileError",
         "FileTimeoutError",
+        "FormatError",
         "InNamesError",
         "JournalError",
         "MemoryBudgetError",
@@ -63,6 +66,7 @@ _HOMES = {
         "WorkerError",
     ),
     "executors.pool": ("NestablePool", "NoDaemonPool", "WorkerWithKwargs"),
+    "function_pipe": ("FunctionPipe",),
     "journal": ("Journal",),
     "measure": ("num_can_process",),
     "options": ("assure_list",),
@@ -86,6 +90,8 @@ __all__ = [
     "FileFinished",
     "FileResult",
     "FileTimeoutError",
+    "FormatError",
+    "FunctionPipe",
     "InNamesError",
     "Journal",
     "JournalError",

@@ -1,6 +1,7 @@
 """Command-line options for scripts around a pipeline, in a hierarchy of classes.
 
-Owns the options' names, defaults and help. What they mean is in `bigpipe.options`.
+Owns the methods that add options, with the defaults and help that such scripts have. How text
+becomes a value is `bigpipe.flags`; what the options mean, `bigpipe.options`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bigpipe.budget import parse_bytes
+from bigpipe.errors import OptionError
+from bigpipe.flags import DECLARED, argument_of
+from bigpipe.options import Kind
 from bigpipe.outname import OUTNAME_APPEND
 
 __all__ = ["ArgparseHandler", "BMPArgparseMixin"]
@@ -59,24 +62,6 @@ class ArgparseHandler:
         raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define it.")
 
 
-def _number_of_processes(text: str) -> int | float:
-    """Read a count as an int, a part of the cores as a float."""
-    number = float(text)  # argparse turns the ValueError into a usage message
-    if not 0 <= number < float("inf"):  # NaN fails this too
-        raise argparse.ArgumentTypeError(f"{text!r} is below zero or not finite")
-    return int(number) if number == int(number) else number
-
-
-_number_of_processes.__name__ = "number"  # argparse shows it: invalid number value: 'x'
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 class BMPArgparseMixin:
     """Methods that add the options of a pipeline to ``self.parser``.
 
@@ -117,6 +102,40 @@ class BMPArgparseMixin:
         action = self.parser.add_argument(f"--{option}", default=default, **kwargs)
         # Set afterwards: some versions of argparse append the default to a switch's help.
         action.help = _help_text(help, what, default)
+
+    def add_option(
+        self,
+        name: str,
+        option: str | None = None,
+        default: Any = None,
+        help: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add any option of a pipeline by its name, such as ``'journal'``.
+
+        Parameters
+        ----------
+        name : str
+            One of those in `bigpipe.options.Options`.
+        option : str, optional
+            What it is called on the command line, if not `name`.
+        default : object, optional
+            What it is if not given. ``None`` is as good as not given to a pipeline.
+        help : str, optional
+            Its help, if not that of the option.
+        **kwargs
+            Further keywords of `argparse.ArgumentParser.add_argument`.
+        """
+        if name not in DECLARED:
+            raise OptionError(f"{name!r} is no option of a pipeline: see bigpipe.options.Options.")
+        option = name if option is None else option
+        what = DECLARED[name].metadata["help"].removesuffix(".").replace("%", "%%")
+        if help is None and default is None:  # the text says what that means
+            help = what
+        if DECLARED[name].metadata["kinds"][0] is Kind.FLAG:
+            self._add_switch(option, default, help, what, **kwargs)
+        else:
+            self._add_value(option, default, help, what, **{**argument_of(name), **kwargs})
 
     def add_outdir(
         self,
@@ -184,7 +203,7 @@ class BMPArgparseMixin:
     ) -> None:
         """Add the number of processes, or the part of the cores."""
         what = "processes at once; 0: one for each physical core; below 1: that part of the cores"
-        kwargs.setdefault("type", _number_of_processes)
+        kwargs.setdefault("type", argument_of("num_processes")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
     def add_mem_available(
@@ -196,7 +215,7 @@ class BMPArgparseMixin:
     ) -> None:
         """Add the memory that all processes together may use."""
         what = "memory for all processes together, in bytes or with a unit (8GiB)"
-        kwargs.setdefault("type", _size)
+        kwargs.setdefault("type", argument_of("mem_available")["type"])
         self._add_value(option, default, help, what, unset="a part of what is available", **kwargs)
 
     def add_mem_frac(
@@ -208,7 +227,7 @@ class BMPArgparseMixin:
     ) -> None:
         """Add the part of the available memory to use."""
         what = "part of the memory available at the start to use, from 0 to 1"
-        kwargs.setdefault("type", float)
+        kwargs.setdefault("type", argument_of("mem_frac")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
     def add_process_size(
@@ -220,7 +239,7 @@ class BMPArgparseMixin:
     ) -> None:
         """Add the memory that one process needs."""
         what = "memory that one process needs at most, in bytes or with a unit (2GiB)"
-        kwargs.setdefault("type", _size)
+        kwargs.setdefault("type", argument_of("process_size")["type"])
         self._add_value(option, default, help, what, unset="memory does not limit", **kwargs)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "EncodingError",
     "FileError",
     "FileTimeoutError",
+    "FormatError",
     "InNamesError",
     "JournalError",
     "MemoryBudgetError",
@@ -54,6 +55,10 @@ class InNamesError(BigpipeError, TypeError):
 
 class OutnameError(BigpipeError, ValueError):
     """No usable output name can be made, or the one made leads where it must not."""
+
+
+class FormatError(BigpipeError, ValueError):
+    """Nothing is known that reads or writes a file of this sort, or it is not installed."""
 
 
 class CollisionError(BigpipeError, FileExistsError):

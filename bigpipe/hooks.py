@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Hooks:
     ``False`` in a subclass that must write in place."""
 
     _bmp_options = Options()
+    _bmp_outname: Callable[..., str] = staticmethod(outname_creator)
     kwargs: dict[str, Any]
 
     @property
@@ -67,6 +68,11 @@ class Hooks:
     @post_process_list.setter
     def post_process_list(self, value: Any) -> None:
         self._post_process_list = assure_list(value)
+
+    @property
+    def _bmp_functions(self) -> tuple[Any, ...]:
+        """Functions that hooks call, whose keywords are known and whose code counts."""
+        return ()
 
     def kwargs_merge(self, **kwargs: Any) -> dict[str, Any]:
         """Return the object's keywords updated with those given."""
@@ -391,7 +397,7 @@ class Hooks:
         OutnameError
             If no name can be made.
         """
-        return outname_creator(in_name, **self._bmp_control(kwargs))
+        return self._bmp_outname(in_name, **self._bmp_control(kwargs))
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
         """Write the output. To be overridden; here, only its folder is made if asked for.

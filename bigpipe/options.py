@@ -11,19 +11,42 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from numbers import Integral, Real
 from typing import Any
 
 from bigpipe.budget import parse_bytes
 from bigpipe.errors import OptionError
 
-__all__ = ["CONTROL_OPTIONS", "NAMES", "Options", "assure_list", "near_miss", "table"]
+__all__ = ["CONTROL_OPTIONS", "NAMES", "Kind", "Options", "assure_list", "near_miss", "table"]
 
 EXECUTORS = ("processes", "threads", "serial")
 START_METHODS = ("fork", "forkserver", "spawn")
 ON_ERROR = ("finish", "raise", "return")
 ORDERS = ("size", "given")
 COMPARISONS = ("mtime", "checksum")
+
+
+class Kind(Enum):
+    """What an option is where it is given as text: on a command line or in a file."""
+
+    TEXT = "text"
+    """Text, as it is."""
+    PATH = "a name"
+    """The name of a file or folder."""
+    NUMBER = "a number"
+    """Text that is read as a number."""
+    SIZE = "a size"
+    """Text that the option's check reads, such as ``2 GiB``."""
+    FLAG = "true or false"
+    """No text: it is there, or there is its opposite."""
+    CHOICE = "a word"
+    """One of the words that go with it."""
+    OBJECT = "an object"
+    """``module:name`` of what cannot be written down."""
+    OBJECTS = "objects"
+    """The same, several times."""
+
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
 """Options that the hooks receive among their keywords."""
@@ -85,7 +108,7 @@ def _bytes_or_function(name: str, value: Any) -> Any:
 
 
 def _order(name: str, value: Any) -> Any:
-    return value if callable(value) else _one_of(*ORDERS)(name, value)
+    return value if callable(value) else _OneOf(*ORDERS)(name, value)
 
 
 def _path(name: str, value: Any) -> Any:
@@ -136,18 +159,20 @@ def _exceptions(name: str, value: Any) -> Any:
     return value
 
 
-def _one_of(*choices: str) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if value not in choices:
-            raise OptionError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
-        return value
+class _OneOf:
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
 
-    return check
+    def __call__(self, name: str, value: Any) -> Any:
+        if value not in self.choices:
+            choices = ", ".join(map(repr, self.choices))
+            raise OptionError(f"{name}={value!r} is not one of {choices}.")
+        return value
 
 
 def _executor(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return _one_of(*EXECUTORS)(name, value)
+        return _OneOf(*EXECUTORS)(name, value)
     if isinstance(value, type) or not (hasattr(value, "submit") and hasattr(value, "wait")):
         raise OptionError(
             f"{name}={value!r} is neither one of {', '.join(map(repr, EXECUTORS))} nor an "
@@ -166,10 +191,38 @@ def _anything(name: str, value: Any) -> Any:
     return value
 
 
+AsText = tuple[tuple[Kind, ...], tuple[str, ...]]
+_AS_TEXT: dict[Any, AsText] = {
+    _count: ((Kind.NUMBER,), ()),
+    _whole: ((Kind.NUMBER,), ()),
+    _not_negative: ((Kind.NUMBER,), ()),
+    _positive: ((Kind.NUMBER,), ()),
+    _bytes: ((Kind.SIZE,), ()),
+    _bytes_or_function: ((Kind.SIZE, Kind.OBJECT), ()),
+    _flag: ((Kind.FLAG,), ()),
+    _progress: ((Kind.FLAG, Kind.OBJECT), ()),
+    _executor: ((Kind.CHOICE, Kind.OBJECT), EXECUTORS),
+    _order: ((Kind.CHOICE, Kind.OBJECT), ORDERS),
+    _functions: ((Kind.OBJECTS,), ()),
+    _exceptions: ((Kind.OBJECTS,), ()),
+    _path: ((Kind.PATH,), ()),
+    _text: ((Kind.TEXT,), ()),
+    _fingerprint: ((Kind.TEXT,), ()),
+    _anything: ((Kind.OBJECT,), ()),
+}
+"""What an option with a check is as text, and the words that it may be."""
+
+
 def _option(
     default: Any, help: str, *, check: Callable[[str, Any], Any] = _anything, unit: str = ""
 ) -> Any:
-    return field(default=default, metadata={"help": help, "check": check, "unit": unit})
+    as_text: AsText
+    if isinstance(check, _OneOf):
+        as_text = (Kind.CHOICE,), check.choices
+    else:
+        as_text = _AS_TEXT[check]
+    about = {"help": help, "check": check, "unit": unit}
+    return field(default=default, metadata={**about, "kinds": as_text[0], "choices": as_text[1]})
 
 
 @dataclass(frozen=True)
@@ -230,7 +283,7 @@ class Options:
         None,
         "How worker processes begin: 'fork', 'forkserver' or 'spawn'; none for 'fork' where "
         "that is safe and 'forkserver' where it is not.",
-        check=_one_of(*START_METHODS),
+        check=_OneOf(*START_METHODS),
     )
     order: Any = _option(
         None,
@@ -242,7 +295,7 @@ class Options:
         "finish",
         "What a failed file does: 'finish' the others, then raise; 'raise' at once; 'return' "
         "the error in its metadata.",
-        check=_one_of(*ON_ERROR),
+        check=_OneOf(*ON_ERROR),
     )
     file_timeout: Any = _option(
         None, "Time that one file may take; then its worker is ended.", check=_positive, unit="s"
@@ -283,7 +336,7 @@ class Options:
         "mtime",
         "How it is told that an input is what it was when it was finished: 'mtime' (and size), "
         "or 'checksum', of its content.",
-        check=_one_of(*COMPARISONS),
+        check=_OneOf(*COMPARISONS),
     )
     fingerprint: Any = _option(
         None,

@@ -13,7 +13,13 @@ from typing import Any
 
 from bigpipe.errors import OutnameError, shown
 
-__all__ = ["OUTNAME_APPEND", "default_outname", "outname_creator"]
+__all__ = [
+    "OUTNAME_APPEND",
+    "default_outname",
+    "outname_creator",
+    "outname_with_extension",
+    "split_extension",
+]
 
 OUTNAME_APPEND = "_bmp"
 
@@ -116,6 +122,60 @@ def outname_creator(
 
 
 default_outname = outname_creator
+
+_COMPRESSIONS = (".gz", ".bz2", ".fz", ".xz", ".zst", ".z")
+_COMPRESSED = (".fits", ".fit", ".fts")  # what is read as it is, compressed
+
+
+def split_extension(name: str) -> tuple[str, str]:
+    """Part a name from its extension; of compressed FITS files, from both of them.
+
+    Examples
+    --------
+    >>> split_extension("raw/b0042.fits.gz"), split_extension("raw/2024.tar.gz")
+    (('raw/b0042', '.fits.gz'), ('raw/2024.tar', '.gz'))
+    """
+    root, extension = os.path.splitext(name)
+    if extension.lower() in _COMPRESSIONS:
+        inner_root, inner = os.path.splitext(root)
+        if inner.lower() in _COMPRESSED:
+            return inner_root, inner + extension
+    return root, extension
+
+
+def outname_with_extension(
+    in_name: Any,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    outname: str | os.PathLike[str] | None = None,
+    outname_ext: str | None = None,
+    **kwargs: Any,
+) -> str:
+    """Make a name as `outname_creator` does, with another extension if one is given.
+
+    Parameters
+    ----------
+    in_name, meta, outname, **kwargs
+        As for `outname_creator`.
+    outname_ext : str, optional
+        The extension, with or without its dot. An ``outname`` stays as it is.
+
+    Examples
+    --------
+    >>> outname_with_extension("raw/b0042.fits.gz", outdir="out")
+    'out/b0042_bmp.fits.gz'
+    >>> outname_with_extension("raw/b0042.fits.gz", outdir="out", outname_ext="png")
+    'out/b0042_bmp.png'
+    """
+    is_named = outname is not None or bool(meta and meta.get("outname") is not None)
+    name = os.fspath(in_name) if isinstance(in_name, (str, os.PathLike)) else None
+    if is_named or not isinstance(name, str) or not name.strip(os.sep):
+        return outname_creator(in_name, meta, outname=outname, **kwargs)
+    root, extension = split_extension(name.rstrip(os.sep))
+    if outname_ext is not None:
+        extension = _text(outname_ext, "outname_ext", in_name)
+        extension = f".{extension.lstrip('.')}" if extension else ""
+    return outname_creator(f"{root}.x", meta, **kwargs).removesuffix(".x") + extension
 
 
 def _base_name(in_name: Any) -> str:

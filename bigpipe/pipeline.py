@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bigpipe.errors import BigpipeWarning, OptionError, PipelineError, TooManyErrorsError
 from bigpipe.hooks import RESERVED, Hooks
 from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
-from bigpipe.outname import OUTNAME_APPEND, outname_creator
+from bigpipe.outname import OUTNAME_APPEND
 from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
 from bigpipe.run import Run
@@ -259,25 +259,26 @@ class BigMultiPipe(Hooks):
                     f"{name!r} cannot be a keyword: the hooks are called with an argument of that "
                     "name; give it another"
                 )
-        self._bmp_warn_of_near_misses(control)
+        for doubt in self._bmp_doubts(control).values():
+            warnings.warn(doubt, BigpipeWarning, stacklevel=3)
         predict = self._bmp_predictor(control)
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
-    def _bmp_warn_of_near_misses(self, control: dict[str, Any]) -> None:
-        """Warn of a keyword that looks like an option and that no hook or function knows."""
+    def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
+        """Return what to warn of: keywords that look like options and that nobody knows."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
-        lists = [*self.pre_process_list, *self.post_process_list]
+        lists = [*self.pre_process_list, *self.post_process_list, *self._bmp_functions]
         lists += [function for name in _LISTS for function in control.get(name, ())]
+        doubts = {}
         for name in control:
             meant = None if name in NAMES else near_miss(name, filter(callable, hooks + lists))
             if meant is not None:
-                warnings.warn(
+                doubts[name] = (
                     f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
-                    f"mean {meant!r}?",
-                    BigpipeWarning,
-                    stacklevel=4,
+                    f"mean {meant!r}?"
                 )
+        return doubts
 
     def _bmp_predictor(self, control: dict[str, Any]) -> Any:
         """Return what gives a file's usual output name, or ``None`` if only its data tells."""
@@ -285,8 +286,9 @@ class BigMultiPipe(Hooks):
             return None
         if type(self).file_process is not BigMultiPipe.file_process or "outname" in control:
             return None
-        naming = {name: control[name] for name in CONTROL_OPTIONS if name in control}
-        return lambda in_name: outname_creator(in_name, **naming)
+        names = (*CONTROL_OPTIONS, "outname_ext")
+        naming = {name: control[name] for name in names if name in control}
+        return lambda in_name: self._bmp_outname(in_name, **naming)
 
     def _bmp_projector(self, options: Options, control: dict[str, Any]) -> Any:
         """Return what gives the memory that a file needs, or ``None`` if it is to be learned."""

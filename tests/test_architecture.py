@@ -28,7 +28,7 @@ ROWS = (
     ),
     (
         *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
-        *("file_states", "filesystems", "folder_claims", "input_files", "interrupts"),
+        *("file_states", "filesystems", "folder_claims", "formats", "input_files", "interrupts"),
         *("journal_file", "journal_lock", "journal_reader", "journal_rows", "log", "log_payload"),
         *("measure", "moving", "outputs", "pages", "peak_meter", "process_table", "progress"),
         *("snapshot", "staging", "tree_meter"),
@@ -38,8 +38,11 @@ ROWS = (
         *("intake", "journal_recorder", "ledger", "memory", "outcomes", "plan", "preview"),
         *("questions", "recorder", "resume", "run", "sampler"),
     ),
-    ("hooks", "journal", "origin", "pipeline", "pout", "pout_table", "report", "steps"),
-    ("__main__", "argparse_handler", "cli", "demo", "testing"),
+    (
+        *("function_pipe", "hooks", "journal", "origin", "pipeline", "pout", "pout_table"),
+        *("report", "steps"),
+    ),
+    ("__main__", "argparse_handler", "cli", "demo", "flags", "references", "testing"),
     ("__init__",),
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}

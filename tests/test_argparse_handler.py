@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from bigpipe.argparse_handler import ArgparseHandler, BMPArgparseMixin
+from bigpipe.errors import OptionError
 from bigpipe.measure import num_can_process
+from bigpipe.options import NAMES
 
 METHODS = [
     "outdir",
@@ -190,3 +192,51 @@ def test_base_adds_nothing_and_says_that_cmd_is_missing() -> None:
     aph.add_all()
     with pytest.raises(NotImplementedError, match="Script has no method cmd"):
         aph.cmd(aph.parser.parse_args([]))
+
+
+def handler_of(name: str, **arguments: Any) -> argparse.ArgumentParser:
+    aph = Handler(argparse.ArgumentParser())
+    aph.add_option(name, **arguments)
+    return aph.parser
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_option_can_be_added_and_is_not_given_unless_it_is(name: str) -> None:
+    parser = handler_of(name)
+    assert parser.parse_args([]) == argparse.Namespace(**{name: None})
+    assert f"--{name}" in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "value"),
+    [
+        ("journal", ["--journal", "night.bigpipe"], "night.bigpipe"),
+        ("max_errors", ["--max_errors", "3"], 3),
+        ("retry_failed", ["--no-retry_failed"], False),
+        ("order", ["--order", "builtins:len"], len),
+        ("post_process_list", ["--post_process_list", "builtins:len"], [len]),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_option_added_by_its_name_gives_a_value_for_a_pipeline(
+    name: str, arguments: list[str], value: Any
+) -> None:
+    assert getattr(handler_of(name).parse_args(arguments), name) == value
+
+
+def test_option_added_by_its_name_may_have_another_and_a_default() -> None:
+    parser = handler_of("file_timeout", option="limit", default=60, help="of time")
+    assert parser.parse_args([]).limit == 60
+    assert parser.parse_args(["--limit", "5"]).limit == 5
+    assert "of time" in parser.format_help()
+
+
+def test_value_that_the_option_refuses_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        handler_of("on_error").parse_args(["--on_error", "ignore"])
+    assert "'ignore' is not one of 'finish', 'raise', 'return'" in capsys.readouterr().err
+
+
+def test_name_that_is_no_option_is_refused() -> None:
+    with pytest.raises(OptionError, match="'num_proceses' is no option"):
+        handler_of("num_proceses")

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from bigpipe import Journal, Outcome
+from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.journal_reader import opened
+from bigpipe.memory import MemoryWatch
+from bigpipe.options import Options
 from bigpipe.recorder import Recorder
 from bigpipe.roster import InHand
 from bigpipe.run import Run
@@ -130,3 +133,33 @@ def test_others_see_what_the_workers_have_in_hand(make_files, pipe, gate, tmp_pa
         assert (samples[-1].n_in_flight, live.place, live.hook) == (1, 1, "data_process")
         gate.open()
         assert [result.index for result in run] == [1]
+
+
+@pytest.mark.process
+def test_run_that_was_broken_off_leaves_nothing_in_hand(make_files, pipe, gate, tmp_path):
+    trouble = {"file_read": gate}
+    plan = pipe._bmp_plan(make_files(2), {"trouble": trouble, "executor": "processes"})
+    with Run(pipe, plan) as run:
+        gate.open()
+        next(run)
+        gate.arrived()
+    with closing(opened(str(tmp_path / "j"))) as reader:
+        samples, live = reader.now(1)
+    assert samples[-1].n_finished == 1
+    assert live == []
+
+
+def test_most_that_was_used_between_two_samples_is_told_once():
+    class Looks(ProcessesExecutor):
+        def pids(self):
+            return {0: 1}
+
+    watch = MemoryWatch(Options(), 1, None, Looks())
+    told = []
+    for now, used in enumerate((5, 9, 3, 4)):
+        watch._meter = SimpleNamespace(sample=lambda pids, used=used: {1: used})
+        watch.look(float(now))
+        if now in (2, 3):
+            told.append(watch.recent())
+    assert told == [9, 4]
+    assert watch.of_worker == {0: 4}

@@ -113,6 +113,7 @@ class _Maker:
         known = {id(pipe): "the pipeline"}
         known |= {id(cls): f"class {i} of it" for i, cls in enumerate(self._classes)}
         listed = [_called(function) for name in _LISTS for function in self._functions(name)]
+        listed += map(_called, getattr(pipe, "_bmp_functions", ()))
         own = {getattr(each, "__module__", None) for each in (*self._classes, *listed)}
         self._contents = Contents(known, {module for module in own if isinstance(module, str)})
 

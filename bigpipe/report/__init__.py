@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bigpipe.report.advice import advice
+    from bigpipe.report.advice import advise
     from bigpipe.report.html import write_page
     from bigpipe.report.plots import plot_memory, plot_timeline
     from bigpipe.report.record import RunRecord, record_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RunRecord",
-    "advice",
+    "advise",
     "plot_memory",
     "plot_timeline",
     "record_of",
@@ -30,7 +30,7 @@ __all__ = [
 
 _HOME_OF = {
     "RunRecord": "record",
-    "advice": "advice",
+    "advise": "advice",
     "plot_memory": "plots",
     "plot_timeline": "plots",
     "record_of": "record",

@@ -13,7 +13,7 @@ from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.records import Outcome
 from bigpipe.report.record import Attempt, RunRecord
 
-__all__ = ["advice"]
+__all__ = ["advise"]
 
 WORTH_SAYING = 0.1  # part of the workers' time below which a wait does not matter; arbitrary
 TOO_MUCH = 0.5  # part of the workers' time in one phase from which on it decides; arbitrary
@@ -25,7 +25,7 @@ TINY_S = 0.002  # seconds of a file, to which handing it out adds noticeably
 MANY = 1000  # files from which on that adds up; arbitrary
 
 
-def advice(record: RunRecord) -> list[str]:
+def advise(record: RunRecord) -> list[str]:
     """Return what the figures of a run suggest, the weightiest first; often nothing.
 
     Parameters
@@ -35,7 +35,7 @@ def advice(record: RunRecord) -> list[str]:
 
     Examples
     --------
-    >>> advice(RunRecord("Pipe", "finished", 0.0, 9.0, 0, []))
+    >>> advise(RunRecord("Pipe", "finished", 0.0, 9.0, 0, []))
     []
     """
     worked = list(record.drawn())
@@ -154,8 +154,8 @@ def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
 
 def _about_phases(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     sums = [sum(x.read_s for x in worked), sum(x.write_s for x in worked)]
-    total = sum(x.seconds for x in worked)
-    if total < MIN_S or record.n_workers < 2:
+    total = record.elapsed_s * record.n_workers
+    if record.elapsed_s < MIN_S or record.n_workers < 2:
         return
     for seconds, what in zip(sums, ("reading", "writing"), strict=True):
         if seconds >= TOO_MUCH * total:

@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from bigpipe.records import Outcome, Sample
-from bigpipe.report.advice import advice
+from bigpipe.report.advice import advise
 from bigpipe.report.files import write_whole
 from bigpipe.report.record import PHASES, Attempt, RunRecord, record_of
 
@@ -97,7 +97,7 @@ def figures(record: RunRecord) -> dict[str, Any]:
         },
         "samples": [_point(sample, record.began_at) for sample in thinned(record.samples)],
         "kinds": [_described(kind, record.files) for kind in kinds],
-        "advice": advice(record),
+        "advice": advise(record),
         "about": record.about,
         "options": record.options,
         "keywords": record.keywords,

@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
     name: str
     """The input as text; of a group, its first members."""
     outcome: str
-    """Value of `Outcome`."""
+    """Value of `bigpipe.Outcome`."""
     outname: str | None
     """Name of the output."""
     began_at: float | None
@@ -57,7 +57,7 @@ class Attempt(NamedTuple):
     projected: int | None
     attempts: int
     worker: int | None
-    """As in `FileResult`."""
+    """As in `bigpipe.FileResult`."""
     is_kept: bool
     """It was not run: an earlier run had done so, of whose time the figures are."""
     error: str | None
@@ -80,7 +80,7 @@ class RunRecord:
     title: str
     """Class of the pipeline, or another name for the run."""
     state: str
-    """As in `JournalRun`."""
+    """As in `bigpipe.origin.JournalRun`."""
     began_at: float
     ended_at: float
     """Seconds since 1970; of a run that has not ended, when it was last heard of."""

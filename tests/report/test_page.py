@@ -220,7 +220,12 @@ def test_page_of_a_real_run_works_from_journal_and_result(make_files, tmp_path, 
 
 @pytest.mark.process
 @needs_browser
-def test_page_of_a_run_without_files_opens(tmp_path):
-    write_page(record([], 0.0), tmp_path / "run.html")
+@pytest.mark.parametrize(
+    "run",
+    [record([], 0.0), record([attempt(0, None)]), record([], 0.0, samples=[sample(0)])],
+    ids=["no files", "no times", "samples alone"],
+)
+def test_page_opens_however_little_is_known(tmp_path, run):
+    write_page(run, tmp_path / "run.html")
     script = "return document.documentElement.dataset.ready;"
     assert seen(tmp_path / "run.html", script, tmp_path) == "yes"

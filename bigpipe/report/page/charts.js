@@ -43,7 +43,9 @@ function clipped(context, width, height, draw) {
 function drawMemory() {
   const canvas = document.getElementById("memory"), height = 170;
   const [context, width] = prepared(canvas, height);
-  const most = 1.05 * Math.max(...samples.map((s) => Math.max(s.used || 0, s.budget)));
+  const peak = largest(samples.map((sample) => sample.used)), budget = samples[0].budget;
+  const isFar = peak < 0.2 * budget;  // the budget is so far above that use would be a flat line
+  const most = 1.1 * (isFar ? peak || 1 : Math.max(peak, largest(samples.map((s) => s.budget))));
   const x = (t) => LEFT + (t - view.from) * (width - LEFT - RIGHT) / (view.to - view.from);
   const y = (level) => (height - AXIS) * (1 - level / most) + 6 * level / most;
   drawTimeAxis(context, width, height);
@@ -74,10 +76,10 @@ function drawMemory() {
   context.fillStyle = color("failed");
   context.textAlign = "left";
   context.textBaseline = "top";
-  context.fillText("budget", LEFT + 6, y(samples[0].budget) + 4);
-  const peak = bytes(largest(samples.map((sample) => sample.used)));
-  canvas.setAttribute("aria-label", "Memory over time: " + peak + " at most, of a budget of "
-    + bytes(samples[0].budget));
+  const text = isFar ? "budget: " + bytes(budget) + ", above this chart" : "budget";
+  context.fillText(text, LEFT + 6, isFar ? 2 : y(budget) + 4);
+  canvas.setAttribute("aria-label", "Memory over time: " + bytes(peak) + " at most, of a budget of "
+    + bytes(budget));
 }
 
 function drawWaits() {

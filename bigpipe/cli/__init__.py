@@ -12,13 +12,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from bigpipe.cli import completion, run
+from bigpipe.cli.screen import FILES_FAILED, INTERRUPTED, OK, READER_GONE, refuse, say
 from bigpipe.report.command import add as add_report_and_watch
 
 __all__ = ["main"]
 
-OK, FILES_FAILED, USAGE = 0, 1, 2
-INTERRUPTED, READER_GONE = 130, 141  # as a shell says for Ctrl-C and for SIGPIPE
 _SIMULATION_ONLY = ("frames", "shape", "seed")
 
 
@@ -62,7 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code: int = arguments.run(arguments)
     except JournalError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     return code
 
 
@@ -72,10 +73,20 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bigpipe {_version()}")
     parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_demo(commands)
-    for add in (_add_status, _add_errors, _add_trace, _add_clean, add_report_and_watch):
+    commands: argparse._SubParsersAction[Any] = parser.add_subparsers(
+        title="commands", metavar="COMMAND", parser_class=run.Intermixed
+    )
+    for add in (
+        run.add,
+        _add_demo,
+        _add_status,
+        _add_errors,
+        _add_trace,
+        _add_clean,
+        add_report_and_watch,
+    ):
         add(commands)
+    completion.add(commands, parser)
     return parser
 
 
@@ -88,7 +99,7 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[Any]) -> None:
     demo = commands.add_parser(
         "demo",
         help="reduce a night of CCD frames: a simulated one, or your own",
@@ -146,7 +157,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     given = [name for name in _SIMULATION_ONLY if getattr(arguments, name) is not None]
     if arguments.input is not None and given:
-        return _refuse(f"--{given[0]} is for a simulated night: leave it out, or --input.")
+        return refuse(f"--{given[0]} is for a simulated night: leave it out, or --input.")
 
     from bigpipe.demo import DemoSettings, run_demo
 
@@ -161,19 +172,19 @@ def _demo(arguments: argparse.Namespace) -> int:
     }
     settings = DemoSettings(**{name: x for name, x in wanted.items() if x is not None})
     try:
-        report = run_demo(settings, _say)
+        report = run_demo(settings, say)
     except PipelineError as error:
-        _refuse(str(error.message))
+        refuse(str(error.message))
         return FILES_FAILED
     except (BigpipeError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        return _refuse(str(error))
+        return refuse(str(error))
     print(report.text())
     return FILES_FAILED if report.n_failed else OK
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[Any]) -> None:
     status = commands.add_parser(
         "status", help="tell how far a run is, or how it ended, from its journal"
     )
@@ -181,7 +192,7 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     status.set_defaults(run=_status)
 
 
-def _add_errors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_errors(commands: argparse._SubParsersAction[Any]) -> None:
     errors = commands.add_parser(
         "errors", help="show what failed in the last run of a journal, and why"
     )
@@ -195,7 +206,7 @@ def _add_errors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     errors.set_defaults(run=_errors)
 
 
-def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_trace(commands: argparse._SubParsersAction[Any]) -> None:
     trace = commands.add_parser(
         "trace", help="tell by which input, keywords, code and versions an output was made"
     )
@@ -209,7 +220,7 @@ def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trace.set_defaults(run=_trace)
 
 
-def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_clean(commands: argparse._SubParsersAction[Any]) -> None:
     clean = commands.add_parser(
         "clean", help="remove what killed runs have left in a folder, and below it"
     )
@@ -240,7 +251,7 @@ def _errors(arguments: argparse.Namespace) -> int:
                 print(error.traceback)
     if errors and not arguments.names:
         n = len(errors)
-        _say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
+        say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
     return FILES_FAILED if errors else OK
 
 
@@ -260,10 +271,10 @@ def _trace(arguments: argparse.Namespace) -> int:
                 print(told(journal.trace(output)))
         except JournalError as error:
             if arguments.journal is not None:
-                return _refuse(str(error))
+                return refuse(str(error))
         else:
             return OK
-    return _refuse(f"no journal knows {str(output)!r} ({len(journals)} looked at): give --journal")
+    return refuse(f"no journal knows {str(output)!r} ({len(journals)} looked at): give --journal")
 
 
 def _clean(arguments: argparse.Namespace) -> int:
@@ -271,7 +282,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     from bigpipe.staging import STAGING_NAME
 
     if not arguments.folder.is_dir():
-        return _refuse(f"{str(arguments.folder)!r} is no folder")
+        return refuse(f"{str(arguments.folder)!r} is no folder")
     left = 0
     for staging in sorted(arguments.folder.rglob(STAGING_NAME)):
         before = {path.name for path in staging.iterdir()}
@@ -282,14 +293,5 @@ def _clean(arguments: argparse.Namespace) -> int:
         for name in sorted(after):
             left += 1
             print(f"left {staging / name}: in use, or of another machine")
-    _say(f"{left} left" if left else "nothing is left of killed runs")
+    say(f"{left} left" if left else "nothing is left of killed runs")
     return OK
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _refuse(message: str) -> int:
-    print(f"bigpipe: error: {message}", file=sys.stderr)
-    return USAGE

@@ -1,0 +1,81 @@
+"""Names of inputs from the arguments of a command.
+
+Owns what an argument may stand for. Whether an input is there, and can be read, is seen when
+it is run, or planned.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bigpipe.errors import OptionError
+
+__all__ = ["expanded"]
+
+_FOLDERS_THAT_ARE_FILES = (".zarr",)
+
+
+def expanded(
+    arguments: Iterable[str], *, pattern: str | None = None, are_null_ended: bool = False
+) -> list[str]:
+    """Return the names of inputs that arguments stand for, each once, in their order.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        Names; folders, of which the files that fit ``pattern`` are taken; patterns; ``@name``
+        for a file that lists names, one to a line; ``-`` for such a list on standard input.
+    pattern : str, optional
+        What the names of files in folders must be like; ``**/`` in front for those below.
+    are_null_ended : bool, optional
+        Names in lists end with NUL, not with the line.
+
+    Raises
+    ------
+    OptionError
+        If a folder or pattern has no file, or a list cannot be read.
+    """
+    names: dict[str, None] = {}
+    for argument in arguments:
+        names.update(dict.fromkeys(_names_of(argument, pattern, are_null_ended)))
+    return list(names)
+
+
+def _names_of(argument: str, pattern: str | None, are_null_ended: bool) -> Iterator[str]:
+    if argument == "-":
+        yield from _listed(sys.stdin.buffer.read(), are_null_ended)
+    elif argument.startswith("@"):
+        try:
+            yield from _listed(Path(argument[1:]).read_bytes(), are_null_ended)
+        except OSError as error:
+            raise OptionError(f"the list {argument[1:]!r} cannot be read: {error}") from None
+    elif _is_folder(argument):
+        if pattern is None:
+            raise OptionError(
+                f"{argument!r} is a folder: say which files of it, as --glob '*.fits'"
+            )
+        yield from _matching(os.path.join(glob.escape(argument), pattern))
+    elif glob.has_magic(argument) and not os.path.lexists(argument):
+        yield from _matching(argument)
+    else:
+        yield argument
+
+
+def _listed(content: bytes, are_null_ended: bool) -> list[str]:
+    names = content.split(b"\0") if are_null_ended else content.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+
+def _matching(pattern: str) -> list[str]:
+    names = [name for name in sorted(glob.glob(pattern, recursive=True)) if not _is_folder(name)]
+    if not names:
+        raise OptionError(f"no file is like {pattern!r}")
+    return names
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(name) and not name.rstrip(os.sep).endswith(_FOLDERS_THAT_ARE_FILES)

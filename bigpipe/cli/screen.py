@@ -1,0 +1,117 @@
+"""What people and programs see of a command: exit codes, lines on standard error.
+
+Owns which stream is for what. Results are printed by who makes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from bigpipe.errors import BigpipeWarning
+
+__all__ = [
+    "FILES_FAILED",
+    "INTERRUPTED",
+    "OK",
+    "READER_GONE",
+    "USAGE",
+    "has_colour",
+    "only_results_on_stdout",
+    "refuse",
+    "refuse_for",
+    "say",
+    "width",
+]
+
+OK, FILES_FAILED, USAGE = 0, 1, 2
+INTERRUPTED, READER_GONE = 130, 141  # as a shell says for Ctrl-C and for SIGPIPE
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def refuse(message: str) -> int:
+    """Say why it cannot be done as asked, and return the exit code for that."""
+    say(f"bigpipe: error: {message}")
+    return USAGE
+
+
+def refuse_for(error: BaseException) -> int:
+    """Refuse because of an error; if code of the caller's raised it, show where."""
+    cause = error.__cause__
+    frames = None if cause is None else cause.__traceback__
+    while frames is not None and not _is_callers(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    if cause is not None and (frames is not None or isinstance(cause, SyntaxError)):
+        say("".join(traceback.format_exception(type(cause), cause, frames)).rstrip())
+    return refuse(str(error))
+
+
+def _is_callers(filename: str) -> bool:
+    return not filename.startswith(("<frozen ", _PACKAGE, os.path.dirname(os.__file__)))
+
+
+def width() -> int | None:
+    """Return the columns of the terminal that shows results; ``None`` if none does."""
+    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
+
+
+def has_colour() -> bool:
+    """Tell whether results may be coloured: see https://no-color.org."""
+    is_dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and not is_dumb
+
+
+def _is_terminal(stream: Any) -> bool:
+    return bool(stream is not None and stream.isatty())
+
+
+@contextlib.contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Send to standard error what hooks and their programs print, in workers too.
+
+    Warnings of bigpipe are shown without the line of code that led to them, which is bigpipe's.
+    """
+    shown = warnings.formatwarning
+
+    def formatted(message: Any, category: Any, *rest: Any, **more: Any) -> str:
+        if issubclass(category, BigpipeWarning):
+            return f"bigpipe: warning: {message}\n"
+        return shown(message, category, *rest, **more)
+
+    warnings.formatwarning = formatted
+    try:
+        with _stdout_descriptor_on_stderr(), contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        warnings.formatwarning = shown
+
+
+@contextlib.contextmanager
+def _stdout_descriptor_on_stderr() -> Iterator[None]:
+    try:
+        number = sys.stdout.fileno()
+        sys.stdout.flush()
+        kept = os.dup(number)
+    except (AttributeError, OSError, io.UnsupportedOperation):  # closed, or no real stream
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # standard error may be closed
+            os.dup2(2, number)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)

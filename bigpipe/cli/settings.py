@@ -1,0 +1,140 @@
+"""What a run is asked to do: from flags, ``--set`` and ``--config``.
+
+Owns how these are read and which of them wins. What options mean is `bigpipe.options`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigpipe.errors import OptionError
+from bigpipe.flags import flag_of
+from bigpipe.options import NAMES
+
+__all__ = ["PREFIX", "Settings", "settings_of", "value_of"]
+
+PREFIX = "option_"  # of an option's name among the parsed arguments
+
+_OWN = ("target", "inputs", "glob", "format", "set")
+_WORDS = {"True": True, "False": False, "None": None}
+
+
+@dataclass(slots=True)
+class Settings:
+    """What a run is asked to do."""
+
+    target: str | None = None
+    """What is to be run."""
+    inputs: list[str] = field(default_factory=list)
+    """Inputs, as they were given."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options, by name; objects among them still by their names."""
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """Keywords of the hooks."""
+    glob: str | None = None
+    """What files of folders must be like."""
+    format: str | None = None
+    """How results are printed."""
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return what was asked for: by the file of ``--config``, and by flags, which win.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The parsed arguments.
+
+    Raises
+    ------
+    OptionError
+        If something in them or in the file cannot be used.
+    """
+    settings = Settings() if arguments.config is None else _from_file(arguments.config)
+    words = list(arguments.words)
+    if words and settings.target is None:
+        settings.target = words.pop(0)
+    settings.inputs = words or settings.inputs
+    for name in NAMES:
+        value = getattr(arguments, PREFIX + name)
+        if value is not None:
+            settings.options[name] = value
+    for text in arguments.set or ():
+        name, value = _assignment(text)
+        settings.keywords[name] = value
+    settings.glob = arguments.glob or settings.glob
+    settings.format = arguments.format or settings.format
+    return settings
+
+
+def _from_file(name: str) -> Settings:
+    try:
+        with open(name, "rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise OptionError(f"{name!r} cannot be read: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{name!r} is not TOML: {error}") from None
+    settings = Settings()
+    for key, value in content.items():
+        option = _option_called(key)
+        if option is not None:
+            settings.options[option] = value
+        elif key == "set":
+            if not isinstance(value, dict):
+                raise OptionError(f"[set] in {name!r} is no table of keywords")
+            for keyword, each in value.items():
+                settings.keywords[_checked_keyword(keyword)] = each
+        elif key == "inputs":
+            settings.inputs = [value] if isinstance(value, str) else list(value)
+        elif key in _OWN:
+            setattr(settings, key, value)
+        else:
+            near = difflib.get_close_matches(key, [*NAMES, *_OWN], n=1)
+            hint = f": did you mean {near[0]!r}?" if near else "; keywords go under [set]"
+            raise OptionError(f"{name!r} has {key!r}, which is no option{hint}")
+    return settings
+
+
+def _option_called(key: str) -> str | None:
+    return next((name for name in NAMES if key in (name, flag_of(name)[2:])), None)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise OptionError(f"--set {text}: write --set name=value")
+    return _checked_keyword(name.strip()), value_of(value)
+
+
+def _checked_keyword(name: str) -> str:
+    option = _option_called(name)
+    if option is not None:
+        raise OptionError(f"{name!r} is an option, no keyword: give {flag_of(option)}")
+    if not name.isidentifier():
+        raise OptionError(f"{name!r} cannot be the name of a keyword")
+    return name
+
+
+def value_of(text: str) -> Any:
+    """Return what a text means: a value of TOML, or a word of Python's, else itself.
+
+    Examples
+    --------
+    >>> value_of("2.5"), value_of("[1, 2]"), value_of("False"), value_of("median")
+    (2.5, [1, 2], False, 'median')
+    """
+    text = text.strip()
+    if text in _WORDS:
+        return _WORDS[text]
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in ("[", "{", '"', "'"):
+            raise OptionError(f"{text} is no value: {error}") from None
+        return text
+    return found["value"] if list(found) == ["value"] else text

@@ -1,0 +1,91 @@
+"""What ``bigpipe run`` runs: a pipeline from a class, an object or a function.
+
+Owns how each becomes a pipeline. How it is found by its name is `bigpipe.references`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+from typing import Any
+
+from bigpipe.errors import OptionError
+from bigpipe.function_pipe import FunctionPipe
+from bigpipe.options import NAMES
+from bigpipe.pipeline import BigMultiPipe
+from bigpipe.references import find, load, split
+
+__all__ = ["pipeline_of"]
+
+
+def pipeline_of(reference: str, keywords: dict[str, Any]) -> BigMultiPipe:
+    """Return the pipeline that is to be run.
+
+    Parameters
+    ----------
+    reference : str
+        ``package.module:Name`` or ``script.py:Name`` of a subclass of `BigMultiPipe`, an
+        object of one, or a function of data; without ``Name``, the one pipeline there is.
+    keywords : dict
+        Keywords of the hooks. Those that the constructor of a class names are given to that,
+        and taken from this dict.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or it cannot be made.
+    """
+    name = split(reference)[1]
+    value = _only_one(reference, load(reference)) if name is None else find(reference)
+    if isinstance(value, type) and issubclass(value, BigMultiPipe):
+        return _made(reference, value, keywords)
+    if isinstance(value, BigMultiPipe):
+        return value
+    if callable(value) and not isinstance(value, type):
+        return FunctionPipe(process=value)
+    raise OptionError(
+        f"{reference} is {_article(type(value).__name__)}, not a subclass or object of "
+        "BigMultiPipe, nor a function"
+    )
+
+
+def _only_one(reference: str, module: ModuleType) -> Any:
+    own = {name: x for name, x in vars(module).items() if name[0] != "_"}
+    objects = [name for name, x in own.items() if isinstance(x, BigMultiPipe)]
+    classes = [
+        name
+        for name, x in own.items()
+        if isinstance(x, type) and issubclass(x, BigMultiPipe) and x.__module__ == module.__name__
+    ]
+    found = objects or classes
+    if len(found) == 1:
+        return own[found[0]]
+    if not found:
+        own_functions = [
+            name
+            for name, x in own.items()
+            if inspect.isfunction(x) and x.__module__ == module.__name__
+        ]
+        function = own_functions[0] if len(own_functions) == 1 else "function"
+        raise OptionError(f"there is no pipeline in {reference}: write {reference}:{function}")
+    choices = " or ".join(f"{reference}:{name}" for name in found)
+    raise OptionError(f"there are {len(found)} pipelines in {reference}: write {choices}")
+
+
+def _made(reference: str, cls: type[BigMultiPipe], keywords: dict[str, Any]) -> BigMultiPipe:
+    parameters = inspect.signature(cls).parameters.values()
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    own = [each for each in parameters if each.kind not in variable and each.name not in NAMES]
+    given = {each.name: keywords.pop(each.name) for each in own if each.name in keywords}
+    missing = [each for each in own if each.default is each.empty and each.name not in given]
+    if missing:
+        wanted = " ".join(f"--set {each.name}=..." for each in missing)
+        raise OptionError(f"{reference} cannot be made without {wanted}")
+    try:
+        return cls(**given)
+    except Exception as error:  # a constructor may raise anything
+        raise OptionError(f"{reference} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

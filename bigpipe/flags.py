@@ -1,0 +1,186 @@
+"""Options given as text: on a command line, or in a file.
+
+Owns the flags' names and how text becomes a value. What the options mean, and what they may
+be, is in `bigpipe.options`, from which all of it is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from functools import partial
+from typing import Any
+
+from bigpipe.errors import OptionError
+from bigpipe.options import Kind, Options
+from bigpipe.references import find
+
+__all__ = ["DECLARED", "Later", "add_flags", "argument_of", "flag_of", "from_text", "resolved"]
+
+DECLARED: Mapping[str, Field[Any]] = {option.name: option for option in fields(Options)}
+"""The declaration of each option, by its name."""
+
+_METAVARS = {
+    Kind.TEXT: "TEXT",
+    Kind.PATH: "PATH",
+    Kind.NUMBER: "N",
+    Kind.SIZE: "SIZE",
+    Kind.OBJECT: "MODULE:NAME",
+    Kind.OBJECTS: "MODULE:NAME",
+}
+
+
+class Later(str):
+    """The name of an object that is looked up only when all arguments are known."""
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of an option.
+
+    Examples
+    --------
+    >>> flag_of("num_processes"), flag_of("PoolClass")
+    ('--num-processes', '--pool-class')
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name)
+    return "--" + words.replace("_", "-").lower()
+
+
+def from_text(name: str, text: str) -> Any:
+    """Return the value of an option that is given as text, checked.
+
+    Parameters
+    ----------
+    name : str
+        The option. One that takes several objects gets one of them.
+    text : str
+        What was given.
+
+    Raises
+    ------
+    OptionError
+        If it is no value of that option.
+
+    Examples
+    --------
+    >>> from_text("num_processes", "2"), from_text("process_size", "2 kB")
+    (2, 2000)
+    >>> from_text("order", "builtins:len")
+    <built-in function len>
+    """
+    about = DECLARED[name].metadata
+    value: Any = text
+    if names_object(name, text):
+        value = find(text)
+    elif about["kinds"] == (Kind.OBJECT,):
+        raise OptionError(f"{name}={text!r} names no object: write package.module:name.")
+    elif Kind.NUMBER in about["kinds"]:
+        value = _number(name, text)
+    checked = about["check"](name, value)
+    return value if Kind.OBJECTS in about["kinds"] else checked
+
+
+def names_object(name: str, text: str) -> bool:
+    """Tell whether text given for an option is the name of an object rather than a value."""
+    kinds = DECLARED[name].metadata["kinds"]
+    return Kind.OBJECTS in kinds or (Kind.OBJECT in kinds and ":" in text)
+
+
+def _number(name: str, text: str) -> int | float:
+    """Read a number, as an int if it is whole."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise OptionError(f"{name}={text!r} is not a number.") from None
+    if not math.isfinite(number):
+        raise OptionError(f"{name}={text!r} is not a finite number.")
+    return int(number) if number == int(number) else number
+
+
+def argument_of(name: str, *, later: bool = False) -> dict[str, Any]:
+    """Return what `argparse.ArgumentParser.add_argument` is to be given for an option.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    later : bool, optional
+        Leave names of objects as `Later`, for `resolved`.
+    """
+    kinds = DECLARED[name].metadata["kinds"]
+    if kinds[0] is Kind.FLAG:
+        return {"action": argparse.BooleanOptionalAction}
+    choices = DECLARED[name].metadata["choices"]
+    metavar = "{" + ",".join(choices) + "}" if choices else _METAVARS[kinds[0]]
+    argument: dict[str, Any] = {"type": partial(_typed, name, later), "metavar": metavar}
+    if kinds[0] is Kind.OBJECTS:
+        argument["action"] = "append"
+    return argument
+
+
+def _typed(name: str, later: bool, text: str) -> Any:
+    if later and names_object(name, text):
+        return Later(text)
+    try:
+        return from_text(name, text)
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_flags(parser: Any, prefix: str = "") -> None:
+    """Add a flag for each option, none of which has a default: what is not given is ``None``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or group of arguments
+        Where they go.
+    prefix : str, optional
+        What comes before the option's name in that of the attribute of the parsed arguments.
+    """
+    for name, option in DECLARED.items():
+        action = parser.add_argument(
+            flag_of(name), dest=prefix + name, default=None, **argument_of(name, later=True)
+        )
+        action.help = _help_of(option)
+        if option.metadata["kinds"] == (Kind.FLAG, Kind.OBJECT):
+            parser.add_argument(
+                f"{flag_of(name)}-function",
+                dest=prefix + name,
+                type=Later,
+                metavar=_METAVARS[Kind.OBJECT],
+                help=f"A function for {name}.",
+            )
+
+
+def _help_of(option: Field[Any]) -> str:
+    text = option.metadata["help"]
+    if option.default is not None and "default" not in text:
+        text = f"{text} (default: {option.default})"
+    return str(text).replace("%", "%%")
+
+
+def resolved(name: str, value: Any) -> Any:
+    """Return an option's value with the objects that it names, from a flag or from a file.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : object
+        What was given: text that names an object, a list of such, or any other value.
+    """
+    if isinstance(value, list) and Kind.OBJECTS in DECLARED[name].metadata["kinds"]:
+        objects = [resolved(name, each) for each in value]
+        if objects and all(map(_is_exception, objects)):
+            return tuple(objects)
+        return objects[0] if len(objects) == 1 else objects
+    if isinstance(value, str) and names_object(name, value):
+        return find(value)
+    return value
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)

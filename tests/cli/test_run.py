@@ -1,0 +1,253 @@
+"""``bigpipe run`` and ``bigpipe plan`` from their arguments to their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bigpipe.cli import main
+
+ROOT = Path(__file__).parents[2]
+REDUCE = "code/reduction.py:Reduce"
+HERE = ("--outdir", "out", "--executor", "serial", "--no-progress")
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bigpipe", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def table(text):
+    head, *rows = [line.split() for line in text.splitlines()]
+    return [dict(zip(head, row, strict=False)) for row in rows]
+
+
+def test_class_of_a_script_is_run_over_files(folder, capsys):
+    assert main(["run", REDUCE, *HERE, "raw/0.npy", "raw/1.npy"]) == 0
+    captured = capsys.readouterr()
+    rows = table(captured.out)
+    assert [row["in_name"] for row in rows] == ["raw/0.npy", "raw/1.npy"]
+    assert [row["outcome"] for row in rows] == ["written"] * 2
+    assert np.load(rows[1]["outname"]).max() == 11
+    assert "2 files: 2 written" in captured.err
+
+
+def test_flags_may_stand_anywhere(folder, capsys):
+    arguments = ["--outdir=out", REDUCE, "--executor", "serial", "raw/0.npy", "-0", "raw/1.npy"]
+    assert main(["run", *arguments, "--no-progress"]) == 0
+    assert len(table(capsys.readouterr().out)) == 2
+
+
+def test_function_is_run(folder, capsys):
+    assert main(["run", "code/reduction.py:double", *HERE, "raw/1.npy", "--set", "factor=5"]) == 0
+    assert np.load("out/1_bmp.npy").max() == 5
+
+
+def test_object_is_run_with_what_it_was_made_with(folder, capsys):
+    assert main(["run", "code/reduction.py:pipe", "raw/1.npy", "--num-processes", "1"]) == 0
+    assert np.load("out/1_bmp.npy").max() == 2
+
+
+def test_keywords_reach_the_constructor_that_names_them_and_the_hooks(folder, capsys):
+    sets = ["--set", "scale=3", "--set", "limit=5"]
+    assert main(["run", REDUCE, *HERE, "raw/1.npy", *sets]) == 0
+    assert np.load("out/1_bmp.npy").max() == 13
+
+
+def test_functions_of_the_script_can_be_options(folder, capsys):
+    note = ["--post-process-list", "code/reduction.py:note", "--format", "json"]
+    assert main(["run", REDUCE, *HERE, "raw/1.npy", *note]) == 0
+    meta = json.loads(capsys.readouterr().out)["meta"]
+    assert meta == {"max": 11.0, "shape": [2, 2], "sky": {"level": 7}}
+
+
+def test_pipeline_that_returns_a_plain_list_gives_the_same_table(folder, capsys):
+    assert main(["run", "code/reduction.py:Planless", *HERE, "raw/1.npy"]) == 0
+    [row] = table(capsys.readouterr().out)
+    assert (row["in_name"], row["outname"]) == ("raw/1.npy", "out/1_bmp.npy")
+
+
+def test_failed_files_give_exit_code_1_and_one_traceback_of_each_kind(folder, capsys):
+    assert main(["run", REDUCE, *HERE, "raw", "--glob", "*.npy", "--set", "limit=0"]) == 1
+    captured = capsys.readouterr()
+    assert [row["outcome"] for row in table(captured.out)] == ["written", "failed", "failed"]
+    assert captured.err.count('raise ValueError("too bright")') == 1
+    assert "3 files: 1 written, 2 failed" in captured.err
+
+
+def test_first_error_that_ends_the_run_gives_exit_code_1(folder, capsys):
+    arguments = ["raw", "--glob", "*", "--set", "limit=0", "--on-error", "raise"]
+    assert main(["run", REDUCE, *HERE, *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "bigpipe: data_process raised ValueError on 'raw/1.npy': too bright" in captured.err
+
+
+def test_run_that_is_stopped_for_its_errors_says_so(folder, capsys):
+    arguments = ["raw", "--glob", "*", "--set", "limit=0", "--max-errors", "1"]
+    assert main(["run", REDUCE, *HERE, *arguments]) == 1
+    captured = capsys.readouterr()
+    assert "max_errors" in captured.err.splitlines()[-1]
+    assert "failed" in captured.out
+
+
+@pytest.mark.parametrize("name", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to run is given"),
+        ([REDUCE], "no inputs are given"),
+        (["nowhere.py:x", "a"], "no script 'nowhere.py'"),
+        ([REDUCE, "raw"], "'raw' is a folder: say which files"),
+        ([REDUCE, "raw/*.fits"], "no file is like 'raw/*.fits'"),
+        (
+            [REDUCE, "a", "--outdri", "x"],
+            "unrecognized arguments: --outdri x; did you mean --outdir",
+        ),
+        ([REDUCE, "a", "--mem-frac", "0"], "mem_frac=0 is not above zero"),
+        ([REDUCE, "a", "--set", "limit"], "write --set name=value"),
+        ([REDUCE, "a", "--set", "mem_frac=1"], "is an option, no keyword: give --mem-frac"),
+        ([REDUCE, "a", "--config", "nowhere.toml"], "'nowhere.toml' cannot be read"),
+        ([REDUCE, "a", "--order", "code/reduction.py:nothing"], "has no nothing"),
+        (["code/reduction.py:night", "a"], "is an int, not a subclass or object"),
+        (["code/reduction.py:Demanding", "a"], "cannot be made without --set night=..."),
+        (["code/reduction.py:Broken", "a"], "cannot be made: ValueError: no catalogue"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_what_cannot_be_done_is_answered_with_exit_code_2(name, arguments, message, folder, capsys):
+    assert main([name, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in " ".join(captured.err.split())
+    assert captured.out == ""
+    assert not any(Path("out").iterdir())
+
+
+def test_error_in_the_script_is_shown_where_it_is(folder, capsys):
+    Path("broken.py").write_text("x = 1\n1 / 0\n")
+    assert main(["run", "broken.py:x", "a"]) == 2
+    error = capsys.readouterr().err
+    assert 'broken.py", line 2' in error
+    assert "bigpipe: error: broken.py cannot be imported: ZeroDivisionError" in error
+    assert "references.py" not in error
+
+
+def test_warning_of_bigpipe_is_one_line(folder, capsys):
+    with pytest.warns(UserWarning, match="no function takes the keyword 'facter'"):
+        main(["run", "code/reduction.py:double", *HERE, "raw/1.npy", "--set", "facter=5"])
+
+
+# ---- plan -------------------------------------------------------------------------------
+
+
+def test_plan_prints_what_would_be_done_and_runs_nothing(folder, capsys):
+    assert main(["plan", REDUCE, *HERE, "raw/*.npy"]) == 0
+    assert "3 files: 3 to run" in capsys.readouterr().out
+    assert not any(Path("out").iterdir())
+
+
+def test_plan_has_exit_code_1_if_something_is_in_the_way(folder, capsys):
+    assert main(["plan", REDUCE, "--outdir", "nowhere", "raw/1.npy", "raw/9.npy"]) == 1
+    said = capsys.readouterr().out
+    assert "the input is missing" in said
+    assert "create_outdir" in said
+
+
+# ---- as a process -----------------------------------------------------------------------
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_only_results_are_on_standard_output(method, folder):
+    workers = ("--executor", "processes", "--num-processes", "2", "--start-method", method)
+    ran = command("run", REDUCE, "raw/*.npy", "--outdir", "out", *workers, "--format", "json")
+    out, err = ran.communicate(timeout=100)
+    assert ran.returncode == 0, err
+    assert [json.loads(line)["outname"] for line in out.splitlines()] == [
+        f"out/{i}_bmp.npy" for i in range(3)
+    ]
+    assert err.count("printed by") == 3
+    assert err.count("echoed") == 3
+
+
+@pytest.mark.process
+def test_names_come_from_standard_input(folder):
+    ran = command("run", REDUCE, "-", "-0", *HERE, "--format", "csv", stdin=subprocess.PIPE)
+    out, err = ran.communicate("raw/0.npy\0raw/2.npy", timeout=100)
+    assert ran.returncode == 0, err
+    assert [line.partition(",")[0] for line in out.splitlines()[1:]] == ["raw/0.npy", "raw/2.npy"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("form", ["table", "csv", "ecsv", "json"])
+def test_name_that_is_no_text_is_printed(form, folder):
+    name = "raw/\udcff.npy"
+    np.save(name, np.ones(2))
+    out, err = command("run", REDUCE, name, *HERE, "--format", form).communicate(timeout=100)
+    assert r"raw/\udcff.npy" in out.replace("\\\\", "\\"), err
+
+
+@pytest.mark.process
+def test_warning_has_no_line_of_code(folder):
+    arguments = ("code/reduction.py:double", *HERE, "raw/1.npy", "--set", "facter=5")
+    _, err = command("run", *arguments).communicate(timeout=100)
+    assert "bigpipe: warning: no function takes the keyword 'facter'" in err
+    assert "pout =" not in err
+
+
+WAITING = """
+import os, time
+def wait(data):
+    with open("begun", "w") as fifo:
+        fifo.write("x")
+    time.sleep(60)
+    return data
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_interruption_has_exit_code_130_and_no_traceback(executor, folder):
+    Path("waiting.py").write_text(WAITING)
+    os.mkfifo("begun")
+    ran = command("run", "waiting.py:wait", "raw/1.npy", *HERE, "--executor", executor)
+    with open("begun") as fifo:  # the file is in its hook
+        fifo.read()
+    ran.send_signal(signal.SIGINT)
+    out, err = ran.communicate(timeout=100)
+    assert ran.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+@pytest.mark.process
+def test_reader_that_leaves_early_gets_no_traceback(folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "bigpipe", "run", REDUCE, "raw/1.npy", *HERE],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert ran.returncode == 141
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,253 @@
+"""What is read and written where only a name's extension says how."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.table import Table
+
+from bigpipe import formats
+from bigpipe.errors import FormatError
+
+IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
+COLOURS = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+NEEDED = {
+    **dict.fromkeys(("h5", "hdf5"), "h5py"),
+    "zarr": "zarr",
+    **dict.fromkeys(("png", "jpg", "bmp", "webp"), "PIL"),
+}
+
+
+def there_and_back(data, path, **keywords):
+    formats.write(data, path, **keywords)
+    return formats.read(path, **keywords)
+
+
+@pytest.mark.parametrize("as_path", [str, Path], ids=["str", "Path"])
+@pytest.mark.parametrize(
+    "extension",
+    ["npy", "npz", "fits", "fit", "fits.gz", "h5", "hdf5", "zarr", "png", "bmp", "NPY", "FITS"],
+)
+def test_array_comes_back_as_it_was(extension, as_path, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    back = there_and_back(IMAGE, as_path(tmp_path / f"x.{extension}"))
+    np.testing.assert_array_equal(back, IMAGE)
+    assert [path.name for path in tmp_path.iterdir()] == [f"x.{extension}"]
+
+
+@pytest.mark.parametrize("extension", ["npy", "fits", "fits.fz", "h5", "zarr", "tif"])
+def test_numbers_of_floating_point_come_back(extension, tmp_path):
+    for package in {"h5": ["h5py"], "zarr": ["zarr"], "tif": ["tifffile"]}.get(extension, []):
+        pytest.importorskip(package)
+    image = IMAGE.astype(np.float32)
+    np.testing.assert_array_equal(there_and_back(image, tmp_path / f"x.{extension}"), image)
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp"])
+def test_colours_come_back(extension, tmp_path):
+    pytest.importorskip("PIL")
+    np.testing.assert_array_equal(there_and_back(COLOURS, tmp_path / f"x.{extension}"), COLOURS)
+
+
+def test_sixteen_bits_come_back_of_png(tmp_path):
+    pytest.importorskip("PIL")
+    image = IMAGE.astype(np.uint16) * 5000
+    np.testing.assert_array_equal(there_and_back(image, tmp_path / "x.png"), image)
+
+
+def test_image_of_numbered_colours_is_read_as_colours(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(COLOURS).convert("P").save(tmp_path / "x.png")
+    assert formats.read(tmp_path / "x.png").shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("extension", ["npz", "h5", "zarr"])
+def test_several_arrays_are_a_dict(extension, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    back = there_and_back({"sky": IMAGE, "flat": IMAGE + 1}, tmp_path / f"x.{extension}")
+    assert set(back) == {"sky", "flat"}
+    np.testing.assert_array_equal(back["flat"], IMAGE + 1)
+
+
+@pytest.mark.parametrize("extension", ["h5", "zarr"])
+def test_dataset_can_be_chosen_at_any_depth(extension, tmp_path):
+    pytest.importorskip(NEEDED[extension])
+    path = tmp_path / f"x.{extension}"
+    formats.write({"night/sky": IMAGE, "flat": IMAGE + 1}, path)
+    np.testing.assert_array_equal(formats.read(path, dataset="night/sky"), IMAGE)
+    with pytest.raises(FormatError, match=r"no dataset 'dark' in '.*', which has \['"):
+        formats.read(path, dataset="dark")
+
+
+def test_dataset_is_the_name_of_the_array_that_is_written(tmp_path):
+    pytest.importorskip("h5py")
+    there_and_back(IMAGE, tmp_path / "x.h5", dataset="flux")
+    with pytest.raises(FormatError, match=r"\['flux'\]"):
+        formats.read(tmp_path / "x.h5", dataset="data")
+
+
+@pytest.mark.parametrize("extension", ["npy", "fits", "zarr", "png"])
+def test_what_is_there_is_written_over(extension, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    path = tmp_path / f"x.{extension}"
+    formats.write(np.zeros((9, 9), np.uint8), path)
+    np.testing.assert_array_equal(there_and_back(IMAGE, path), IMAGE)
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.json"])
+def test_text_is_text_with_its_line_ends(name, tmp_path):
+    (tmp_path / name).write_bytes("à\r\nb\n".encode())
+    text = formats.read(tmp_path / name)
+    assert text == "à\r\nb\n"
+    formats.write(text, tmp_path / "copy.txt")
+    assert (tmp_path / "copy.txt").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_text_in_another_encoding_comes_out_as_it_went_in(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"\xe9\xff")
+    formats.write(formats.read(tmp_path / "x.txt"), tmp_path / "y.txt")
+    assert (tmp_path / "y.txt").read_bytes() == b"\xe9\xff"
+
+
+@pytest.mark.parametrize("name", ["x", "x.dat", "x.tar.gz", ".hidden"])
+def test_anything_else_is_bytes(name, tmp_path):
+    (tmp_path / name).write_bytes(b"\0\1")
+    assert there_and_back(formats.read(tmp_path / name), tmp_path / name) == b"\0\1"
+
+
+# ---- FITS -------------------------------------------------------------------------------
+
+
+def raw_frame(path, **cards):
+    hdu = fits.PrimaryHDU(IMAGE.astype(np.uint16))  # with BZERO
+    hdu.header.update({"OBJECT": "M 13", "EXPTIME": 30.0, **cards})
+    hdu.header["HISTORY"] = "taken"
+    hdu.writeto(path, checksum=True)
+    return path
+
+
+@pytest.mark.parametrize("name", ["out.fits", "out.fits.gz", "out.fits.fz"])
+def test_array_keeps_the_header_of_its_input(name, tmp_path):
+    source = raw_frame(tmp_path / "in.fits")
+    data = formats.read(source) * 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        formats.write(data, tmp_path / name, in_name=source)
+    header = fits.getheader(tmp_path / name, ext=1 if name.endswith("fz") else 0)
+    assert (header["OBJECT"], header["EXPTIME"]) == ("M 13", 30.0)
+    assert "taken" in header["HISTORY"]
+    assert "BZERO" not in header
+    assert "CHECKSUM" not in header
+    np.testing.assert_array_equal(formats.read(tmp_path / name), data)
+
+
+def test_image_of_an_extension_has_the_cards_of_the_primary_header_too(tmp_path):
+    primary = fits.PrimaryHDU()
+    primary.header["TELESCOP"] = "one metre"
+    primary.header["EXPTIME"] = 1.0
+    image = fits.ImageHDU(IMAGE, name="SCI")
+    image.header["EXPTIME"] = 2.0
+    fits.HDUList([primary, image]).writeto(tmp_path / "in.fits")
+    data = formats.read(tmp_path / "in.fits")
+    np.testing.assert_array_equal(data, IMAGE)
+    formats.write(data, tmp_path / "out.fits", in_name=tmp_path / "in.fits")
+    header = fits.getheader(tmp_path / "out.fits")
+    assert (header["TELESCOP"], header["EXPTIME"]) == ("one metre", 2.0)
+
+
+def test_hdu_can_be_chosen(tmp_path):
+    hdus = [fits.PrimaryHDU(IMAGE), fits.ImageHDU(IMAGE + 1, name="ERR")]
+    fits.HDUList(hdus).writeto(tmp_path / "x.fits")
+    np.testing.assert_array_equal(formats.read(tmp_path / "x.fits", hdu="ERR"), IMAGE + 1)
+    with pytest.raises(FormatError, match="no HDU 'MASK' in"):
+        formats.read(tmp_path / "x.fits", hdu="MASK")
+
+
+def test_fits_file_without_data_is_said_so(tmp_path):
+    fits.PrimaryHDU().writeto(tmp_path / "x.fits")
+    with pytest.raises(FormatError, match=r"no HDU of '.*' has data"):
+        formats.read(tmp_path / "x.fits")
+
+
+def test_fits_table_is_a_table(tmp_path):
+    Table({"flux": [1.0, 2.0]}).write(tmp_path / "x.fits")
+    table = formats.read(tmp_path / "x.fits")
+    assert isinstance(table, Table)
+    assert list(table["flux"]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16"])
+def test_types_that_fits_lacks_are_written_as_the_nearest(dtype, tmp_path):
+    back = there_and_back(IMAGE.astype(dtype), tmp_path / "x.fits")
+    np.testing.assert_array_equal(back, IMAGE.astype(dtype))
+
+
+# ---- objects that write themselves, and what cannot be written ---------------------------
+
+
+def test_tables_ccds_and_hdus_write_themselves(tmp_path):
+    formats.write(Table({"a": [1]}), tmp_path / "x.ecsv")
+    assert list(Table.read(tmp_path / "x.ecsv")["a"]) == [1]
+    for _ in range(2):  # over what is there
+        formats.write(CCDData(IMAGE, unit="adu"), tmp_path / "ccd.fits")
+        formats.write(fits.PrimaryHDU(IMAGE), tmp_path / "hdu.fits")
+    assert fits.getheader(tmp_path / "ccd.fits")["BUNIT"] == "adu"
+    np.testing.assert_array_equal(formats.read(tmp_path / "hdu.fits"), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "message"),
+    [
+        (IMAGE, "x.dat", r"type ndarray .* 'x.dat': '.dat' tells no format.*outname_ext"),
+        (IMAGE, "x", "no extension tells no format"),
+        ({"a": {}}, "x.npz", "of type dict is no array of numbers"),
+        (IMAGE * 1j, "x.fits", "FITS has no type complex"),
+        (IMAGE / 2, "x.png", "array of float64 .* as .png, which takes images of uint8 or uint16"),
+        (IMAGE.astype("u2"), "x.jpg", "takes images of uint8: scale it"),
+        (IMAGE[0], "x.png", r"shape \(4,\)"),
+    ],
+    ids=["no format", "no extension", "dict in npz", "complex", "float", "16 bits", "row"],
+)
+def test_what_cannot_be_written_says_what_to_do(data, name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(("png", "jpg")):
+        pytest.importorskip("PIL")
+    with pytest.raises(FormatError, match=message):
+        formats.write(data, name)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "message"),
+    [
+        ("x.h5", ["h5py"], "'x.h5' needs h5py, which is not installed: .* install h5py; or give"),
+        ("x.zarr", ["zarr"], "needs zarr"),
+        ("x.png", ["PIL.Image"], "needs Pillow, .* install Pillow; or"),
+        ("x.tif", ["PIL.Image", "tifffile"], "needs tifffile or Pillow, .* install tifffile; or"),
+    ],
+    ids=["h5", "zarr", "png", "tif"],
+)
+def test_library_that_is_missing_is_named(name, hidden, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for module in hidden:
+        monkeypatch.setitem(sys.modules, module, None)
+    for use in (lambda: formats.read(name), lambda: formats.write(IMAGE, name)):
+        with pytest.raises(FormatError, match=message):
+            use()
+
+
+def test_pictures_are_read_and_written_as_tiff_without_the_library_for_all_of_tiff(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("PIL")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    np.testing.assert_array_equal(there_and_back(IMAGE, tmp_path / "x.tif"), IMAGE)
