@@ -155,10 +155,12 @@ def outname_with_extension(
 
     Parameters
     ----------
-    in_name, meta, outname, **kwargs
+    in_name, meta, outname
         As for `outname_creator`.
     outname_ext : str, optional
         The extension, with or without its dot. An ``outname`` stays as it is.
+    **kwargs
+        As for `outname_creator`.
 
     Examples
     --------

@@ -232,6 +232,8 @@ class BigMultiPipe(Hooks):
         FileError
             For the first file that fails, if ``on_error='raise'``; other values of
             ``on_error`` raise nothing here.
+        TooManyErrorsError
+            If the run was stopped for its errors, when all that has ended was yielded.
 
         Notes
         -----

@@ -132,12 +132,12 @@ def _coordinates(cells: dict[int, Any], n: int) -> Any:
 
 
 def _nowhere(coordinate: Any) -> Any:
+    """Return coordinates of the same frame that are not a number."""
     from astropy.coordinates import SkyCoord
 
-    lost = coordinate.spherical * float("nan")
-    return SkyCoord(
-        type(lost)(lost.lon * float("nan"), lost.lat * float("nan"), 1), frame=coordinate
-    )
+    parts = coordinate.data
+    values = {name: getattr(parts, name) * float("nan") for name in parts.components}
+    return SkyCoord(coordinate.frame.realize_frame(type(parts)(**values)))
 
 
 def _spread(mask: Any, shape: tuple[int, ...]) -> Any:
@@ -157,12 +157,12 @@ def _plain(cells: dict[int, Any], n: int) -> Any:
     kinds = {_kind(value) for value in values}
     if kinds == {"int", "float"}:
         kinds = {"float"}
-    if len(kinds) != 1 or None in kinds:
+    if len(kinds) != 1 or None in kinds or len({np.shape(value) for value in values}) > 1:
         return None
     filled, mask = _filled(cells, n)
     try:
         array = np.array(filled)
-    except (ValueError, OverflowError):  # shapes differ, or a number has no room
+    except (ValueError, OverflowError):  # a number has no room
         return None
     if array.dtype == object or (array.ndim > 1) != (kinds == {"array"} and filled[0].ndim > 0):
         return None

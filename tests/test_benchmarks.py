@@ -340,3 +340,15 @@ def test_page_is_made_from_what_was_measured(bench):
     results = json.loads(MEASURED.read_text("utf-8"))
     assert results["about"]["size"] == "full"
     assert PAGE.read_text("utf-8") == bench["tables"].as_page(results)
+
+
+@pytest.mark.process
+def test_frames_are_combined_to_what_ccdproc_makes_of_them() -> None:
+    pytest.importorskip("ccdproc")
+    sizes = ("--frames", "4", "--side", "64", "--repeat", "1")
+    text = run_script(BENCHMARKS / "combine.py", *sizes, "--mem-limit", "20000")
+    rows = [line.split() for line in text.splitlines()[2:]]
+    assert [row[-4] for row in rows if "ccdproc" in row] == ["ccdproc"] * 3
+    differences = [float(row[-1]) for row in rows if "ccdproc" in row]
+    assert max(differences) < 1e-3
+    assert len(rows) == 6

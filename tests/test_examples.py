@@ -134,18 +134,19 @@ def test_from_loop_fails_where_the_ways_differ(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "They differ.")
 
 
-# What the two that need data and packages have in common
+# What those that need data and packages have in common
 
-BOTH = pytest.mark.parametrize(
+ALL = pytest.mark.parametrize(
     "name",
     [
         pytest.param("kast_reduction", marks=needs_ccdproc, id="kast"),
+        pytest.param("kast_ccd", marks=needs_ccdproc, id="kast_ccd"),
         pytest.param("m13_sources", marks=needs_photutils, id="m13"),
     ],
 )
 
 
-@BOTH
+@ALL
 def test_example_without_data_beside_the_clone_says_so_and_ends_well(
     name: str, tmp_path: Path
 ) -> None:
@@ -159,7 +160,7 @@ def test_example_without_data_beside_the_clone_says_so_and_ends_well(
     assert [path.name for path in clone.iterdir()] == ["examples"]
 
 
-@BOTH
+@ALL
 def test_example_fails_on_a_folder_that_is_not_there(name: str, tmp_path: Path) -> None:
     done = run(EXAMPLES / f"{name}.py", "nowhere", cwd=tmp_path)
 
@@ -167,7 +168,7 @@ def test_example_fails_on_a_folder_that_is_not_there(name: str, tmp_path: Path) 
     assert done.stdout.startswith("There is no nowhere")
 
 
-@pytest.mark.parametrize("name", ["kast_reduction", "m13_sources"])
+@pytest.mark.parametrize("name", ["kast_reduction", "kast_ccd", "m13_sources"])
 def test_example_without_its_packages_says_what_to_install(name: str, tmp_path: Path) -> None:
     for package in ("astroscrappy", "ccdproc", "photutils"):
         text = f"raise ImportError('hidden', name={package!r})\n"
@@ -290,6 +291,7 @@ class KastNight:
         hdu.header["OBJECT"] = what
         hdu.header["EXPTIME"] = exptime
         hdu.header["DATASEC"] = f"[1:2048,1:{self.n_rows}]"
+        hdu.header.update(COVER=32, AMPSROW=2)
         hdu.writeto(self.folder / name)
 
     def lit(self) -> np.ndarray:
@@ -347,6 +349,50 @@ def test_a_night_without_flats_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Dome Flat" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# kast_ccd.py
+
+
+@needs_ccdproc
+@needs_data(KAST)
+def test_ready_made_parts_reduce_kast_frames_as_a_plain_loop_does(tmp_path: Path) -> None:
+    text = run_well(EXAMPLES / "kast_ccd.py", KAST, "--output", "out", cwd=tmp_path)
+
+    assert "   3 bias  350 x 2112\n   3 flat  350 x 2112\n" in text
+    names = ["b1.fits.gz", "b24.fits.gz", "b27.fits.gz"]
+    expected = loop_over_kast(
+        [KAST / f"b{i}.fits.gz" for i in (21, 22, 23)],
+        [KAST / f"b{i}.fits.gz" for i in (11, 12, 13)],
+        [KAST / name for name in names],
+    )
+    for name, (_, image, hit) in zip(names, expected, strict=True):
+        with fits.open(tmp_path / "out" / name.replace(".fits.gz", "_red.fits")) as hdus:
+            data, header = hdus[0].data, hdus[0].header
+            assert (header["BUNIT"], header["BMPIN001"], header["GRISM_O"]) == (
+                *("adu", name, fits.getval(KAST / name, "GRISM_O")),
+            )
+            # The overscan's median, a whole number, and not its mean.
+            assert abs(np.median(data - image)) < 0.5
+            if hit is not None:
+                assert hit.sum() == pytest.approx(hdus["MASK"].data.sum(), abs=5)
+
+
+@needs_ccdproc
+def test_ready_made_parts_bring_made_kast_frames_to_the_truth(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    made = KastNight(folder)
+    made.write_all()
+
+    run_well(EXAMPLES / "kast_ccd.py", folder, cwd=tmp_path)
+
+    with fits.open(tmp_path / "kast_ccd-output" / "target_red.fits") as hdus:
+        image, mask = hdus[0].data, hdus["MASK"].data.astype(bool)
+    assert mask[made.rays].all()
+    residual = (image - made.truth())[made.slit]
+    assert residual.std() == pytest.approx(made.noise * np.sqrt(4 / 3), rel=0.05)
+    assert abs(residual.mean()) < 0.5
 
 
 # m13_sources.py

@@ -313,9 +313,9 @@ def test_files_that_are_done_are_not_done_again(arrays):
 CODE = """
 import numpy as np
 LIMIT = 3
-def helper(data): return data + LIMIT
+def shifted(data): return data + LIMIT
 def read(in_name): return np.load(in_name)
-def process(data, factor=1): return helper(data) * factor
+def process(data, factor=1): return shifted(data) * factor
 def write(data, outname): np.save(outname, data)
 """
 

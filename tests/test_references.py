@@ -64,8 +64,8 @@ def test_module_of_the_current_folder_is_found(tmp_path, monkeypatch):
 
 
 def test_script_is_imported_by_its_name_with_its_folder_importable(tmp_path):
-    (tmp_path / "a_script.py").write_text("import its_helper; x = its_helper.y")
-    (tmp_path / "its_helper.py").write_text("y = 7")
+    (tmp_path / "a_script.py").write_text("import its_neighbour; x = its_neighbour.y")
+    (tmp_path / "its_neighbour.py").write_text("y = 7")
     assert find(f"{tmp_path}/a_script.py:x") == 7
     assert sys.path[0] == str(tmp_path)
     assert load(f"{tmp_path}/a_script.py") is sys.modules["a_script"]

@@ -1,13 +1,12 @@
 """CCD frames in memory and in FITS files: values, mask, variance and header kept together.
 
-Owns reading and writing. What a header means is `bigpipe.demo.headers`; what is done to a
+Owns reading and writing. What a header means is `bigpipe.fits.headers`; what is done to a
 frame, `bigpipe.demo.steps`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any
@@ -17,19 +16,16 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from bigpipe.demo.statistics import Image, Mask
+from bigpipe.fits.files import first_plane, header_of, opened
 
 __all__ = [
     "Bad",
     "Frame",
-    "is_fits_name",
     "read_frame",
-    "read_header",
     "read_reduced",
-    "stem_of",
     "write_frame",
 ]
 
-_FITS_NAME = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
 # Cards that describe how the raw image was stored, or what is no longer in the reduced one.
 _RAW_CARDS = (
     "BZERO",
@@ -106,34 +102,6 @@ class Frame:
         return self.data.shape[0], self.data.shape[1]
 
 
-def is_fits_name(name: str | os.PathLike[str]) -> bool:
-    """Tell whether a name ends like that of a FITS file, compressed or not."""
-    return _FITS_NAME.search(os.fspath(name)) is not None
-
-
-def stem_of(name: str | os.PathLike[str]) -> str:
-    """Return the base name of a FITS file without its endings.
-
-    Examples
-    --------
-    >>> stem_of("night/b27.fits.gz")
-    'b27'
-    """
-    return _FITS_NAME.sub("", os.path.basename(os.fspath(name)))
-
-
-def read_header(path: str | os.PathLike[str]) -> fits.Header:
-    """Read the header of the first image of a FITS file, and not the image.
-
-    Raises
-    ------
-    ValueError
-        If it is no FITS file, or there is no two-dimensional image.
-    """
-    with _opened(path) as hdus:
-        return _header_of(hdus, _first_image(hdus, path))
-
-
 def read_frame(path: str | os.PathLike[str]) -> Frame:
     """Read the first image of a FITS file.
 
@@ -147,9 +115,9 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
     ValueError
         If it is no FITS file, there is no two-dimensional image, or it is cut short.
     """
-    with _opened(path, memmap=False) as hdus:
-        hdu = _first_image(hdus, path)
-        header = _header_of(hdus, hdu)  # before the data: reading them drops BZERO
+    with opened(path, memmap=False) as hdus:
+        hdu = first_plane(hdus, path)
+        header = header_of(hdus, hdu)  # before the data: reading them drops BZERO
         try:
             data = np.squeeze(hdu.data).astype(np.float32)
         except (OSError, TypeError, ValueError) as error:  # what astropy raises for cut files
@@ -158,31 +126,6 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
                 "short: copy it again."
             ) from error
     return Frame(os.path.basename(os.fspath(path)), data, header)
-
-
-def _opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
-    try:
-        return fits.open(path, **options)
-    except OSError as error:
-        if error.filename is not None:  # the system's, such as 'no such file': it says all
-            raise
-        raise ValueError(f"{os.fspath(path)}: this is no FITS file ({error}).") from error
-
-
-def _first_image(hdus: fits.HDUList, path: str | os.PathLike[str]) -> Any:
-    for hdu in hdus:
-        axes = [hdu.header.get(f"NAXIS{i + 1}", 0) for i in range(hdu.header.get("NAXIS", 0))]
-        if hdu.is_image and 0 not in axes and sum(length > 1 for length in axes) == 2:
-            return hdu
-    raise ValueError(f"{os.fspath(path)}: there is no two-dimensional image in this file.")
-
-
-def _header_of(hdus: fits.HDUList, hdu: Any) -> fits.Header:
-    header: fits.Header = hdu.header.copy()
-    for card in hdus[0].header.cards:
-        if card.keyword and card.keyword not in header:
-            header.append(card, end=True)
-    return header
 
 
 def write_frame(frame: Frame, path: str | os.PathLike[str]) -> None:

@@ -1,12 +1,14 @@
 """A night from a folder of raw frames to reduced ones: which pipeline runs when, on what.
 
-Owns the order, the grouping of calibration frames, and the account of what could not be done.
+Owns the order, and the account of what could not be done. Which frames belong together is
+`bigpipe.fits.sorting`.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from bigpipe.budget import format_bytes
 from bigpipe.demo.compare import Agreement, ComparePipe, agreement_of
 from bigpipe.demo.detector import N_AMPLIFIERS, OVERSCAN_COLUMNS
 from bigpipe.demo.folder import MASTERS, RAW, REDUCED, TRUTH, DemoError
-from bigpipe.demo.frames import is_fits_name, read_reduced
-from bigpipe.demo.headers import Kind
-from bigpipe.demo.reduce import LightPipe, MasterPipe, SortPipe
+from bigpipe.demo.frames import read_reduced
+from bigpipe.demo.reduce import LightPipe, MasterPipe
 from bigpipe.demo.simulate import SimulationPipe, detector_of, plan_night, write_truth
 from bigpipe.demo.steps import Masters
-from bigpipe.errors import FileError
+from bigpipe.fits.headers import Kind
+from bigpipe.fits.sorting import NightFrame, fits_names, names_text, reason_of
+from bigpipe.fits.sorting import night as sort_frames
 from bigpipe.measure import num_can_process
 from bigpipe.records import FileResult, Outcome
 
@@ -117,20 +120,17 @@ def reduce_night(source: Path, output: Path, say: Say, **options: Any) -> Night:
     names = _fits_names(source)
     say(f"Sorting {len(names)} files of {source} by their headers")
     options = {"on_error": "return", **options}
-    found: dict[str, dict[str, Any]] = {}
-    for result in SortPipe(**options).pipeline(names).results:
-        if result.error is not None:
-            night.failures.append((result.in_name, reason_of(result.error)))
-        else:
-            found[result.in_name] = result.meta
-    by_kind = {kind: [n for n in found if found[n]["kind"] is kind] for kind in Kind}
+    frames = sort_frames(names, **options)
+    night.failures += frames.unreadable
+    found = {frame.name: frame for frame in frames.frames}
+    by_kind = {kind: [frame.name for frame in frames.of(kind)] for kind in Kind}
     night.n_frames = {kind: len(names) for kind, names in by_kind.items()}
     if not by_kind[Kind.LIGHT]:
         raise DemoError(f"{source} holds no light frames: {_counts_text(night)}.")
     masters = Masters()
     for kind in (Kind.BIAS, Kind.DARK, Kind.FLAT):
         if by_kind[kind]:
-            groups = _groups(by_kind[kind], found, kind)
+            groups = [group.names for group in frames.groups(kind)]
             _make_masters(night, groups, found, kind, masters, output, say, options)
         else:
             night.notes.append(_MISSING[kind])
@@ -141,14 +141,9 @@ def reduce_night(source: Path, output: Path, say: Say, **options: Any) -> Night:
 
 def _fits_names(source: Path) -> list[str]:
     try:
-        entries = sorted(os.scandir(source), key=lambda entry: entry.name)
+        names = fits_names(source)
     except OSError as error:
         raise DemoError(f"The input folder cannot be read: {error}.") from error
-    names = [
-        entry.path
-        for entry in entries
-        if is_fits_name(entry.name) and not entry.name.startswith(".") and entry.is_file()
-    ]
     if not names:
         raise DemoError(
             f"{source} holds no FITS files (.fits, .fit, .fts, also .gz or .fz). Subfolders are "
@@ -164,20 +159,10 @@ def _counts_text(night: Night) -> str:
     return ", ".join(counts)
 
 
-def _groups(names: Iterable[str], found: dict[str, Any], kind: Kind) -> list[list[str]]:
-    """Group frames that can be combined: same shape and, as it matters, exposure or filter."""
-    groups: dict[Any, list[str]] = {}
-    for name in names:
-        meta = found[name]
-        matters = {Kind.DARK: meta["exposure"], Kind.FLAT: meta["filter"]}.get(kind)
-        groups.setdefault((meta["shape"], matters), []).append(name)
-    return list(groups.values())
-
-
 def _make_masters(
     night: Night,
     groups: list[list[str]],
-    found: dict[str, Any],
+    found: dict[str, NightFrame],
     kind: Kind,
     masters: Masters,
     output: Path,
@@ -207,7 +192,7 @@ def _make_masters(
 def _reduce_lights(
     night: Night,
     names: list[str],
-    found: dict[str, Any],
+    found: dict[str, NightFrame],
     masters: Masters,
     output: Path,
     say: Say,
@@ -222,11 +207,11 @@ def _reduce_lights(
     night.failures += [(r.in_name, reason_of(r.error)) for r in pout.results if r.error]
 
 
-def _n_pixels(meta: dict[str, Any]) -> int:
-    return int(meta["shape"][0] * meta["shape"][1])
+def _n_pixels(frame: NightFrame) -> int:
+    return math.prod(frame.keys.shape)
 
 
-def _note_what_lacked(night: Night, found: dict[str, Any], masters: Masters) -> None:
+def _note_what_lacked(night: Night, found: dict[str, NightFrame], masters: Masters) -> None:
     """Say which lights went without a step that others had, or could have had."""
     made = {"bias": masters.bias, "dark": masters.darks, "flat": masters.flats}
     fits = {"bias": "shape", "dark": "shape and exposure", "flat": "shape and filter"}
@@ -234,34 +219,21 @@ def _note_what_lacked(night: Night, found: dict[str, Any], masters: Masters) -> 
         without = [r.in_name for r in night.reduced if step not in r.meta["steps"].split()]
         if frames and without:
             night.notes.append(
-                f"No {step} of the same {fits[step]} was there for {_names_text(without)}."
+                f"No {step} of the same {fits[step]} was there for {names_text(without)}."
             )
     no_gain = [r.in_name for r in night.reduced if r.meta["unit"] == "adu"]
     if no_gain:
         night.notes.append(
             "Without GAIN in the header, lights stay in adu and their noise is estimated with 1 "
-            f"electron per adu: {_names_text(no_gain)}."
+            f"electron per adu: {names_text(no_gain)}."
         )
     for result in night.lights:
         if result.outcome is Outcome.REJECTED:
-            ny, nx = found[result.in_name]["shape"]
+            ny, nx = found[result.in_name].keys.shape
             night.notes.append(
                 f"{os.path.basename(result.in_name)} was not reduced: none of the calibration "
                 f"frames fits its {ny} x {nx} pixels."
             )
-
-
-def _names_text(names: list[str]) -> str:
-    shown = [os.path.basename(name) for name in names[:4]]
-    return ", ".join(shown) + (
-        f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    )
-
-
-def reason_of(error: FileError) -> str:
-    """Return the first line of what the hook raised, else of the error itself."""
-    reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    return reason.removeprefix(f"{error.in_name}: ")
 
 
 def compare_night(night: Night, output: Path, say: Say, **options: Any) -> Agreement | None:

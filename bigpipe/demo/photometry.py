@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigpipe.demo import headers
 from bigpipe.demo.frames import Bad, Frame
 from bigpipe.demo.statistics import Image, Mask, pixel_noise, window_values
+from bigpipe.fits import headers
 
 __all__ = ["EDGE", "aperture_errors", "aperture_sums", "count_sources", "measure"]
 

@@ -1,8 +1,7 @@
-"""The pipelines that reduce a night: what is in a folder, master frames, light frames.
+"""The pipelines that reduce a night: master frames, light frames.
 
 Owns the subclasses of `BigMultiPipe`. Each can be run by itself:
 
-    files -> SortPipe -> metadata only: kind, shape, exposure, filter of each
     groups of biases, darks, flats -> MasterPipe -> one master for each group
     lights -> LightPipe, with the masters as a keyword -> reduced frames
 
@@ -13,13 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bigpipe.demo import headers
-from bigpipe.demo.frames import Bad, Frame, read_frame, read_header, stem_of, write_frame
-from bigpipe.demo.headers import Kind
+from bigpipe.demo.frames import Bad, Frame, read_frame, write_frame
 from bigpipe.demo.photometry import measure
 from bigpipe.demo.statistics import Image, robust_noise
 from bigpipe.demo.steps import (
@@ -34,10 +32,12 @@ from bigpipe.demo.steps import (
     subtract_overscan,
     trim,
 )
+from bigpipe.fits.files import stem_of
+from bigpipe.fits.headers import Kind
+from bigpipe.fits.matching import keys_of, name_of_master
 from bigpipe.pipeline import BigMultiPipe
-from bigpipe.steps import no_outfile
 
-__all__ = ["LightPipe", "MasterPipe", "SortPipe", "combine"]
+__all__ = ["LightPipe", "MasterPipe", "combine"]
 
 CALIBRATION = [
     mask_unusable,
@@ -53,31 +53,6 @@ REJECT_SIGMA = 5.0  # of a stack's values; of normal ones, one in two million is
 ROWS_AT_ONCE = 64  # of a stack; keeps what is sorted within the processor's cache
 
 logger = logging.getLogger(__name__)
-
-
-class SortPipe(BigMultiPipe):
-    """Tell what each file of a folder is, from its header alone; writes nothing."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(post_process_list=[describe, no_outfile], **kwargs)
-
-    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Read the header of the first image."""
-        return read_header(in_name)
-
-
-def describe(header: Any, bmp_meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-    """Put what tells frames apart into the metadata."""
-    if bmp_meta is not None:
-        bmp_meta.update(
-            kind=headers.kind_of(header),
-            shape=(header["NAXIS2"], header["NAXIS1"]),
-            exposure=headers.exposure_of(header),
-            filter=headers.filter_of(header),
-            object=headers.object_of(header),
-            gain=headers.gain_of(header),
-        )
-    return header
 
 
 class MasterPipe(BigMultiPipe):
@@ -126,17 +101,9 @@ def name_master(
     **kwargs: Any,
 ) -> Frame:
     """Name a master after what it is for; a group has no name of its own."""
-    exposure = headers.exposure_of(master.header)
-    words = [kind.value]
-    if kind is Kind.DARK and exposure is not None:
-        words.append(f"{exposure:g}s")
-    if kind is Kind.FLAT:
-        words.append(headers.filter_of(master.header))
-    words.append(f"{master.shape[0]}x{master.shape[1]}")
-    text = "-".join(word for word in words if word)
-    safe = "".join(letter if letter.isalnum() or letter in "-._+" else "_" for letter in text)
+    keys = replace(keys_of(master.header, master.shape), kind=kind)
     if bmp_meta is not None:
-        bmp_meta.update(outname=f"{safe}.fits", n_frames=master.header["NCOMBINE"])
+        bmp_meta.update(outname=name_of_master(keys), n_frames=master.header["NCOMBINE"])
         bmp_meta["level"] = float(np.median(master.data))
     return master
 

@@ -11,8 +11,8 @@ from astropy.table import Table
 from bigpipe.budget import format_bytes
 from bigpipe.demo.compare import Agreement
 from bigpipe.demo.folder import MASTERS, RAW, REDUCED, TRUTH
-from bigpipe.demo.headers import Kind
 from bigpipe.demo.night import Night
+from bigpipe.fits.headers import Kind
 
 __all__ = ["Report", "table_of"]
 

@@ -19,8 +19,8 @@ from astropy.table import Table
 
 from bigpipe.demo import detector as ccd
 from bigpipe.demo.detector import Detector, Exposure, make_detector
-from bigpipe.demo.headers import Kind
 from bigpipe.demo.sky import FILTERS, Stars, make_stars, scene
+from bigpipe.fits.headers import Kind
 from bigpipe.pipeline import BigMultiPipe
 
 __all__ = ["FramePlan", "SimulationPipe", "detector_of", "plan_night", "write_truth"]

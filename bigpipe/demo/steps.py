@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bigpipe.demo import headers
 from bigpipe.demo.cosmic_rays import find_cosmic_rays
 from bigpipe.demo.frames import Bad, Frame
-from bigpipe.demo.headers import Kind
 from bigpipe.demo.statistics import clipped_mean, pixel_noise, robust_noise
+from bigpipe.fits import headers
+from bigpipe.fits.headers import Kind
+from bigpipe.fits.matching import best_match, keys_of
 from bigpipe.steps import for_each_member
 
 __all__ = [
@@ -58,34 +59,26 @@ class Masters:
         return {master.shape for master in (*self.bias, *self.darks, *self.flats)}
 
     def bias_for(self, frame: Frame) -> Frame | None:
-        """Return the master bias of the frame's shape."""
-        return next((master for master in self.bias if master.shape == frame.shape), None)
+        """Return the master bias that fits the frame."""
+        return _best(Kind.BIAS, frame, self.bias)
 
     def dark_for(self, frame: Frame) -> Frame | None:
         """Return the master dark of the frame's exposure, else the longest that can be scaled.
 
         One that still holds the bias cannot be scaled.
         """
-        exposure = headers.exposure_of(frame.header)
-        darks = [master for master in self.darks if master.shape == frame.shape]
-        times = [headers.exposure_of(master.header) for master in darks]
-        for master, time in zip(darks, times, strict=True):
-            if time is not None and time == exposure:
-                return master
-        scalable = [
-            (time, master)
-            for time, master in zip(times, darks, strict=True)
-            if time and exposure is not None and _holds_no_bias(master)
-        ]
-        return max(scalable, key=lambda pair: pair[0])[1] if scalable else None
+        dark = _best(Kind.DARK, frame, self.darks, scales=False)
+        return dark or _best(Kind.DARK, frame, list(filter(_holds_no_bias, self.darks)))
 
     def flat_for(self, frame: Frame) -> Frame | None:
-        """Return the master flat of the frame's shape and filter."""
-        wanted = headers.filter_of(frame.header)
-        for master in self.flats:
-            if master.shape == frame.shape and headers.filter_of(master.header) == wanted:
-                return master
-        return None
+        """Return the master flat that fits the frame."""
+        return _best(Kind.FLAT, frame, self.flats)
+
+
+def _best(kind: Kind, frame: Frame, masters: list[Frame], *, scales: bool = True) -> Frame | None:
+    keys = [keys_of(master.header, master.shape) for master in masters]
+    number = best_match(kind, keys_of(frame.header, frame.shape), keys, scales=scales)
+    return None if number is None else masters[number]
 
 
 def _holds_no_bias(frame: Frame) -> bool:

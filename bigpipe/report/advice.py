@@ -105,9 +105,14 @@ def _about_memory(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
             f"Workers stood still {last.waited_paused / time_s:.0%} of the time, as files took "
             "more memory than was expected. Give process_size, or override projected_size."
         )
-    again = [x for x in record.files if x.attempts > 1 and not x.is_kept]
-    if len(again) > WORTH_SAYING * max(1, len(record.files)):
-        yield f"{_n_files(len(again))} were begun more than once."
+    again = [x for x in record.superseded if x.began_at is not None and x.ended_at is not None]
+    lost_s = sum((x.ended_at or 0) - (x.began_at or 0) for x in again)
+    if lost_s >= WORTH_SAYING * time_s:
+        yield (
+            f"{lost_s / time_s:.0%} of the workers' time was lost: {len(again):,} times, a file "
+            "was broken off or failed, and was run again. If that was for want of memory, give "
+            "process_size, or override projected_size."
+        )
 
 
 def _size(text: str | None) -> int | None:

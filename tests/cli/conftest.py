@@ -11,7 +11,7 @@ SCRIPT = """
 import os
 import numpy as np
 from bigpipe import BigMultiPipe, FunctionPipe
-from its_helper import OFFSET
+from its_neighbour import OFFSET
 
 class Reduce(BigMultiPipe):
     def __init__(self, scale=1, **kwargs):
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("code", "raw", "out"):
         (tmp_path / name).mkdir()
     (tmp_path / "code" / "reduction.py").write_text(SCRIPT)
-    (tmp_path / "code" / "its_helper.py").write_text("OFFSET = 10")
+    (tmp_path / "code" / "its_neighbour.py").write_text("OFFSET = 10")
     for i in range(3):
         np.save(tmp_path / "raw" / f"{i}.npy", np.full((2, 2), i))
     monkeypatch.chdir(tmp_path)

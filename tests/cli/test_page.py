@@ -16,6 +16,7 @@ from tests.checked import BLOCK, FLAGS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "commands.rst").read_text("utf-8")
 CAPTIONED = re.compile(r"code-block:: \w+\n +:caption: (\S+)\n((?:\n| +.*\n)+)")
+SECONDS = re.compile(r"\b\d+\.\d+(e-\d+)?\b|\b\d+e-\d+\b")
 CONSOLE = re.compile(r"code-block:: console\n((?:\n| +.*\n)+)")
 
 
@@ -51,11 +52,12 @@ def test_commands_print_what_is_shown(tmp_path):
         ).stdout
 
     output_of(sys.executable, "-c", dedented(setup))
-    sessions = [dedented(text).partition("\n") for text in CONSOLE.findall(PAGE)]
-    assert len(sessions) > 5
+    shell_blocks = [dedented(text).partition("\n") for text in CONSOLE.findall(PAGE)]
+    assert len(shell_blocks) > 5
     checker = doctest.OutputChecker()
-    for command, _, shown in sessions:
-        printed = output_of("sh", "-c", command.removeprefix("$ "))
+    for command, _, text in shell_blocks:
+        printed = SECONDS.sub("0.1", output_of("sh", "-c", command.removeprefix("$ ")))
+        shown = SECONDS.sub("0.1", text)
         example = doctest.Example(command, shown)
         assert checker.check_output(shown, printed, FLAGS), checker.output_difference(
             example, printed, FLAGS

@@ -10,11 +10,8 @@ from astropy.nddata import CCDData
 from bigpipe.demo.frames import (
     Bad,
     Frame,
-    is_fits_name,
     read_frame,
-    read_header,
     read_reduced,
-    stem_of,
     write_frame,
 )
 
@@ -28,17 +25,6 @@ def reduced() -> Frame:
     frame.variance = frame.data + 4
     frame.read_noise, frame.unit, frame.steps = 2.5, "electron", ["overscan", "gain"]
     return frame
-
-
-@pytest.mark.parametrize("name", ["a.fits", "A.FIT", "a.fts", "a.fits.gz", "a.fits.fz", "a.fz"])
-def test_fits_names_are_known_by_their_ending(name: str) -> None:
-    assert is_fits_name(name)
-    assert stem_of(f"night/{name}").lower() == "a"
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.gz", "fits", "a.fits.txt", "a.fits~"])
-def test_other_names_are_not_fits_names(name: str) -> None:
-    assert not is_fits_name(name)
 
 
 @pytest.mark.parametrize("name", ["a.fits", "a.fits.gz"])
@@ -60,7 +46,6 @@ def test_image_in_an_extension_is_found_and_keeps_the_primary_header(tmp_path: P
     frame = read_frame(tmp_path / "a.fits")
     np.testing.assert_array_equal(frame.data, IMAGE)
     assert (frame.header["OBJECT"], frame.header["EXPTIME"]) == ("M 13", 90.0)
-    assert read_header(tmp_path / "a.fits")["NAXIS1"] == 4
 
 
 def test_tile_compressed_image_is_read(tmp_path: Path) -> None:
@@ -81,12 +66,6 @@ def test_file_without_an_image_is_refused_by_name(tmp_path: Path, hdu: fits.Prim
     hdu.writeto(tmp_path / "a.fits")
     with pytest.raises(ValueError, match=r"a\.fits: there is no two-dimensional image"):
         read_frame(tmp_path / "a.fits")
-
-
-def test_file_that_is_no_fits_file_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "a.fits").write_bytes(b"SIMPLY NOT")
-    with pytest.raises(ValueError, match=r"a\.fits: this is no FITS file"):
-        read_header(tmp_path / "a.fits")
 
 
 @pytest.mark.filterwarnings("ignore:File may have been truncated")

@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 
 from bigpipe.demo.frames import Frame, read_reduced
-from bigpipe.demo.headers import Kind
-from bigpipe.demo.reduce import LightPipe, MasterPipe, SortPipe, combine
+from bigpipe.demo.reduce import LightPipe, MasterPipe, combine
 from bigpipe.demo.steps import Masters
+from bigpipe.fits.headers import Kind
 from bigpipe.records import Outcome
 
 SHAPE = (100, 120)
@@ -71,18 +71,6 @@ def write_raw(path: Path, value: float, **header: object) -> str:
     data = np.rint(rng.normal(value, 3.0, SHAPE)).astype(np.uint16)
     fits.PrimaryHDU(data, fits.Header({"GAIN": 1.0, "RDNOISE": 3.0, **header})).writeto(path)
     return str(path)
-
-
-def test_files_are_sorted_by_header_without_output(tmp_path: Path) -> None:
-    names = [
-        write_raw(tmp_path / "a.fits", 100, IMAGETYP="dark", EXPTIME=60.0),
-        write_raw(tmp_path / "b.fits", 100, OBJECT="M 1", FILTER="V"),
-    ]
-    pout = SortPipe(num_processes=1).pipeline(names)
-    assert [outname for outname, _ in pout] == [None, None]
-    dark, light = (meta for _, meta in pout)
-    assert (dark["kind"], dark["exposure"], dark["shape"]) == (Kind.DARK, 60.0, SHAPE)
-    assert (light["kind"], light["filter"], light["object"]) == (Kind.LIGHT, "V", "M 1")
 
 
 def test_groups_are_named_after_what_tells_them_apart(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigpipe.demo import headers, simulate
+from bigpipe.demo import simulate
 from bigpipe.demo.detector import GAIN
-from bigpipe.demo.headers import Kind
 from bigpipe.demo.simulate import SimulationPipe, detector_of, plan_night, take
+from bigpipe.fits import headers
+from bigpipe.fits.headers import Kind
 
 SHAPE = (64, 80)
 

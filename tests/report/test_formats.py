@@ -23,7 +23,10 @@ def run():
         attempt(3, -500.0, is_kept=True),
         attempt(4, None, outcome="killed", outname=None, worker=None),
     ]
-    return record(files, samples=[sample(0), sample(5, 2 * GIB), sample(10, None)])
+    superseded = [failed(1, 0.0, worker=101, read_s=0.5)]
+    return record(
+        files, superseded=superseded, samples=[sample(0), sample(5, 2 * GIB), sample(10, None)]
+    )
 
 
 def blocks(events, category):
@@ -38,10 +41,11 @@ def test_trace_has_each_file_and_its_phases_inside_it(run, tmp_path):
         ("0.fits", 0, 3e6, 1),
         ("?,\n1.fits", 1e6, 3e6, 2),
         ("2.fits", 3e6, 1e6, 1),
+        ("1.fits", 0, 5e5, 2),
     ]
     assert files[2]["args"]["error"] == "file_read raised OSError on 2: gone"
     phases = [x for x in blocks(events, "phase") if x["tid"] == 2]
-    assert [(x["name"], x["ts"]) for x in phases] == [
+    assert [(x["name"], x["ts"]) for x in phases[:-1]] == [
         ("read", 1e6),
         ("process", 2e6),
         ("write", 3e6),
@@ -88,6 +92,7 @@ def test_timeline_has_a_bar_for_each_phase_of_each_file(run):
             "process": 2,
             "write": 2,
             "failed": 1,
+            "run again": 1,
         }
         left, low, width, _ = bars["process"][1]
         assert (left, low, width) == pytest.approx((2.0, 1.6, 1.0))

@@ -67,7 +67,8 @@ function makeWith() {
 function makeTime() {
   document.getElementById("time-section").hidden = !lanes.length && !samples.length;
   legend("legend", [["read", "reading"], ["process", "processing"], ["write", "writing"],
-    ...(hasFailed ? [["failed", "failed"]] : []), ["idle", "waiting"]]);
+    ...(hasFailed ? [["failed", "failed"]] : []),
+    ...(superseded.n ? [["again", "broken off or failed, and run again"]] : []), ["idle", "waiting"]]);
   const timeline = document.getElementById("timeline");
   timeline.addEventListener("mousemove", (event) => {
     const file = fileAt(event.offsetX, event.offsetY, timeline.clientWidth);

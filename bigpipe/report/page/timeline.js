@@ -3,7 +3,8 @@
 
 const view = { from: 0, to: data.elapsed || 1, listeners: [] };
 const LEFT = 70, RIGHT = 12, AXIS = 22;
-const LANE_PHASES = [...data.phases, "failed"];
+const FAILED = data.phases.length, AGAIN = FAILED + 1;
+const LANE_PHASES = [...data.phases, "failed", "again"];
 
 function look(from, to) {
   const least = Math.max(data.unit * 50, data.elapsed * 1e-6);
@@ -62,13 +63,14 @@ for (const [set, all] of [files, superseded].entries()) {
   for (let i = 0; i < all.n; i++) {
     const began = all.began[i];
     if (!(began >= 0) || all.worker[i] < 0) continue;
-    const failed = data.outcomes[all.outcome[i]];
-    const isBad = failed === "failed" || failed === "killed" || failed === "timed out";
-    hasFailed ||= isBad;
+    const isBad = ["failed", "killed", "timed out"].includes(data.outcomes[all.outcome[i]]);
+    // What has failed has one colour throughout, so that it is found.
+    const whole = set ? AGAIN : isBad ? FAILED : null;
+    hasFailed ||= whole === FAILED;
     const read = all.read[i], process = all.process[i], write = all.write[i];
-    const rest = isBad ? all.ended[i] : 0;
+    const rest = whole === null ? 0 : all.ended[i];
     lanes[data.lanes[all.worker[i]]].push({
-      set, i, began, ended: began + read + process + write + rest, isBad,
+      set, i, began, ended: began + read + process + write + rest, whole,
       spans: [read, process, write, rest],
     });
   }
@@ -84,8 +86,7 @@ function shares(lane, n, scale) {
     if (file.ended < view.from || file.began > view.to) continue;
     let at = file.began;
     file.spans.forEach((span, phase) => {
-      // What has failed has the colour of failure throughout, so that it is found.
-      const sum = sums[file.isBad ? 3 : phase];
+      const sum = sums[file.whole === null ? phase : file.whole];
       let from = (at - view.from) * scale, to = (at + span - view.from) * scale;
       at += span;
       from = Math.max(0, from);
@@ -117,7 +118,7 @@ function drawTimeline() {
         const part = Math.min(1, sums[phase][x]) * (each - gap);
         if (part <= 0) continue;
         // A short file stays visible among nothing.
-        const shown = Math.min(y - top, Math.max(part, phase === 3 ? 3 : 1));
+        const shown = Math.min(y - top, Math.max(part, phase >= FAILED ? 3 : 1));
         context.fillStyle = colors[phase];
         context.fillRect(LEFT + x, y - shown, 1, shown);
         y -= shown;

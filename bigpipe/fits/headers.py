@@ -1,6 +1,6 @@
 """What the header of a CCD frame says: its kind, exposure, gain, and which pixels are which.
 
-Owns the keywords and their many spellings. Opens no file; that is `bigpipe.demo.frames`.
+Owns the keywords and their many spellings. Opens no file; that is `bigpipe.fits.files`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "Amplifier",
     "Kind",
+    "binning_of",
     "exposure_of",
     "filter_of",
     "gain_of",
@@ -27,6 +28,8 @@ __all__ = [
     "read_noise_of",
     "readout_of",
     "saturation_of",
+    "section_of",
+    "temperature_of",
 ]
 
 KIND_KEYWORDS = ("IMAGETYP", "OBSTYPE", "ESO DPR TYPE", "FRAME")
@@ -36,6 +39,11 @@ GAIN_KEYWORDS = ("EGAIN", "GAIN")
 READ_NOISE_KEYWORDS = ("RDNOISE", "READNOIS", "ENOISE", "RON")
 SATURATION_KEYWORDS = ("SATURATE", "SATLEVEL")
 FILTER_KEYWORDS = ("FILTER", "FILTER1", "FILTNAM", "FILTERS")
+# What was measured before what was asked for.
+TEMPERATURE_KEYWORDS = ("CCD-TEMP", "CCDTEMP", "DETTEMP", "DET-TEMP", "CCDTEM", "SET-TEMP")
+MAX_CELSIUS = 100.0  # no detector works above; some that work at 170 K write that
+BINNING_KEYWORDS = (("XBINNING", "YBINNING"), ("CCDXBIN", "CCDYBIN"), ("BINX", "BINY"))
+BINNING_TEXTS = ("CCDSUM", "BINNING")
 ELECTRON_WORDS = {"e", "e-", "electron", "electrons", "el"}
 UNSIGNED_16_BIT = 65535.0  # adu: the largest value of a 16-bit converter
 
@@ -172,6 +180,41 @@ def filter_of(header: Mapping[str, Any]) -> str:
     return next((value for value in values if value), "")
 
 
+def temperature_of(header: Mapping[str, Any]) -> float | None:
+    """Return the detector's temperature in degrees Celsius, ``None`` if it is not known.
+
+    Above 100 it is taken to be in kelvin.
+
+    Examples
+    --------
+    >>> temperature_of({"CCD-TEMP": -19.8, "SET-TEMP": -20.0}), temperature_of({"CCDTEMP": 253.15})
+    (-19.8, -20.0)
+    """
+    value = _number(header, TEMPERATURE_KEYWORDS)
+    if value is not None and value > MAX_CELSIUS:
+        return round(value - 273.15, 6)
+    return value
+
+
+def binning_of(header: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many pixels were read as one, along columns and rows; 1 if it is not known.
+
+    Examples
+    --------
+    >>> binning_of({"CCDSUM": "2 1"}), binning_of({"XBINNING": 4, "YBINNING": 4}), binning_of({})
+    ((2, 1), (4, 4), (1, 1))
+    """
+    for keyword in BINNING_TEXTS:
+        numbers = re.findall(r"\d+", str(header.get(keyword, "")))
+        if len(numbers) == 2 and "0" not in numbers:
+            return int(numbers[0]), int(numbers[1])
+    for x, y in BINNING_KEYWORDS:
+        along_x = _positive(header, (x,))
+        if along_x is not None:
+            return int(along_x), int(_positive(header, (y,)) or along_x)
+    return 1, 1
+
+
 def object_of(header: Mapping[str, Any]) -> str:
     """Return the name of what was observed, ``''`` if it is not known."""
     return str(header.get("OBJECT", "")).strip()
@@ -216,9 +259,13 @@ def readout_of(header: Mapping[str, Any], shape: tuple[int, int]) -> tuple[Ampli
 overscan=(slice(0, 5, None), slice(8, 10, None))),)
     """
     whole = (slice(0, shape[0]), slice(0, shape[1]))
-    data = _section(header.get("TRIMSEC"), shape) or _section(header.get("DATASEC"), shape) or whole
+    data = (
+        section_of(header.get("TRIMSEC"), shape)
+        or section_of(header.get("DATASEC"), shape)
+        or whole
+    )
     count = int(_positive(header, ("AMPSROW",)) or 1)
-    overscan = _section(header.get("BIASSEC"), shape)
+    overscan = section_of(header.get("BIASSEC"), shape)
     if overscan is None:
         columns = count * int(_positive(header, ("COVER",)) or 0)
         if 0 < columns <= shape[1] - data[1].stop:
@@ -229,8 +276,26 @@ overscan=(slice(0, 5, None), slice(8, 10, None))),)
     return tuple(map(Amplifier, parts, _columns_split(overscan, count)))
 
 
-def _section(text: Any, shape: tuple[int, int]) -> Section | None:
-    """Turn FITS ``[x1:x2,y1:y2]``, 1-based and inclusive, into slices of rows and columns."""
+def section_of(text: Any, shape: tuple[int, ...]) -> Section | None:
+    """Return the rows and columns that a section, counted from 1, means.
+
+    Parameters
+    ----------
+    text : str
+        As FITS headers have it: ``'[x1:x2, y1:y2]'``, both ends included.
+    shape : tuple of int
+        Rows and columns of the image.
+
+    Returns
+    -------
+    tuple of slice or None
+        ``None`` if it is no section, or does not lie in the image.
+
+    Examples
+    --------
+    >>> section_of("[1:8,2:5]", (5, 10))
+    (slice(1, 5, None), slice(0, 8, None))
+    """
     match = _SECTION.fullmatch(str(text).strip())
     if match is None:
         return None

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bigpipe.demo import headers
-from bigpipe.demo.headers import Kind
+from bigpipe.fits import headers
+from bigpipe.fits.headers import Kind
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""FITS files: their names, opening them, and which of their HDUs hold images.
+
+Owns what is said about a file that cannot be opened or has no image. What becomes of an image is
+`bigpipe.fits.reading`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from astropy.io import fits
+
+__all__ = [
+    "MASK_NAME",
+    "UNCERTAINTY_NAME",
+    "first_plane",
+    "header_of",
+    "image_hdus",
+    "is_fits_name",
+    "opened",
+    "read_header",
+    "stem_of",
+]
+
+MASK_NAME = "MASK"
+UNCERTAINTY_NAME = "UNCERT"
+
+_FITS_NAME = re.compile(r"\.(fits?|fts)(\.(gz|fz|bz2|xz))?$|\.fz$", re.IGNORECASE)
+# Of the primary HDU's cards, those that describe its own data and no other's.
+_STRUCTURE = re.compile(
+    r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK"
+    r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|)"
+)
+_COMMENTARY = ("COMMENT", "HISTORY")
+
+
+def is_fits_name(name: str | os.PathLike[str]) -> bool:
+    """Tell whether a name ends like that of a FITS file, compressed or not."""
+    return _FITS_NAME.search(os.fspath(name)) is not None
+
+
+def stem_of(name: str | os.PathLike[str]) -> str:
+    """Return the base name of a FITS file without its endings.
+
+    Examples
+    --------
+    >>> stem_of("night/b27.fits.gz")
+    'b27'
+    """
+    return _FITS_NAME.sub("", os.path.basename(os.fspath(name)))
+
+
+def opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
+    """Open a file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    **options
+        Of `astropy.io.fits.open`.
+
+    Raises
+    ------
+    ValueError
+        If it is no FITS file.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        return fits.open(path, **options)
+    except OSError as error:
+        if error.filename is not None:  # the system's, such as 'no such file': it says all
+            raise
+        raise ValueError(f"{os.fspath(path)}: this is no FITS file ({error}).") from error
+
+
+def image_hdus(hdus: fits.HDUList) -> Iterator[tuple[int, Any]]:
+    """Find the HDUs that hold an image, however it is compressed.
+
+    Yields
+    ------
+    tuple
+        The number of the HDU and the HDU itself.
+    """
+    for number, hdu in enumerate(hdus):
+        n_axes = hdu.header.get("NAXIS", 0)
+        if hdu.is_image and n_axes and all(hdu.header[f"NAXIS{i + 1}"] for i in range(n_axes)):
+            yield number, hdu
+
+
+def header_of(hdus: fits.HDUList, hdu: Any) -> fits.Header:
+    """Return an image's cards, then those of the primary HDU that it has not got itself."""
+    header: fits.Header = hdu.header.copy()
+    if hdu is hdus[0]:
+        return header
+    own = set(header)
+    for card in hdus[0].header.cards:
+        keyword = card.keyword
+        if keyword in _COMMENTARY or not (keyword in own or _STRUCTURE.fullmatch(keyword)):
+            header.append(card, end=True)
+    return header
+
+
+def read_header(path: str | os.PathLike[str]) -> fits.Header:
+    """Read the header of the first two-dimensional image of a file, and not the image.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    astropy.io.fits.Header
+        With the primary HDU's cards, if the image is in another.
+
+    Raises
+    ------
+    ValueError
+        If it is no FITS file, or there is no such image.
+    """
+    with warnings.catch_warnings():
+        # They come again, with the file's name, when it is read.
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        with opened(path) as hdus:
+            return header_of(hdus, first_plane(hdus, path))
+
+
+def first_plane(hdus: fits.HDUList, path: str | os.PathLike[str]) -> Any:
+    """Return the first HDU whose image has two axes of more than one pixel.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    for _, hdu in image_hdus(hdus):
+        lengths = [hdu.header[f"NAXIS{i + 1}"] for i in range(hdu.header["NAXIS"])]
+        if sum(length > 1 for length in lengths) == 2:
+            return hdu
+    raise ValueError(f"{os.fspath(path)}: there is no two-dimensional image in this file.")

@@ -1,0 +1,185 @@
+"""The frames of a group until they are combined, in memory or in a temporary file.
+
+Owns where they are kept. What is done to each before is `bigpipe.fits.masters`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import numpy as np
+from astropy.nddata import CCDData, StdDevUncertainty
+from numpy.typing import NDArray
+
+from bigpipe.errors import OptionError
+from bigpipe.fits.stacking import Rule, combine_stack
+
+__all__ = ["FrameStack"]
+
+MAX_NAMES = 999  # of a group's inputs that are noted: as many as three digits can count
+
+Scale = str | Callable[[NDArray[Any]], float] | list[float] | None
+
+
+class FrameStack:
+    """The frames of a group, one after the other, in memory or in a temporary file.
+
+    Parameters
+    ----------
+    n_frames : int
+        At most.
+    limit : int
+        Bytes that they may take in memory.
+    folder : str or os.PathLike, optional
+        Where to make the file.
+    keywords : dict
+        Of the pipeline; ``scale`` counts.
+
+    Attributes
+    ----------
+    names : list
+        Of the frames that were added.
+    added : dict
+        Keywords as the pre-processing list has left them for the last frame.
+    """
+
+    def __init__(self, n_frames: int, limit: int, folder: Any, keywords: dict[str, Any]) -> None:
+        self.names: list[Any] = []
+        self.added: dict[str, Any] = {}
+        self._n_frames = n_frames
+        self._limit = limit
+        self._folder = folder
+        self._scale: Scale = keywords.get("scale")
+        self._n_seen = 0
+        self._first: CCDData | None = None
+        self._memory: NDArray[Any] | None = None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> FrameStack:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all frames."""
+        self._memory = None
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the frames are in a file."""
+        return self._file is not None
+
+    def add(self, frame: CCDData, name: Any) -> None:
+        """Add a frame.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape or unit than those before.
+        """
+        if not isinstance(frame, CCDData):
+            raise ValueError(
+                f"{os.fspath(name)} was read as {type(frame).__name__}; one CCDData for each file "
+                "can be combined. Name the hdu to read, or combine extensions one at a time."
+            )
+        values = np.asarray(frame.data)
+        if self._first is None:
+            self._begin(frame)
+        elif values.shape != self.shape or frame.unit != self._first.unit:
+            raise ValueError(
+                f"{os.fspath(name)} is {_described(values.shape, frame.unit)}, but "
+                f"{os.fspath(self.names[0])}, to be combined with it, is "
+                f"{_described(self.shape, self._first.unit)}. Put it into another group."
+            )
+        row = np.empty(self.shape, self.dtype) if self._memory is None else None
+        target = row if self._memory is None else self._memory[len(self.names)]
+        assert target is not None
+        target[...] = values
+        if frame.mask is not None:
+            np.copyto(target, np.nan, where=np.broadcast_to(frame.mask, self.shape))
+        factor = _factor(self._scale, values, target, len(self.names))
+        if factor != 1:
+            target *= self.dtype.type(factor)
+        if self._file is not None:
+            self._file.write(target.data)
+        self.names.append(name)
+
+    def _begin(self, frame: CCDData) -> None:
+        values = np.asarray(frame.data)
+        self.shape = values.shape
+        is_double = values.dtype.kind != "f" and values.dtype.itemsize > 2
+        self.dtype = np.dtype(np.float64 if is_double or values.dtype == float else np.float32)
+        self._first = CCDData(np.zeros(1), unit=frame.unit, meta=frame.header.copy(), wcs=frame.wcs)
+        if values.size * self.dtype.itemsize * self._n_frames <= self._limit:
+            self._memory = np.empty((self._n_frames, *self.shape), dtype=self.dtype)
+            return
+        folder = self._folder if self._folder and os.path.isdir(self._folder) else "."
+        # Without a name: the system removes it however this process ends.
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`close` closes it)
+
+    def combined(self, rule: Rule) -> CCDData:
+        """Return the frames combined."""
+        assert self._first is not None
+        result = np.empty(self.shape, dtype=self.dtype)
+        deviation = np.empty(self.shape, dtype=self.dtype)
+        for part, stack in self._stripes():
+            values, error = combine_stack(stack, rule)
+            result.reshape(-1)[part] = values
+            deviation.reshape(-1)[part] = error
+        mask = np.isnan(result)
+        header = self._first.header
+        header["NCOMBINE"] = (len(self.names), "frames combined")
+        for number, name in enumerate(self.names[:MAX_NAMES], start=1):
+            header[f"IMCMB{number:03d}"] = os.path.basename(os.fspath(name))
+        return CCDData(
+            result,
+            unit=self._first.unit,
+            meta=header,
+            wcs=self._first.wcs,
+            mask=mask if mask.any() else None,
+            uncertainty=StdDevUncertainty(deviation),
+        )
+
+    def _stripes(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield parts of all frames, as many pixels at once as memory allows."""
+        n_frames, n_pixels = len(self.names), int(np.prod(self.shape))
+        if self._memory is not None:
+            yield slice(0, n_pixels), self._memory[:n_frames].reshape(n_frames, -1)
+            return
+        assert self._file is not None
+        self._file.flush()
+        size = self.dtype.itemsize
+        length = max(1, min(n_pixels, self._limit // (n_frames * size)))
+        stack = np.empty((n_frames, length), dtype=self.dtype)
+        for start in range(0, n_pixels, length):
+            stop = min(start + length, n_pixels)
+            part = stack[:, : stop - start]
+            for number in range(n_frames):
+                self._file.seek((number * n_pixels + start) * size)
+                self._file.readinto(part[number].data)  # type: ignore[attr-defined]
+            yield slice(start, stop), part
+
+
+def _described(shape: tuple[int, ...], unit: Any) -> str:
+    return f"{' x '.join(map(str, shape))} pixels in {unit.to_string() or 'no unit'}"
+
+
+def _factor(scale: Scale, values: NDArray[Any], unmasked: NDArray[Any], number: int) -> float:
+    if scale is None:
+        return 1.0
+    if callable(scale):
+        return float(scale(values))
+    if isinstance(scale, str):
+        if scale not in ("median", "mean"):
+            raise OptionError(f"scale={scale!r}: it is 'median', 'mean', a function or a list.")
+        return 1 / float(np.nanmedian(unmasked) if scale == "median" else np.nanmean(unmasked))
+    return float(scale[number])

@@ -1,0 +1,278 @@
+"""`CombinePipe`: groups of frames, each combined into one, within the memory there is.
+
+Owns the way of a group through the hooks. Where its frames are kept meanwhile is
+`bigpipe.fits.frame_stack`; how their values become one, `bigpipe.fits.stacking`::
+
+    file_read       reads a frame, runs the pre-processing list on it, lays it into the stack;
+                    then the next
+    data_process    combines the stack, by stripes of rows if it is on disk
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from bigpipe import context
+from bigpipe.budget import parse_bytes
+from bigpipe.fits.frame_stack import FrameStack
+from bigpipe.fits.layout import layouts_of
+from bigpipe.fits.matching import keys_of, name_of_master
+from bigpipe.fits.pipeline import WORKER_BYTES, CCDMultiPipe
+from bigpipe.fits.stacking import Rule
+from bigpipe.measure import count_workers, usable_memory
+
+__all__ = ["CombinePipe"]
+
+MIN_STACK_BYTES = 32 << 20  # below, stripes would be so thin that seeking takes the time; arbitrary
+RESULT_BYTES = 40  # for each pixel: result, deviation, mask, and copies of them while written
+
+
+class CombinePipe(CCDMultiPipe):
+    """Combine each group of frames into one.
+
+    Takes the options and keywords of `CCDMultiPipe`, and these keywords, which may be given to
+    `pipeline` too and are named as those of `ccdproc.combine`:
+
+    ``method``
+        ``'average'``, ``'median'`` or ``'sum'``.
+    ``scale``
+        What each frame is multiplied by before anything else: a function of its values, a list
+        of factors for the frames, or ``'median'`` or ``'mean'``, by which the frames are
+        divided, as flats are.
+    ``sigma_clip``
+        Reject what deviates from the center by more than ``sigma_clip_low_thresh`` and
+        ``sigma_clip_high_thresh``, as ``sigma_clip_func`` and ``sigma_clip_dev_func`` measure.
+    ``clip_extrema``
+        Reject the ``nlow`` lowest and ``nhigh`` highest.
+    ``minmax_clip``
+        Reject what lies outside ``minmax_clip_min`` and ``minmax_clip_max``.
+    ``mem_limit``
+        Bytes, or text such as ``'2 GiB'``, that the frames of one group may take in memory;
+        ``None``: an equal share, for each worker, of what the run may use. A group that takes
+        more is kept in a temporary file in the output's folder meanwhile, as large as its
+        frames in single precision.
+
+    Notes
+    -----
+    The functions of the pre-processing list are given one frame at a time, right after it was
+    read, so raw frames are never in memory together; one that returns ``None`` leaves the frame
+    out. The post-processing list is given the combined frame, a `CCDData` in single precision
+    (double if a frame has integers of 32 bits, or is in double precision), with
+    uncertainty and mask, the first frame's header, and the cards ``NCOMBINE`` and
+    ``IMCMB001`` and so on. Masked pixels and NaN do not count.
+
+    If no function gives an ``outname``, `name_of_master` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> from bigpipe.fits import CombinePipe
+    >>> for i in range(3):
+    ...     cards = fits.Header({"IMAGETYP": "bias"})
+    ...     fits.writeto(f"b{i}.fits", np.full((3, 4), 100 + i, dtype=np.uint16), cards)
+    >>> pipe = CombinePipe(fallback_unit="adu", outdir="masters", create_outdir=True)
+    >>> pipe.pipeline([["b0.fits", "b1.fits", "b2.fits"]], method="median")
+    [('masters/bias-3x4.fits', {})]
+    """
+
+    _bmp_stack_limit: int | None = None
+
+    def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Any:
+        self._bmp_n_groups = len(in_names) if hasattr(in_names, "__len__") else None
+        return super()._bmp_plan(in_names, given)
+
+    def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:
+        """Tell the workers what a stack may take; what a file takes follows from that."""
+        rule_of(control)  # a wrong one is said before anything is read
+        budget = options.mem_available or usable_memory(options.mem_frac)[0]
+        n_at_once = max(1, count_workers(self._bmp_n_groups, options))
+        self._bmp_stack_limit = max(MIN_STACK_BYTES, budget // n_at_once - WORKER_BYTES)
+        return super()._bmp_projector(options, control)
+
+    def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
+        """Tell how much memory a group needs: its frames as far as they may, and one at work.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            The group.
+        **kwargs
+            Keywords of the run.
+
+        Returns
+        -------
+        int or None
+            Bytes; ``None`` if a frame cannot be read.
+        """
+        if isinstance(in_name, (str, os.PathLike)):
+            return super().projected_size(in_name, **kwargs)
+        keywords = self.kwargs_merge(**kwargs)
+        stack, n_pixels = 0, 0
+        for name in _flat(in_name):
+            frame = next(iter(_layout(name)), None)
+            if frame is None:
+                return None
+            stack += frame.n_pixels * _stack_dtype(frame.bitpix).itemsize
+            n_pixels = max(n_pixels, frame.n_pixels)
+        at_work = max((self._bmp_image_bytes(name, keywords) or 0) for name in _flat(in_name))
+        limit = self._bmp_limit(keywords, at_work)
+        return WORKER_BYTES + at_work + RESULT_BYTES * n_pixels + min(stack, limit)
+
+    def _bmp_limit(self, keywords: dict[str, Any], at_work: int) -> int:
+        """Return the bytes that a stack may take."""
+        given = keywords.get("mem_limit")
+        if given is not None:
+            return parse_bytes(given)
+        share = self._bmp_stack_limit
+        if share is None:  # called directly, outside a run
+            share = usable_memory(0.8)[0] // 2
+        return max(MIN_STACK_BYTES, share - at_work)
+
+    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
+        """Read the frames of a group, and run the pre-processing list on each.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            A frame, or a group; groups in it count as their members.
+        **kwargs
+            Keywords for this file.
+
+        Returns
+        -------
+        CCDData, FrameStack or None
+            The frame, or all that are left of a group; ``None`` if none is.
+
+        Raises
+        ------
+        ValueError
+            If frames differ in shape or unit.
+        """
+        if isinstance(in_name, (str, os.PathLike)):
+            return super().file_read(in_name, **kwargs)
+        keywords = self._bmp_control(kwargs)
+        names = _flat(in_name)
+        at_work = max((self._bmp_image_bytes(name, keywords) or 0) for name in names)
+        stack = FrameStack(
+            len(names), self._bmp_limit(keywords, at_work), keywords.get("outdir"), keywords
+        )
+        for name in names:
+            self._bmp_begin("file_read")
+            frame = self.file_read(name, **kwargs)
+            frame, added = super().pre_process(frame, **{**keywords, "in_name": name})
+            if frame is not None:
+                stack.add(frame, name)
+                stack.added = added
+        self._bmp_begin("file_read")
+        if not stack.names:
+            return None
+        file = context.current()
+        if file is not None and file.members is not None:
+            file.members[:] = stack.names
+        return stack
+
+    def _bmp_begin(self, hook: str) -> None:
+        file = context.current()
+        if file is not None:
+            file.begin(hook)
+
+    def pre_process(self, data: Any, **kwargs: Any) -> Any:
+        """Run the pre-processing list on a frame; that of a group's frames has been run.
+
+        Parameters
+        ----------
+        data : CCDData or FrameStack
+            What was read.
+        **kwargs
+            Keywords for this file.
+
+        Returns
+        -------
+        tuple
+            ``(data, kwargs)``.
+        """
+        if isinstance(data, FrameStack):
+            return data, {**self._bmp_control(kwargs), **data.added}
+        return super().pre_process(data, **kwargs)
+
+    def data_process(self, data: Any, **kwargs: Any) -> Any:
+        """Combine the frames of a group.
+
+        Parameters
+        ----------
+        data : FrameStack or CCDData
+            The frames; a single one stays as it is.
+        **kwargs
+            Keywords for this file.
+
+        Returns
+        -------
+        CCDData
+            The combined frame.
+        """
+        if not isinstance(data, FrameStack):
+            return data
+        with data:
+            return data.combined(rule_of(self.kwargs_merge(**kwargs)))
+
+    def outname_create(self, in_name: Any, outname_ext: Any = None, **kwargs: Any) -> Any:
+        """Make the name of the output; that of a group from what its frames are.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            The input.
+        outname_ext : str, optional
+            Extension of the output.
+        **kwargs
+            Keywords for this file.
+
+        Returns
+        -------
+        str
+            The name, path included.
+        """
+        meta, data = kwargs.get("meta") or {}, kwargs.get("data")
+        is_named = meta.get("outname") or self._bmp_control(kwargs).get("outname")
+        if not isinstance(in_name, (str, os.PathLike)) and not is_named and data is not None:
+            kwargs["outname"] = name_of_master(keys_of(data.header, data.shape))
+        return super().outname_create(in_name, outname_ext, **kwargs)
+
+    def _bmp_predictor(self, control: dict[str, Any]) -> Any:
+        return None  # only the frames tell
+
+
+def rule_of(keywords: dict[str, Any]) -> Rule:
+    """Return the rule that keywords of a pipeline make.
+
+    Raises
+    ------
+    OptionError
+        If one has a value that it cannot have.
+    """
+    return Rule(
+        **{each.name: keywords[each.name] for each in fields(Rule) if each.name in keywords}
+    )
+
+
+def _flat(in_name: Any) -> list[Any]:
+    if isinstance(in_name, (str, os.PathLike)):
+        return [in_name]
+    return [name for each in in_name for name in _flat(each)]
+
+
+def _layout(name: Any) -> Iterator[Any]:
+    try:
+        yield from layouts_of(name)
+    except (OSError, EOFError):  # the worker will say so, with the file's name
+        return
+
+
+def _stack_dtype(bitpix: int) -> np.dtype[Any]:
+    return np.dtype(np.float32 if bitpix in (8, 16, -32) else np.float64)

@@ -1,0 +1,280 @@
+"""Many values of each pixel become one: means and medians with rejection, numpy only.
+
+Owns the arithmetic. Where the values come from, and how many rows fit into memory, is
+`bigpipe.fits.masters`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.errors import OptionError
+
+__all__ = ["Rule", "combine_stack"]
+
+BLOCK_VALUES = 2**18  # of a stack that are worked on at once: 1 MiB stays in a core's cache
+NETWORK_FRAMES = 32  # up to here, a network of comparisons sorts faster than numpy does
+MAD_TO_SIGMA = 1.482602218505602  # of a normal distribution
+
+METHODS = ("average", "median", "sum")
+_CENTERS = ("mean", "median")
+_DEVIATIONS = ("std", "mad_std")
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the values of a pixel become one; names are those of `ccdproc.combine`."""
+
+    method: str = "average"
+    """``'average'``, ``'median'`` or ``'sum'``."""
+    clip_extrema: bool = False
+    """Reject the `nlow` lowest and the `nhigh` highest."""
+    nlow: int = 1
+    """How many, for `clip_extrema`."""
+    nhigh: int = 1
+    """How many, for `clip_extrema`."""
+    minmax_clip: bool = False
+    """Reject what is below `minmax_clip_min` or above `minmax_clip_max`."""
+    minmax_clip_min: float | None = None
+    """Lowest value that counts; ``None``: any."""
+    minmax_clip_max: float | None = None
+    """Highest value that counts; ``None``: any."""
+    sigma_clip: bool = False
+    """Reject what deviates from the center by more than so many deviations."""
+    sigma_clip_low_thresh: float | None = 3
+    """Deviations below the center; ``None``: any."""
+    sigma_clip_high_thresh: float | None = 3
+    """Deviations above the center; ``None``: any."""
+    sigma_clip_func: Any = "mean"
+    """``'mean'`` or ``'median'``: the center; or numpy's functions of these names."""
+    sigma_clip_dev_func: Any = "std"
+    """``'std'`` or ``'mad_std'``: the deviation; or the functions of these names."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma_clip_func", _name(self.sigma_clip_func))
+        object.__setattr__(self, "sigma_clip_dev_func", _name(self.sigma_clip_dev_func))
+        for name, values in (
+            ("method", METHODS),
+            ("sigma_clip_func", _CENTERS),
+            ("sigma_clip_dev_func", _DEVIATIONS),
+        ):
+            if getattr(self, name) not in values:
+                known = ", ".join(map(repr, values))
+                raise OptionError(f"{name}={getattr(self, name)!r}: it is one of {known}.")
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", function)
+    return str(name).removeprefix("nan")
+
+
+def combine_stack(stack: Values, rule: Rule) -> tuple[Values, Values]:
+    """Combine values along the first axis.
+
+    Parameters
+    ----------
+    stack : (n, ...) ndarray of float
+        NaN where a value is not to count. Overwritten.
+    rule : Rule
+        How.
+
+    Returns
+    -------
+    tuple of ndarray
+        The result, NaN where no value counts, and its standard deviation: that of the values
+        that count, over the root of their number; times their number for a sum. With a
+        median, the deviation is estimated from their median absolute deviation. As in ccdproc.
+    """
+    n_frames = len(stack)
+    flat = stack.reshape(n_frames, -1)
+    n_pixels = flat.shape[1]
+    result = np.empty(n_pixels, dtype=stack.dtype)
+    deviation = np.empty(n_pixels, dtype=stack.dtype)
+    length = max(1024, BLOCK_VALUES // n_frames)
+    for start in range(0, n_pixels, length):
+        part = slice(start, start + length)
+        result[part], deviation[part] = _combined(np.ascontiguousarray(flat[:, part]), rule)
+    return result.reshape(stack.shape[1:]), deviation.reshape(stack.shape[1:])
+
+
+class _Block:
+    """Values of some pixels, and which of them count. Those that do not are 0."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.keep: NDArray[np.bool_] | None = None
+        is_nan = np.isnan(values)
+        if is_nan.any():
+            self.reject(is_nan)
+
+    def reject(self, where: NDArray[np.bool_]) -> None:
+        self.keep = ~where if self.keep is None else self.keep & ~where
+        np.copyto(self.values, 0, where=where)
+
+    @property
+    def count(self) -> Any:
+        """How many count, of each pixel."""
+        if self.keep is None:
+            return len(self.values)
+        return self.keep.sum(axis=0)
+
+    def sum(self) -> Values:
+        total = np.zeros(self.values.shape[1], dtype=np.float64)
+        for row in self.values:
+            total += row
+        return total
+
+    def mean(self) -> Values:
+        mean: Values = (self.sum() / self.count).astype(self.values.dtype)
+        return mean
+
+    def median(self) -> Values:
+        return _median(self.values, self.keep)
+
+    def std(self, mean: Values) -> Values:
+        total = np.zeros_like(mean)
+        difference = np.empty_like(mean)
+        for number, row in enumerate(self.values):
+            np.subtract(row, mean, out=difference)
+            np.multiply(difference, difference, out=difference)
+            if self.keep is not None:  # also where the mean is NaN, as nothing counts
+                np.copyto(difference, 0, where=~self.keep[number])
+            total += difference
+        variance: Values = total / np.asarray(self.count, dtype=mean.dtype)
+        return np.sqrt(variance)
+
+    def mad_std(self, median: Values) -> Values:
+        deviation = _median(np.abs(self.values - median), self.keep)
+        deviation *= MAD_TO_SIGMA
+        return deviation
+
+
+def _combined(values: Values, rule: Rule) -> tuple[Values, Values]:
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where no value counts
+        block = _Block(values)
+        _reject(block, rule)
+        count = np.asarray(block.count, dtype=values.dtype)
+        if rule.method == "median":
+            center = block.median()
+            return center, block.mad_std(center) / np.sqrt(count)
+        mean = block.mean()
+        error = block.std(mean) / np.sqrt(count)
+        if rule.method == "sum":
+            total = block.sum().astype(values.dtype)
+            return np.where(count > 0, total, np.nan), error * count
+        return mean, error
+
+
+def _reject(block: _Block, rule: Rule) -> None:
+    if rule.clip_extrema:
+        _reject_extrema(block, rule.nlow, rule.nhigh)
+    if rule.minmax_clip:
+        if rule.minmax_clip_min is not None:
+            block.reject(block.values < rule.minmax_clip_min)
+        if rule.minmax_clip_max is not None:
+            block.reject(block.values > rule.minmax_clip_max)
+    if not rule.sigma_clip:
+        return
+    center = block.median() if rule.sigma_clip_func == "median" else block.mean()
+    if rule.sigma_clip_dev_func == "std":
+        sigma = block.std(center if rule.sigma_clip_func == "mean" else block.mean())
+    else:
+        sigma = block.mad_std(center if rule.sigma_clip_func == "median" else block.median())
+    outside = None
+    if rule.sigma_clip_low_thresh is not None:
+        outside = block.values < center - abs(rule.sigma_clip_low_thresh) * sigma
+    if rule.sigma_clip_high_thresh is not None:
+        above = block.values > center + rule.sigma_clip_high_thresh * sigma
+        outside = above if outside is None else outside | above
+    if outside is not None and outside.any():
+        block.reject(outside)
+
+
+def _reject_extrema(block: _Block, nlow: int, nhigh: int) -> None:
+    """Reject so many of the lowest and highest; of equal ones, those of earlier frames."""
+    where = np.zeros(block.values.shape, dtype=bool)
+    columns = np.arange(block.values.shape[1])
+    for n, fill, find in ((nlow, np.inf, np.argmin), (nhigh, -np.inf, np.argmax)):
+        left = ~where if block.keep is None else block.keep & ~where
+        values = _filled(block.values, left, fill)
+        for _ in range(n):
+            found = find(values, axis=0)
+            where[found, columns] = True
+            values[found, columns] = fill
+    block.reject(where)
+
+
+def _filled(values: Values, keep: NDArray[np.bool_] | None, fill: float) -> Values:
+    """Return a copy with another value where none counts."""
+    copy = values.copy()
+    if keep is not None:
+        np.copyto(copy, fill, where=~keep)
+    return copy
+
+
+def _median(values: Values, keep: NDArray[np.bool_] | None) -> Values:
+    rows = _sorted(_filled(values, keep, np.inf))
+    n = len(rows)
+    half = values.dtype.type(0.5)
+    if keep is None:
+        low, high = rows[(n - 1) // 2], rows[n // 2]
+    else:
+        count = keep.sum(axis=0)
+        # Where no value counts, all are infinite: a NaN comes out of their difference.
+        low = _at(rows, np.maximum(count - 1, 0) // 2)
+        high = _at(rows, np.minimum(count // 2, n - 1))
+    median: Values = low + (high - low) * half
+    return median
+
+
+def _at(rows: list[Values], index: NDArray[Any]) -> Values:
+    """Return, of each column, the row of an index."""
+    lowest, highest = int(index.min()), int(index.max())
+    result = rows[lowest].copy()
+    for number in range(lowest + 1, highest + 1):
+        np.copyto(result, rows[number], where=index == number)
+    return result
+
+
+def _sorted(values: Values) -> list[Values]:
+    """Sort each column; return the rows. Overwrites the values."""
+    if len(values) > NETWORK_FRAMES:
+        values.sort(axis=0)
+        return list(values)
+    rows = list(values)
+    spare = np.empty_like(rows[0])
+    for i, j in _network(len(rows)):
+        lower, upper = rows[i], rows[j]
+        np.minimum(lower, upper, out=spare)
+        np.maximum(lower, upper, out=upper)
+        rows[i], spare = spare, lower
+    return rows
+
+
+@cache
+def _network(n: int) -> tuple[tuple[int, int], ...]:
+    """Return the comparisons that sort `n` values, by Batcher's odd-even merging [1]_.
+
+    References
+    ----------
+    .. [1] K. E. Batcher, Sorting networks and their applications, AFIPS 1968, p. 307.
+    """
+    pairs = []
+    run = 1
+    while run < n:
+        step = run
+        while step:
+            for first in range(step % run, n - step, 2 * step):
+                for i in range(first, min(first + step, n - step)):
+                    if i // (2 * run) == (i + step) // (2 * run):
+                        pairs.append((i, i + step))
+            step //= 2
+        run *= 2
+    return tuple(pairs)

@@ -1,0 +1,443 @@
+"""Calibration, as functions for the lists of a pipeline of CCD images.
+
+Owns which keywords each step takes and what it finds in the header when they are not given. The
+work itself is ccdproc's and astroscrappy's (extra ``ccd``), which are imported when a step is run.
+Each takes a `CCDData`, or a list of them, and keywords, and returns what it has made of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import CCDData
+
+from bigpipe.fits import headers
+from bigpipe.fits.matching import best_match, keys_of
+
+__all__ = [
+    "correct_gain",
+    "divide_flat",
+    "remove_cosmic_rays",
+    "subtract_bias",
+    "subtract_dark",
+    "subtract_overscan",
+    "trim",
+]
+
+Step = Callable[..., Any]
+
+
+def _on_each(step: Step) -> Step:
+    """Make a step for one image apply to each image of a (nested) list, with its own name."""
+
+    @functools.wraps(step)
+    def on_each(ccd: Any, **kwargs: Any) -> Any:
+        if not isinstance(ccd, list):
+            return step(ccd, **kwargs)
+        names = kwargs.get("in_name")
+        if not isinstance(names, list) or len(names) != len(ccd):
+            names = [names] * len(ccd)
+        pairs = zip(ccd, names, strict=True)
+        return [on_each(each, **{**kwargs, "in_name": name}) for each, name in pairs]
+
+    return on_each
+
+
+def _ccdproc() -> ModuleType:
+    try:
+        import ccdproc
+    except ImportError as error:
+        raise ImportError(
+            f"This step needs {error.name or 'ccdproc'}: python -m pip install 'bigpipe[ccd]'."
+        ) from error
+    module: ModuleType = ccdproc
+    return module
+
+
+@_on_each
+def subtract_overscan(
+    ccd: CCDData,
+    overscan_section: str | None = None,
+    overscan_median: bool = True,
+    overscan_axis: int = 1,
+    overscan_model: Any = None,
+    **kwargs: Any,
+) -> CCDData:
+    """Subtract the level of the overscan, of each amplifier its own.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        Raw.
+    overscan_section : str, optional
+        Pixels that saw no light, as FITS writes them: ``'[2049:2112, 1:350]'``. ``None``: as
+        ``BIASSEC`` says, or ``COVER``, for each amplifier (``AMPSROW``).
+    overscan_median : bool, optional
+        Take the median along the axis and not the mean.
+    overscan_axis : int or None, optional
+        1: a level for each row; 0: for each column; ``None``: one for all.
+    overscan_model : astropy.modeling.Model, optional
+        Fitted to the levels.
+    **kwargs
+        Not used.
+
+    Returns
+    -------
+    CCDData
+        As large as it was.
+
+    Raises
+    ------
+    ValueError
+        If neither keyword nor header says where the overscan is.
+
+    Notes
+    -----
+    By `ccdproc.subtract_overscan`.
+    """
+    options = {"median": overscan_median, "model": overscan_model}
+    shape = ccd.data.shape
+    parts = headers.readout_of(ccd.header, shape)
+    if overscan_section is not None:
+        section = headers.section_of(overscan_section, shape)
+        if section is None:
+            raise ValueError(
+                f"overscan_section={overscan_section!r} is no section of {shape[0]} x {shape[1]} "
+                "pixels: give it as '[x1:x2, y1:y2]', from 1."
+            )
+        parts = (headers.Amplifier((slice(0, shape[0]), slice(0, shape[1])), section),)
+    if any(part.overscan is None for part in parts):
+        raise ValueError(
+            f"{_name(kwargs)}the header does not say where the overscan is (BIASSEC, COVER): give "
+            "overscan_section='[x1:x2, y1:y2]', or leave subtract_overscan out."
+        )
+    result = ccd.copy()
+    result.data = result.data.astype(np.result_type(ccd.data.dtype, np.float32), copy=False)
+    for part in parts:
+        assert part.overscan is not None
+        data, overscan = ccd[part.data], ccd[part.overscan]
+        if overscan_axis is None:
+            level = np.median(overscan.data) if overscan_median else np.mean(overscan.data)
+            result.data[part.data] -= result.data.dtype.type(level)
+        else:
+            done = _ccdproc().subtract_overscan(
+                data, overscan=overscan, overscan_axis=overscan_axis, add_keyword=None, **options
+            )
+            result.data[part.data] = done.data
+    return _noted(result, "overscan subtracted")
+
+
+@_on_each
+def trim(ccd: CCDData, trim_section: str | None = None, **kwargs: Any) -> CCDData:
+    """Cut off what saw no light.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        The image.
+    trim_section : str, optional
+        What is kept, as FITS writes it. ``None``: as ``TRIMSEC`` or ``DATASEC`` says; if there is
+        neither, all is.
+    **kwargs
+        Not used.
+
+    Returns
+    -------
+    CCDData
+        Without the cards that describe the raw image.
+
+    Notes
+    -----
+    By `ccdproc.trim_image`.
+    """
+    section = trim_section
+    if section is None:
+        parts = headers.readout_of(ccd.header, ccd.data.shape)
+        rows, first = parts[0].data
+        columns = slice(first.start, parts[-1].data[1].stop)
+        if (rows.stop - rows.start, columns.stop - columns.start) == ccd.data.shape:
+            return ccd
+        section = f"[{columns.start + 1}:{columns.stop}, {rows.start + 1}:{rows.stop}]"
+    trimmed = _ccdproc().trim_image(ccd, fits_section=section, add_keyword=None)
+    for keyword in ("TRIMSEC", "DATASEC", "BIASSEC", "COVER", "AMPSROW"):
+        trimmed.header.pop(keyword, None)
+    return _noted(trimmed, f"trimmed to {section}")
+
+
+@_on_each
+def subtract_bias(ccd: CCDData, bias: Any = None, **kwargs: Any) -> CCDData:
+    """Subtract the bias.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        The image.
+    bias : CCDData or list of CCDData
+        A master, or several, of which the one that fits is taken: shape, binning, nearest
+        temperature.
+    **kwargs
+        ``temperature_tolerance`` counts: see `best_match`.
+
+    Returns
+    -------
+    CCDData
+        Less the bias.
+
+    Raises
+    ------
+    ValueError
+        If there is none that fits.
+
+    Notes
+    -----
+    By `ccdproc.subtract_bias`.
+    """
+    master = _master(ccd, bias, "bias", kwargs)
+    done = _ccdproc().subtract_bias(ccd, master, add_keyword=None)
+    return _noted(done, "bias subtracted", master)
+
+
+@_on_each
+def subtract_dark(
+    ccd: CCDData, dark: Any = None, dark_scale: bool = True, **kwargs: Any
+) -> CCDData:
+    """Subtract the dark, scaled to the exposure.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        The image, less the bias if the dark is to be scaled.
+    dark : CCDData or list of CCDData
+        A master, without bias if it is to be scaled, or several, of which the one that fits is
+        taken: shape, binning, nearest temperature, the same exposure or else the longest.
+    dark_scale : bool, optional
+        Multiply it by the ratio of the exposures.
+    **kwargs
+        ``temperature_tolerance`` counts: see `best_match`.
+
+    Returns
+    -------
+    CCDData
+        Less the dark.
+
+    Raises
+    ------
+    ValueError
+        If there is none that fits, or an exposure is not known.
+
+    Notes
+    -----
+    By `ccdproc.subtract_dark`.
+    """
+    master = _master(ccd, dark, "dark", {**kwargs, "dark_scale": dark_scale})
+    exposures = [headers.exposure_of(each.header) for each in (ccd, master)]
+    if dark_scale and (exposures[0] is None or not exposures[1]):
+        raise ValueError(
+            f"{_name(kwargs)}an exposure is not known ({exposures[0]} s, the dark's "
+            f"{exposures[1]} s), so the dark cannot be scaled: give dark_scale=False."
+        )
+    light, own = ((1.0 if exposure is None else exposure) * u.s for exposure in exposures)
+    done = _ccdproc().subtract_dark(
+        ccd,
+        master,
+        dark_exposure=own,
+        data_exposure=light,
+        exposure_unit=u.s,
+        scale=dark_scale,
+        add_keyword=None,
+    )
+    return _noted(done, "dark subtracted", master)
+
+
+@_on_each
+def divide_flat(
+    ccd: CCDData,
+    flat: Any = None,
+    flat_min_value: float | None = None,
+    flat_norm_value: float | None = None,
+    **kwargs: Any,
+) -> CCDData:
+    """Divide by the flat.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        The image.
+    flat : CCDData or list of CCDData
+        A master, or several, of which the one that fits is taken: shape, binning, filter.
+    flat_min_value : float, optional
+        Values below are taken as this.
+    flat_norm_value : float, optional
+        What the flat is divided by before. ``None``: its mean.
+    **kwargs
+        Not used.
+
+    Returns
+    -------
+    CCDData
+        The quotient, in the unit that the image had.
+
+    Raises
+    ------
+    ValueError
+        If there is none that fits.
+
+    Notes
+    -----
+    By `ccdproc.flat_correct`.
+    """
+    master = _master(ccd, flat, "flat", kwargs)
+    done = _ccdproc().flat_correct(
+        ccd, master, min_value=flat_min_value, norm_value=flat_norm_value, add_keyword=None
+    )
+    return _noted(done, "flat divided", master)
+
+
+@_on_each
+def correct_gain(ccd: CCDData, gain: float | None = None, **kwargs: Any) -> CCDData:
+    """Turn adu into electrons.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        In adu; what is in electrons already is returned as it is.
+    gain : float, optional
+        Electrons for each adu. ``None``: as ``EGAIN`` or ``GAIN`` says.
+    **kwargs
+        Not used.
+
+    Returns
+    -------
+    CCDData
+        In electrons.
+
+    Raises
+    ------
+    ValueError
+        If the gain is not known.
+
+    Notes
+    -----
+    By `ccdproc.gain_correct`.
+    """
+    if ccd.unit == u.electron:
+        return ccd
+    gain = headers.gain_of(ccd.header) if gain is None else gain
+    if gain is None:
+        raise ValueError(f"{_name(kwargs)}the header has no GAIN or EGAIN: give gain=.")
+    done = _ccdproc().gain_correct(ccd, gain * u.electron / u.adu, add_keyword=None)
+    return _noted(done, f"multiplied by the gain {gain:g}")
+
+
+@_on_each
+def remove_cosmic_rays(
+    ccd: CCDData,
+    bmp_meta: dict[str, Any] | None = None,
+    cosmics_sigclip: float = 4.5,
+    cosmics_objlim: float = 5.0,
+    cosmics_options: dict[str, Any] | None = None,
+    read_noise: float | None = None,
+    gain: float | None = None,
+    **kwargs: Any,
+) -> CCDData:
+    """Replace the pixels that cosmic rays hit, and mask them.
+
+    Parameters
+    ----------
+    ccd : CCDData or list of CCDData
+        The image. Arcs are returned as they are: their lines are as sharp.
+    bmp_meta : dict, optional
+        Gets ``'n_cosmics'``, the number of pixels.
+    cosmics_sigclip : float, optional
+        From how many sigma on.
+    cosmics_objlim : float, optional
+        How much sharper than stars they must be.
+    cosmics_options : dict, optional
+        Further options of `ccdproc.cosmicray_lacosmic`.
+    read_noise : float, optional
+        In electrons. ``None``: as ``RDNOISE`` says.
+    gain : float, optional
+        Electrons for each adu, of an image in adu. ``None``: as the header says, else 1.
+    **kwargs
+        Not used.
+
+    Returns
+    -------
+    CCDData
+        In the unit that it had.
+
+    Raises
+    ------
+    ValueError
+        If the read noise is not known.
+
+    Notes
+    -----
+    By `ccdproc.cosmicray_lacosmic`, that is astroscrappy: L.A.Cosmic [1]_.
+
+    References
+    ----------
+    .. [1] P. G. van Dokkum 2001, PASP 113, 1420.
+    """
+    if headers.is_arc(ccd.header):
+        return ccd
+    noise = headers.read_noise_of(ccd.header) if read_noise is None else read_noise
+    if noise is None:
+        raise ValueError(f"{_name(kwargs)}the header has no RDNOISE: give read_noise=.")
+    if ccd.unit == u.electron:
+        gain = 1.0
+    elif gain is None:
+        gain = headers.gain_of(ccd.header) or 1.0
+    options = {"sigclip": cosmics_sigclip, "objlim": cosmics_objlim, **(cosmics_options or {})}
+    data, hit = _ccdproc().cosmicray_lacosmic(
+        np.asarray(ccd.data), gain=gain, readnoise=noise, gain_apply=False, **options
+    )
+    result = ccd.copy()
+    result.data = np.asarray(getattr(data, "value", data))
+    result.mask = hit if ccd.mask is None else ccd.mask | hit
+    n_hit = int(np.count_nonzero(hit))
+    if bmp_meta is not None:
+        bmp_meta["n_cosmics"] = bmp_meta.get("n_cosmics", 0) + n_hit
+    return _noted(result, f"{n_hit} pixels cleaned of cosmic rays")
+
+
+def _master(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> CCDData:
+    """Return the master to use: the one that was given, or the one of several that fits."""
+    if given is None:
+        step = "divide_flat" if kind == "flat" else f"subtract_{kind}"
+        raise ValueError(f"{_name(kwargs)}{step} was given no {kind}=: a master frame.")
+    if isinstance(given, CCDData):
+        return given
+    tolerance = kwargs.get("temperature_tolerance")
+    options = {} if tolerance is None else {"temperature_tolerance": tolerance}
+    candidates = list(given)
+    index = best_match(
+        kind,
+        keys_of(ccd.header, ccd.data.shape),
+        [keys_of(master.header, master.data.shape) for master in candidates],
+        scales=kwargs.get("dark_scale", True),
+        **options,
+    )
+    if index is None:
+        raise ValueError(f"{_name(kwargs)}none of the {len(candidates)} masters fits as {kind}.")
+    master: CCDData = candidates[index]
+    return master
+
+
+def _name(kwargs: dict[str, Any]) -> str:
+    name = kwargs.get("in_name")
+    return f"{name}: " if name is not None else ""
+
+
+def _noted(ccd: CCDData, text: str, master: CCDData | None = None) -> CCDData:
+    """Add a line of history, with the first frame that a master is made of."""
+    origin = "" if master is None else master.header.get("IMCMB001", "")
+    if isinstance(ccd.header, fits.Header):
+        ccd.header.add_history(text + (f": combined of {origin} and others" if origin else ""))
+    return ccd
