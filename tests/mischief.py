@@ -98,7 +98,7 @@ def fork_and_return(name: str) -> None:
     """Come back twice: in the worker, and before that in a child of it."""
     pid = os.fork()
     if pid:
-        os.waitpid(pid, 0)
+        wait_for(pid)
 
 
 def fork_and_raise(name: str) -> None:
@@ -106,7 +106,12 @@ def fork_and_raise(name: str) -> None:
     pid = os.fork()
     if not pid:
         sys.exit()
-    os.waitpid(pid, 0)
+    wait_for(pid)
+
+
+def wait_for(pid: int) -> None:
+    with suppress(ChildProcessError):  # `change_signals` came before, in the same worker
+        os.waitpid(pid, 0)
 
 
 def leave_thread(name: str) -> None:

@@ -11,6 +11,7 @@ import gzip
 import lzma
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -83,8 +84,11 @@ def layouts_of(path: str | os.PathLike[str]) -> Iterator[Layout]:
         if opener is None:
             yield from _layouts(plain, is_compressed=False)
         else:
-            with opener(plain) as file:
-                yield from _layouts(file, is_compressed=True)
+            try:
+                with opener(plain) as file:
+                    yield from _layouts(file, is_compressed=True)
+            except (EOFError, zlib.error, lzma.LZMAError) as error:
+                raise OSError(f"{os.fspath(path)}: it cannot be decompressed: {error}") from error
 
 
 def _layouts(file: IO[bytes], *, is_compressed: bool) -> Iterator[Layout]:
@@ -111,7 +115,10 @@ def _layouts(file: IO[bytes], *, is_compressed: bool) -> Iterator[Layout]:
 
 def _shape(cards: dict[str, str], prefix: str) -> tuple[int, ...]:
     n_axes = int(cards[f"{prefix}NAXIS"])
-    return tuple(int(cards[f"{prefix}NAXIS{i}"]) for i in range(n_axes, 0, -1))
+    shape = tuple(int(cards[f"{prefix}NAXIS{i}"]) for i in range(n_axes, 0, -1))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an axis of {min(shape)} pixels")
+    return shape
 
 
 def _cards_of(file: IO[bytes], *, is_first: bool) -> dict[str, str] | None:

@@ -270,7 +270,7 @@ def _flat(in_name: Any) -> list[Any]:
 def _layout(name: Any) -> Iterator[Any]:
     try:
         yield from layouts_of(name)
-    except (OSError, EOFError):  # the worker will say so, with the file's name
+    except OSError:  # the worker will say so, with the file's name
         return
 
 

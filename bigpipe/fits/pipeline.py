@@ -319,7 +319,7 @@ def _images_to_read(in_name: Any, keywords: dict[str, Any]) -> list[Layout]:
                 return [image]
             if hdu == ALL_HDUS or wanted in (image.hdu, image.name.upper()):
                 images.append(image)
-    except (OSError, EOFError):  # the worker will say so, with the file's name
+    except OSError:  # the worker will say so, with the file's name
         return []
     return images
 

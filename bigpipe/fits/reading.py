@@ -6,6 +6,7 @@ Owns what is done where a file is not as it should be. How files are opened is
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -118,7 +119,7 @@ def read_ccd(
 
     ccds = []
     with ExitStack() as stack:
-        with collected_warnings(name, note):
+        with collected_warnings(name, note), _damage_told(name):
             hdus = stack.enter_context(opened(path, **_AS_STORED))
             images = _chosen(hdus, hdu, {hdu_mask, hdu_uncertainty}, name)
             headers = [
@@ -128,11 +129,11 @@ def read_ccd(
             tell(*each)
         for image, (header, own_unit, wcs) in zip(images, headers, strict=True):
             values, blank = _values(image, dtype, name)
-            mask = _joined(_mask(hdus, image, hdu_mask), blank)
+            mask = _joined(_mask(hdus, image, hdu_mask, name), blank)
             ccd = CCDData(values, unit=own_unit, meta=header, wcs=wcs, mask=mask)
             uncertainty = _companion(hdus, image, hdu_uncertainty)
             if uncertainty is not None:
-                ccd.uncertainty = _uncertainty(uncertainty, key_uncertainty_type)
+                ccd.uncertainty = _uncertainty(uncertainty, key_uncertainty_type, name)
             ccds.append(ccd if ccddata_cls is CCDData else ccddata_cls(ccd))
     return ccds if hdu == ALL_HDUS else ccds[0]
 
@@ -184,15 +185,10 @@ def _values(
     image: Any, dtype: DTypeLike | None, path: str
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return what the stored values mean, and which of them are ``BLANK``."""
-    header = image.header
-    scale, zero = header.get("BSCALE", 1), header.get("BZERO", 0)
-    blank = header.get("BLANK") if header["BITPIX"] > 0 else None
-    try:
+    scale, zero = (_number(image.header, key, path) for key in ("BSCALE", "BZERO"))
+    blank = image.header.get("BLANK") if image.header["BITPIX"] > 0 else None
+    with _damage_told(path):
         stored = image.data
-    except (OSError, TypeError, ValueError, IndexError) as error:  # astropy's, for cut files
-        raise ValueError(
-            f"{path}: the image cannot be read ({error}). The file may be cut short: copy it again."
-        ) from error
     is_blank = stored == blank if blank is not None else None
     if is_blank is not None and not is_blank.any():
         is_blank = None
@@ -208,6 +204,30 @@ def _values(
     if is_blank is not None:
         values[is_blank] = np.nan
     return values, is_blank
+
+
+def _number(header: fits.Header, keyword: str, path: str) -> float:
+    """Return ``BSCALE`` or ``BZERO``, which have defaults."""
+    value = header.get(keyword, 1 if keyword == "BSCALE" else 0)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{path}: {keyword} = {value!r} is no number: correct the header.")
+    return value
+
+
+@contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    """Say of errors in a damaged file which file it is."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of astropy, zlib, numpy: whatever they stumble over
+        if getattr(error, "filename", None) is not None or path in str(error):
+            raise  # it says so itself, as those of this package do
+        raise ValueError(
+            f"{path}: it cannot be read ({type(error).__name__}: {error}). The file may be cut "
+            "short or damaged: copy it again."
+        ) from error
 
 
 def _type_for(stored: np.dtype[Any]) -> np.dtype[Any]:
@@ -294,19 +314,23 @@ def _companion(hdus: fits.HDUList, image: Any, name: str | None) -> Any:
     return None
 
 
-def _mask(hdus: fits.HDUList, image: Any, name: str | None) -> NDArray[np.bool_] | None:
+def _mask(hdus: fits.HDUList, image: Any, name: str | None, path: str) -> NDArray[np.bool_] | None:
     companion = _companion(hdus, image, name)
-    return None if companion is None else companion.data.astype(bool)
+    if companion is None:
+        return None
+    with _damage_told(path):
+        mask: NDArray[np.bool_] = companion.data.astype(bool)
+    return mask
 
 
 def _joined(first: Any, second: Any) -> Any:
     return first if second is None else second if first is None else first | second
 
 
-def _uncertainty(companion: Any, key: str) -> NDUncertainty:
+def _uncertainty(companion: Any, key: str, path: str) -> NDUncertainty:
     default = _BY_NAME.get(companion.name.rpartition("_")[2], StdDevUncertainty)
     cls = _UNCERTAINTIES.get(str(companion.header.get(key, "")), default)
-    values, _ = _values(companion, None, companion.name)
+    values, _ = _values(companion, None, path)
     return cls(values)
 
 
@@ -326,8 +350,8 @@ def collected_warnings(path: str, note: Tell) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-        # After the filters are the caller's again.
-        for each in caught:
+        # After the filters are the caller's again. Each once: HDUs are looked for several times.
+        for each in {str(each.message): each for each in caught}.values():
             text = str(each.message).strip()
             if issubclass(each.category, FITSFixedWarning):
                 note(f"WCS of at least one file: {_NUMBERS.sub('...', text)}", each.category)

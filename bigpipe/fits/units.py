@@ -47,6 +47,8 @@ def unit_of(text: str) -> u.UnitBase | None:
     >>> [str(unit_of(text)) for text in ("ADU", "e-/s", "counts / pixel", "Jy/beam", "raw")]
     ['adu', 'electron / s', 'ct / pix', 'Jy / beam', 'None']
     """
+    if text and not re.search("[A-Za-z%]", text):
+        return None  # a number, which astropy takes as a scale
     for spelling in (text, _WORD.sub(_usual, text)):
         try:
             return u.Unit(spelling)

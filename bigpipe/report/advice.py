@@ -138,6 +138,8 @@ def _about_inputs(record: RunRecord) -> Iterator[str]:
 
 def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     """Say so if one file was still at work when all the others had ended."""
+    if record.in_flight:
+        return
     ended = sorted(
         ((x.ended_at, x.name) for x in worked if x.ended_at is not None), key=lambda end: end[0]
     )

@@ -29,7 +29,7 @@ MAX_TICKS = 1e7  # units of time in a run: what a column of pixels is divided in
 MAX_MESSAGES = 20  # messages shown of one kind of failure; arbitrary
 MAX_TEXT = 20_000  # characters of a traceback, from its end
 SCRIPTS = ("figures.js", "timeline.js", "charts.js", "files.js", "page.js")
-OUTCOMES = tuple(outcome.value for outcome in Outcome)
+OUTCOMES = (*(outcome.value for outcome in Outcome), "in flight")
 
 
 def write_page(source: Any, path: str | os.PathLike[str], run: int | None = None) -> None:
@@ -94,6 +94,11 @@ def figures(record: RunRecord) -> dict[str, Any]:
         "superseded": {
             "name": shortened(attempt.name for attempt in record.superseded),
             **columns.of(record.superseded),
+        },
+        "inFlight": {
+            "name": shortened(attempt.name for attempt in record.in_flight),
+            "hooks": [attempt.error or "" for attempt in record.in_flight],
+            **columns.of(record.in_flight),
         },
         "samples": [_point(sample, record.began_at) for sample in thinned(record.samples)],
         "kinds": [_described(kind, record.files) for kind in kinds],

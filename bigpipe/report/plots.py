@@ -20,6 +20,7 @@ COLORS = {
     "write": "#e69f00",
     "failed": "#d55e00",
     "run again": "#cc79a7",
+    "in flight": "#a9b2ba",
 }
 GIB = 1 << 30
 HEIGHT = 0.8  # of a bar, of the distance between two workers
@@ -48,16 +49,15 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
     from matplotlib.ticker import MaxNLocator
 
     bars: dict[str, list[Any]] = {name: [] for name in COLORS}
-    superseded = set(map(id, record.superseded))
+    names = {id(attempt): "run again" for attempt in record.superseded}
+    names |= {id(attempt): "in flight" for attempt in record.in_flight}
     for attempt in record.drawn():
         assert attempt.began_at is not None
         at = attempt.began_at - record.began_at
         low = record.lanes[attempt.worker] + 1 - HEIGHT / 2
-        if attempt.kind is not None:  # throughout, so that it is seen
+        if attempt.kind is not None or id(attempt) in names:  # throughout, so that it is seen
             ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
-            bars["run again" if id(attempt) in superseded else "failed"].append(
-                _bar(at, ended_at - record.began_at, low)
-            )
+            bars[names.get(id(attempt), "failed")].append(_bar(at, ended_at - record.began_at, low))
             continue
         for phase in PHASES:
             seconds = getattr(attempt, f"{phase}_s")

@@ -18,7 +18,7 @@ from bigpipe.encoding import decode
 from bigpipe.errors import JournalError
 from bigpipe.journal import Journal
 from bigpipe.journal_reader import Explained, opened
-from bigpipe.journal_rows import FileRow
+from bigpipe.journal_rows import FileRow, LiveRow
 from bigpipe.records import FileResult, Sample
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
     name: str
     """The input as text; of a group, its first members."""
     outcome: str
-    """Value of `bigpipe.Outcome`."""
+    """Value of `bigpipe.Outcome`; ``'in flight'`` if it had none when that was last heard of."""
     outname: str | None
     """Name of the output."""
     began_at: float | None
@@ -90,6 +90,8 @@ class RunRecord:
     """The last attempt at each input that has ended, in input order."""
     superseded: list[Attempt] = field(default_factory=list)
     """Attempts after which a file was tried again."""
+    in_flight: list[Attempt] = field(default_factory=list)
+    """What workers had in hand when last heard of; empty if the run has ended by itself."""
     samples: list[Sample] = field(default_factory=list)
     """What the run was doing."""
     about: dict[str, str] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class RunRecord:
 
     def drawn(self) -> Iterator[Attempt]:
         """Yield the attempts that workers were seen to be at, in this run."""
-        for attempt in (*self.files, *self.superseded):
+        for attempt in (*self.files, *self.superseded, *self.in_flight):
             if attempt.began_at is not None and not attempt.is_kept:
                 yield attempt
 
@@ -168,8 +170,12 @@ def _of_journal(path: str, number: int | None) -> RunRecord:
         files = [_of_row(row, number) for row in reader.of_run(number)]
         others = reader.attempts("run = ? AND NOT is_final", number)
         superseded = [_of_row(row, number) for row in others]
+        has_ended = run.ended is not None or number != max(runs)
+        live = [] if has_ended else reader.now(number)[1]
+    ended = {attempt.place for attempt in files}
     ends = [x.ended_at for x in (*files, *superseded) if x.ended_at is not None and not x.is_kept]
     last = max([*ends, *(sample.at for sample in samples)], default=run.began.timestamp())
+    in_flight = [_of_live(row, last) for row in live if row.place not in ended]
     return RunRecord(
         run.pipe,
         run.state,
@@ -178,6 +184,7 @@ def _of_journal(path: str, number: int | None) -> RunRecord:
         run.n_files,
         files,
         superseded,
+        in_flight,
         samples,
         {
             "journal": os.path.abspath(path),
@@ -219,6 +226,27 @@ def _of_row(row: FileRow, run: int) -> Attempt:
     )
 
 
+def _of_live(row: LiveRow, at: float) -> Attempt:
+    """Return what a worker had in hand."""
+    hook = "" if row.hook is None else f"in {row.hook} when this was last heard of"
+    return Attempt(
+        row.place,
+        text_of(decode(row.in_name)),
+        "in flight",
+        None,
+        row.since,
+        max(at, row.since),
+        *(0.0, 0.0, 0.0),
+        *(None, row.memory, None, None),
+        1,
+        row.pid,
+        False,
+        hook or None,
+        None,
+        "",
+    )
+
+
 def _of_pout(pout: Pout) -> RunRecord:
     files = [_of_result(result) for result in pout.results]
     samples = [] if pout.memory is None else list(pout.memory.samples)
@@ -231,7 +259,13 @@ def _of_pout(pout: Pout) -> RunRecord:
     if pout.elapsed_s is not None:
         elapsed_s = max(elapsed_s, pout.elapsed_s)
     return RunRecord(
-        "bigpipe run", "finished", began_at, began_at + elapsed_s, len(files), files, [], samples
+        "bigpipe run",
+        "finished",
+        began_at,
+        began_at + elapsed_s,
+        len(files),
+        files,
+        samples=samples,
     )
 
 

@@ -16,7 +16,7 @@ from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, Variance
 from astropy.wcs import FITSFixedWarning
 
 from bigpipe import BigpipeWarning
-from bigpipe.fits import read_ccd
+from bigpipe.fits import CCDMultiPipe, read_ccd
 from tests.fits.frames import RAMP, patch, write, write_extensions
 
 WCS_CARDS = {
@@ -287,10 +287,36 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     name = write(tmp_path / "a.fits", np.ones((100, 100)))
     Path(name).write_bytes(Path(name).read_bytes()[:20_000])
     with (
-        pytest.raises(ValueError, match=r"a\.fits: the image cannot be read .* copy it again"),
+        pytest.raises(ValueError, match=r"a\.fits: it cannot be read .* copy it again"),
         pytest.warns(Warning, match="truncated"),
     ):
         read(name)
+
+
+def damaged(tmp_path: Path, damage: str) -> Path:
+    """Return a file that someone's disk or network has changed."""
+    path = Path(write(tmp_path / "a.fits", np.arange(10_000, dtype=np.uint16).reshape(100, 100)))
+    if damage == "axis":
+        patch(path, b"NAXIS1  =                  100", b"NAXIS1  =                   -5")
+    elif damage == "type":
+        patch(path, b"BITPIX  =                   16", b"BITPIX  =                   17")
+    elif damage == "scale":
+        patch(path, b"BSCALE  =                    1", b"BSCALE  = 'one'               ")
+    else:
+        packed = bytearray(gzip.compress(path.read_bytes()))
+        packed[50:90] = bytes(40)
+        path = tmp_path / "a.fits.gz"
+        path.write_bytes(packed)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:.*truncated")
+@pytest.mark.parametrize("damage", ["axis", "type", "scale", "compression"])
+def test_a_damaged_file_is_told_by_name(tmp_path: Path, damage: str) -> None:
+    path = damaged(tmp_path, damage)
+    with pytest.raises(ValueError, match=rf"^{path}: .*(copy it again|correct the header)"):
+        read(path)
+    CCDMultiPipe().projected_size(path)  # raises nothing
 
 
 def test_what_is_no_fits_file_is_refused(tmp_path: Path) -> None:

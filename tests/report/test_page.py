@@ -222,8 +222,13 @@ def test_page_of_a_real_run_works_from_journal_and_result(make_files, tmp_path, 
 @needs_browser
 @pytest.mark.parametrize(
     "run",
-    [record([], 0.0), record([attempt(0, None)]), record([], 0.0, samples=[sample(0)])],
-    ids=["no files", "no times", "samples alone"],
+    [
+        record([], 0.0),
+        record([attempt(0, None)]),
+        record([], 0.0, samples=[sample(0)]),
+        record([], in_flight=[attempt(0, outcome="in flight", error="in file_read")]),
+    ],
+    ids=["no files", "no times", "samples alone", "in flight alone"],
 )
 def test_page_opens_however_little_is_known(tmp_path, run):
     write_page(run, tmp_path / "run.html")

@@ -7,6 +7,7 @@ import pytest
 from bigpipe import Journal, JournalError
 from bigpipe.report import record_of
 from bigpipe.report.record import text_of
+from bigpipe.run import Run
 from tests.pipes import Doubler, FirstTimeOnly, fail
 from tests.report.runs import attempt, record
 
@@ -60,6 +61,25 @@ def test_file_that_was_not_run_is_no_part_of_the_timeline(make_files, pipe, tmp_
     assert [x.is_kept for x in record_of(tmp_path / "j", run=1).files] == [False, False]
     with pytest.raises(JournalError, match="has no run 3"):
         record_of(tmp_path / "j", run=3)
+
+
+def test_what_is_in_hand_is_known_of_a_run_that_has_not_ended(make_files, pipe, gate, tmp_path):
+    trouble = {("data_process", "001.bin"): gate}
+    plan = pipe._bmp_plan(make_files(2), {"trouble": trouble, "executor": "processes"})
+    with Run(pipe, plan) as going_on:
+        next(going_on)
+        pid, _ = gate.arrived()
+        going_on._sampler.take(going_on._clock.now())
+        going_on._journal.flush()
+        run = record_of(tmp_path / "j")
+        gate.open()
+        list(going_on)
+    (attempt,) = run.in_flight
+    assert run.state == "at work"
+    assert (attempt.place, attempt.worker, attempt.outcome) == (1, pid, "in flight")
+    assert attempt.error == "in data_process when this was last heard of"
+    assert attempt in list(run.drawn())
+    assert record_of(tmp_path / "j").in_flight == []
 
 
 def test_worker_takes_the_lane_of_one_that_has_left():

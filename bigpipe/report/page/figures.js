@@ -44,6 +44,8 @@ function unpacked(columns) {
 
 const files = unpacked(data.files);
 const superseded = unpacked(data.superseded);
+const inFlight = unpacked(data.inFlight);
+const SETS = [files, superseded, inFlight];
 
 // Of failed files alone: their messages, as far as the page has them.
 const messages = new Map(data.kinds.flatMap((kind) => kind.messages));

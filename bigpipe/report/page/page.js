@@ -68,7 +68,8 @@ function makeTime() {
   document.getElementById("time-section").hidden = !lanes.length && !samples.length;
   legend("legend", [["read", "reading"], ["process", "processing"], ["write", "writing"],
     ...(hasFailed ? [["failed", "failed"]] : []),
-    ...(superseded.n ? [["again", "broken off or failed, and run again"]] : []), ["idle", "waiting"]]);
+    ...(superseded.n ? [["again", "broken off or failed, and run again"]] : []),
+    ...(inFlight.n ? [["other", "not ended"]] : []), ["idle", "waiting"]]);
   const timeline = document.getElementById("timeline");
   timeline.addEventListener("mousemove", (event) => {
     const file = fileAt(event.offsetX, event.offsetY, timeline.clientWidth);

@@ -3,8 +3,8 @@
 
 const view = { from: 0, to: data.elapsed || 1, listeners: [] };
 const LEFT = 70, RIGHT = 12, AXIS = 22;
-const FAILED = data.phases.length, AGAIN = FAILED + 1;
-const LANE_PHASES = [...data.phases, "failed", "again"];
+const FAILED = data.phases.length, AGAIN = FAILED + 1, OTHER = FAILED + 2;
+const LANE_PHASES = [...data.phases, "failed", "again", "other"];
 
 function look(from, to) {
   const least = Math.max(data.unit * 50, data.elapsed * 1e-6);
@@ -59,13 +59,13 @@ function drawTimeAxis(context, width, height) {
 // Files of each lane, in the order in which they were begun.
 const lanes = Array.from({ length: Math.max(0, ...data.lanes.map((x) => x + 1)) }, () => []);
 let hasFailed = false;
-for (const [set, all] of [files, superseded].entries()) {
+for (const [set, all] of SETS.entries()) {
   for (let i = 0; i < all.n; i++) {
     const began = all.began[i];
     if (!(began >= 0) || all.worker[i] < 0) continue;
     const isBad = ["failed", "killed", "timed out"].includes(data.outcomes[all.outcome[i]]);
     // What has failed has one colour throughout, so that it is found.
-    const whole = set ? AGAIN : isBad ? FAILED : null;
+    const whole = set === 2 ? OTHER : set ? AGAIN : isBad ? FAILED : null;
     hasFailed ||= whole === FAILED;
     const read = all.read[i], process = all.process[i], write = all.write[i];
     const rest = whole === null ? 0 : all.ended[i];
@@ -150,10 +150,11 @@ function fileAt(x, y, width) {
 }
 
 function described(file) {
-  const all = file.set ? superseded : files, i = file.i;
+  const all = SETS[file.set], i = file.i;
   const phases = data.phases.map((p) => p + " " + duration(all[p][i])).join(", ");
   const lines = [all.name[i], data.outcomes[all.outcome[i]] + " after " + duration(file.ended - file.began)];
-  lines.push(phases);
+  if (all === inFlight) lines.push(data.inFlight.hooks[i]);
+  else lines.push(phases);
   if (all.peak_rss[i] >= 0) lines.push("peak " + bytes(all.peak_rss[i]));
   if (!file.set && messages.has(i)) lines.push(messages.get(i).slice(0, 300));
   return lines.join("\n");
