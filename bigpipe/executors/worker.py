@@ -134,15 +134,7 @@ class TaskRunner:
         found = None if task.checksums is None else checksums(in_name)
         if found is not None and found == task.checksums:
             return Report(task.index, worker=self.worker, checksums=found, is_unchanged=True)
-        file = FileContext(
-            in_name,
-            index=task.index,
-            worker=self.worker,
-            pipe=self.pipe,
-            stager=self.stager,
-            claimant=claimant,
-            on_hook=self.on_hook,
-        )
+        file = self._file(in_name, task.index, claimant)
         if self.on_hook is not None:
             self.on_hook("file_process")
         self._meter.reset()
@@ -191,6 +183,17 @@ class TaskRunner:
             _outputs(file, outname) if task.is_recorded and error is None else (),
             found,
             began_at=began_at,
+        )
+
+    def _file(self, in_name: Any, index: int, claimant: Claimant) -> FileContext:
+        return FileContext(
+            in_name,
+            index=index,
+            worker=self.worker,
+            pipe=self.pipe,
+            stager=self.stager,
+            claimant=claimant,
+            on_hook=self.on_hook,
         )
 
     def _set_share(self, memory: int | None) -> Share | None:
