@@ -57,7 +57,9 @@ class FileContext:
     """Whom to ask before an output is put in place."""
     on_hook: Callable[[str], None] | None = None
     """Told the name of each hook as it begins."""
-    _began: list[tuple[str, float]] = field(default_factory=list)
+    batched: list[Any] = field(default_factory=list)
+    """What `data_process` is to return, if that was found beside other files."""
+    _began: list[tuple[str | None, float]] = field(default_factory=list)
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Note that a hook, or a function of its list, begins and the one before it ends."""
@@ -66,10 +68,16 @@ class FileContext:
         if self.on_hook is not None:
             self.on_hook(hook)
 
+    def wait(self) -> None:
+        """Note that the last hook has ended, and the next does not begin yet."""
+        self._began.append((None, perf_counter()))
+
     def end(self) -> None:
         """Note that the last hook has ended; sum up the times."""
         ends = [*(began_at for _, began_at in self._began[1:]), perf_counter()]
         for (hook, began_at), ended_at in zip(self._began, ends, strict=False):
+            if hook is None:
+                continue
             self.seconds[hook] = self.seconds.get(hook, 0.0) + ended_at - began_at
         self._began.clear()
 

@@ -1,31 +1,26 @@
-"""The hooks that a subclass fills in: their order for one file, and what each does by itself.
+"""The hooks that a subclass fills in, and what each does by itself.
 
 Owns what happens to a file between its name and its ``(outname, meta)``. Knows nothing of
-processes or of other files: those are `bigpipe.pipeline` and `bigpipe.run`. How an output
-comes to its place is `bigpipe.outputs`.
+processes or of other files: those are `bigpipe.pipeline` and `bigpipe.run`. The order in which
+the hooks are called is `bigpipe.passage`'s.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from bigpipe import context
-from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
 from bigpipe.options import CONTROL_OPTIONS, Options, assure_list
 from bigpipe.outname import outname_creator
-from bigpipe.outputs import StagedOutput, Stager, explain
+from bigpipe.outputs import Stager
+from bigpipe.passage import RESERVED, Passage, creates_outdir, make_folder_of, process_batch
 from bigpipe.steps import bmp_cleanup
 
 __all__ = ["RESERVED", "Hooks"]
-
-RESERVED = ("in_name", "data", "meta", "bmp_meta")
-"""Arguments that the hooks are called with by name: keywords must not come twice."""
 
 _CONTROL = frozenset(CONTROL_OPTIONS) - {"outname"}
 
@@ -159,76 +154,16 @@ class Hooks:
     def _bmp_file_process(
         self, file: FileContext, in_name: Any, kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        file.begin("file_read")
-        data = self.file_read(in_name, **kwargs)
-        if data is None:
-            file.reject()
-            return (None, {})
-        file.begin("pre_process")
-        data, added = self.pre_process(data, **kwargs)
-        if data is None:
-            file.reject()
-            return (None, {})
-        kwargs.update(added or {})
-        for name in RESERVED:
-            kwargs.pop(name, None)
-        in_name = file.remaining_names()
-        file.begin("data_process_meta_create")
-        data, meta = self.data_process_meta_create(data, in_name=in_name, **kwargs)
-        if data is None:
-            file.reject()
-            return (None, meta)
-        in_name = file.remaining_names()
-        file.begin("outname_create")
-        outname = self.outname_create(in_name, data=data, meta=meta, **kwargs)
-        file.begin("file_write")
-        kwargs.pop("outname", None)
-        outname = self._bmp_write(file, data, outname, meta, in_name, kwargs)
-        if outname is None:
-            file.reject()
-        return (outname, meta)
+        passage = Passage(self, file, in_name, kwargs)
+        if passage.read() and passage.prepare() and passage.process():
+            passage.write()
+        return (passage.outname, passage.meta)
 
-    def _bmp_write(
-        self, file: FileContext, data: Any, outname: Any, meta: Any, in_name: Any, kwargs: Any
-    ) -> Any:
-        """Call `file_write` so that what it writes appears whole, or not at all."""
-        if not isinstance(outname, (str, os.PathLike)):
-            return self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
-        final = os.fspath(outname)
-        if _creates_outdir(meta, kwargs.get("create_outdir")):
-            _make_folder_of(final)
-        claimant = file.claimant or Claimant()
-        staged = file.stager.open(final, [in_name]) if self.atomic and file.stager else None
-        if staged is None or staged.is_direct:
-            existed = os.path.lexists(final)
-            claimant.ask(final, existed)
-            claimant.confirm()
-            returned = self.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
-            exists = os.path.lexists(final)
-            file.has_written |= exists
-            file.outputs.append(final)
-            if returned is None and exists and not existed:
-                file.unnamed = final
-            return returned
-        claimant.ask(final, staged.exists)
-        try:
-            path = Path(staged.path) if isinstance(outname, Path) else staged.path
-            returned = self.file_write(data, path, meta=meta, in_name=in_name, **kwargs)
-            claimant.confirm()
-        except BaseException as error:
-            had_folder = os.path.lexists(os.path.dirname(staged.path))
-            staged.discard()
-            explain(error, staged)
-            if isinstance(error, FileNotFoundError) and not had_folder:
-                raise _missing_folder(final) from error
-            raise
-        committed = staged.commit(returned)
-        file.has_written |= bool(staged.placed)
-        file.outputs += staged.placed
-        if committed is None and staged.placed and os.path.lexists(final):
-            file.unnamed = final
-        _name_finally(meta, staged)
-        return Path(committed) if isinstance(returned, Path) and committed else committed
+    def _bmp_passage(self, file: FileContext, in_name: Any, kwargs: dict[str, Any]) -> Any:
+        """Return a file's way through the hooks in parts; ``None`` if a subclass has its own."""
+        if type(self).file_process is not Hooks.file_process:
+            return None
+        return Passage(self, file, in_name, kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
         """Read a file. To be overridden.
@@ -309,9 +244,14 @@ class Hooks:
         """
         kwargs = self._bmp_control(kwargs)
         file = context.current()
-        if file is not None:
-            file.begin("data_process")
-        data = self.data_process(data, **kwargs)
+        if file is not None and file.batched:
+            data = file.batched.pop()  # it was processed beside others
+            if isinstance(data, BaseException):
+                raise data
+        else:
+            if file is not None:
+                file.begin("data_process")
+            data = self._bmp_data_process(data, kwargs)
         if data is None:
             return (None, {})
         if file is not None:
@@ -335,6 +275,45 @@ class Hooks:
         object
             The processed data; here, the same. ``None`` rejects the file.
         """
+        return data
+
+    def data_process_batch(self, data_list: list[Any], **kwargs: Any) -> Any:
+        """Process the data of several files at once. To be overridden where that is faster.
+
+        Called in the worker, once for each batch, in place of `data_process` if the run has a
+        ``batch_size``; and with a single data if a subclass has no `data_process` of its own.
+
+        Parameters
+        ----------
+        data_list : list
+            What `pre_process` returned for each file of the batch, at most ``batch_size``.
+        **kwargs
+            Keywords of the run, and ``in_name``, the list of the inputs, and ``kwargs_list``,
+            the keywords of each file, with those that its ``pre_process_list`` has added.
+
+        Returns
+        -------
+        iterable
+            The processed data of each, in the same order: ``None`` rejects a file, an exception
+            is its failure. If this hook raises, the files are done again one by one.
+        """
+        each = kwargs.pop("kwargs_list")
+        return [self.data_process(data, **own) for data, own in zip(data_list, each, strict=True)]
+
+    @property
+    def _bmp_has_batches(self) -> bool:
+        return type(self).data_process_batch is not Hooks.data_process_batch
+
+    def _bmp_process_batch(self, batch: Sequence[tuple[Any, dict[str, Any]]]) -> list[Any]:
+        return process_batch(self, batch)
+
+    def _bmp_data_process(self, data: Any, kwargs: dict[str, Any]) -> Any:
+        """Call `data_process`; or `data_process_batch` if that is all that a subclass has."""
+        if type(self).data_process is not Hooks.data_process or not self._bmp_has_batches:
+            return self.data_process(data, **kwargs)
+        (data,) = process_batch(self, [(data, kwargs)])
+        if isinstance(data, BaseException):
+            raise data
         return data
 
     def post_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -421,30 +400,6 @@ class Hooks:
             The name written.
         """
         own = self._bmp_control({}).get("create_outdir")
-        if _creates_outdir(kwargs.get("meta"), kwargs.get("create_outdir", own)):
-            _make_folder_of(os.fspath(outname))
+        if creates_outdir(kwargs.get("meta"), kwargs.get("create_outdir", own)):
+            make_folder_of(os.fspath(outname))
         return outname
-
-
-def _creates_outdir(meta: Any, create_outdir: Any) -> bool:
-    from_meta = meta.get("create_outdir") if isinstance(meta, dict) else None
-    return bool(create_outdir if from_meta is None else from_meta)
-
-
-def _name_finally(meta: Any, staged: StagedOutput) -> None:
-    """Give names that the hook has put into the metadata their final form."""
-    if isinstance(meta, dict):
-        for key, value in meta.items():
-            if isinstance(value, (str, Path)) and os.path.dirname(staged.path) in str(value):
-                meta[key] = type(value)(staged.final_name(value) or "")
-
-
-def _missing_folder(outname: str) -> FileNotFoundError:
-    what = "the folder of the output does not exist: make it, or give create_outdir=True"
-    return FileNotFoundError(errno.ENOENT, what, os.path.dirname(outname))
-
-
-def _make_folder_of(outname: str) -> None:
-    folder = os.path.dirname(outname)
-    if folder:
-        os.makedirs(folder, exist_ok=True)

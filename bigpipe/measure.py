@@ -157,8 +157,11 @@ def num_can_process(
         raise MemoryBudgetError(f"{error} {remedy}") from None
 
 
-def count_workers(n_tasks: int | None, options: Options) -> int:
-    """Do what `num_can_process` does, for a run; raise `MemoryBudgetError` if none fits."""
+def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> int:
+    """Do what `num_can_process` does, for a run; raise `MemoryBudgetError` if none fits.
+
+    ``n_begun`` is the number of files that a worker has at once.
+    """
     n_processes = wanted_processes(options.num_processes, n_cores())
     n_tasks = None if n_tasks is None else _whole("num_to_process", n_tasks)
     given = options.process_size
@@ -174,7 +177,8 @@ def count_workers(n_tasks: int | None, options: Options) -> int:
             f"({source}), process_size is {format_bytes(size)}. Lower process_size if one file "
             f"needs less, {_remedy(source)}."
         )
-    return fit_count(n_tasks, n_processes, memory, size)
+    # If there is no room for so many at once, one worker has them one after another.
+    return fit_count(n_tasks, n_processes, max(memory, n_begun * size), n_begun * size)
 
 
 def usable_memory(mem_frac: float) -> tuple[int, str]:

@@ -57,7 +57,8 @@ class MemoryWatch:
         Returns the bytes that a worker needs for an input, as the caller or the class
         knows them; ``None`` where they do not.
     executor : Executor
-        Where files are processed.
+        Where files are processed. If a worker has several at once there, what is said here of
+        one file is meant for all of them.
 
     Attributes
     ----------
@@ -71,6 +72,8 @@ class MemoryWatch:
         Bytes of the largest worker without a file; set by the run.
     of_worker : dict of int to int
         Bytes of each worker at the last look.
+    too_large : set of int
+        Files that have no room beside others in one worker.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class MemoryWatch:
         project: Callable[[Any], Any] | None,
         executor: Executor,
     ) -> None:
+        self._n_begun = executor.n_begun
+        self.too_large: set[int] = set()
         self._is_given = options.mem_available is not None
         self.budget: int = options.mem_available or usable_memory(options.mem_frac)[0]
         self._n_workers = max(1, n_workers)
@@ -142,7 +147,7 @@ class MemoryWatch:
         """
         if not self._executor.can_pause and self._project is None:
             return
-        most = GUESS_PER_COMPRESSED_BYTE * max(self._sizes, default=self.budget)
+        most = GUESS_PER_COMPRESSED_BYTE * max(self._sizes, default=self.budget) * self._n_begun
         is_light = self._project is None and most <= small(self.budget, self._n_workers)
         self.admission = Admission(
             self.budget,
@@ -166,7 +171,7 @@ class MemoryWatch:
             self.admission.keep_account({})
         for row in rows:
             states = json.loads(row.inputs)
-            size = sum(state[0] for state in states) if all(states) else None
+            size = sum(state[0] for state in states) * self._n_begun if all(states) else None
             names = flat_names(json.loads(row.key)) if row.key[:1] == "[" else [row.key]
             need = Need(size=size, is_compressed=is_compressed(list(names)))
             self.admission.learn(need, row.growth or 0)
@@ -182,11 +187,17 @@ class MemoryWatch:
         if self._project is not None:
             given = self._project(in_name)
             if given is not None:
-                return Need(given=parse_bytes(given))
+                return Need(given=self._together(index, parse_bytes(given)))
         size = self._sizes[index] if self._sizes else file_size(in_name)
-        return Need(
-            size=None if size is None or size < 0 else size, is_compressed=is_compressed(in_name)
-        )
+        size = None if size is None or size < 0 else size * self._n_begun
+        return Need(size=size, is_compressed=is_compressed(in_name))
+
+    def _together(self, index: int, given: int) -> int:
+        """Return the bytes of as many such files as a worker has at once, if they fit."""
+        if given <= self.budget < given * self._n_begun:
+            self.too_large.add(index)
+            return self.budget
+        return given * self._n_begun
 
     def share(self, index: int) -> int | None:
         """Return the bytes that a pipeline may use which is run for a file.
@@ -248,7 +259,7 @@ class MemoryWatch:
             return
         if self.reserved + growth > self._peak and self.state is not None:
             self._peak = self.reserved + growth  # it may have ended before it was seen
-        if self._constant is None or growth <= self._constant + NOISE:
+        if self._constant is None or growth <= self._n_begun * self._constant + NOISE:
             return
         self._n_exceeded += 1
         if growth > self._largest[0]:

@@ -25,6 +25,7 @@ START_METHODS = ("fork", "forkserver", "spawn")
 ON_ERROR = ("finish", "raise", "return")
 ORDERS = ("size", "given")
 COMPARISONS = ("mtime", "checksum")
+STRATEGIES = ("interleaved", "batched", "overlapped")
 
 
 class Kind(Enum):
@@ -181,6 +182,14 @@ def _executor(name: str, value: Any) -> Any:
     return value
 
 
+def _strategy(name: str, value: Any) -> Any:
+    if isinstance(value, str) and "." not in value:
+        return _OneOf(*STRATEGIES)(name, value)
+    if isinstance(value, (int, float)):
+        raise OptionError(f"{name}={value!r} is neither a name nor a strategy.")
+    return value
+
+
 def _progress(name: str, value: Any) -> Any:
     if not (isinstance(value, bool) or callable(value)):
         raise OptionError(f"{name}={value!r} is neither True, False nor callable.")
@@ -203,6 +212,7 @@ _AS_TEXT: dict[Any, AsText] = {
     _progress: ((Kind.FLAG, Kind.OBJECT), ()),
     _executor: ((Kind.CHOICE, Kind.OBJECT), EXECUTORS),
     _order: ((Kind.CHOICE, Kind.OBJECT), ORDERS),
+    _strategy: ((Kind.CHOICE, Kind.OBJECT), STRATEGIES),
     _functions: ((Kind.OBJECTS,), ()),
     _exceptions: ((Kind.OBJECTS,), ()),
     _path: ((Kind.PATH,), ()),
@@ -284,6 +294,24 @@ class Options:
         "How worker processes begin: 'fork', 'forkserver' or 'spawn'; none for 'fork' where "
         "that is safe and 'forkserver' where it is not.",
         check=_OneOf(*START_METHODS),
+    )
+    overlap: Any = _option(
+        False,
+        "Read the next file, and write the last one, while a worker processes one; it then needs "
+        "memory for three.",
+        check=_flag,
+    )
+    batch_size: Any = _option(
+        None,
+        "Files that a worker reads, processes (data_process_batch) and writes together.",
+        check=_count,
+        unit="files",
+    )
+    strategy: Any = _option(
+        None,
+        "How a worker takes its files through the hooks: 'interleaved', 'batched', 'overlapped', "
+        "or the full name of a class. None: as overlap and batch_size say.",
+        check=_strategy,
     )
     order: Any = _option(
         None,

@@ -24,6 +24,8 @@ class Pace:
     ----------
     max_ahead : int
         Tasks that may be sent to a worker which has one.
+    min_ahead : int, optional
+        Tasks that it is to be sent in any case, as it begins several at once.
 
     Attributes
     ----------
@@ -40,22 +42,25 @@ class Pace:
     (20, True)
     """
 
-    def __init__(self, max_ahead: int) -> None:
-        self._max_ahead = max_ahead
+    def __init__(self, max_ahead: int, min_ahead: int = 0) -> None:
+        self._max_ahead = max(max_ahead, min_ahead)
+        self._min_ahead = min_ahead
         self._mean_s = 0.0
-        self.ahead = min(max_ahead, 1)
+        self.ahead = max(min(max_ahead, 1), min_ahead)
 
     def note(self, seconds: float) -> None:
         """Learn from a task that has ended."""
         mean = self._mean_s
         self._mean_s = mean = mean + SMOOTHING * (seconds - mean) if mean else seconds
         wanted = int(AHEAD_SECONDS / (mean or 1e-9)) or 1
+        if wanted < self._min_ahead:
+            wanted = self._min_ahead
         self.ahead = wanted if wanted < self._max_ahead else self._max_ahead
 
     @property
     def is_short(self) -> bool:
         """Whether tasks take so little that it does not matter which worker has them."""
-        return 0.0 < self._mean_s < SHORT_S
+        return self._min_ahead > 0 or 0.0 < self._mean_s < SHORT_S
 
     @property
     def slack_s(self) -> float:

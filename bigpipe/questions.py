@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe.claims import Claims
+from bigpipe.errors import shown
 from bigpipe.events import Instruction
 from bigpipe.executors.base import Asked, Executor
 
@@ -23,7 +24,8 @@ class Questions:
     claims : Claims
         The register of names.
     executor : Executor
-        Carries the answers.
+        Carries the answers. A question may wait for another file, but not where workers have
+        several in hand: those could wait for one another.
     in_name_of, owner_of : callable
         Return the input of a file in flight, and the worker that has it, by its index.
     recall : callable
@@ -58,7 +60,22 @@ class Questions:
         # perhaps to the very worker that waits here: then it is taken back first.
         self._waiting.setdefault(answer.wait_for, []).append(event)
         owner = self._owner_of(answer.wait_for)
-        return [] if owner is None else self._recall(owner)
+        instructions = [] if owner is None else self._recall(owner)
+        if self._executor.n_begun > 1:
+            instructions += self._refuse(answer.wait_for)
+        return instructions
+
+    def _refuse(self, index: int) -> list[Instruction]:
+        """Refuse what waits for a file that has begun."""
+        for event in self._waiting.pop(index, ()):
+            in_name, other = self._in_name_of(event.index), self._in_name_of(index)
+            refusal = (
+                f"{shown(in_name)} and {shown(other)}, which are at work at once, may both be "
+                f"written to {event.outname!r}; give names that differ, or run without overlap "
+                "and batch_size"
+            )
+            self._executor.answer(event.worker, event.index, refusal)
+        return []
 
     def ask_now(self, index: int, in_name: Any, outname: str, exists: bool) -> str:
         """Return why a name may not be written, empty if it may; where files run one by one."""

@@ -22,13 +22,14 @@ from bigpipe import scheduler as s
 from bigpipe.claims import Claims
 from bigpipe.clock import Clock
 from bigpipe.context import current
-from bigpipe.errors import FileError, OptionError, WorkerError
+from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors import base, make_executor
+from bigpipe.executors.strategies import make_strategy
 from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.ledger import Ledger, in_order
 from bigpipe.log import LogReceiver, RecordFactory
-from bigpipe.measure import count_workers, n_cores
+from bigpipe.measure import count_workers
 from bigpipe.memory import MemoryWatch
 from bigpipe.plan import Inputs, Plan
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
@@ -69,13 +70,11 @@ class Run:
         self._pipe = pipe
         self._plan = plan
         self._options = options
-        self._n_workers = count_workers(plan.n_files, options)
-        self._executor = make_executor(options, self._n_workers)
+        strategy = make_strategy(options)
+        self._n_workers = count_workers(plan.n_files, options, strategy.n_begun)
+        self._executor = make_executor(options, self._n_workers, strategy)
         self._n_workers = min(self._n_workers, self._executor.max_workers or self._n_workers)
-        if options.max_retries and self._executor.wants_all_tasks:
-            raise OptionError("max_retries cannot be used with PoolClass: leave one of them out.")
         self._watch = MemoryWatch(options, self._n_workers, plan.project, self._executor)
-        self._cores = n_cores() / self._n_workers if self._n_workers > 1 else None
         in_names = plan.in_names
         if self._executor.wants_all_tasks:
             in_names = list(in_names)
@@ -92,6 +91,8 @@ class Run:
             file_timeout=options.file_timeout if self._executor.can_stop else None,
             max_worker_deaths=options.max_worker_deaths,
             admission=self._watch.admission,
+            n_begun=self._executor.n_begun,
+            n_ahead=self._executor.n_ahead,
         )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
@@ -99,8 +100,7 @@ class Run:
         self._retries = Retries(options.max_retries, options.retry_on, options.retry_pause)
         self._files = Ledger(options, self._watch.budget, self._retries, self._on_end)
         self._journal = Recorder()
-        parts = self._watch, self._executor, self._files
-        self._sampler = Sampler(lambda: self._scheduler, *parts)
+        self._sampler = Sampler(lambda: self._scheduler, self._watch, self._executor, self._files)
         self._pid = os.getpid()
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
@@ -290,9 +290,11 @@ class Run:
         """Send each worker its tasks, many at a time."""
         of_worker: dict[int, list[base.Task]] = {}
         for order in orders:
-            task = self._files.tasks[order.task]
-            task.granted = self._claims.grant(order.task, task.in_name)
-            task.memory = self._watch.share(order.task)
+            index = order.task
+            task = self._files.tasks[index]
+            task.granted = self._claims.grant(index, task.in_name)
+            task.memory = self._watch.share(index)
+            task.is_alone = self._scheduler.is_alone(index) or index in self._watch.too_large
             self._journal.prepare(task)
             of_worker.setdefault(order.worker, []).append(task)
         for worker, tasks in of_worker.items():
@@ -406,24 +408,10 @@ class Run:
         parts = self._files, self._watch, self._journal, self._claims
         self._intake = Intake(self._inputs, *parts)
         self._last.callback(self._progress.close)
-        options = self._options
-        threads = options.threads_per_worker
-        if threads is None and self._cores is not None:
-            threads = max(1, int(self._cores))
         self._progress.handle(RunStarted(self._plan.n_files, self._n_workers))
-        self._executor.start(
-            base.Setup(
-                self._pipe,
-                self._plan.control,
-                self._n_workers,
-                threads,
-                options.file_timeout,
-                options.start_method,
-                self._questions.ask_now,
-                self._cores,
-                self._claims.taken,
-            )
-        )
+        claims = self._questions.ask_now, self._claims.taken
+        arguments = self._pipe, self._plan.control, self._options, self._n_workers
+        self._executor.start(base.Setup.of(*arguments, *claims))
 
     def _finish(self, graceful: bool) -> None:
         try:

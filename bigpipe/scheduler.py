@@ -47,6 +47,7 @@ from bigpipe.events import (
     WorkerDied,
     WorkerReady,
 )
+from bigpipe.losses import Losses
 from bigpipe.pace import MAX_AHEAD, Pace
 from bigpipe.pending import Pending
 from bigpipe.roster import InHand, Roster, Worker
@@ -74,9 +75,13 @@ class Scheduler:
         Workers that may die on one task before it is given up.
     admission : Admission or None, optional
         Keeps the memory of all workers within a budget.
+    n_begun, n_ahead : int, optional
+        Tasks that a worker has begun at once, and that it is to have beyond those.
 
     Attributes
     ----------
+    attempts, is_alone : callable
+        Of a task: see `bigpipe.losses.Losses`.
     waited_s : dict of str to float
         What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
 
@@ -95,23 +100,25 @@ class Scheduler:
         file_timeout: float | None = None,
         max_worker_deaths: int = 2,
         admission: Admission | None = None,
+        n_begun: int = 1,
+        n_ahead: int = 0,
     ) -> None:
         self.n_workers = n_workers
         self.max_ahead = max_ahead
-        self.max_worker_deaths = max_worker_deaths
         self._admission = admission
         self._queue: deque[int] = deque()  # what is pending if there is no admission
         self._roster = Roster()
         self._workers = self._roster.workers
-        self._deaths: dict[int, int] = {}
-        self._deadlines = None if file_timeout is None else Deadlines(file_timeout)
+        self._losses = Losses(max_worker_deaths, admission)
+        self.attempts, self.is_alone = self._losses.attempts, self._losses.is_alone
+        self._deadlines = None if file_timeout is None else Deadlines(file_timeout * n_begun)
         self._waits = Waits()
         self.waited_s = self._waits.seconds
         self._n_unended = 0
         self._n_starting = 0
         self._next_worker = 0
         self._failed_starts = 0
-        self._pace = Pace(max_ahead)
+        self._pace = Pace(max_ahead, n_begun - 1 + n_ahead if n_begun > 1 else 0)
 
     @property
     def _pending(self) -> Pending | deque[int]:
@@ -138,18 +145,13 @@ class Scheduler:
         """Seconds for which the workers have enough to do if nobody looks after them."""
         return self._pace.slack_s if self._pending and not self._roster.idle else 0.0
 
-    def attempts(self, task: int) -> int:
-        """Return how often a task has been begun, the present time included."""
-        stops = 0 if self._admission is None else self._admission.stops(task)
-        return self._deaths.get(task, 0) + stops + 1
-
     def projection(self, task: int) -> int | None:
         """Return the bytes that a task was started with, until it has ended by itself."""
         return None if self._admission is None else self._admission.projection(task)
 
     def n_begun(self, task: int) -> int:
         """Return how often a task has been begun so far, as far as is known."""
-        return self._deaths.get(task, 0) + self._roster.has_begun(task)
+        return self._losses.deaths(task) + self._roster.has_begun(task)
 
     def unended(self) -> list[int]:
         """Return the tasks that have not ended, for a run that is stopped."""
@@ -232,8 +234,7 @@ class Scheduler:
         worker = self._workers[event.worker]
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
-        if self._deaths:
-            self._deaths.pop(event.task, None)
+        self._losses.forget(event.task)
         self._pace.note(now - worker.began_at)
         self._n_unended -= 1
         worker.recall_missed = False
@@ -268,41 +269,15 @@ class Scheduler:
             self._failed_starts += not worker.doomed
             if self._failed_starts >= MAX_FAILED_STARTS:
                 instructions.append(StartFailed(event.worker))
-        for task in worker.assigned:
-            given_up = self._lost(event, worker, task)
+        for task, given_up in self._losses.note(event, worker):
             if given_up is None:
                 self._put_back(task)
             else:
+                self._n_unended -= 1
                 instructions.append(given_up)
         if self._admission is not None:
             self._admission.charges.leave(event.worker)
         return instructions + self._go_on(now)
-
-    def _lost(self, event: WorkerDied, worker: Worker, task: int) -> GiveUp | None:
-        """Count what has befallen a task whose worker is gone; return whether it is given up."""
-        if worker.doomed and task != worker.doomed_task:  # begun between order and end
-            return None
-        attempts = self.attempts(task)
-        cause, n_bytes = Cause.DIED, None
-        if worker.is_overdue:
-            cause = Cause.TIMED_OUT
-        elif worker.doomed:
-            assert self._admission is not None
-            n_bytes = self._admission.stopped(event.worker, task)
-            if n_bytes is None:
-                return None
-            cause = Cause.TOO_LARGE
-        else:
-            deaths = self._deaths[task] = self._deaths.get(task, 0) + 1
-            if deaths < self.max_worker_deaths:
-                if self._admission is not None and event.out_of_memory:
-                    self._admission.ran_out(event.worker, task)
-                return None
-        self._deaths.pop(task, None)
-        self._n_unended -= 1
-        if self._admission is not None:
-            self._admission.forget(task)
-        return GiveUp(task, attempts, cause, n_bytes)
 
     def _take_back(self, number: int, tasks: tuple[int, ...]) -> None:
         worker = self._workers[number]

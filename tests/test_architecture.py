@@ -23,7 +23,17 @@ ROWS = (
     ("errors", "records"),
     (
         *("admission", "budget", "charges", "deadlines", "encoding", "events", "fingerprint"),
-        *("options", "outname", "pace", "passes", "pending", "projection", "retries", "roster"),
+        *(
+            "losses",
+            "options",
+            "outname",
+            "pace",
+            "passes",
+            "pending",
+            "projection",
+            "retries",
+            "roster",
+        ),
         *("scheduler", "waits"),
     ),
     (
@@ -40,14 +50,15 @@ ROWS = (
     ),
     (
         *("function_pipe", "hooks", "journal", "origin", "pipeline", "pout", "pout_table"),
-        *("report", "steps"),
+        *("passage", "report", "steps"),
     ),
     ("__main__", "argparse_handler", "cli", "demo", "fits", "flags", "references", "testing"),
     ("__init__",),
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "outname", "pace"),
+    *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "losses"),
+    *("outname", "pace"),
     *("passes", "pending", "projection", "retries", "roster", "scheduler", "waits"),
 )
 IMPURE = {

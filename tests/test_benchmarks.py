@@ -343,6 +343,13 @@ def test_page_is_made_from_what_was_measured(bench):
 
 
 @pytest.mark.process
+def test_slow_disk_is_compared_with_the_best_possible() -> None:
+    text = run_script(BENCHMARKS / "slow_disk.py", "--files", "4")
+    assert "4 files, 2 workers: the best possible is 0.70 s" in text
+    assert text.count("times the best") == 2
+
+
+@pytest.mark.process
 def test_frames_are_combined_to_what_ccdproc_makes_of_them() -> None:
     pytest.importorskip("ccdproc")
     sizes = ("--frames", "4", "--side", "64", "--repeat", "1")

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import warnings
 
-from bigpipe.errors import BigpipeWarning
+from bigpipe.errors import BigpipeWarning, OptionError
 from bigpipe.executors.base import Executor
+from bigpipe.executors.strategies import Interleaved, Overlapped, Strategy
 from bigpipe.options import Options
 
 __all__ = ["Executor", "make_executor"]
 
 
-def make_executor(options: Options, n_workers: int) -> Executor:
-    """Return the executor that the options ask for; warn if it cannot do all that they ask."""
-    executor = _chosen(options, n_workers)
-    if options.file_timeout is not None and not executor.can_stop:
+def make_executor(options: Options, n_workers: int, strategy: Strategy) -> Executor:
+    """Return the executor that the options ask for; warn if it cannot do all that they ask.
+
+    Raises
+    ------
+    OptionError
+        If it cannot have a strategy such as this.
+    """
+    executor = _chosen(options, n_workers, strategy.n_begun > 1)
+    executor.strategy = _fitting(strategy, executor, options)
+    if options.max_retries and executor.wants_all_tasks:
+        raise OptionError("max_retries cannot be used with PoolClass: leave one of them out.")
+    can_stop = executor.can_stop and (executor.can_pause or executor.strategy is None)
+    if options.file_timeout is not None and not can_stop:
         warnings.warn(
             f"{type(executor).__name__} cannot stop a file: file_timeout is not kept",
             BigpipeWarning,
@@ -23,11 +34,31 @@ def make_executor(options: Options, n_workers: int) -> Executor:
     return executor
 
 
-def _chosen(options: Options, n_workers: int) -> Executor:
+def _fitting(strategy: Strategy, executor: Executor, options: Options) -> Strategy | None:
+    """Return the strategy for an executor; ``None`` for one file after another."""
+    if strategy.n_begun == 1 and type(strategy) is Interleaved:
+        return None
+    if options.PoolClass is not None or not executor.has_strategies:
+        raise OptionError(
+            "overlap, batch_size and strategy need bigpipe's own workers: leave them out, or "
+            "PoolClass or executor."
+        )
+    if not isinstance(strategy, Overlapped):
+        return strategy
+    if options.executor == "threads":
+        raise OptionError(
+            "overlap cannot be used with executor='threads': use more threads (num_processes), "
+            "which overlap by themselves."
+        )
+    return strategy if executor.can_pause else None  # a debugger wants one thing at a time
+
+
+def _chosen(options: Options, n_workers: int, in_company: bool) -> Executor:
     """Return the executor; the heavy ones are imported only here."""
     if isinstance(options.executor, Executor):
         return options.executor
-    if options.executor == "serial" or (n_workers <= 1 and options.executor is None):
+    is_one = n_workers <= 1 and not in_company
+    if options.executor == "serial" or (is_one and options.executor is None):
         from bigpipe.executors.serial import SerialExecutor
 
         return SerialExecutor(keep_frames=options.on_error == "raise")

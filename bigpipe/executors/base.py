@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.errors import FileError
+from bigpipe.measure import n_cores
+from bigpipe.options import Options
 
 __all__ = [
     "Asked",
@@ -50,12 +52,15 @@ class Task:
     checksums: tuple[str | None, ...] | None = None
     """What the content of the input is to be compared with: if it is the same, nothing is run.
     ``None``: it is not looked at."""
+    is_alone: bool = False
+    """No other is to be at work beside it in its worker: one has died on it in company."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
-        if not self.is_recorded:
+        if not (self.is_recorded or self.is_alone):
             return (self.index, self.in_name, self.granted, self.memory)
-        return (self.index, self.in_name, self.granted, self.memory, True, self.checksums)
+        rest = (self.is_recorded, self.checksums, self.is_alone)
+        return (self.index, self.in_name, self.granted, self.memory, *rest)
 
 
 @dataclass(slots=True)
@@ -137,6 +142,24 @@ class Setup:
     taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
     """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
     cannot ask."""
+
+    @classmethod
+    def of(
+        cls,
+        pipe: Any,
+        control: dict[str, Any],
+        options: Options,
+        n_workers: int,
+        claim: Callable[[int, Any, str, bool], str],
+        taken: Callable[[], tuple[list[str], list[tuple[str, str]]]],
+    ) -> Setup:
+        """Return what the options mean for so many workers."""
+        cores = n_cores() / n_workers if n_workers > 1 else None
+        threads = options.threads_per_worker
+        if threads is None and cores is not None:
+            threads = max(1, int(cores))
+        timeout, method = options.file_timeout, options.start_method
+        return cls(pipe, control, n_workers, threads, timeout, method, claim, cores, taken)
 
 
 @dataclass(slots=True)
@@ -228,8 +251,24 @@ class Executor(ABC):
     wants_all_tasks = False
     """Begins only when it has been given every task."""
 
+    has_strategies = False
+    """Lets workers take files as `strategy` says."""
+    strategy: Any = None
+    """Set for each run: the `bigpipe.executors.strategies.Strategy` of its workers; ``None``: one
+    file after another."""
+
     slack_s = 0.0
     """Set by the run: seconds that `wait` may let reports pile up, so as to read many at once."""
+
+    @property
+    def n_begun(self) -> int:
+        """Tasks that a worker has begun at once, at most."""
+        return 1 if self.strategy is None else int(self.strategy.n_begun)
+
+    @property
+    def n_ahead(self) -> int:
+        """Tasks that it is to have beyond those, if they can be taken back."""
+        return int(self.strategy.n_ahead) if self.strategy is not None and self.max_ahead else 0
 
     @abstractmethod
     def start(self, setup: Setup) -> None:

@@ -11,15 +11,19 @@ import pickle
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bigpipe import context
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.errors import FileError
 from bigpipe.executors import wire
 from bigpipe.executors.base import Report
+from bigpipe.executors.file_run import FileRun
+from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.log import LogForwarder
@@ -41,6 +45,8 @@ class WorkerSetup:
     """Threads of numerical libraries; ``None``: as they are."""
     cores: float | None
     """Cores that a pipeline may use which a hook runs; ``None``: as many as there are."""
+    strategy: Any = None
+    """The `Strategy` of each worker; ``None``: one file after another."""
 
 
 inherited: WorkerSetup | None = None
@@ -77,7 +83,9 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _Pr
 
     def tell(payload: Any) -> None:
         with suppress(ConnectionError):  # shows at the next report: a hook cannot help it
-            ends.send(wire.TOLD, ends.task_number, pickle.dumps(payload))
+            file = context.current()
+            number = ends.number_of(None if file is None else file.index)
+            ends.send(wire.TOLD, number, pickle.dumps(payload))
 
     forwarder = LogForwarder(tell)
     try:
@@ -136,8 +144,9 @@ class _AskingClaimant(Claimant):
 
 class _ProcessWorker:
     def __init__(self, ends: wire.WorkerEnds, setup: WorkerSetup, interrupts: Interrupts) -> None:
-        self._ends = ends
+        self.ends = ends
         self._interrupts = interrupts
+        self._strategy = setup.strategy
         self._pid = os.getpid()
         self._is_forked = False
         os.register_at_fork(after_in_child=self._note_fork)
@@ -154,11 +163,11 @@ class _ProcessWorker:
         )
 
     def _announce(self, folder: str) -> None:
-        self._ends.send(wire.STAGING, 0, os.fsencode(folder))
+        self.ends.send(wire.STAGING, 0, os.fsencode(folder))
 
     def _note_stage(self, hook: str) -> None:
         self.end_if_forked()
-        self._ends.note_stage(hook)
+        self.ends.note_stage(hook)
 
     def end_if_forked(self) -> None:
         """End a child that a hook has forked, and that has come back from the hook."""
@@ -175,10 +184,10 @@ class _ProcessWorker:
 
     def work(self) -> None:
         """Run tasks until there are no more, or this process is told to end."""
-        self._ends.note_stage("worker_init")
+        self.ends.note_stage("worker_init")
         error = self.runner.init()
         if error is not None:
-            _send_failure(self._ends, error)
+            _send_failure(self.ends, error)
             return
         stage: str | None = "worker_exit"
         try:
@@ -188,29 +197,66 @@ class _ProcessWorker:
             raise
         finally:
             if not self._is_forked:
-                self._ends.task_number = 0
+                self.ends.at_work.clear()
                 if stage is not None:
-                    self._ends.note_stage(stage)
+                    self.ends.note_stage(stage)
                 self.runner.exit()
+
+    def hand_in(self, number: int, report: Report) -> None:
+        """Send the report of a task."""
+        self.end_if_forked()
+        self.end_if_terminated()
+        self.ends.end_task(number)
+        self.ends.send(wire.REPORT, number, pickled_report(report))
 
     def _run_tasks(self) -> None:
         try:
-            self._ends.send(wire.READY, 0, pickle.dumps(self.runner.reserved))
+            self.ends.send(wire.READY, 0, pickle.dumps(self.runner.reserved))
             home = _open_current_folder()
-            while (taken := self._ends.next_task()) is not None:
+            if self._strategy is not None:
+                self._strategy.work(_Inbox(self, home))
+                return
+            while (taken := self.ends.next_task()) is not None:
                 number, task = taken
                 if home is not None:
                     os.fchdir(home)  # a hook may have changed it: names would lead elsewhere
-                claimant = _AskingClaimant(task.granted, number, self._ends, self)
-                report = self.runner.run(task, claimant)
-                self.end_if_forked()
-                self.end_if_terminated()
-                self._ends.send(wire.REPORT, number, pickled_report(report))
-                del report  # its metadata may hold a large keyword
+                claimant = _AskingClaimant(task.granted, number, self.ends, self)
+                self.hand_in(number, self.runner.run(task, claimant))
         finally:
             # SIGTERM must not break off worker_exit: it may follow the last task at once. If
             # it comes right here, it raises for the last time.
             self._interrupts.ignore()
+
+
+class _Inbox(Inbox):
+    """Gives a strategy the tasks of this process."""
+
+    def __init__(self, worker: _ProcessWorker, home: int | None) -> None:
+        self.pipe = worker.runner.pipe
+        self._worker = worker
+        self._home = home
+        self._numbers: dict[FileRun, int] = {}
+
+    def take(self, wait: bool = True) -> FileRun | None:
+        """Begin the next file."""
+        worker = self._worker
+        taken = worker.ends.next_task(wait)
+        if taken is None:
+            return None
+        number, task = taken
+        if self._home is not None:
+            os.fchdir(self._home)
+        worker.runner.share(task.memory)
+        claimant = _AskingClaimant(task.granted, number, worker.ends, worker)
+        file = FileRun(worker.runner, task, claimant)
+        self._numbers[file] = number
+        return file
+
+    def hand_in(self, files: Sequence[FileRun]) -> None:
+        """Send the reports of files that have ended."""
+        measured = self._worker.runner.measure()
+        for file in files:
+            self._worker.hand_in(self._numbers.pop(file), file.report(*measured))
 
 
 def _open_current_folder() -> int | None:

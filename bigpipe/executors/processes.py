@@ -80,6 +80,7 @@ class ProcessesExecutor(Executor):
 
     max_ahead = MAX_AHEAD
     can_pause = True
+    has_strategies = True
 
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
@@ -156,6 +157,7 @@ class ProcessesExecutor(Executor):
             self._snapshot,
             self._setup.threads_per_worker,
             self._setup.cores_per_worker,
+            self.strategy,
         )
 
     def _portable(self) -> bytes:

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
@@ -22,6 +23,8 @@ from bigpipe.executors.base import (
     Setup,
     Task,
 )
+from bigpipe.executors.file_run import FileRun
+from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import TimeIsUp
 from bigpipe.outputs import Stager
@@ -45,18 +48,20 @@ class SerialExecutor(Executor):
     """
 
     max_workers = 1
+    has_strategies = True
 
     def __init__(self, keep_frames: bool = False) -> None:
         self.keep_frames = keep_frames
         self._events: list[ExecutorEvent] = []
-        self._task: tuple[int, Task] | None = None
+        self._worker = 0
+        self._tasks: deque[Task] = deque()
         self._is_ready = False
         self._last = ExitStack()
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
         self._setup = setup
-        self._events, self._task = [], None
+        self._events, self._tasks = [], deque()
         snapshot = LocalSnapshot(setup.control)
         self._last.callback(snapshot.close)
         self._runner = TaskRunner(
@@ -77,19 +82,23 @@ class SerialExecutor(Executor):
         self._events.append(Ready(worker) if error is None else InitFailed(worker, error))
 
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
-        """Keep a task until `wait`."""
-        (task,) = tasks
-        self._task = (worker, task)
+        """Keep tasks until `wait`."""
+        self._worker = worker
+        self._tasks.extend(tasks)
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
-        """Run the task that was submitted."""
-        if not self._events and self._task is None:
+        """Run the tasks that were submitted."""
+        if not self._events and not self._tasks:
             time.sleep(timeout or 0)  # a file waits to be tried again
-        if not self._events and self._task is not None:
-            (worker, task), self._task = self._task, None
-            self._events.append(Reported(worker, [self._run(task)]))
+        elif not self._events and self.strategy is not None:
+            self.strategy.work(_Inbox(self._runner, self._setup, self._tasks, self._hand_in))
+        elif not self._events:
+            self._hand_in([self._run(self._tasks.popleft())])
         events, self._events = self._events, []
         return events
+
+    def _hand_in(self, reports: list[Report]) -> None:
+        self._events.append(Reported(self._worker, reports))
 
     def _run(self, task: Task) -> Report:
         """Run a task; whenever its alarm rings, let that raise nowhere but in here."""
@@ -137,6 +146,35 @@ class SerialExecutor(Executor):
                 self._is_ready = False
                 self._runner.exit()
         return []
+
+
+class _Inbox(Inbox):
+    """Gives a strategy what was submitted."""
+
+    def __init__(
+        self,
+        runner: TaskRunner,
+        setup: Setup,
+        tasks: deque[Task],
+        hand_in: Callable[[list[Report]], None],
+    ) -> None:
+        self.pipe = runner.pipe
+        self._runner = runner
+        self._setup = setup
+        self._tasks = tasks
+        self._hand_in = hand_in
+
+    def take(self, wait: bool = True) -> FileRun | None:
+        """Begin the next file, if there is one."""
+        if not self._tasks:
+            return None
+        task = self._tasks.popleft()
+        return FileRun(self._runner, task, _Claimant(task, self._setup, self._runner))
+
+    def hand_in(self, files: Sequence[FileRun]) -> None:
+        """Keep the reports of files that have ended."""
+        measured = self._runner.measure()
+        self._hand_in([file.report(*measured) for file in files])
 
 
 class _Claimant(DirectClaimant):

@@ -30,6 +30,8 @@ from bigpipe.executors.base import (
     Setup,
     Task,
 )
+from bigpipe.executors.file_run import FileRun
+from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.outputs import Stager
@@ -80,6 +82,32 @@ class _QueueClaimant(Claimant):
                 return refusal
 
 
+class _Inbox(Inbox):
+    """Gives a strategy the tasks of a thread."""
+
+    def __init__(self, me: _Thread, number: int, runner: TaskRunner) -> None:
+        self.pipe = runner.pipe
+        self._me = me
+        self._number = number
+        self._runner = runner
+        self._has_ended = False
+
+    def take(self, wait: bool = True) -> FileRun | None:
+        """Begin the next file."""
+        task = None
+        if not self._has_ended and (wait or not self._me.tasks.empty()):
+            task = self._me.tasks.get()
+            self._has_ended = task is None
+        if task is None or self._me.is_stopped:
+            return None
+        return FileRun(self._runner, task, _QueueClaimant(task, self._number, self._me))
+
+    def hand_in(self, files: Sequence[FileRun]) -> None:
+        """Report files that have ended."""
+        measured = self._runner.measure()
+        self._me.events.put(Reported(self._number, [file.report(*measured) for file in files]))
+
+
 class ThreadsExecutor(Executor):
     """Processes files in threads of this process.
 
@@ -88,6 +116,8 @@ class ThreadsExecutor(Executor):
     A thread cannot be ended from outside: a file that takes too long is interrupted as
     soon as its Python code runs, not while it is inside a library's C code.
     """
+
+    has_strategies = True
 
     def __init__(self) -> None:
         self.workers: dict[int, _Thread] = {}
@@ -184,6 +214,9 @@ class ThreadsExecutor(Executor):
             return
         try:
             me.events.put(Ready(number))
+            if self.strategy is not None:
+                self._run_strategy(me, number, runner)
+                return
             while (task := me.tasks.get()) is not None:
                 self._run(me, number, runner, task)
         except Terminated:
@@ -191,6 +224,16 @@ class ThreadsExecutor(Executor):
         finally:
             runner.exit()
         me.events.put(Died(number, pid, 0, None))
+
+    def _run_strategy(self, me: _Thread, number: int, runner: TaskRunner) -> None:
+        with me.lock:
+            if me.is_stopped:
+                return
+            me.is_at_work = True
+        try:
+            self.strategy.work(_Inbox(me, number, runner))
+        finally:
+            self._rest(me)
 
     def _run(self, me: _Thread, number: int, runner: TaskRunner, task: Task) -> None:
         report = None

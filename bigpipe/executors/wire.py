@@ -221,9 +221,12 @@ class WorkerEnds:
         self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
         os.close(stage_fd)
         self._tasks: deque[tuple[int, Any]] = deque()  # with their numbers, in order
+        self._answers: dict[int, bytes] = {}  # by the number of the task that waits for it
         self._lock = threading.RLock()  # threads that hooks start may log
+        self._reading = threading.Lock()  # several threads may wait for frames
         self._is_amid = False
-        self.task_number = 0  # of the task that is at work, 0 if there is none
+        self.at_work: dict[int, int] = {}  # numbers of the tasks that have begun -> index
+        self._has_ended = False
         self._names: dict[str, bytes] = {}  # hooks are few, and each is noted for every file
 
     def note_stage(self, hook: str) -> None:
@@ -252,17 +255,22 @@ class WorkerEnds:
                 self.stream.sendall(piece)
             self._is_amid = False
 
-    def receive(self, wanted: int, wanted_number: int) -> bytes:
-        """Wait for a frame; keep tasks that come first, drop answers nobody waited for."""
+    def receive(self, wanted: int, number: int) -> bytes:
+        """Wait for a frame; keep what others wait for."""
         while True:
-            kind, number, payload = self._receive()
-            if (kind, number) == (wanted, wanted_number):
-                return payload
-            self._keep_tasks(kind, number, payload)
+            with self._reading:
+                if wanted == ANSWER and number in self._answers:
+                    return self._answers.pop(number)
+                frame = self._receive()
+                if frame[:2] == (wanted, number):
+                    return frame[2]
+                self._keep(*frame)
 
-    def _keep_tasks(self, kind: int, number: int, payload: bytes) -> None:
+    def _keep(self, kind: int, number: int, payload: bytes) -> None:
         if kind == TASKS:
             self._tasks.extend(enumerate(pickle.loads(payload), number))
+        elif kind == ANSWER and number in self.at_work:
+            self._answers[number] = payload
 
     def _receive(self) -> tuple[int, int, bytes]:
         header = self._read(_HEADER.size)
@@ -279,17 +287,50 @@ class WorkerEnds:
             n_bytes -= len(piece)
         return b"".join(pieces)
 
-    def next_task(self) -> tuple[int, Task] | None:
-        """Wait for a ticket; return its number and task, or ``None`` at the end."""
-        ticket = self.tickets.recv(_TICKET)
+    def next_task(self, wait: bool = True) -> tuple[int, Task] | None:
+        """Take a ticket; return its number and task.
+
+        Parameters
+        ----------
+        wait : bool, optional
+            Wait for it.
+
+        Returns
+        -------
+        tuple or None
+            ``None`` at the end, or if there is no ticket yet and this was not to wait.
+        """
+        if self._has_ended:
+            return None
+        try:
+            ticket = self.tickets.recv(_TICKET, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
         wanted = int.from_bytes(ticket, sys.byteorder)
         if wanted == END:  # or the parent is gone
+            self._has_ended = True
             return None
         tasks = self._tasks
         while not tasks or tasks[-1][0] < wanted:
-            self._keep_tasks(*self._receive())
+            with self._reading:
+                if not tasks or tasks[-1][0] < wanted:
+                    self._keep(*self._receive())
         number, content = tasks.popleft()
         while number != wanted:  # it was taken back
             number, content = tasks.popleft()
-        self.task_number = number
-        return number, Task(*(content if type(content) is tuple else pickle.loads(content)))
+        task = Task(*(content if type(content) is tuple else pickle.loads(content)))
+        self.at_work[number] = task.index
+        return number, task
+
+    def end_task(self, number: int) -> None:
+        """Note that nothing more will be asked for a task."""
+        self.at_work.pop(number, None)
+        if self._answers:
+            self._answers.pop(number, None)
+
+    def number_of(self, index: int | None) -> int:
+        """Return the number of the task at work with this index; 0 if there is none."""
+        for number, other in self.at_work.items():
+            if index is None or other == index:
+                return number
+        return 0

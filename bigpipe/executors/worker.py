@@ -27,7 +27,7 @@ from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
 from bigpipe.peak_meter import PeakMeter
 
-__all__ = ["TaskRunner", "file_error"]
+__all__ = ["TaskRunner", "checked", "file_error"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -131,10 +131,10 @@ class TaskRunner:
         """Take one file through the hooks."""
         began_at = time.time()
         in_name = context.copied(task.in_name)
-        found = None if task.checksums is None else checksums(in_name)
+        found = self.looked_up(task, in_name)
         if found is not None and found == task.checksums:
-            return Report(task.index, worker=self.worker, checksums=found, is_unchanged=True)
-        file = self._file(in_name, task.index, claimant)
+            return self.unchanged(task, found)
+        file = self.record(in_name, task.index, claimant)
         if self.on_hook is not None:
             self.on_hook("file_process")
         self._meter.reset()
@@ -147,7 +147,7 @@ class TaskRunner:
         try:
             kwargs = self.snapshot.fresh()
             returned = self.pipe.file_process(in_name, **kwargs)
-            outname, meta = _checked(returned)
+            outname, meta = checked(returned)
             self.end_if_late()
         except (Terminated, BuffersLost):
             raise
@@ -161,10 +161,42 @@ class TaskRunner:
             if share is not None:
                 set_share(*share, in_thread=self.in_thread)
         file.end()
-        peak = self._meter.peak()
-        # While the keywords are there, which are not its own; and not of several files at once.
-        growth = None if self.in_thread else self._meter.growth(peak)
+        peak, growth = self._measured()  # while the keywords are there, which are not its own
         del kwargs
+        return self.report(task, file, outname, meta, error, peak, growth, found, began_at)
+
+    def looked_up(self, task: Task, in_name: Any) -> tuple[str | None, ...] | None:
+        """Return the checksums of an input, if they are to be compared."""
+        return None if task.checksums is None else checksums(in_name)
+
+    def unchanged(self, task: Task, found: Any) -> Report:
+        """Return the report of a file that is what it was."""
+        return Report(task.index, worker=self.worker, checksums=found, is_unchanged=True)
+
+    def measure(self) -> tuple[int, int | None]:
+        """Return the peak since this was last called, and the growth; start anew."""
+        measured = self._measured()
+        self._meter.reset()
+        return measured
+
+    def _measured(self) -> tuple[int, int | None]:
+        peak = self._meter.peak()
+        # Not of several files at once.
+        return peak, None if self.in_thread else self._meter.growth(peak)
+
+    def report(
+        self,
+        task: Task,
+        file: FileContext,
+        outname: Any,
+        meta: Any,
+        error: FileError | None,
+        peak: int,
+        growth: int | None,
+        found: tuple[str | None, ...] | None,
+        began_at: float,
+    ) -> Report:
+        """Return what has become of a file."""
         rejected_by = file.rejected_by
         if outname is None and error is None and rejected_by is None:
             rejected_by = "file_process"
@@ -185,7 +217,8 @@ class TaskRunner:
             began_at=began_at,
         )
 
-    def _file(self, in_name: Any, index: int, claimant: Claimant) -> FileContext:
+    def record(self, in_name: Any, index: int, claimant: Claimant) -> FileContext:
+        """Return a new record for a file."""
         return FileContext(
             in_name,
             index=index,
@@ -204,6 +237,11 @@ class TaskRunner:
             self._share = memory
             set_share(memory, self.cores)
         return None
+
+    def share(self, memory: int | None) -> None:
+        """Set what a pipeline may use that a hook runs, in a process of one worker's own."""
+        if self.is_alone:
+            self._set_share(memory)
 
     def end_if_late(self) -> None:
         """End a file that has taken too long, and whose hook did not let that through."""
@@ -231,7 +269,8 @@ def _outputs(file: FileContext, outname: Any) -> tuple[Output, ...]:
     return tuple((name, state_of(name)) for name in dict.fromkeys(names))
 
 
-def _checked(returned: Any) -> tuple[Any, Any]:
+def checked(returned: Any) -> tuple[Any, Any]:
+    """Return what ``file_process`` has returned, if it is a pair."""
     if isinstance(returned, (tuple, list)) and len(returned) == 2:
         return returned[0], returned[1]
     raise TypeError(f"file_process returned {type(returned).__name__}, not (outname, meta)")

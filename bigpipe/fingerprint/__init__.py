@@ -30,7 +30,7 @@ _ELSEWHERE = ("kwargs", "outdir", "outname_append", "_pre_process_list", "_post_
 _HOOKS = frozenset(
     (
         *("file_process", "file_read", "pre_process", "data_process_meta_create"),
-        *("data_process", "post_process", "outname_create", "file_write"),
+        *("data_process", "data_process_batch", "post_process", "outname_create", "file_write"),
         *("worker_init", "worker_exit"),
     )
 )

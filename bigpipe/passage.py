@@ -1,0 +1,203 @@
+"""One file's way through the hooks, in parts that can be done apart.
+
+Owns the order of the hooks and the putting in place of what was written. What the hooks do is
+`bigpipe.hooks` and its subclasses; when each part is done, and beside which other files, is
+decided by a strategy of `bigpipe.executors`::
+
+    read        file_read                                     may be done ahead
+    prepare     pre_process
+    process     data_process_meta_create, outname_create      may be done with other files
+    write       file_write, and the output put in place       may be done behind
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bigpipe.claims import Claimant
+from bigpipe.context import FileContext
+from bigpipe.outputs import StagedOutput, explain
+
+__all__ = ["RESERVED", "Passage", "creates_outdir", "make_folder_of", "process_batch"]
+
+RESERVED = ("in_name", "data", "meta", "bmp_meta")
+"""Arguments that the hooks are called with by name: keywords must not come twice."""
+
+
+class Passage:
+    """The way of one file.
+
+    Parameters
+    ----------
+    pipe : Hooks
+        Whose hooks are called.
+    file : FileContext
+        Record of the file; to be the current one while a part is done.
+    in_name : object
+        The input.
+    kwargs : dict
+        All keywords for this file.
+
+    Attributes
+    ----------
+    data : object
+        The data between two parts.
+    outname, meta : object
+        What has come out so far.
+
+    Notes
+    -----
+    The parts are called in their order, each in any thread. One that returns ``False`` ends
+    the way: the file is rejected.
+    """
+
+    __slots__ = ("_file", "_pipe", "_target", "data", "in_name", "kwargs", "meta", "outname")
+
+    def __init__(self, pipe: Any, file: FileContext, in_name: Any, kwargs: dict[str, Any]) -> None:
+        self._pipe = pipe
+        self._file = file
+        self.in_name = in_name
+        self.kwargs = kwargs
+        self.data: Any = None
+        self.meta: Any = {}
+        self.outname: Any = None
+        self._target: Any = None
+
+    def read(self) -> bool:
+        """Read the file."""
+        file = self._file
+        file.begin("file_read")
+        self.data = self._pipe.file_read(self.in_name, **self.kwargs)
+        return self.data is not None or self._reject()
+
+    def prepare(self) -> bool:
+        """Call the functions that come before the processing."""
+        file = self._file
+        file.begin("pre_process")
+        self.data, added = self._pipe.pre_process(self.data, **self.kwargs)
+        if self.data is None:
+            return self._reject()
+        self.kwargs.update(added or {})
+        for name in RESERVED:
+            self.kwargs.pop(name, None)
+        return True
+
+    def process(self) -> bool:
+        """Process the data, and find out where it belongs."""
+        pipe, file, kwargs = self._pipe, self._file, self.kwargs
+        in_name = file.remaining_names()
+        file.begin("data_process_meta_create")
+        data, self.data = self.data, None
+        data, self.meta = pipe.data_process_meta_create(data, in_name=in_name, **kwargs)
+        if data is None:
+            return self._reject()
+        self.in_name = in_name = file.remaining_names()
+        file.begin("outname_create")
+        self._target = pipe.outname_create(in_name, data=data, meta=self.meta, **kwargs)
+        self.data = data
+        return True
+
+    def write(self) -> bool:
+        """Write the output, so that it appears whole or not at all."""
+        self._file.begin("file_write")
+        self.kwargs.pop("outname", None)
+        data, self.data = self.data, None
+        self.outname = self._write(data)
+        return self.outname is not None or self._reject()
+
+    def _reject(self) -> bool:
+        self._file.reject()
+        return False
+
+    def _write(self, data: Any) -> Any:
+        pipe, file, outname, meta = self._pipe, self._file, self._target, self.meta
+        in_name, kwargs = self.in_name, self.kwargs
+        if not isinstance(outname, (str, os.PathLike)):
+            return pipe.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
+        final = os.fspath(outname)
+        if creates_outdir(meta, kwargs.get("create_outdir")):
+            make_folder_of(final)
+        claimant = file.claimant or Claimant()
+        staged = file.stager.open(final, [in_name]) if pipe.atomic and file.stager else None
+        if staged is None or staged.is_direct:
+            existed = os.path.lexists(final)
+            claimant.ask(final, existed)
+            claimant.confirm()
+            returned = pipe.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
+            exists = os.path.lexists(final)
+            file.has_written |= exists
+            file.outputs.append(final)
+            if returned is None and exists and not existed:
+                file.unnamed = final
+            return returned
+        claimant.ask(final, staged.exists)
+        try:
+            path = Path(staged.path) if isinstance(outname, Path) else staged.path
+            returned = pipe.file_write(data, path, meta=meta, in_name=in_name, **kwargs)
+            claimant.confirm()
+        except BaseException as error:
+            had_folder = os.path.lexists(os.path.dirname(staged.path))
+            staged.discard()
+            explain(error, staged)
+            if isinstance(error, FileNotFoundError) and not had_folder:
+                raise _missing_folder(final) from error
+            raise
+        committed = staged.commit(returned)
+        file.has_written |= bool(staged.placed)
+        file.outputs += staged.placed
+        if committed is None and staged.placed and os.path.lexists(final):
+            file.unnamed = final
+        _name_finally(meta, staged)
+        return Path(committed) if isinstance(returned, Path) and committed else committed
+
+
+def process_batch(pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]]) -> list[Any]:
+    """Call `data_process_batch` with the data and keywords of several files.
+
+    Raises
+    ------
+    ValueError
+        If it does not return one result for each.
+    """
+    each = [kwargs for _, kwargs in batch]
+    common = {name: value for name, value in each[0].items() if name != "in_name"}
+    names = [kwargs.get("in_name") for kwargs in each]
+    data_list = [data for data, _ in batch]
+    returned = pipe.data_process_batch(data_list, in_name=names, kwargs_list=each, **common)
+    results = list(returned) if returned is not None else []
+    if len(results) != len(batch):
+        raise ValueError(
+            f"data_process_batch returned {len(results)} results for {len(batch)} files; let it "
+            "return one for each, in the same order"
+        )
+    return results
+
+
+def creates_outdir(meta: Any, create_outdir: Any) -> bool:
+    """Return whether the folder of an output is to be made."""
+    from_meta = meta.get("create_outdir") if isinstance(meta, dict) else None
+    return bool(create_outdir if from_meta is None else from_meta)
+
+
+def make_folder_of(outname: str) -> None:
+    """Make the folder that a name is in."""
+    folder = os.path.dirname(outname)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+
+
+def _name_finally(meta: Any, staged: StagedOutput) -> None:
+    """Give names that the hook has put into the metadata their final form."""
+    if isinstance(meta, dict):
+        for key, value in meta.items():
+            if isinstance(value, (str, Path)) and os.path.dirname(staged.path) in str(value):
+                meta[key] = type(value)(staged.final_name(value) or "")
+
+
+def _missing_folder(outname: str) -> FileNotFoundError:
+    what = "the folder of the output does not exist: make it, or give create_outdir=True"
+    return FileNotFoundError(errno.ENOENT, what, os.path.dirname(outname))
