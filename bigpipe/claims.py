@@ -17,7 +17,6 @@ another file's end is told to `bigpipe.run`. Where workers cannot ask, there is
 from __future__ import annotations
 
 import marshal
-import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from functools import cached_property
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
+from bigpipe.bloom import BloomFilter
 from bigpipe.errors import CollisionError, shown
 
 if TYPE_CHECKING:
@@ -121,14 +121,9 @@ class Claims:
     Notes
     -----
     The names of files in flight are in memory, those that have been written in a temporary
-    file, some hundred at a time: memory stays flat however many files a run has. A Bloom
-    filter [1]_ of fixed size tells most new names from old ones. Only when it cannot, what is
-    in the file goes to a temporary SQLite database and is looked up there.
-
-    References
-    ----------
-    .. [1] B. H. Bloom, "Space/time trade-offs in hash coding with allowable errors",
-       Communications of the ACM 13(7), 422-426 (1970).
+    file, some hundred at a time: memory stays flat however many files a run has. A filter
+    of fixed size tells most new names from old ones. Only when it cannot, what is in the file
+    goes to a temporary SQLite database and is looked up there.
     """
 
     def __init__(
@@ -136,12 +131,12 @@ class Claims:
     ) -> None:
         self._predict = predict
         self._inputs = inputs
-        self._seen = _BloomFilter()
+        self._seen = BloomFilter()
         self._spooled_inputs = _Spool()
-        # Names with the index and input of their file: claims that may be freed yet, those that
-        # stay, and those that stay and are in memory no more.
-        self._in_flight: dict[str, tuple[str, int, Any]] = {}
-        self._kept: list[tuple[str, int, Any]] = []
+        # Names with the index and input (as text) of their file: claims that may be freed yet,
+        # those that stay, and those that stay and are in memory no more.
+        self._in_flight: dict[str, tuple[str, int, str]] = {}
+        self._kept: list[tuple[str, int, str]] = []
         self._spooled = _Spool()
         self._freed: set[str] = set()  # some of those that were freed last: nobody has them
         self._granted: dict[int, str] = {}
@@ -255,10 +250,9 @@ class Claims:
             self.withdraw(index)
             return
         granted = self._granted.pop(index, None)
-        asked = self._asked.pop(index, None) if self._asked else None
         if granted is not None:
             self._keep(granted)
-        if asked is not None:
+        if self._asked and (asked := self._asked.pop(index, None)) is not None:
             self._keep(asked)
 
     def _keep(self, key: str) -> None:
@@ -271,7 +265,7 @@ class Claims:
 
     def _spool(self) -> None:
         kept, self._kept = self._kept, []
-        self._spooled.extend([(key, index, shown(in_name)) for key, index, in_name in kept])
+        self._spooled.extend(kept)
 
     def _note_freed(self, key: str) -> None:
         if len(self._freed) >= MAX_IN_MEMORY:
@@ -292,14 +286,13 @@ class Claims:
                 self._freed.remove(key)
             elif self._owner(key) is not None:
                 return False
-        self._in_flight[key] = (key, index, in_name)
+        self._in_flight[key] = (key, index, shown(in_name))
         return True
 
     def _owner(self, key: str) -> tuple[int, str] | None:
         """Return index and input (as text) of the file that has a name, or ``None``."""
         if key in self._in_flight:
-            _, index, in_name = self._in_flight[key]
-            return index, shown(in_name)
+            return self._in_flight[key][1:]
         found = (
             self._looked_up()
             .execute("SELECT owner, in_name FROM claims WHERE key = ?", (os.fsencode(key),))
@@ -394,28 +387,6 @@ class _Spool:
         """Give the file up."""
         if self._file is not None:
             self._file.close()
-
-
-class _BloomFilter:
-    """Tells of a text whether it may have been added before; says no only if it has not."""
-
-    N_BITS = 1 << 24  # 2 MiB: of a million names, one in a hundred is looked up in vain
-
-    def __init__(self) -> None:
-        self._bits = mmap.mmap(-1, self.N_BITS // 8)  # pages come as they are written to
-
-    def add(self, text: str) -> bool:
-        """Add a text; return whether it may have been there."""
-        bits = self._bits
-        digest = hash(text)
-        place, other = digest & (self.N_BITS - 1), digest >> 32 & (self.N_BITS - 1)
-        bit, other_bit = 1 << (place & 7), 1 << (other & 7)
-        place >>= 3
-        other >>= 3
-        was_there = bits[place] & bit and bits[other] & other_bit
-        bits[place] |= bit
-        bits[other] |= other_bit
-        return bool(was_there)
 
 
 def _id_of(stat: os.stat_result) -> tuple[str, str]:

@@ -18,13 +18,21 @@ import sqlite3
 import time
 import warnings
 from contextlib import suppress
+from itertools import groupby
 from typing import Any
 
 from bigpipe.errors import BigpipeWarning, JournalError
 from bigpipe.filesystems import file_system, is_network
 from bigpipe.journal_lock import JournalLock
 from bigpipe.journal_reader import APPLICATION_ID, FORMAT, Explained, check, uri
-from bigpipe.journal_rows import SAMPLE_COLUMNS, FileRow, LiveRow, RunRow
+from bigpipe.journal_rows import (
+    SAMPLE_COLUMNS,
+    WRITTEN,
+    WRITTEN_COLUMNS,
+    FileRow,
+    LiveRow,
+    RunRow,
+)
 
 __all__ = ["JournalFile"]
 
@@ -44,6 +52,12 @@ CREATE INDEX IF NOT EXISTS files_by_key ON files (key);
 _ADD_FILE = (
     f"INSERT INTO files ({', '.join(FileRow._fields)}) "
     f"VALUES ({', '.join('?' * len(FileRow._fields))})"
+)
+# An insertion takes the longer the more values it is given, so those that are constant are not.
+_ADD_WRITTEN = (
+    f"INSERT INTO files (run, {', '.join(WRITTEN)}, {', '.join(WRITTEN_COLUMNS)}) "
+    f"VALUES ({{run}}, {', '.join(map(repr, WRITTEN.values()))}, "
+    f"{', '.join('?' * len(WRITTEN_COLUMNS))})"
 )
 _ADD_SAMPLE = f"INSERT INTO samples VALUES ({', '.join('?' * len(SAMPLE_COLUMNS))})"
 _ADD_LIVE = f"INSERT INTO live VALUES ({', '.join('?' * len(LiveRow._fields))})"
@@ -87,13 +101,14 @@ class JournalFile:
             self._lock.release()
             raise
         self.database = self._database
-        self._files: list[FileRow] = []
+        self._files: list[tuple[Any, ...]] = []
         self._kept: list[tuple[int, int, int]] = []
         self._samples: list[tuple[Any, ...]] = []
         self._live: list[LiveRow] = []
         self._due_at = 0.0
         self._n_lost = 0
         self._is_failing = False
+        self._add_of: dict[int, str] = {}  # statements by the lengths of rows
         self.run = 0
 
     # ---- before files are run -------------------------------------------------------
@@ -102,12 +117,16 @@ class JournalFile:
         """Note a run; return its number."""
         with Explained(self.path):
             self.run = self._database.execute(_ADD_RUN, run).lastrowid or 0
+        self._add_of = {
+            len(FileRow._fields): _ADD_FILE,
+            len(WRITTEN_COLUMNS): _ADD_WRITTEN.format(run=self.run),
+        }
         return self.run
 
     # ---- while they are run ---------------------------------------------------------
 
-    def add(self, row: FileRow) -> None:
-        """Note the end of a file, or of an attempt."""
+    def add(self, row: tuple[Any, ...]) -> None:
+        """Note the end of a file, or of an attempt: by a `FileRow`, or by `written_row`."""
         if self._has_room(self._files):
             self._files.append(row)
         else:
@@ -156,8 +175,8 @@ class JournalFile:
         try:
             with self._database:  # one transaction
                 self._database.execute("BEGIN")
-                # Of plain tuples, values are taken faster than of their subclasses.
-                self._database.executemany(_ADD_FILE, map(tuple, self._files))
+                for length, rows in groupby(self._files, len):  # in their order
+                    self._database.executemany(self._add_of[length], rows)
                 self._database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
                 if self._samples:
                     self._database.executemany(_ADD_SAMPLE, self._samples)

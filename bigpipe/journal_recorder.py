@@ -19,14 +19,24 @@ from typing import Any
 
 from bigpipe.errors import BigpipeWarning, JournalError, shown
 from bigpipe.executors.base import Report, Task
+from bigpipe.file_states import input_states, key_of
 from bigpipe.fingerprint import Fingerprint, fingerprint_of
 from bigpipe.journal_file import JournalFile
 from bigpipe.journal_reader import JournalReader
-from bigpipe.journal_rows import FileRow, LiveRow, RunRow, current_folder, file_row, pipe_name
+from bigpipe.journal_rows import (
+    FileRow,
+    LiveRow,
+    RunRow,
+    current_folder,
+    file_row,
+    file_texts,
+    pipe_name,
+    written_row,
+)
 from bigpipe.options import Options
 from bigpipe.plan import Plan
 from bigpipe.recorder import Recorder
-from bigpipe.records import FileResult, Sample
+from bigpipe.records import FileResult, Outcome, Sample
 from bigpipe.resume import Look, Resume
 from bigpipe.staging import remove_dead_staging
 
@@ -64,6 +74,7 @@ class JournalRecorder(Recorder):
         fingerprint = fingerprint_of(pipe, plan.control, options.fingerprint)
         warn_of_unstable(fingerprint)
         self.path = os.path.abspath(options.journal)
+        self._by_checksum = options.compare_inputs == "checksum"
         self._file = JournalFile(os.fspath(options.journal))
         try:
             run = self._file.begin(_run_row(pipe, plan, fingerprint))
@@ -74,25 +85,29 @@ class JournalRecorder(Recorder):
                 pipe_name(pipe),
                 fingerprint,
                 retry_failed=options.retry_failed,
-                by_checksum=options.compare_inputs == "checksum",
+                by_checksum=self._by_checksum,
             )
         except BaseException:
             self._file.close(None)
             raise
         self._run = run
         self._pipe_name = pipe_name(pipe)
-        self._looks: dict[int, Look] = {}
+        self._keys: dict[int, str] = {}
+        self._looks: dict[int, Look] = {}  # where the journal may tell something
         self._told_of: set[str] = set()
         self._swept: set[str] = set()
 
     def kept(self, index: int, in_name: Any) -> FileResult | None:
         """Return the result of a file that need not be run, as the journal has it."""
-        look = self._resume.look(index, in_name)
-        if look.key == self.path:
+        key = key_of(in_name)
+        if key == self.path:
             raise JournalError(
                 f"{shown(in_name)} is the journal of the run: take it out of in_names"
             )
-        self._looks[index] = look
+        self._keys[index] = key
+        if self._resume.is_new:
+            return None
+        look = self._looks[index] = self._resume.look(index, in_name, key)
         result = look.result if look.checksums is None else None
         if result is not None and isinstance(result.outname, (str, os.PathLike)):
             self._sweep(os.path.dirname(os.fsdecode(result.outname)))
@@ -106,9 +121,10 @@ class JournalRecorder(Recorder):
 
     def prepare(self, task: Task) -> None:
         """Have a task's report tell what will be noted."""
-        look = self._looks[task.index]
         task.is_recorded = True
-        task.checksums = look.checksums if look.checksums is None or look.result else ()
+        if self._by_checksum:
+            look = self._looks.get(task.index)
+            task.checksums = look.checksums if look is not None and look.result else ()
 
     def unchanged(self, index: int, in_name: Any) -> FileResult:
         """Return the result of a file whose content a worker has found unchanged."""
@@ -118,48 +134,42 @@ class JournalRecorder(Recorder):
 
     def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
         """Note the end of a file, or of an attempt."""
-        look = self._looks.get(result.index)
-        if look is None:
+        index = result.index
+        key = self._keys.pop(index, None) if is_final else self._keys.get(index)
+        look = self._looks.pop(index, None) if is_final and self._looks else None
+        if key is None:
             return
-        if is_final:
-            del self._looks[result.index]
         if result.from_journal:
+            assert look is not None
             assert look.number is not None
-            self._file.add_kept(result.index, look.number)
+            self._file.add_kept(index, look.number)
             return
-        states = look.states
-        checksums = None if report is None else report.checksums
-        if checksums is not None:
-            states = tuple(
-                state if checksum is None or state is None else (*state, checksum)
-                for state, checksum in zip(states, checksums, strict=False)
-            )
-        row = file_row(
-            self._run,
-            look.key,
-            states,
-            () if report is None else report.outputs,
-            result,
-            None if report is None else report.growth,
-            time.time(),
-            is_final=is_final,
-        )
-        self._file.add(row)
-        self._warn_of(row, result)  # which may raise, if warnings are errors
+        texts = None if report is None else report.texts
+        if texts is None:  # its worker is gone, or nothing was run
+            texts = file_texts(input_states(result.in_name), result.seconds)
+        *_, meta, lost = texts
+        is_usual = result.outcome is Outcome.WRITTEN and result.attempts == 1 and lost is None
+        now = time.time()
+        if is_usual:
+            self._file.add(written_row(key, result, texts, now))
+        else:
+            self._file.add(file_row(self._run, key, result, texts, now, is_final=is_final))
+        if lost is not None or len(meta or "") > LARGE_META:
+            self._warn_of(result, meta, lost)  # which may raise, if warnings are errors
 
-    def _warn_of(self, row: FileRow, result: FileResult) -> None:
-        if row.lost is not None and row.lost not in self._told_of:
-            self._told_of.add(row.lost)
+    def _warn_of(self, result: FileResult, meta: str | None, lost: str | None) -> None:
+        if lost is not None and lost not in self._told_of:
+            self._told_of.add(lost)
             warnings.warn(
-                f"the result of {shown(result.in_name)} cannot be kept in the journal: {row.lost}. "
+                f"the result of {shown(result.in_name)} cannot be kept in the journal: {lost}. "
                 "It will be run again with this journal, and so will others like it",
                 BigpipeWarning,
                 stacklevel=2,
             )
-        if row.meta is not None and len(row.meta) > LARGE_META and "large" not in self._told_of:
+        if meta is not None and len(meta) > LARGE_META and "large" not in self._told_of:
             self._told_of.add("large")
             warnings.warn(
-                f"the metadata of {shown(result.in_name)} take {len(row.meta) >> 20} MiB in the "
+                f"the metadata of {shown(result.in_name)} take {len(meta) >> 20} MiB in the "
                 "journal: write what is large to a file, beside the output",
                 BigpipeWarning,
                 stacklevel=2,

@@ -18,22 +18,31 @@ from bigpipe.records import FileResult, Outcome, Sample
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "WRITTEN",
+    "WRITTEN_COLUMNS",
     "FileRow",
     "FileState",
+    "FileTexts",
     "LiveRow",
     "RunRow",
     "current_folder",
     "encoded_name",
     "error_text",
     "file_row",
+    "file_texts",
     "pipe_name",
     "result_of",
+    "written_row",
 ]
 
 _quoted = json.JSONEncoder().encode  # of text
 
 FileState = tuple[int, int] | tuple[int, int, str]
 """Bytes and time of the last change (ns since 1970) of a file, and its SHA-256 if asked for."""
+
+FileTexts = tuple[str, str, str, str | None, str | None, str | None]
+"""What stands in a row as `FileRow.inputs`, ``outputs``, ``seconds``, ``outname``, ``meta`` and
+``lost``. Made where a file was processed, as that is most of the work, and workers are many."""
 
 
 class RunRow(NamedTuple):
@@ -132,47 +141,101 @@ class LiveRow(NamedTuple):
 
 SAMPLE_COLUMNS = ("run", *Sample._fields)
 
+WRITTEN = {"attempt": 1, "is_final": 1, "outcome": Outcome.WRITTEN.value}
+"""What is the same in the rows of files that were written at the first attempt, which most are.
+Of the run, too; what is missing is ``None``."""
+WRITTEN_COLUMNS = (
+    *("place", "key", "in_name", "inputs", "outputs", "seconds", "outname", "meta", "ended_at"),
+    *("peak_rss", "growth", "projected", "worker", "began_at"),
+)
+"""What differs."""
+
+
+def file_texts(
+    inputs: Sequence[FileState | None],
+    seconds: dict[str, float],
+    outputs: Sequence[tuple[str, FileState | None]] = (),
+    returned: tuple[Any, Any] | None = None,
+) -> FileTexts:
+    """Return what a row tells of a file as text.
+
+    Parameters
+    ----------
+    inputs : sequence of FileState or None
+        Each of its files before it was read.
+    seconds : dict
+        Seconds in each hook.
+    outputs : sequence of (str, FileState or None), optional
+        What was put in place.
+    returned : tuple of outname and meta, optional
+        What ``file_process`` returned; ``None`` if it failed.
+    """
+    lost = meta = outname = None
+    if returned is not None:
+        try:
+            outname = _encoded(returned[0], "outname")
+            meta = encode(returned[1], name="meta")
+        except UnsafeValueError as error:
+            lost = str(error)
+        except MemoryError:  # the file is done, and stays so
+            lost = "memory ran out while its metadata was made text"
+    return (
+        _states_text(inputs),
+        _outputs_text(outputs),
+        _seconds_format(tuple(seconds)) % tuple(seconds.values()),
+        outname,
+        meta,
+        lost,
+    )
+
 
 def file_row(
-    run: int,
-    key: str,
-    inputs: Sequence[FileState | None],
-    outputs: Sequence[tuple[str, FileState | None]],
-    result: FileResult,
-    growth: int | None,
-    ended_at: float,
-    *,
-    is_final: bool,
+    run: int, key: str, result: FileResult, texts: FileTexts, ended_at: float, *, is_final: bool
 ) -> FileRow:
     """Return the row of a file."""
-    lost = meta = outname = None
-    try:
-        if result.error is None:
-            outname = _encoded(result.outname, "outname")
-            meta = encode(result.meta, name="meta")
-    except UnsafeValueError as error:
-        lost = str(error)
+    inputs, outputs, seconds, outname, meta, lost = texts
     return FileRow(
         run,
         result.index,
         key,
         encoded_name(result.in_name),
-        _states_text(inputs),
+        inputs,
         result.attempts,
         int(is_final),
         result.outcome.value,
         result.rejected_by,
         outname,
-        _outputs_text(outputs),
+        outputs,
         meta,
         lost,
         ended_at,
-        _seconds_format(tuple(result.seconds)) % tuple(result.seconds.values()),
+        seconds,
         result.peak_rss,
-        growth,
+        result.growth,
         result.projected,
         result.worker,
         None if result.error is None else error_text(result.error),
+        result.began_at,
+    )
+
+
+def written_row(key: str, result: FileResult, texts: FileTexts, ended_at: float) -> tuple[Any, ...]:
+    """Return the `WRITTEN_COLUMNS` of a file that was written at the first attempt."""
+    inputs, outputs, seconds, outname, meta, _ = texts
+    return (
+        result.index,
+        key,
+        encoded_name(result.in_name),
+        inputs,
+        outputs,
+        seconds,
+        outname,
+        meta,
+        ended_at,
+        result.peak_rss,
+        result.growth,
+        result.projected,
+        result.worker,
         result.began_at,
     )
 

@@ -8,7 +8,8 @@ the output gets there, in `bigpipe.outputs`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bigpipe.errors import OutnameError, shown
@@ -17,6 +18,7 @@ __all__ = [
     "OUTNAME_APPEND",
     "default_outname",
     "outname_creator",
+    "outname_maker",
     "outname_with_extension",
     "split_extension",
 ]
@@ -122,6 +124,31 @@ def outname_creator(
 
 
 default_outname = outname_creator
+
+
+def outname_maker(**naming: Any) -> Callable[[Any], str]:
+    """Return `outname_creator` with these keywords, for many inputs.
+
+    Examples
+    --------
+    >>> make = outname_maker(outdir="reduced", outname_append="_bmp")
+    >>> make("raw/b0042.fits"), make("raw/.hidden")
+    ('reduced/b0042_bmp.fits', 'reduced/.hidden_bmp')
+    """
+    outdir, append = naming.get("outdir"), naming.get("outname_append")
+    if type(outdir) is not str or not outdir or type(append) is not str or "outname" in naming:
+        return partial(outname_creator, **naming)
+    folder = outdir if outdir[-1] == os.sep else outdir + os.sep
+
+    def make(in_name: Any) -> str:
+        if type(in_name) is str:  # the most usual: what all have in common was looked at before
+            root, _, extension = in_name.rpartition(os.sep)[2].rpartition(".")
+            if root and root[0] != ".":
+                return f"{folder}{root}{append}.{extension}"
+        return outname_creator(in_name, **naming)
+
+    return make
+
 
 _COMPRESSIONS = (".gz", ".bz2", ".fz", ".xz", ".zst", ".z")
 _COMPRESSED = (".fits", ".fit", ".fts")  # what is read as it is, compressed

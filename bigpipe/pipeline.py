@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import BigpipeWarning, OptionError, PipelineError, TooManyErrorsError
 from bigpipe.hooks import RESERVED, Hooks
 from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
-from bigpipe.outname import OUTNAME_APPEND
+from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
 from bigpipe.run import Run
@@ -290,7 +291,9 @@ class BigMultiPipe(Hooks):
             return None
         names = (*CONTROL_OPTIONS, "outname_ext")
         naming = {name: control[name] for name in names if name in control}
-        return lambda in_name: self._bmp_outname(in_name, **naming)
+        if self._bmp_outname is outname_creator:
+            return outname_maker(**naming)
+        return partial(self._bmp_outname, **naming)
 
     def _bmp_projector(self, options: Options, control: dict[str, Any]) -> Any:
         """Return what gives the memory that a file needs, or ``None`` if it is to be learned."""

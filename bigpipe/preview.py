@@ -219,7 +219,7 @@ class _Previewer:
 
     def _file(self, index: int, in_name: Any, resume: Resume | None) -> PlannedFile:
         file = PlannedFile(index, in_name, Step.RUN, size=file_size(in_name))
-        look = Look("", ()) if resume is None else resume.look(index, in_name)
+        look = Look("", ()) if resume is None else resume.look(index, in_name, key_of(in_name))
         if look.result is not None:
             file.step = Step.KEEP
             outname = look.result.outname

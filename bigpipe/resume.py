@@ -15,7 +15,7 @@ from typing import Any
 
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
-from bigpipe.file_states import input_states, key_of, state_of
+from bigpipe.file_states import input_states, state_of
 from bigpipe.fingerprint import Fingerprint, differences
 from bigpipe.journal_reader import JournalReader
 from bigpipe.journal_rows import FileRow, RunRow, current_folder, result_of
@@ -90,9 +90,14 @@ class Resume:
         self._changes: dict[int, list[str]] = {}
         self._gone: set[str] = set()
 
-    def look(self, index: int, in_name: Any) -> Look:
-        """Find out whether an input must be run."""
-        look = Look(key_of(in_name), input_states(in_name))
+    @property
+    def is_new(self) -> bool:
+        """Whether the journal tells of no file yet."""
+        return self._journal is None
+
+    def look(self, index: int, in_name: Any, key: str) -> Look:
+        """Find out whether an input must be run, which is known by a key."""
+        look = Look(key, input_states(in_name))
         if self._by_checksum and look.states:
             look.checksums = ()
         if self._journal is None:

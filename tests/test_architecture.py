@@ -37,7 +37,7 @@ ROWS = (
         *("scheduler", "waits"),
     ),
     (
-        *("arrays", "buffers", "cgroups", "claims", "clock", "context", "environment"),
+        *("arrays", "bloom", "buffers", "cgroups", "claims", "clock", "context", "environment"),
         *("file_states", "filesystems", "folder_claims", "formats", "input_files", "interrupts"),
         *("journal_file", "journal_lock", "journal_reader", "journal_rows", "log", "log_payload"),
         *("measure", "moving", "outputs", "pages", "peak_meter", "process_table", "progress"),

@@ -10,7 +10,8 @@ import pytest
 from bigpipe import BigpipeWarning, Journal, JournalError, journal_file
 from bigpipe.journal_file import JournalFile
 from bigpipe.journal_lock import JournalLock
-from bigpipe.journal_rows import RunRow, file_row
+from bigpipe.journal_reader import JournalReader
+from bigpipe.journal_rows import RunRow, file_row, file_texts, written_row
 from bigpipe.records import FileResult, Outcome
 from tests.pipes import Doubler
 
@@ -35,7 +36,7 @@ def file(path):
 def row(place, run=1):
     name = f"/raw/{place}.fits"
     result = FileResult(place, name, None, {"n": place}, Outcome.METADATA_ONLY)
-    return file_row(run, name, [(1, 1)], (), result, None, time.time(), is_final=True)
+    return file_row(run, name, result, file_texts([(1, 1)], {}), time.time(), is_final=True)
 
 
 def places(path):
@@ -98,6 +99,18 @@ def test_more_files_than_may_wait_are_all_noted(path, file, monkeypatch):
         file.add_kept(place, 1)
     file.flush()
     assert places(path) == list(range(10))
+
+
+def test_rows_of_both_kinds_say_the_same_and_keep_their_order(path, file):
+    rows = []
+    for place in range(6):
+        name = f"/raw/{place}.fits"
+        result = FileResult(place, name, name, {}, Outcome.WRITTEN, peak_rss=7, began_at=1.5)
+        texts = file_texts([(1, 1)], {"file_read": 0.5}, [(name, None)], (name, {}))
+        rows.append(file_row(1, name, result, texts, 2.5, is_final=True))
+        file.add(written_row(name, result, texts, 2.5) if place % 3 else rows[-1])
+    file.flush()
+    assert list(JournalReader(file.database).attempts()) == rows
 
 
 @pytest.fixture

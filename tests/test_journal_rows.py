@@ -9,14 +9,16 @@ import pytest
 
 from bigpipe.encoding import decode
 from bigpipe.errors import FileError
-from bigpipe.journal_rows import file_row, result_of
+from bigpipe.journal_rows import file_row, file_texts, result_of
 from bigpipe.records import FileResult, Outcome
 
 CHECKSUM = "ab" * 32
 
 
 def row_of(result, inputs=(), outputs=(), *, is_final=True):
-    return file_row(1, "/raw/a.fits", inputs, outputs, result, None, 1.5e9, is_final=is_final)
+    returned = None if result.error is not None else (result.outname, result.meta)
+    texts = file_texts(inputs, result.seconds, outputs, returned)
+    return file_row(1, "/raw/a.fits", result, texts, 1.5e9, is_final=is_final)
 
 
 def written(**changes):

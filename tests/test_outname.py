@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpipe.errors import BigpipeError, OutnameError
-from bigpipe.outname import OUTNAME_APPEND, default_outname, outname_creator
+from bigpipe.outname import OUTNAME_APPEND, default_outname, outname_creator, outname_maker
 
 GROUP = ["raw/b1.fits", "raw/b2.fits"]
 
@@ -208,3 +208,21 @@ def test_error_is_also_a_value_error() -> None:
 def test_default_append_is_the_published_one() -> None:
     assert OUTNAME_APPEND == "_bmp"
     assert default_outname is outname_creator
+
+
+@given(
+    st.one_of(st.text("ab./\n", max_size=8), st.just(Path("raw/b1.fits"))),
+    st.sampled_from([None, "", "out", "out/", Path("out")]),
+    st.sampled_from([None, "", "_r"]),
+)
+def test_maker_for_many_inputs_makes_the_same_names(
+    in_name: str | Path, outdir: Any, append: str | None
+) -> None:
+    naming = {"outdir": outdir, "outname_append": append}
+    try:
+        expected = outname_creator(in_name, **naming)
+    except OutnameError:
+        with pytest.raises(OutnameError):
+            outname_maker(**naming)(in_name)
+    else:
+        assert outname_maker(**naming)(in_name) == expected

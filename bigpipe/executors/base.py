@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.errors import FileError
+from bigpipe.journal_rows import FileTexts
 from bigpipe.measure import n_cores
 from bigpipe.options import Options
 
@@ -21,7 +22,6 @@ __all__ = [
     "Executor",
     "ExecutorEvent",
     "InitFailed",
-    "Output",
     "Ready",
     "Report",
     "Reported",
@@ -29,10 +29,6 @@ __all__ = [
     "Task",
     "Told",
 ]
-
-
-Output = tuple[str, tuple[int, int] | None]
-"""Absolute name of a file that was put in place; its size and time (ns), if there is one."""
 
 
 @dataclass(slots=True)
@@ -48,7 +44,7 @@ class Task:
     memory: int | None = None
     """Bytes that a pipeline may use which its hooks run."""
     is_recorded: bool = False
-    """The report is to tell what has been put in place."""
+    """The report is to tell what the journal will hold."""
     checksums: tuple[str | None, ...] | None = None
     """What the content of the input is to be compared with: if it is the same, nothing is run.
     ``None``: it is not looked at."""
@@ -89,10 +85,8 @@ class Report:
     """That name, if something new is there and no name was returned."""
     growth: int | None = None
     """Bytes by which the worker was larger, at its peak, than before its first file."""
-    outputs: tuple[Output, ...] = ()
-    """What has been put in place, if that was asked: first what was returned as its name."""
-    checksums: tuple[str | None, ...] | None = None
-    """Of the content of the input, if that was asked."""
+    texts: FileTexts | None = None
+    """What the journal will hold, if that was asked."""
     is_unchanged: bool = False
     """Nothing was run, as the content is what it was."""
     began_at: float | None = None
@@ -112,8 +106,7 @@ class Report:
             self.has_written,
             self.unnamed,
             self.growth,
-            self.outputs,
-            self.checksums,
+            self.texts,
             self.is_unchanged,
             self.began_at,
         )

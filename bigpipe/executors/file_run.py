@@ -60,8 +60,7 @@ class FileRun:
         self._returned: tuple[Any, Any] | None = None
         self._began_at = time.time()
         in_name = context.copied(self.task.in_name)
-        self._found = self._runner.looked_up(self.task, in_name)
-        self._is_unchanged = self._found is not None and self._found == self.task.checksums
+        self._states, self._is_unchanged = self._runner.looked_up(self.task, in_name)
         self._file = self._runner.record(in_name, self.task.index, self._claimant)
         self._passage: Any = None
         self._in_name = in_name
@@ -137,14 +136,14 @@ class FileRun:
     def report(self, peak: int, growth: int | None) -> Report:
         """Return what has become of the file, with the memory that was measured."""
         if self._is_unchanged:
-            return self._runner.unchanged(self.task, self._found)
+            return self._runner.unchanged(self.task)
         self._let_go()
         outname, meta = self._returned or (None, {})
         if self._error is not None:
             outname, meta = None, {}
         self._file.end()
         return self._runner.report(
-            self.task, self._file, outname, meta, self._error, peak, growth, self._found,
+            self.task, self._file, outname, meta, self._error, peak, growth, self._states,
             self._began_at,
         )  # fmt: skip
 

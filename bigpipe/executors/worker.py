@@ -20,9 +20,10 @@ from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
-from bigpipe.executors.base import Output, Report, Task
-from bigpipe.file_states import checksums, state_of
+from bigpipe.executors.base import Report, Task
+from bigpipe.file_states import checksums, input_states, state_of
 from bigpipe.interrupts import Terminated, TimeIsUp
+from bigpipe.journal_rows import FileTexts, file_texts
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
 from bigpipe.peak_meter import PeakMeter
@@ -131,9 +132,9 @@ class TaskRunner:
         """Take one file through the hooks."""
         began_at = time.time()
         in_name = context.copied(task.in_name)
-        found = self.looked_up(task, in_name)
-        if found is not None and found == task.checksums:
-            return self.unchanged(task, found)
+        states, is_unchanged = self.looked_up(task, in_name)
+        if is_unchanged:
+            return self.unchanged(task)
         file = self.record(in_name, task.index, claimant)
         if self.on_hook is not None:
             self.on_hook("file_process")
@@ -163,15 +164,20 @@ class TaskRunner:
         file.end()
         peak, growth = self._measured()  # while the keywords are there, which are not its own
         del kwargs
-        return self.report(task, file, outname, meta, error, peak, growth, found, began_at)
+        return self.report(task, file, outname, meta, error, peak, growth, states, began_at)
 
-    def looked_up(self, task: Task, in_name: Any) -> tuple[str | None, ...] | None:
-        """Return the checksums of an input, if they are to be compared."""
-        return None if task.checksums is None else checksums(in_name)
+    def looked_up(self, task: Task, in_name: Any) -> tuple[tuple[Any, ...], bool]:
+        """Return the states of an input for the journal, and whether its content is as it was."""
+        states: tuple[Any, ...] = input_states(in_name) if task.is_recorded else ()
+        if task.checksums is None:
+            return states, False
+        found = checksums(in_name)
+        is_unchanged = bool(found) and found == task.checksums
+        return tuple(map(_with_checksum, states, found)), is_unchanged
 
-    def unchanged(self, task: Task, found: Any) -> Report:
-        """Return the report of a file that is what it was."""
-        return Report(task.index, worker=self.worker, checksums=found, is_unchanged=True)
+    def unchanged(self, task: Task) -> Report:
+        """Return the report of a file whose content is what it was."""
+        return Report(task.index, worker=self.worker, is_unchanged=True)
 
     def measure(self) -> tuple[int, int | None]:
         """Return the peak since this was last called, and the growth; start anew."""
@@ -193,7 +199,7 @@ class TaskRunner:
         error: FileError | None,
         peak: int,
         growth: int | None,
-        found: tuple[str | None, ...] | None,
+        states: tuple[Any, ...],
         began_at: float,
     ) -> Report:
         """Return what has become of a file."""
@@ -212,8 +218,7 @@ class TaskRunner:
             file.has_written,
             file.unnamed,
             growth,
-            _outputs(file, outname) if task.is_recorded and error is None else (),
-            found,
+            _texts(file, states, outname, meta, error) if task.is_recorded else None,
             began_at=began_at,
         )
 
@@ -260,13 +265,26 @@ class TaskRunner:
         return error
 
 
-def _outputs(file: FileContext, outname: Any) -> tuple[Output, ...]:
+def _with_checksum(state: Any, checksum: str | None) -> Any:
+    return state if state is None or checksum is None else (*state, checksum)
+
+
+def _texts(
+    file: FileContext, states: tuple[Any, ...], outname: Any, meta: Any, error: FileError | None
+) -> FileTexts:
+    """Return what the journal will hold of a file."""
+    if error is not None:
+        return file_texts(states, file.seconds)
+    return file_texts(states, file.seconds, _outputs(file, outname), (outname, meta))
+
+
+def _outputs(file: FileContext, outname: Any) -> list[tuple[str, Any]]:
     """Return what is in place for a file: what was returned as its name, and its side files."""
     names = []
     if isinstance(outname, (str, bytes, os.PathLike)):
         names.append(os.path.abspath(os.fsdecode(outname)))
     names += [name for name in map(os.path.abspath, file.outputs) if os.path.lexists(name)]
-    return tuple((name, state_of(name)) for name in dict.fromkeys(names))
+    return [(name, state_of(name)) for name in dict.fromkeys(names)]
 
 
 def checked(returned: Any) -> tuple[Any, Any]:
