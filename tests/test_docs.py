@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import bigpipe
 from bigpipe import argparse_handler
@@ -20,6 +22,7 @@ from tests.checked import run, script_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+KAST = ROOT.parent / "shared" / "data" / "kast_blue"
 REFERENCE = (ROOT / "docs" / "reference.rst").read_text("utf-8")
 MODULES = sorted(path for path in ROOT.glob("bigpipe/**/*.py") if ">>> " in path.read_text("utf-8"))
 
@@ -44,11 +47,48 @@ def run_page(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+TUTORIAL = ROOT / "docs" / "tutorial.rst"
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("page", PAGES, ids=file_id)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=file_id)
 def test_page_runs_as_a_script(page: Path, tmp_path: Path) -> None:
     ran = run_page(page.read_text("utf-8"), tmp_path)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not KAST.is_dir(), reason=f"no frames of the tutorial in {KAST}")
+def test_tutorial_runs_on_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "kast_blue").symlink_to(KAST)
+    ran = run_page(TUTORIAL.read_text("utf-8"), tmp_path)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.skipif(not KAST.is_dir(), reason=f"no frames of the tutorial in {KAST}")
+def test_figures_of_the_tutorial_are_those_that_its_command_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    script = ROOT / "docs" / "tutorial_figures.py"
+    drawn = subprocess.run(
+        [sys.executable, str(script), KAST, "--output", tmp_path / "figures"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    shown = set(re.findall(r"figure:: tutorial/(\S+)", TUTORIAL.read_text("utf-8")))
+    kept = {path.name for path in (ROOT / "docs" / "tutorial").iterdir()}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == shown == kept
+    for name in shown:
+        assert (ROOT / "docs" / "tutorial" / name).stat().st_size < 150_000
+        before, now = (
+            np.asarray(Image.open(folder / name).convert("L").reduce(8), dtype=float)
+            for folder in (ROOT / "docs" / "tutorial", tmp_path / "figures")
+        )
+        assert before.shape == now.shape
+        assert np.abs(before - now).mean() < 5  # of 255: fonts and versions may differ
 
 
 @pytest.mark.parametrize("path", MODULES, ids=file_id)
@@ -156,6 +196,14 @@ def test_code_that_is_not_shown_is_run_before_what_follows_it(tmp_path: Path) ->
     hidden = BLOCK.format(code="", result="2").replace(".. code-block:: python", ".. testsetup::")
     ran = run_page(hidden, tmp_path)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_code_of_an_example_that_a_page_shows_is_run(tmp_path: Path) -> None:
+    include = ".. literalinclude:: ../examples/from_loop.py\n    :start-at: {}\n    :end-at: {}\n"
+    page = include.format("import argparse", "import argparse") + "\n>>> argparse.__name__\n'{}'\n"
+    ran = run_page(page.format("argparse"), tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "Got:\n    'argparse'" in run_page(page.format("another"), tmp_path).stderr
 
 
 def test_a_block_marked_not_run_is_not_run(tmp_path: Path) -> None:

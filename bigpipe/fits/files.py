@@ -76,7 +76,9 @@ def opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
     except OSError as error:
         if error.filename is not None:  # the system's, such as 'no such file': it says all
             raise
-        raise ValueError(f"{os.fspath(path)}: this is no FITS file ({error}).") from error
+        raise ValueError(
+            f"{os.fspath(path)}: this is no FITS file: copy it again, or leave it out ({error})"
+        ) from error
 
 
 def image_hdus(hdus: fits.HDUList) -> Iterator[tuple[int, Any]]:

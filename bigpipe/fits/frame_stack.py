@@ -53,7 +53,6 @@ class FrameStack:
         self._limit = limit
         self._folder = folder
         self._scale: Scale = keywords.get("scale")
-        self._n_seen = 0
         self._first: CCDData | None = None
         self._memory: NDArray[Any] | None = None
         self._file: IO[bytes] | None = None
@@ -78,8 +77,17 @@ class FrameStack:
         """Whether the frames are in a file."""
         return self._file is not None
 
-    def add(self, frame: CCDData, name: Any) -> None:
+    def add(self, frame: CCDData, name: Any, number: int) -> None:
         """Add a frame.
+
+        Parameters
+        ----------
+        frame : CCDData
+            The frame.
+        name : str or os.PathLike
+            Its name.
+        number : int
+            Its place in the group, in which others may have been left out.
 
         Raises
         ------
@@ -106,7 +114,7 @@ class FrameStack:
         target[...] = values
         if frame.mask is not None:
             np.copyto(target, np.nan, where=np.broadcast_to(frame.mask, self.shape))
-        factor = _factor(self._scale, values, target, len(self.names))
+        factor = _factor(self._scale, values, target, number)
         if factor != 1:
             target *= self.dtype.type(factor)
         if self._file is not None:

@@ -162,12 +162,12 @@ class CombinePipe(CCDMultiPipe):
         stack = FrameStack(
             len(names), self._bmp_limit(keywords, at_work), keywords.get("outdir"), keywords
         )
-        for name in names:
+        for number, name in enumerate(names):
             self._bmp_begin("file_read")
             frame = self.file_read(name, **kwargs)
             frame, added = super().pre_process(frame, **{**keywords, "in_name": name})
             if frame is not None:
-                stack.add(frame, name)
+                stack.add(frame, name, number)
                 stack.added = added
         self._bmp_begin("file_read")
         if not stack.names:

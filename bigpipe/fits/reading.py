@@ -226,7 +226,7 @@ def _damage_told(path: str) -> Iterator[None]:
             raise  # it says so itself, as those of this package do
         raise ValueError(
             f"{path}: it cannot be read ({type(error).__name__}: {error}). The file may be cut "
-            "short or damaged: copy it again."
+            "short or damaged: copy it again, or leave it out."
         ) from error
 
 

@@ -125,6 +125,40 @@ def test_frames_are_scaled_first(
     np.testing.assert_allclose(fits.getdata(outname), expected, rtol=1e-6)
 
 
+def test_factors_stay_with_their_frames_when_one_is_left_out(
+    tmp_path: Path, groups: list[list[str]]
+) -> None:
+    def leave_out(ccd: Any, in_name: Any = None, **kwargs: Any) -> Any:
+        return None if in_name.endswith("bias1.fits") else ccd
+
+    [(outname, _)] = pipe(tmp_path, num_processes=1).pipeline(
+        groups[:1], pre_process_list=leave_out, scale=[1, 10, 2, 3, 4]
+    )
+    kept = np.delete(stack_of(groups[0]), 1, axis=0)
+    expected = (kept * np.array([1, 2, 3, 4])[:, None, None]).mean(axis=0)
+    np.testing.assert_allclose(fits.getdata(outname), expected, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*truncated")
+@pytest.mark.parametrize("damage", ["cut short", "no FITS file", "missing"])
+def test_a_frame_that_cannot_be_read_is_named_and_costs_its_group_only(
+    tmp_path: Path, groups: list[list[str]], damage: str
+) -> None:
+    bad = Path(groups[0][2])
+    if damage == "cut short":
+        bad.write_bytes(bad.read_bytes()[:4000])
+    elif damage == "no FITS file":
+        bad.write_text("no")
+    else:
+        bad.unlink()
+    pout = pipe(tmp_path, num_processes=1).pipeline(groups, on_error="return")
+    assert [outname is None for outname, _ in pout] == [True, False]
+    said = str(pout.errors[0].__cause__)
+    assert str(bad) in said
+    assert damage == "missing" or "copy it again, or leave it out" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dark-30s-30x40.fits"]
+
+
 def test_masked_pixels_do_not_count_and_where_none_does_is_masked(tmp_path: Path) -> None:
     names = []
     for i in range(2):
@@ -183,7 +217,7 @@ def test_a_stack_leaves_no_file_behind(tmp_path: Path, limit: int) -> None:
     with FrameStack(3, limit, tmp_path, {}) as stack:
         for i in range(3):
             ccd = CCDData(np.full((3, 4), i, dtype=np.float32), unit="adu", meta=fits.Header())
-            stack.add(ccd, f"{i}.fits")
+            stack.add(ccd, f"{i}.fits", i)
         assert stack.is_on_disk == (limit == 48)
         assert list(tmp_path.iterdir()) == []
         assert (stack.combined(Rule()).data == 1).all()
