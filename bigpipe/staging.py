@@ -22,6 +22,7 @@ from bigpipe.moving import remove, status_of
 __all__ = [
     "STAGING_NAME",
     "StagingFolder",
+    "as_final",
     "can_be_replaced",
     "nearest_folder",
     "remove_dead_staging",
@@ -32,6 +33,12 @@ STAGING_NAME = ".bigpipe-staging"
 MAX_TRIES = 100  # to make a folder that others sweep away; arbitrary, one or two are needed
 
 _OWN_NAME = re.compile(r"(?P<host>.+)-\d+-[0-9a-f]{16}", re.DOTALL)
+_IN_STAGING = re.compile(rf"{re.escape(STAGING_NAME)}/[^/\n]+-\d+-[0-9a-f]{{16}}/")
+
+
+def as_final(text: str) -> str:
+    """Return text with names of staged outputs as they will be when these are whole."""
+    return _IN_STAGING.sub("", text)
 
 
 class StagingFolder:

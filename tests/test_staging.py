@@ -19,7 +19,7 @@ import pytest
 
 from bigpipe.errors import BigpipeWarning
 from bigpipe.outputs import Stager
-from bigpipe.staging import STAGING_NAME, StagingFolder, remove_dead_staging
+from bigpipe.staging import STAGING_NAME, StagingFolder, as_final, remove_dead_staging
 
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
 
@@ -290,3 +290,19 @@ def test_files_written_above_the_folder_are_told_and_kept(tmp_path: Path) -> Non
         stager.close()
     assert lost.exists()
     shutil.rmtree(lost.parent)
+
+
+@pytest.mark.parametrize(
+    ("folder", "base"),
+    [("out", "a.fits"), ("out", "below/a.fits"), ("out with-1-spaces", "a.fits")],
+    ids=["beside", "in a folder that is missing", "spaces"],
+)
+def test_text_names_what_is_staged_as_it_will_be_called(
+    tmp_path: Path, folder: str, base: str
+) -> None:
+    final = tmp_path / folder
+    final.mkdir()
+    staging = StagingFolder(str(final), os.stat(final), None)
+    text = f"File {staging.path}/{base} exists, as does {final}/b"
+    assert as_final(text) == f"File {final}/{base} exists, as does {final}/b"
+    staging.remove()

@@ -225,6 +225,11 @@ def _add_clean(commands: argparse._SubParsersAction[Any]) -> None:
         "clean", help="remove what killed runs have left in a folder, and below it"
     )
     clean.add_argument("folder", type=Path, metavar="DIR")
+    clean.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="also unfinished outputs of files that would go on from a checkpoint",
+    )
     clean.set_defaults(run=_clean)
 
 
@@ -293,5 +298,26 @@ def _clean(arguments: argparse.Namespace) -> int:
         for name in sorted(after):
             left += 1
             print(f"left {staging / name}: in use, or of another machine")
+    left += _clean_checkpoints(arguments.folder, remove=arguments.checkpoints)
     say(f"{left} left" if left else "nothing is left of killed runs")
     return OK
+
+
+def _clean_checkpoints(folder: Path, *, remove: bool) -> int:
+    """Remove checkpoints, or say that there are some; return how many are left."""
+    from bigpipe.streaming.chunked.checkpoint_folder import CHECKPOINT_NAME, remove_dead_checkpoints
+
+    n_left = 0
+    for parent in sorted(folder.rglob(CHECKPOINT_NAME)):
+        if not remove:
+            n_left += len(list(parent.iterdir()))
+            continue
+        removed, left = remove_dead_checkpoints(parent)
+        for name in removed:
+            print(f"removed {name}")
+        for name in left:
+            print(f"left {name}: in use")
+        n_left += len(left)
+    if n_left and not remove:
+        say("files that were not finished go on from their checkpoints: --checkpoints removes them")
+    return n_left

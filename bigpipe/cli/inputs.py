@@ -20,29 +20,42 @@ _FOLDERS_THAT_ARE_FILES = (".zarr",)
 
 
 def expanded(
-    arguments: Iterable[str], *, pattern: str | None = None, are_null_ended: bool = False
-) -> list[str]:
+    arguments: Iterable[str | list[str]],
+    *,
+    pattern: str | None = None,
+    are_null_ended: bool = False,
+    are_groups: bool = False,
+) -> list[str | list[str]]:
     """Return the names of inputs that arguments stand for, each once, in their order.
 
     Parameters
     ----------
-    arguments : iterable of str
+    arguments : iterable of str or list of str
         Names; folders, of which the files that fit ``pattern`` are taken; patterns; ``@name``
-        for a file that lists names, one to a line; ``-`` for such a list on standard input.
+        for a file that lists names, one to a line; ``-`` for such a list on standard input. All
+        that a list of them stands for is one group.
     pattern : str, optional
         What the names of files in folders must be like; ``**/`` in front for those below.
     are_null_ended : bool, optional
         Names in lists end with NUL, not with the line.
+    are_groups : bool, optional
+        All that an argument stands for is one group, read together.
 
     Raises
     ------
     OptionError
         If a folder or pattern has no file, or a list cannot be read.
     """
-    names: dict[str, None] = {}
+    found: dict[tuple[str, ...] | str, None] = {}
     for argument in arguments:
-        names.update(dict.fromkeys(_names_of(argument, pattern, are_null_ended)))
-    return list(names)
+        is_group = are_groups or not isinstance(argument, str)
+        parts = [argument] if isinstance(argument, str) else argument
+        names = [name for part in parts for name in _names_of(part, pattern, are_null_ended)]
+        unique = tuple(dict.fromkeys(names))
+        if is_group and not unique:
+            raise OptionError(f"there is no file in the group {argument!r}")
+        found.update(dict.fromkeys([unique] if is_group else unique))
+    return [name if isinstance(name, str) else list(name) for name in found]
 
 
 def _names_of(argument: str, pattern: str | None, are_null_ended: bool) -> Iterator[str]:

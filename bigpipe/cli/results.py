@@ -76,7 +76,12 @@ def _print_csv(results: list[FileResult], stream: IO[str]) -> None:
 def _print_ecsv(results: list[FileResult], stream: IO[str]) -> None:
     from astropy.table import MaskedColumn
 
-    table = table_of([replace(result, meta=_meta_of(result)) for result in results])
+    table = table_of(
+        [
+            replace(result, in_name=_printable(_plain(result.in_name)), meta=_meta_of(result))
+            for result in results
+        ]
+    )
     about = [_about(result) for result in results]
     for place, (name, kind) in enumerate((("seconds", float), ("error", str)), start=3):
         values = [row[name] for row in about]

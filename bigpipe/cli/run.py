@@ -104,6 +104,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TOML file with target, inputs, options, and keywords under [set]; flags win",
     )
     asked.add_argument("--glob", metavar="PATTERN", help="which files of folders, as '*.fits'")
+    asked.add_argument(
+        "--group",
+        action="store_true",
+        help="each INPUT is one group, whose files are read together: 'raw/bias*.fits'",
+    )
     asked.add_argument("-0", "--null", action="store_true", help="names in lists end with NUL")
     asked.add_argument("--format", choices=_FORMATS, help="form of the results (default: table)")
     add_flags(parser.add_argument_group("options of the run"), PREFIX)
@@ -155,7 +160,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _prepared(
     arguments: argparse.Namespace,
-) -> tuple[Settings, Any, list[str], dict[str, Any]]:
+) -> tuple[Settings, Any, list[str | list[str]], dict[str, Any]]:
     """Return what was asked for: the pipeline, its inputs, and options and keywords for it."""
     from bigpipe.cli.inputs import expanded
     from bigpipe.cli.target import pipeline_of
@@ -167,7 +172,12 @@ def _prepared(
         raise OptionError(f"format={settings.format!r} is not one of {', '.join(_FORMATS)}")
     if not settings.inputs:
         raise OptionError("no inputs are given: name files after the target")
-    in_names = expanded(settings.inputs, pattern=settings.glob, are_null_ended=arguments.null)
+    in_names = expanded(
+        settings.inputs,
+        pattern=settings.glob,
+        are_null_ended=arguments.null,
+        are_groups=settings.group,
+    )
     keywords = dict(settings.keywords)
     pipe = pipeline_of(settings.target, keywords)
     options = {name: resolved(name, value) for name, value in settings.options.items()}

@@ -19,7 +19,7 @@ __all__ = ["PREFIX", "Settings", "settings_of", "value_of"]
 
 PREFIX = "option_"  # of an option's name among the parsed arguments
 
-_OWN = ("target", "inputs", "glob", "format", "set")
+_OWN = ("target", "inputs", "glob", "group", "format", "set")
 _WORDS = {"True": True, "False": False, "None": None}
 
 
@@ -29,14 +29,16 @@ class Settings:
 
     target: str | None = None
     """What is to be run."""
-    inputs: list[str] = field(default_factory=list)
-    """Inputs, as they were given."""
+    inputs: list[str | list[str]] = field(default_factory=list)
+    """Inputs, as they were given; a list in it is a group."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options, by name; objects among them still by their names."""
     keywords: dict[str, Any] = field(default_factory=dict)
     """Keywords of the hooks."""
     glob: str | None = None
     """What files of folders must be like."""
+    group: bool = False
+    """All that one of the inputs stands for is read together."""
     format: str | None = None
     """How results are printed."""
 
@@ -67,6 +69,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         name, value = _assignment(text)
         settings.keywords[name] = value
     settings.glob = arguments.glob or settings.glob
+    settings.group = arguments.group or settings.group
     settings.format = arguments.format or settings.format
     return settings
 
@@ -90,14 +93,29 @@ def _from_file(name: str) -> Settings:
             for keyword, each in value.items():
                 settings.keywords[_checked_keyword(keyword)] = each
         elif key == "inputs":
-            settings.inputs = [value] if isinstance(value, str) else list(value)
+            settings.inputs = _inputs(name, value)
         elif key in _OWN:
+            if type(value) is not (bool if key == "group" else str):
+                what = "true or false" if key == "group" else "text"
+                raise OptionError(f"{key} in {name!r} is {value!r}: it must be {what}")
             setattr(settings, key, value)
         else:
             near = difflib.get_close_matches(key, [*NAMES, *_OWN], n=1)
             hint = f": did you mean {near[0]!r}?" if near else "; keywords go under [set]"
             raise OptionError(f"{name!r} has {key!r}, which is no option{hint}")
     return settings
+
+
+def _inputs(name: str, value: Any) -> list[str | list[str]]:
+    inputs: list[str | list[str]] = [value] if isinstance(value, str) else value
+    if isinstance(inputs, list):
+        members = [each if isinstance(each, list) else [each] for each in inputs]
+        if all(isinstance(member, str) for group in members for member in group):
+            return inputs
+    raise OptionError(
+        f"inputs in {name!r} is {value!r}: it must be text, or a list of texts and of groups, "
+        "which are lists of texts"
+    )
 
 
 def _option_called(key: str) -> str | None:

@@ -49,6 +49,36 @@ def test_arguments_stand_for_names(arguments, options, names):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "options", "names"),
+    [
+        (
+            ["raw/?.fits", "raw/c.txt"],
+            {"are_groups": True},
+            [["raw/a.fits", "raw/b.fits"], ["raw/c.txt"]],
+        ),
+        (["raw"], {"are_groups": True, "pattern": "?.fits"}, [["raw/a.fits", "raw/b.fits"]]),
+        (
+            [["raw/c.txt", "raw/?.fits"], "raw/?.fits"],
+            {},
+            [["raw/c.txt", "raw/a.fits", "raw/b.fits"], "raw/a.fits", "raw/b.fits"],
+        ),
+        (["raw/?.fits", "raw/[ab].fits"], {"are_groups": True}, [["raw/a.fits", "raw/b.fits"]]),
+        ([["raw/a.fits", "raw/?.fits"]], {}, [["raw/a.fits", "raw/b.fits"]]),
+    ],
+    ids=["patterns", "folder", "lists among names", "only once", "no member twice"],
+)
+def test_arguments_stand_for_groups(arguments, options, names):
+    assert expanded(arguments, **options) == names
+
+
+def test_group_may_be_listed_and_must_have_a_file(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
+    assert expanded(["-"], are_groups=True) == [["a", "b"]]
+    with pytest.raises(OptionError, match="no file in the group"):
+        expanded([[]])
+
+
+@pytest.mark.parametrize(
     ("content", "is_null", "names"),
     [
         (b"a b\n\nc\r\n", False, ["a b", "c"]),

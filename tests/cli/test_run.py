@@ -56,6 +56,21 @@ def test_function_is_run(folder, capsys):
     assert np.load("out/1_bmp.npy").max() == 5
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "json", "ecsv"])
+def test_group_is_run_and_shown_with_its_members(form, folder, capsys):
+    names = ["--outname", "mean.npy", "--format", form]
+    assert main(["run", "code/reduction.py:mean", *HERE, "--group", "raw/[12].npy", *names]) == 0
+    assert np.load("out/mean.npy").max() == 1.5
+    assert '["raw/1.npy", "raw/2.npy"]' in capsys.readouterr().out.replace('""', '"')
+
+
+def test_plan_knows_groups(folder, capsys):
+    assert (
+        main(["plan", "code/reduction.py:mean", *HERE, "--group", "raw/0.npy", "raw/[12].npy"]) == 0
+    )
+    assert "2 files: 2 to run" in capsys.readouterr().out
+
+
 def test_object_is_run_with_what_it_was_made_with(folder, capsys):
     assert main(["run", "code/reduction.py:pipe", "raw/1.npy", "--num-processes", "1"]) == 0
     assert np.load("out/1_bmp.npy").max() == 2

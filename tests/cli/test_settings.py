@@ -69,6 +69,34 @@ def test_flags_win_over_the_file(config):
     assert asked.keywords == {"limit": 4, "sigma": 2.5}
 
 
+def test_groups_are_lists_in_the_file_or_asked_for(config):
+    config("inputs = [['a', 'b'], 'c']")
+    asked = settings("--config", "night.toml", "--set", "limit=4")
+    assert (asked.inputs, asked.group) == ([["a", "b"], "c"], False)
+    config("group = true")
+    assert settings("--config", "night.toml").group
+    assert settings("--group", "night.py", "raw/*").group
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("inputs = [3]", "groups, which are lists of texts"),
+        ("inputs = 5", "groups, which are lists of texts"),
+        ("inputs = [[1]]", "groups, which are lists of texts"),
+        ("inputs = [[['a']]]", "groups, which are lists of texts"),
+        ("glob = 4", "glob in 'night.toml' is 4: it must be text"),
+        ("target = ['a']", "must be text"),
+        ("group = 'yes'", "must be true or false"),
+    ],
+    ids=["number", "no list", "number in a group", "deeper", "glob", "target", "group"],
+)
+def test_value_of_another_type_is_refused(config, text, what):
+    config(text)
+    with pytest.raises(OptionError, match=what):
+        settings("--config", "night.toml")
+
+
 def test_target_is_an_argument_if_the_file_has_none(config):
     config("inputs = 'raw/*.fits'")
     asked = settings("--config", "night.toml", "night.py")
