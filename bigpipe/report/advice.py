@@ -162,13 +162,14 @@ def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
 def _about_phases(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     sums = [sum(x.read_s for x in worked), sum(x.write_s for x in worked)]
     total = record.elapsed_s * record.n_workers
-    if record.elapsed_s < MIN_S or record.n_workers < 2:
+    if record.elapsed_s < MIN_S or record.n_workers < 2 or record.n_hands > 1:
         return
     for seconds, what in zip(sums, ("reading", "writing"), strict=True):
         if seconds >= TOO_MUCH * total:
             yield (
                 f"{seconds / total:.0%} of the workers' time went into {what}: more cores would "
-                "not help where the disk is what limits; fewer workers may even be faster."
+                "not help where the disk is what limits; fewer workers may even be faster. If it "
+                "is slow to answer rather than busy, overlap=True reads ahead and writes behind."
             )
 
 

@@ -22,6 +22,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     ------
     JournalError
         If there is a journal of that name.
+    OSError
+        If it cannot be written.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a terminal, a pipe; or a folder
         with open(path, "wb") as file:
@@ -36,7 +38,9 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         with open(temporary, "xb") as file:
             file.write(content)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):  # it may not have come into being
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:  # not a name that was given
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise

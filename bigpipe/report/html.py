@@ -72,7 +72,7 @@ def figures(record: RunRecord) -> dict[str, Any]:
     workers = list(record.lanes)
     numbers = {worker: number for number, worker in enumerate(workers)}
     kinds = _kinds(record.files)
-    columns = _Columns(record.began_at, unit, numbers)
+    columns = _Columns(record, unit, numbers)
     return {
         "title": record.title,
         "state": record.state,
@@ -85,6 +85,7 @@ def figures(record: RunRecord) -> dict[str, Any]:
         "workers": [None if worker is None else str(worker) for worker in workers],
         "lanes": list(record.lanes.values()),
         "nWorkers": record.n_workers,
+        "nHands": record.n_hands,
         "files": {
             "name": shortened(attempt.name for attempt in record.files),
             "outname": shortened(attempt.outname or "" for attempt in record.files),
@@ -113,8 +114,9 @@ def figures(record: RunRecord) -> dict[str, Any]:
 class _Columns:
     """Turns attempts into columns of small whole numbers."""
 
-    def __init__(self, began_at: float, unit: float, numbers: dict[int | None, int]) -> None:
-        self._began_at = began_at
+    def __init__(self, record: RunRecord, unit: float, numbers: dict[int | None, int]) -> None:
+        self._record = record
+        self._began_at = record.began_at
         self._unit = unit
         self._numbers = numbers
 
@@ -135,6 +137,7 @@ class _Columns:
             },
             "attempts": _runs(x.attempts for x in attempts),
             "worker": _runs(self._numbers.get(x.worker, -1) for x in attempts),
+            "hand": _runs(self._record.hand(x) for x in attempts),
         }
 
     def _moment(self, attempt: Attempt, at: float | None) -> int:

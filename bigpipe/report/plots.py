@@ -23,7 +23,8 @@ COLORS = {
     "in flight": "#a9b2ba",
 }
 GIB = 1 << 30
-HEIGHT = 0.8  # of a bar, of the distance between two workers
+HEIGHT = 0.8  # of the bars of a worker, of the distance between two workers
+FAR = 5  # times what was in use: beyond, nothing of that would be seen beside the budget
 
 
 def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -> Axes:
@@ -54,15 +55,18 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
     for attempt in record.drawn():
         assert attempt.began_at is not None
         at = attempt.began_at - record.began_at
-        low = record.lanes[attempt.worker] + 1 - HEIGHT / 2
+        height = HEIGHT / record.n_hands
+        low = record.lanes[attempt.worker] + 1 - HEIGHT / 2 + record.hand(attempt) * height
         if attempt.kind is not None or id(attempt) in names:  # throughout, so that it is seen
             ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
-            bars[names.get(id(attempt), "failed")].append(_bar(at, ended_at - record.began_at, low))
+            bars[names.get(id(attempt), "failed")].append(
+                _bar(at, ended_at - record.began_at, low, height)
+            )
             continue
         for phase in PHASES:
             seconds = getattr(attempt, f"{phase}_s")
             if seconds:
-                bars[phase].append(_bar(at, at + seconds, low))
+                bars[phase].append(_bar(at, at + seconds, low, height))
                 at += seconds
     for name, boxes in bars.items():
         if boxes:
@@ -83,8 +87,8 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
     return ax
 
 
-def _bar(began_s: float, ended_s: float, low: float) -> list[tuple[float, float]]:
-    high = low + HEIGHT
+def _bar(began_s: float, ended_s: float, low: float, height: float) -> list[tuple[float, float]]:
+    high = low + height
     return [(began_s, low), (began_s, high), (ended_s, high), (ended_s, low)]
 
 
@@ -103,8 +107,9 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
     Returns
     -------
     matplotlib.axes.Axes
-        With two lines, in GiB over seconds from the beginning of the run. Only worker
-        processes of bigpipe's own are measured.
+        With two lines, in GiB over seconds from the beginning of the run; a budget that is
+        far above all that was used is outside. Only worker processes of bigpipe's own are
+        measured.
     """
     record, ax = _prepared(source, ax, run)
     samples = [sample for sample in record.samples if sample.used is not None]
@@ -113,9 +118,12 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
     ax.fill_between(seconds, used, color=COLORS["read"], alpha=0.3, step="pre")
     ax.step(seconds, used, where="pre", color=COLORS["read"], label="in use")
     budget = [sample.budget / GIB for sample in samples]
-    ax.plot(seconds, budget, color=COLORS["failed"], linestyle="--", label="budget")
+    highest = max(used, default=0.0)
+    is_far = highest > 0 and max(budget) > FAR * highest
+    label = f"budget: {max(budget):.3g} GiB, above" if is_far else "budget"
+    ax.plot(seconds, budget, color=COLORS["failed"], linestyle="--", label=label)
     ax.set_xlim(0, record.elapsed_s or 1)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.2 * highest if is_far else None)
     ax.set_xlabel("time (s)")
     ax.set_ylabel("memory (GiB)")
     ax.legend(loc="best", frameon=False)

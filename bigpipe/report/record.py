@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "RunRecord", "record_of"]
 
 MAX_MEMBERS = 3  # names of a group that are shown; arbitrary
+CLOCK_NOISE = 1e-3  # seconds by which a file may seem to begin before the last one's end; arbitrary
 PHASES = ("read", "process", "write")
 _PHASE_OF = {"file_read": 0, "file_write": 2}  # of hooks; all others process
 
@@ -128,6 +129,29 @@ class RunRecord:
             free_at[lane : lane + 1] = [ended_at]
             lanes[worker] = lane
         return lanes
+
+    @cached_property
+    def _hands(self) -> dict[int, int]:
+        hands: dict[int, int] = {}
+        free_at: dict[int | None, list[float]] = {}
+        for attempt in sorted(self.drawn(), key=lambda attempt: attempt.began_at or 0.0):
+            assert attempt.began_at is not None
+            ends = free_at.setdefault(attempt.worker, [])
+            until = attempt.began_at + CLOCK_NOISE
+            hand = next((i for i, end in enumerate(ends) if end <= until), len(ends))
+            ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
+            ends[hand : hand + 1] = [max(ended_at, attempt.began_at + attempt.seconds)]
+            hands[id(attempt)] = hand
+        return hands
+
+    @cached_property
+    def n_hands(self) -> int:
+        """Files that a worker had at once, at most."""
+        return max(self._hands.values(), default=0) + 1
+
+    def hand(self, attempt: Attempt) -> int:
+        """Return which of the files that a worker had at once an attempt was, from 0."""
+        return self._hands.get(id(attempt), 0)
 
     @cached_property
     def n_workers(self) -> int:

@@ -49,10 +49,13 @@ def trace_events(record: RunRecord) -> Iterator[dict[str, Any]]:
     """Yield the events of a trace."""
     yield _named("process_name", 0, f"{record.title} ({record.state})")
     for worker, lane in record.lanes.items():
-        yield _named("thread_name", lane + 1, "worker" if worker is None else f"worker {worker}")
+        name = "worker" if worker is None else f"worker {worker}"
+        for hand in range(record.n_hands):
+            more = f", file {hand + 1} at once" if hand else ""
+            yield _named("thread_name", lane * record.n_hands + hand + 1, name + more)
     free_at: dict[int, int] = {}
     for attempt in sorted(record.drawn(), key=lambda attempt: attempt.began_at or 0.0):
-        lane = record.lanes[attempt.worker] + 1
+        lane = record.lanes[attempt.worker] * record.n_hands + record.hand(attempt) + 1
         block = _Block(attempt, record.began_at, free_at.get(lane, 0))
         free_at[lane] = block.end
         yield from block.events(lane)

@@ -12,9 +12,9 @@ from tests.report.runs import GIB, attempt, failed, record, sample
 HALF = {"worker": 101}
 
 
-def even(n=10, **fields):
+def even(n=10, each_s=3.0, **fields):
     """Files that keep two workers busy all the time."""
-    return [attempt(i, 3.0 * (i // 2), worker=100 + i % 2, **fields) for i in range(n)]
+    return [attempt(i, each_s * (i // 2), worker=100 + i % 2, **fields) for i in range(n)]
 
 
 def test_nothing_is_said_of_a_run_that_went_well():
@@ -82,8 +82,16 @@ def test_nothing_is_said_of_a_run_that_went_well():
             {"elapsed_s": 22.0},
             "In the last 7 s, 32% of the time, only one worker was at work, on 'raw/10.fits'",
         ),
-        (even(read_s=10.0), {"elapsed_s": 60.0}, "83% of the workers' time went into reading"),
-        (even(write_s=10.0), {"elapsed_s": 60.0}, "83% of the workers' time went into writing"),
+        (
+            even(10, 12.0, read_s=10.0),
+            {"elapsed_s": 60.0},
+            "83% of the workers' time went into reading",
+        ),
+        (
+            even(10, 12.0, write_s=10.0),
+            {"elapsed_s": 60.0},
+            "83% of the workers' time went into writing",
+        ),
         (
             [attempt(i, 0.0, read_s=0, write_s=0, process_s=0.001) for i in range(2000)],
             {},
@@ -99,6 +107,10 @@ def test_advice_follows_from_figures(files, fields, said):
     told = advise(record(files, **({"elapsed_s": 15.0} | fields)))
     assert [text for text in told if re.search(re.escape(said), text)], told
     assert all(text.endswith(".") for text in told)
+
+
+def test_reading_meanwhile_is_no_time_lost():
+    assert advise(record(even(read_s=10.0), 60.0)) == []
 
 
 def test_time_in_which_the_last_files_ended_is_not_a_want_of_inputs():

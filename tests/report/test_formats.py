@@ -193,6 +193,13 @@ def test_csv_has_a_line_for_each_input_and_nothing_where_nothing_is_known(run, t
     assert (unbegun["began"], unbegun["worker"]) == ("", "")
 
 
+def test_output_that_cannot_be_written_is_named_as_it_was_given(run, tmp_path):
+    path = tmp_path / "nowhere" / "files.csv"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_csv(run, path)
+    assert str(caught.value).endswith(f"directory: {str(path)!r}")
+
+
 def test_output_may_be_a_pipe(run, tmp_path):
     reading, writing = os.pipe()
     with open(reading, errors="surrogateescape") as file:
@@ -232,6 +239,22 @@ def test_memory_is_drawn_as_far_as_it_was_measured(run):
         used, budget = ax.lines
         assert (list(used.get_xdata()), list(used.get_ydata())) == ([0, 5], [1, 2])
         assert list(budget.get_ydata()) == [4, 4]
+    finally:
+        pyplot.close(ax.figure)
+
+
+@pytest.mark.parametrize(
+    ("used", "top", "label"),
+    [(GIB, None, "budget"), (GIB // 10, 0.12, "budget: 4 GiB, above")],
+    ids=["near", "far"],
+)
+def test_budget_far_above_what_is_used_does_not_hide_it(used, top, label):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    ax = plot_memory(record([attempt(0)], samples=[sample(0, used), sample(5, used)]))
+    try:
+        assert top is None or ax.get_ylim() == pytest.approx((0, top))
+        assert (ax.get_ylim()[1] > 4) == (top is None)
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["in use", label]
     finally:
         pyplot.close(ax.figure)
 

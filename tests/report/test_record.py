@@ -93,6 +93,17 @@ def test_worker_takes_the_lane_of_one_that_has_left():
     assert record(files).n_workers == 2
 
 
+def test_files_that_a_worker_had_at_once_are_told_apart():
+    files = [
+        *(attempt(0, 0.0, worker=1), attempt(1, 0.5, worker=1), attempt(2, 1.0, worker=1)),
+        *(attempt(3, 3.0, worker=1), attempt(4, 0.5, worker=2)),
+    ]
+    run = record(files)
+    assert [run.hand(file) for file in files] == [0, 1, 2, 0, 0]
+    assert run.n_hands == 3
+    assert run.lanes == {1: 0, 2: 1}
+
+
 def test_group_is_shown_by_its_first_members():
     assert text_of(["a", ["b", "c"], "d"]) == "[a, b, c, ... 4 in all]"
     assert text_of(["a", "b"]) == "[a, b]"

@@ -24,7 +24,7 @@ function unrolled(column, n) {
   return values;
 }
 
-const ROLLED = ["outcome", "kind", "size", "peak_rss", "growth", "projected", "attempts", "worker"];
+const ROLLED = ["outcome", "kind", "size", "peak_rss", "growth", "projected", "attempts", "worker", "hand"];
 
 function unpacked(columns) {
   const files = { name: longNames(columns.name) };

@@ -56,8 +56,10 @@ function drawTimeAxis(context, width, height) {
   }
 }
 
-// Files of each lane, in the order in which they were begun.
-const lanes = Array.from({ length: Math.max(0, ...data.lanes.map((x) => x + 1)) }, () => []);
+// Files of each lane, in the order in which they were begun. A worker that had several files at
+// once has as many lanes.
+const nWorkerLanes = Math.max(0, ...data.lanes.map((x) => x + 1));
+const lanes = Array.from({ length: nWorkerLanes * data.nHands }, () => []);
 let hasFailed = false;
 for (const [set, all] of SETS.entries()) {
   for (let i = 0; i < all.n; i++) {
@@ -69,7 +71,7 @@ for (const [set, all] of SETS.entries()) {
     hasFailed ||= whole === FAILED;
     const read = all.read[i], process = all.process[i], write = all.write[i];
     const rest = whole === null ? 0 : all.ended[i];
-    lanes[data.lanes[all.worker[i]]].push({
+    lanes[data.lanes[all.worker[i]] * data.nHands + all.hand[i]].push({
       set, i, began, ended: began + read + process + write + rest, whole,
       spans: [read, process, write, rest],
     });
@@ -107,7 +109,7 @@ function drawTimeline() {
   drawTimeAxis(context, width, height);
   const gap = each > 8 ? 2 : 1;
   lanes.forEach((lane, number) => {
-    const top = number * each;
+    const top = number * each, worker = Math.floor(number / data.nHands);
     context.fillStyle = color("idle");
     context.fillRect(LEFT, top, n, each - gap);
     const sums = shares(lane, n, scale);
@@ -124,14 +126,14 @@ function drawTimeline() {
         y -= shown;
       }
     }
-    if (each >= 12 || number % Math.ceil(12 / each) === 0) {
+    if (number % data.nHands === 0 && (each * data.nHands >= 12 || worker % Math.ceil(12 / each) === 0)) {
       context.fillStyle = color("soft");
       context.textAlign = "right";
       context.textBaseline = "middle";
-      context.fillText("worker " + (number + 1), LEFT - 8, top + (each - gap) / 2);
+      context.fillText("worker " + (worker + 1), LEFT - 8, top + (each - gap) / 2);
     }
   });
-  const text = lanes.length + " workers over " + duration(data.elapsed);
+  const text = nWorkerLanes + " workers over " + duration(data.elapsed);
   canvas.setAttribute("aria-label", "What each worker did when: " + text + "; see the table of files");
 }
 
