@@ -104,6 +104,8 @@ def _pebble(n_workers: int) -> Any:
 def _bigpipe(n_workers: int) -> Any:
     from case_pipe import CasePipe
 
+    import bigpipe.executors.processes  # noqa: F401 (which it imports when a run begins)
+
     def run(work: Any, names: Sequence[str]) -> Any:
         case_name, outdir, _ = work.args
         pipe = CasePipe(case_name, outdir=outdir, num_processes=n_workers, progress=False)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FileContext", "copied", "current", "enter", "name_of"]
 
+MAX_BEGUN = 1000  # times that are kept until they are added up; arbitrary
+
 
 @dataclass(slots=True, eq=False)
 class FileContext:
@@ -59,14 +61,28 @@ class FileContext:
     """Told the name of each hook as it begins."""
     batched: list[Any] = field(default_factory=list)
     """What `data_process` is to return, if that was found beside other files."""
+    chunk: int | None = None
+    """Number of the chunk that is at work, from 0; ``None`` where a file is one data."""
+    passage: Any = None
+    """The file's way through the hooks, for hooks that need more of it than they are given."""
     _began: list[tuple[str | None, float]] = field(default_factory=list)
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Note that a hook, or a function of its list, begins and the one before it ends."""
+        if len(self._began) >= MAX_BEGUN:  # of a file that comes in many chunks
+            self._sum_up()
         self._began.append((hook, perf_counter()))
         self.hook = hook = hook if function is None else f"{hook}: {name_of(function)}"
         if self.on_hook is not None:
             self.on_hook(hook)
+
+    def resume(self, hook: str | None) -> None:
+        """Note that a hook goes on, which was `hook` here before others began."""
+        if hook is not None:
+            self._began.append((hook.partition(":")[0], perf_counter()))
+            self.hook = hook
+            if self.on_hook is not None:
+                self.on_hook(hook)
 
     def wait(self) -> None:
         """Note that the last hook has ended, and the next does not begin yet."""
@@ -74,12 +90,18 @@ class FileContext:
 
     def end(self) -> None:
         """Note that the last hook has ended; sum up the times."""
-        ends = [*(began_at for _, began_at in self._began[1:]), perf_counter()]
+        self._began.append((None, perf_counter()))
+        self._sum_up()
+        self._began.clear()
+
+    def _sum_up(self) -> None:
+        """Add up the times of all hooks but the last, which may go on."""
+        ends = (began_at for _, began_at in self._began[1:])
         for (hook, began_at), ended_at in zip(self._began, ends, strict=False):
             if hook is None:
                 continue
             self.seconds[hook] = self.seconds.get(hook, 0.0) + ended_at - began_at
-        self._began.clear()
+        del self._began[:-1]
 
     def reject(self) -> None:
         """Note that what runs now returned ``None``."""

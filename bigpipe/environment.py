@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +367,14 @@ def _is_at_most(text: str | None, n: int) -> bool:
 def _thread_libraries() -> list[Any]:
     if not any(package in sys.modules for package in THREADED_PACKAGES):
         return []
+    import threadpoolctl  # noqa: F401 (before modules are counted)
+
+    return _libraries_found(len(sys.modules))
+
+
+@lru_cache(maxsize=1)
+def _libraries_found(n_modules: int) -> list[Any]:
+    """Look for libraries, once until more modules are imported: it takes some ms."""
     import threadpoolctl
 
     libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers

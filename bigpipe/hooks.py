@@ -18,6 +18,7 @@ from bigpipe.options import CONTROL_OPTIONS, Options, assure_list
 from bigpipe.outname import outname_creator
 from bigpipe.outputs import Stager
 from bigpipe.passage import RESERVED, Passage, creates_outdir, make_folder_of, process_batch
+from bigpipe.slices import takes_slices
 from bigpipe.steps import bmp_cleanup
 
 __all__ = ["RESERVED", "Hooks"]
@@ -34,6 +35,7 @@ class Hooks:
 
     _bmp_options = Options()
     _bmp_outname: Callable[..., str] = staticmethod(outname_creator)
+    _bmp_passage_cls = Passage
     kwargs: dict[str, Any]
 
     @property
@@ -154,7 +156,7 @@ class Hooks:
     def _bmp_file_process(
         self, file: FileContext, in_name: Any, kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        passage = Passage(self, file, in_name, kwargs)
+        passage = self._bmp_passage_cls(self, file, in_name, kwargs)
         if passage.read() and passage.prepare() and passage.process():
             passage.write()
         return (passage.outname, passage.meta)
@@ -163,7 +165,7 @@ class Hooks:
         """Return a file's way through the hooks in parts; ``None`` if a subclass has its own."""
         if type(self).file_process is not Hooks.file_process:
             return None
-        return Passage(self, file, in_name, kwargs)
+        return self._bmp_passage_cls(self, file, in_name, kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
         """Read a file. To be overridden.
@@ -190,6 +192,13 @@ class Hooks:
         if not isinstance(in_name, Iterable) or isinstance(in_name, bytes):
             raise TypeError(f"{in_name!r} is neither a name (str or path) nor a list of names")
         return [self.file_read(name, **kwargs) for name in in_name]
+
+    def _bmp_read_slice(self, name: Any, start: Any, end: Any, kwargs: dict[str, Any]) -> Any:
+        """Read a part of a file along its first axis, or all of it if that is all it can."""
+        if takes_slices(self.file_read):
+            return self.file_read(name, **{**kwargs, "start": start, "end": end})
+        data = self.file_read(name, **kwargs)
+        return None if data is None else data[start:end]
 
     def pre_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Run the functions of `pre_process_list`, in order.
@@ -281,7 +290,8 @@ class Hooks:
         """Process the data of several files at once. To be overridden where that is faster.
 
         Called in the worker, once for each batch, in place of `data_process` if the run has a
-        ``batch_size``; and with a single data if a subclass has no `data_process` of its own.
+        ``batch_size``. Without one, it is called with a single data by a class that defines this
+        and does not define `data_process` beside it.
 
         Parameters
         ----------
@@ -308,8 +318,10 @@ class Hooks:
         return process_batch(self, batch)
 
     def _bmp_data_process(self, data: Any, kwargs: dict[str, Any]) -> Any:
-        """Call `data_process`; or `data_process_batch` if that is all that a subclass has."""
-        if type(self).data_process is not Hooks.data_process or not self._bmp_has_batches:
+        """Call `data_process`; or `data_process_batch` if only that was defined last."""
+        if not self._bmp_has_batches or not _comes_before(
+            type(self), "data_process_batch", "data_process"
+        ):
             return self.data_process(data, **kwargs)
         (data,) = process_batch(self, [(data, kwargs)])
         if isinstance(data, BaseException):
@@ -403,3 +415,10 @@ class Hooks:
         if creates_outdir(kwargs.get("meta"), kwargs.get("create_outdir", own)):
             make_folder_of(os.fspath(outname))
         return outname
+
+
+def _comes_before(cls: type, name: str, other: str) -> bool:
+    """Return whether a method is defined by a class nearer than the one of another."""
+    own = [vars(each) for each in cls.__mro__]
+    places = [next(i for i, names in enumerate(own) if x in names) for x in (name, other)]
+    return places[0] < places[1]

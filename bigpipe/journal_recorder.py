@@ -240,7 +240,7 @@ def _given(options: Options) -> dict[str, Any]:
 
 def _described(control: Mapping[str, Any]) -> dict[str, str]:
     """Return keywords as people are shown them: large ones by their form."""
-    return {name: _short(value) for name, value in control.items()}
+    return {name: _short(value) for name, value in control.items() if name[:4] != "_bmp"}
 
 
 def _short(value: Any) -> str:

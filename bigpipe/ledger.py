@@ -82,7 +82,8 @@ class Ledger:
         if report.unnamed is not None and not self._has_warned:
             self._has_warned = True
             outcomes.warn_of_no_name(report.unnamed, in_name)
-        attempts += self._retries.n_begun(report.index)
+        if self._options.max_retries:
+            attempts += self._retries.n_begun(report.index)
         result = outcomes.reported(report, in_name, attempts, projected)
         self._ended(result, now, report)
 
@@ -91,7 +92,8 @@ class Ledger:
         self.deaths[index] = death
         if n_lost:
             n_lost += self._retries.n_begun(index)
-            self._on_end(outcomes.killed(index, self.in_name(index), death, n_lost), None, False)
+            lost = outcomes.stopped if death.was_stopped else outcomes.killed
+            self._on_end(lost(index, self.in_name(index), death, n_lost), None, False)
 
     def given_up(self, order: GiveUp, projected: int | None, now: float) -> None:
         """Take a file that the scheduler gives up."""
@@ -140,14 +142,17 @@ class Ledger:
     def _last(self, result: FileResult, report: Report | None = None) -> None:
         index = result.index
         del self.tasks[index]
-        self.deaths.pop(index, None)
-        self._retries.forget(index)
+        if self.deaths:
+            self.deaths.pop(index, None)
+        if self._options.max_retries:
+            self._retries.forget(index)
         self.n_finished += 1
-        self.n_failed += result.error is not None
-        if not result.from_journal or result.error is None:
-            reason = self._limit.add(result.error)
-            if reason is not None and result.error is not None:
-                self.stop = TooManyErrorsError(reason, [result.error])
+        error = result.error
+        self.n_failed += error is not None
+        if error is None or not result.from_journal:
+            reason = self._limit.add(error)
+            if reason is not None and error is not None:
+                self.stop = TooManyErrorsError(reason, [error])
         self._on_end(result, report, True)
         self.ready.append(result)
 

@@ -6,6 +6,8 @@ Owns what is counted for that. Which worker is ended, and when, is decided in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bigpipe.admission import Admission
 from bigpipe.events import Cause, GiveUp, WorkerDied
 from bigpipe.roster import Worker
@@ -40,6 +42,16 @@ class Losses:
         """Return how often a task has been begun, the present time included."""
         stops = 0 if self._admission is None else self._admission.stops(task)
         return self.deaths(task) + stops + 1
+
+    def figures(self, tasks: Sequence[int]) -> list[tuple[int, int | None]]:
+        """Return how often each task has been begun, and the bytes that it was started with."""
+        admission = self._admission
+        if not (self._deaths or self._in_company) and (admission is None or admission.is_light):
+            return [(1, None)] * len(tasks)
+        return [
+            (self.attempts(task), None if admission is None else admission.projection(task))
+            for task in tasks
+        ]
 
     def deaths(self, task: int) -> int:
         """Return how many workers have died that had begun a task."""

@@ -14,6 +14,7 @@ import time
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.admission import Admission, Need, small
@@ -252,18 +253,21 @@ class MemoryWatch:
         """Return the most that a worker which is gone was seen to use with its last file."""
         return self._highest.pop(worker, None)
 
-    def note(self, worker: int, in_name: Any, growth: int | None) -> None:
-        """Note what a file that has ended has added to a worker."""
+    def note(self, worker: int, in_names: Sequence[Any], growths: Sequence[int | None]) -> None:
+        """Note what files that have ended have added to a worker."""
         self._highest.pop(worker, None)
-        if growth is None:
+        known = [growth for growth in growths if growth is not None]
+        if not known:
             return
-        if self.reserved + growth > self._peak and self.state is not None:
-            self._peak = self.reserved + growth  # it may have ended before it was seen
-        if self._constant is None or growth <= self._n_begun * self._constant + NOISE:
+        most = max(known)
+        if self.reserved + most > self._peak and self.state is not None:
+            self._peak = self.reserved + most  # it may have ended before it was seen
+        if self._constant is None or most <= self._n_begun * self._constant + NOISE:
             return
-        self._n_exceeded += 1
-        if growth > self._largest[0]:
-            self._largest = growth, in_name
+        for in_name, growth in zip(in_names, growths, strict=True):
+            if growth is not None and growth > self._n_begun * self._constant + NOISE:
+                self._n_exceeded += 1
+                self._largest = max(self._largest, (growth, in_name), key=itemgetter(0))
 
     def warn_of_excess(self) -> None:
         """Warn if files have needed more than the caller had said."""

@@ -20,7 +20,7 @@ from bigpipe.errors import (
     shown,
     signal_name,
 )
-from bigpipe.executors.base import Died, Report
+from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import FileResult, Outcome
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "refused",
     "reported",
     "start_failure",
+    "stopped",
     "timed_out",
     "too_large",
     "warn_of_fewer_workers",
@@ -41,8 +42,9 @@ def reported(
     report: Report, in_name: Any, attempts: int, projected: int | None = None
 ) -> FileResult:
     """Return the result of a file that a worker has reported on."""
-    error = report.error
-    meta = report.meta
+    error, meta, seconds = report.error, report.meta, report.seconds
+    if isinstance(seconds, tuple):  # of the first of them, as not all files pass all
+        seconds = dict(zip(HOOKS, seconds))  # noqa: B905 `strict` takes as long again
     outcome = Outcome.WRITTEN
     if error is not None:
         if error.in_name is None:  # where it arose, the input was not known
@@ -64,13 +66,14 @@ def reported(
         outcome,
         report.rejected_by if outcome is Outcome.REJECTED else None,
         error,
-        report.seconds,
+        seconds,
         report.peak_rss,
         attempts,
         report.worker,
         projected,
-        began_at=report.began_at,
-        growth=report.growth,
+        False,
+        report.began_at,
+        report.growth,
     )
 
 
@@ -85,6 +88,18 @@ def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
     if death.exitcode == -signal.SIGKILL:
         message += "; memory may have run out: give process_size or lower num_processes"
     return _ended(index, in_name, Outcome.KILLED, _error(message, in_name, death, attempts), death)
+
+
+def stopped(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
+    """Return the result of an attempt that the run has ended for want of memory."""
+    message = (
+        f"worker {death.pid} was stopped on {shown(in_name)}{_stage(death)}, as all workers "
+        "together would have taken more memory than they may; it is run again when there is room"
+    )
+    error = _error(message, in_name, death, attempts)
+    error.exitcode = None  # the worker was ended: how it went is no news
+    error.__cause__ = MemoryBudgetError(message)
+    return _ended(index, in_name, Outcome.KILLED, error, death)
 
 
 def timed_out(

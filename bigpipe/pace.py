@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["MAX_AHEAD", "Pace"]
 
 AHEAD_SECONDS = 0.02  # work sent ahead to a worker; arbitrary, many times a parent's delay
-MAX_AHEAD = 96  # tasks; what tiny files need to hide the parent's delay
+MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
 MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
 SHORT_S = (
     0.1  # longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary
@@ -48,10 +48,11 @@ class Pace:
         self._mean_s = 0.0
         self.ahead = max(min(max_ahead, 1), min_ahead)
 
-    def note(self, seconds: float) -> None:
-        """Learn from a task that has ended."""
-        mean = self._mean_s
-        self._mean_s = mean = mean + SMOOTHING * (seconds - mean) if mean else seconds
+    def note(self, seconds: float, n: int = 1) -> None:
+        """Learn from tasks that have ended, so many in so many seconds."""
+        mean, each = self._mean_s, seconds / n
+        weight = SMOOTHING if n == 1 else 1.0 - (1.0 - SMOOTHING) ** n
+        self._mean_s = mean = mean + weight * (each - mean) if mean else each
         wanted = int(AHEAD_SECONDS / (mean or 1e-9)) or 1
         if wanted < self._min_ahead:
             wanted = self._min_ahead

@@ -95,11 +95,16 @@ class Passage:
         data, self.meta = pipe.data_process_meta_create(data, in_name=in_name, **kwargs)
         if data is None:
             return self._reject()
-        self.in_name = in_name = file.remaining_names()
-        file.begin("outname_create")
-        self._target = pipe.outname_create(in_name, data=data, meta=self.meta, **kwargs)
+        self.in_name = file.remaining_names()
+        self._aim(data)
         self.data = data
         return True
+
+    def _aim(self, data: Any) -> None:
+        """Find out where the data belongs."""
+        self._file.begin("outname_create")
+        pipe, in_name = self._pipe, self.in_name
+        self._target = pipe.outname_create(in_name, data=data, meta=self.meta, **self.kwargs)
 
     def write(self) -> bool:
         """Write the output, so that it appears whole or not at all."""

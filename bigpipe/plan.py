@@ -32,6 +32,15 @@ class Plan:
     """Gives a file's usual output name, if that can be known beforehand."""
     project: Callable[[Any], Any] | None = None
     """Gives the bytes that a worker needs for a file, if caller or class know them."""
+    has_outputs: bool = True
+    """Whether anything is written."""
+
+    @property
+    def protected(self) -> Iterable[Any] | None:
+        """Inputs that no output may overwrite; ``None`` if they come one by one."""
+        if not self.has_outputs:
+            return ()
+        return self.in_names if isinstance(self.in_names, Sequence) else None
 
     @property
     def n_files(self) -> int | None:

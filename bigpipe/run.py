@@ -12,7 +12,7 @@ import atexit
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -92,7 +92,7 @@ class Run:
             max_worker_deaths=options.max_worker_deaths,
             admission=self._watch.admission,
             n_begun=self._executor.n_begun,
-            n_ahead=self._executor.n_ahead,
+            n_ahead=self._n_ahead(),
         )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
@@ -106,6 +106,7 @@ class Run:
         self._interrupts = Interrupts(self._is_at_work)
         self._last = ExitStack()
         self._held: dict[int, FileResult] = {}
+        self._stopped: set[int] = set()  # workers
         self._clock = Clock()
         self._loop = in_order(self._results(), self._held) if ordered else self._results()
 
@@ -179,10 +180,7 @@ class Run:
                     return
                 continue
             self._executor.slack_s = self._scheduler.slack_s
-            events = self._executor.wait(self._patience())
-            now = self._clock.now()
-            for event in events:
-                self._carry_out(self._on_event(event, now))
+            now, is_quiet = self._hear(self._executor.wait(self._patience()))
             measured = self._watch.look(now)
             if measured is not None:
                 self._carry_out(self._scheduler.handle(measured, now))
@@ -190,9 +188,16 @@ class Run:
             if self._retries.n_waiting:
                 again = self._retries.due(now)
                 self._carry_out(self._scheduler.add(again, now, self._intake.needs(again)))
-            if not events or self._options.file_timeout is not None:
+            if is_quiet or self._options.file_timeout is not None:
                 self._carry_out(self._scheduler.handle(s.Tick(), now))
                 self._progress.tick(len(self._scheduler.in_flight), self._watch.state)
+
+    def _hear(self, events: list[base.ExecutorEvent]) -> tuple[float, bool]:
+        """Do what follows from events; not in the loop, whose frame would keep the last ones."""
+        now = self._clock.now()
+        for event in events:
+            self._carry_out(self._on_event(event, now))
+        return now, not events
 
     def _ended(self) -> Iterator[FileResult]:
         """Yield what is ready, once that is in the journal; end the run if it is to be stopped."""
@@ -206,12 +211,21 @@ class Run:
         if self._files.stop is not None and self._files.n_finished != self._plan.n_files:
             raise self._files.stop
 
+    def _n_ahead(self) -> int:
+        """Return how many files a worker is to have beyond those that it has begun."""
+        return self._executor.n_ahead if self._executor.n_begun > 1 else 0
+
+    @property
+    def _n_wanted(self) -> int:
+        """Inputs that may be read now."""
+        return self._scheduler.n_wanted
+
     @property
     def _is_choked(self) -> bool:
         return len(self._held) >= MAX_HELD_BACK
 
     def _patience(self) -> float:
-        if self._scheduler.n_wanted and not (self._inputs.have_ended or self._is_choked):
+        if self._n_wanted and not (self._inputs.have_ended or self._is_choked):
             return 0.0  # inputs come slowly
         now, deadline = self._clock.now(), self._scheduler.deadline()
         times = (deadline, self._retries.next_at())
@@ -233,7 +247,7 @@ class Run:
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
         most_s = self._clock.stopped_s + MAX_READING
-        while (n_wanted := self._scheduler.n_wanted) and self._init_error is None:
+        while (n_wanted := self._n_wanted) and self._init_error is None:
             with self._clock.stopped():
                 # Who makes them may take time for each.
                 indices = self._intake.read(n_wanted if self._inputs.are_kept else 1)
@@ -263,6 +277,7 @@ class Run:
                 case s.Kill(worker, _):
                     self._executor.kill(worker)
                 case s.Stop(worker, _) | s.Dismiss(worker):
+                    self._stopped.add(worker)
                     self._executor.kill(worker, at_once=True)
                 case s.Pause(worker):
                     self._executor.pause(worker)
@@ -331,14 +346,12 @@ class Run:
         return []
 
     def _reported(self, event: base.Reported, now: float) -> list[s.Instruction]:
-        ended, figures = [], []
-        for report in event.reports:
-            index = report.index
-            self._watch.note(event.worker, self._files.in_name(index), report.growth)
-            figures.append((self._scheduler.attempts(index), self._scheduler.projection(index)))
-            ended.append(s.TaskEnded(event.worker, index, report.growth))
+        indices = [report.index for report in event.reports]
+        growths = [report.growth for report in event.reports]
+        self._watch.note(event.worker, list(map(self._files.in_name, indices)), growths)
+        figures = self._scheduler.figures(indices)
         # The scheduler first: it may ask what the files were, to learn from them.
-        instructions = self._scheduler.handle_all(ended, now)
+        instructions = self._scheduler.ended(event.worker, indices, growths, now)
         for report, (attempts, projected) in zip(event.reports, figures, strict=True):
             if report.is_unchanged:
                 in_name = self._files.in_name(report.index)
@@ -356,6 +369,7 @@ class Run:
         instructions = self._scheduler.handle(died, now)
         given_up = [order.task for order in instructions if isinstance(order, s.GiveUp)]
         event.peak_rss = self._watch.died(event.worker)
+        event.was_stopped = event.worker in self._stopped
         for index in owned:
             self._claims.withdraw(index)
             if index not in event.unbegun:
@@ -398,8 +412,7 @@ class Run:
         atexit.register(self.close)
         self._interrupts.install()
         self._last.enter_context(self._records)
-        inputs = self._plan.in_names if isinstance(self._plan.in_names, Sequence) else None
-        self._claims = Claims(self._plan.predict, inputs)
+        self._claims = Claims(self._plan.predict, self._plan.protected)
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)

@@ -20,7 +20,7 @@ is `bigpipe.admission`. Without one, tasks go out in the order in which they cam
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bigpipe.admission import Admission, Need
 from bigpipe.charges import Charges
@@ -80,8 +80,8 @@ class Scheduler:
 
     Attributes
     ----------
-    attempts, is_alone : callable
-        Of a task: see `bigpipe.losses.Losses`.
+    attempts, is_alone, figures : callable
+        Of tasks: see `bigpipe.losses.Losses`.
     waited_s : dict of str to float
         What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
 
@@ -111,6 +111,7 @@ class Scheduler:
         self._workers = self._roster.workers
         self._losses = Losses(max_worker_deaths, admission)
         self.attempts, self.is_alone = self._losses.attempts, self._losses.is_alone
+        self.figures = self._losses.figures
         self._deadlines = None if file_timeout is None else Deadlines(file_timeout * n_begun)
         self._waits = Waits()
         self.waited_s = self._waits.seconds
@@ -118,7 +119,7 @@ class Scheduler:
         self._n_starting = 0
         self._next_worker = 0
         self._failed_starts = 0
-        self._pace = Pace(max_ahead, n_begun - 1 + n_ahead if n_begun > 1 else 0)
+        self._pace = Pace(max_ahead, n_begun - 1 + n_ahead)
 
     @property
     def _pending(self) -> Pending | deque[int]:
@@ -193,6 +194,28 @@ class Scheduler:
         for event in events:
             instructions += self._take_in(event, now)
         return instructions + self._hand_out(now)
+
+    def ended(
+        self, number: int, tasks: Sequence[int], growths: Sequence[int | None], now: float
+    ) -> list[Instruction]:
+        """Take in that a worker has ended tasks, as by as many `TaskEnded` in their order."""
+        admission, worker = self._admission, self._workers[number]
+        is_light = admission is None or (
+            admission.is_light and max(filter(None, growths), default=0) <= admission.small
+        )
+        if not is_light or self._deadlines is not None or worker.doomed:
+            ended = zip(tasks, growths, strict=True)
+            return self.handle_all([TaskEnded(number, *each) for each in ended], now)
+        for task in tasks:
+            begun = worker.assigned.popleft()
+            assert begun == task, "a worker reports in the order in which it was given tasks"
+            self._losses.forget(task)
+        self._pace.note(now - worker.began_at, len(tasks))
+        self._n_unended -= len(tasks)
+        worker.recall_missed = False
+        self._begin(number, worker, now)
+        self._file(number)
+        return self._hand_out(now)
 
     def _take_in(self, event: Event, now: float) -> list[Instruction]:
         admission = self._admission

@@ -254,7 +254,7 @@ def pickled_for_workers(
     try:
         pickler_class()(file, protocol=5, buffer_callback=aside).dump(content)
     except Exception as error:  # any object's own pickling may raise anything
-        name, reason = find_unsendable({**control, **vars(pipe)})
+        name, reason = find_unsendable({**control, **vars(getattr(pipe, "_bmp_of", pipe))})
         raise UnsendableError(
             f"the pipeline cannot be sent to a worker process: its attribute or keyword {name!r} "
             f"cannot ({reason}); make it in worker_init, or use executor='threads' or 'serial'"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bigpipe.budget import fit_count, format_bytes, parse_bytes, wanted_processes
 from bigpipe.errors import OptionError
+from tests.ids import shown
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_processes_wanted_of_four_cores(asked: Any, expected: int) -> None:
     assert type(count) is int
 
 
-@pytest.mark.parametrize("asked", [-1, -0.1, math.nan, math.inf, "2", object()], ids=repr)
+@pytest.mark.parametrize("asked", [-1, -0.1, math.nan, math.inf, "2", object()], ids=shown)
 def test_number_of_processes_that_makes_no_sense_is_refused(asked: Any) -> None:
     with pytest.raises(OptionError, match="num_processes="):
         wanted_processes(asked, 4)

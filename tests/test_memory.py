@@ -22,6 +22,7 @@ from bigpipe import (
     BigMultiPipe,
     BigpipeWarning,
     FileError,
+    Journal,
     MemoryBudgetError,
     MemoryUse,
     NestablePool,
@@ -275,11 +276,15 @@ class Hoarding(Filling):
 
 
 @process
-def test_file_is_not_blamed_for_what_others_have_left_in_its_worker(make):
-    options = {**PROCESSES, "num_processes": 1, "mem_available": "200 MB"}
+def test_file_is_not_blamed_for_what_others_have_left_in_its_worker(make, tmp_path):
+    journal = tmp_path / "night1.bigpipe"
+    options = {**PROCESSES, "num_processes": 1, "mem_available": "200 MB", "journal": journal}
     pout = Hoarding().pipeline(make(120, 120), **options)
     assert [meta["mb"] for _, meta in pout] == [120, 120]
     assert [result.attempts for result in pout.results] == [1, 2]
+    with Journal(journal) as journal:
+        (error,) = (each.error for each in journal.attempts() if each.error is not None)
+    assert "was stopped" in str(error)
 
 
 @process
@@ -378,6 +383,7 @@ class Looks:
     """Stands for the executor and the meter: figures that a test gives."""
 
     can_pause = True
+    n_begun = 1
 
     def __init__(self) -> None:
         self.used: dict[int, int] = {}
@@ -395,7 +401,7 @@ def test_peak_of_a_worker_that_died_is_the_highest_since_its_file_before_has_end
     watch = memory.MemoryWatch(Options(), 2, None, looks)
     for now, used in enumerate([{0: 900, 1: 5}, {0: 300, 1: 6}, {0: 700, 1: 7}, {0: 200, 1: 8}]):
         if now == 1:
-            watch.note(0, "000.txt", None)
+            watch.note(0, ["000.txt"], [None])
         looks.used = used
         assert watch.look(float(now)) is not None
     assert watch.died(0) == 700

@@ -13,6 +13,7 @@ from bigpipe import BigMultiPipe, assure_list
 from bigpipe.errors import OptionError
 from bigpipe.executors.serial import SerialExecutor
 from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, near_miss, table
+from tests.ids import shown
 
 
 def checked(**given):
@@ -117,7 +118,7 @@ def test_executor_may_be_an_instance():
         {"threads_per_worker": 0},
         {"progress": "bar"},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_value_that_cannot_be_used_raises_and_names_the_option(given):
     [name] = given

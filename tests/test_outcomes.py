@@ -85,6 +85,14 @@ def test_killed_file_says_how_many_workers_it_cost():
     assert "2 before" in str(outcomes.killed(0, "a", died(), attempts=3).error)
 
 
+def test_stopped_file_does_not_look_like_one_that_was_killed():
+    result = outcomes.stopped(1, "a.fits", died(-signal.SIGKILL), attempts=2)
+    error = result.error
+    assert all(word in str(error) for word in ["4121", "'a.fits'", "data_process", "memory"])
+    assert "SIGKILL" not in str(error)
+    assert (error.exitcode, error.hook, result.attempts) == (None, "data_process", 2)
+
+
 def test_killed_file_need_not_have_reached_a_hook():
     error = outcomes.killed(0, "a", died(hook=None), attempts=1).error
     assert error.hook is None

@@ -41,6 +41,7 @@ from bigpipe import (
     prune_pout,
 )
 from bigpipe.scheduler import MAX_AHEAD
+from tests.ids import shown
 from tests.pipes import Doubler, fail, note_size
 
 OPTIONS = {"executor": "serial"}
@@ -317,7 +318,7 @@ def test_empty_list_gives_an_empty_result(executor):
     assert isinstance(pout, Pout)
 
 
-@pytest.mark.parametrize("in_names", [(), iter(()), np.array([], dtype=str)], ids=repr)
+@pytest.mark.parametrize("in_names", [(), iter(()), np.array([], dtype=str)], ids=shown)
 def test_nothing_in_any_form_gives_an_empty_result(in_names):
     assert Echo().pipeline(in_names, num_processes=2) == []
 

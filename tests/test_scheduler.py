@@ -100,7 +100,7 @@ class Sim:
         assert task is not None
         self.workers[worker].begun = None
         self.ended[task] += 1
-        return self.carry_out(self.scheduler.handle(TaskEnded(worker, task), self.now))
+        return self.carry_out(self.scheduler.ended(worker, [task], [None], self.now))
 
     def run_one(self, worker: int, seconds: float = 1.0) -> list[Instruction]:
         """Let a worker begin its next task and end it so many seconds later."""
@@ -770,6 +770,32 @@ def happen(sim: Sim, action: str, which: int) -> None:
         ]
         if able:
             getattr(sim, action)(able[which % len(able)])
+
+
+@pytest.mark.parametrize("timeout", [None, 10.0], ids=["no timeout", "timeout"])
+@pytest.mark.parametrize("growth", [0, 200], ids=["light", "account needed"])
+def test_tasks_that_end_together_count_as_one_after_another(timeout, growth):
+    def begun():
+        admission = Admission(1000, is_given=True, n_workers=2, need_of=lambda task: Need(size=1))
+        scheduler = Scheduler(2, max_ahead=3, file_timeout=timeout, admission=admission)
+        scheduler.add(range(9), 0.0)
+        for worker in range(2):
+            scheduler.handle(WorkerReady(worker, 1), 0.0)
+        for task in range(2):  # they are short, so more are sent ahead
+            scheduler.handle(TaskEnded(task, task, 0), 1e-4)
+        return scheduler, admission
+
+    (together, admission), (one_by_one, other) = begun(), begun()
+    tasks = [task for task in together.unended() if together.owner(task) == 0][:3]
+    assert len(tasks) == 3
+    growths = [0, None, growth]
+    instructions = together.ended(0, tasks, growths, 2e-4)
+    events = [TaskEnded(0, task, each) for task, each in zip(tasks, growths, strict=True)]
+    assert instructions == one_by_one.handle_all(events, 2e-4)
+    assert together.unended() == one_by_one.unended()
+    assert together.in_flight == one_by_one.in_flight
+    assert together.deadline() == one_by_one.deadline()
+    assert admission.is_light is other.is_light is (growth == 0)
 
 
 @pytest.mark.parametrize("n_workers", [2, 200])

@@ -23,6 +23,7 @@ __all__ = [
     "above_stdio",
     "borrowed_socket",
     "close_parent_fd",
+    "forget_parent_fd",
     "is_open",
     "no_fork",
     "register_parent_fd",
@@ -63,6 +64,12 @@ def close_parent_fd(fd: int) -> None:
         if fd in _parent_fds:
             _parent_fds.remove(fd)
             os.close(fd)
+
+
+def forget_parent_fd(fd: int) -> None:
+    """Leave a registered descriptor to whoever closes it next; take `no_fork` around both."""
+    with _fork_lock:
+        _parent_fds.discard(fd)
 
 
 def socket_pair() -> tuple[int, int]:

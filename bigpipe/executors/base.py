@@ -17,6 +17,7 @@ from bigpipe.measure import n_cores
 from bigpipe.options import Options
 
 __all__ = [
+    "HOOKS",
     "Asked",
     "Died",
     "Executor",
@@ -29,6 +30,12 @@ __all__ = [
     "Task",
     "Told",
 ]
+
+HOOKS = (
+    *("file_read", "pre_process", "data_process_meta_create", "data_process", "post_process"),
+    *("outname_create", "file_write"),
+)
+"""Those that most files pass, in this order."""
 
 
 @dataclass(slots=True)
@@ -71,8 +78,8 @@ class Report:
     """What ``file_process`` returned, second part."""
     rejected_by: str | None = None
     """Hook or function that returned ``None``."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds in each hook."""
+    seconds: dict[str, float] | tuple[float, ...] = field(default_factory=dict)
+    """Seconds in each hook; on the way, those of the first of ``HOOKS`` go without their names."""
     peak_rss: int | None = None
     """Bytes: highest resident memory while the worker had this file."""
     error: FileError | None = None
@@ -94,12 +101,15 @@ class Report:
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order: what pickles fastest."""
+        seconds, names = self.seconds, tuple(self.seconds)
+        if type(seconds) is dict and names == HOOKS[: len(names)]:
+            seconds = tuple(seconds.values())
         return (
             self.index,
             self.outname,
             self.meta,
             self.rejected_by,
-            self.seconds,
+            seconds,
             self.peak_rss,
             self.error,
             self.worker,
@@ -135,6 +145,11 @@ class Setup:
     taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
     """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
     cannot ask."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Open files that the pipeline is to have in worker processes too."""
+        return getattr(self.pipe, "_bmp_descriptors", ())
 
     @classmethod
     def of(
@@ -191,6 +206,8 @@ class Died:
     anybody has looked; filled in by the run."""
     began_at: float | None = None
     """Seconds since 1970 when it had taken up its task; filled in by the run."""
+    was_stopped: bool = False
+    """The run has ended it, for want of memory; filled in by the run."""
 
 
 @dataclass(slots=True)
@@ -241,6 +258,8 @@ class Executor(ABC):
     """Tasks that may be sent to a worker which has one: those, `recall` can take back."""
     can_pause = False
     """Can stop what a worker does for a while, by `pause`; its memory is known, by `pids`."""
+    works_in_turn = False
+    """Works only while `wait` is called."""
     wants_all_tasks = False
     """Begins only when it has been given every task."""
 

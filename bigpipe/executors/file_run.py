@@ -76,6 +76,7 @@ class FileRun:
     def read(self) -> None:
         """Read the file."""
         if self._passage is not None:
+            self._began_at = time.time()
             self._do(self._passage.read)
 
     def prepare(self) -> None:
@@ -123,7 +124,7 @@ class FileRun:
     def fail(self, raised: BaseException) -> None:
         """End here, with this exception."""
         hook = self._file.hook or "file_process"
-        self._error = self._runner.failure(raised, hook, self.task.in_name)
+        self._error = self._runner.failure(raised, hook, self.task.in_name, self._file.chunk)
         self.is_over = True
         self._let_go()
 
@@ -163,6 +164,11 @@ class FileRun:
         self._file.batched.append(data)
 
     @property
+    def catch(self) -> tuple[type[BaseException], ...]:
+        """What is a file's failure if a hook raises it."""
+        return self._runner.catch
+
+    @property
     def has_passage(self) -> bool:
         """Whether the file goes by parts."""
         return self._passage is not None
@@ -175,19 +181,22 @@ def process_together(pipe: Any, files: Sequence[FileRun]) -> None:
     fail which have to.
     """
     together = [file for file in files if not file.is_over and file.has_passage]
-    if len(together) > 1 and pipe._bmp_has_batches:
+    if together and pipe._bmp_has_batches:
         for file in together:
             file.note_batch()
         try:
             results = pipe._bmp_process_batch([file.batched for file in together])
         except (Terminated, BuffersLost):
             raise
-        except Exception:  # a hook may raise anything; who is to blame raises it again
-            for file in together:
-                file.restart()
-                file.read()
-                file.prepare()
-                file.process()
+        except together[0].catch as raised:
+            if len(together) == 1:
+                together[0].fail(raised)
+            else:
+                for file in together:
+                    file.restart()
+                    file.read()
+                    file.prepare()
+                    process_together(pipe, [file])
             files = [file for file in files if file not in together]
         else:
             for file, data in zip(together, results, strict=True):

@@ -33,6 +33,7 @@ from bigpipe.executors._children import ended, kill_group, reap
 from bigpipe.executors._descriptors import (
     above_stdio,
     close_parent_fd,
+    forget_parent_fd,
     is_open,
     no_fork,
     register_parent_fd,
@@ -44,6 +45,7 @@ from bigpipe.executors._newborn import NO_LIFELINE, fork_worker
 __all__ = [
     "Child",
     "close_parent_fd",
+    "forget_parent_fd",
     "forkserver_pid",
     "no_fork",
     "register_parent_fd",

@@ -53,13 +53,13 @@ inherited: WorkerSetup | None = None
 """Set in the parent while it forks a worker, which finds it here: nothing is pickled then."""
 
 
-def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int) -> int:
+def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int, *more: int) -> int:
     """Run tasks until there are no more; return the exit code."""
     interrupts = Interrupts(lambda: True)
     interrupts.install()
     ends = wire.WorkerEnds(tickets_fd, stream_fd, stage_fd)
     try:
-        worker = _prepare(ends, data_fd, interrupts)
+        worker = _prepare(ends, data_fd, more, interrupts)
         if worker is not None:
             worker.work()
     except Terminated:
@@ -78,7 +78,9 @@ def _end_by(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _ProcessWorker | None:
+def _prepare(
+    ends: wire.WorkerEnds, data_fd: int, more: tuple[int, ...], interrupts: Interrupts
+) -> _ProcessWorker | None:
     """Make this process as the parent would be."""
 
     def tell(payload: Any) -> None:
@@ -101,6 +103,8 @@ def _prepare(ends: wire.WorkerEnds, data_fd: int, interrupts: Interrupts) -> _Pr
         forwarder.install()
         reseed_numpy()
         setup.snapshot.fd = data_fd
+        if more:
+            setup.pipe._bmp_descriptors = more  # whose numbers may differ from the parent's
         _limit(setup.threads)
     except Terminated:
         raise

@@ -51,8 +51,8 @@ from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
-MAX_AHEAD = 96  # tasks; what tiny files need to hide the parent's delay
-MAX_SLACK = 0.004  # seconds: reports of tiny files are read many at a time, not one by one
+MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
+MAX_SLACK = 0.008  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
 HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
 STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
@@ -113,7 +113,8 @@ class ProcessesExecutor(Executor):
         self._see_to_keywords(method)
         ends = wire.ParentEnds()
         try:
-            child = self._begin(method, [*ends.worker_fds, self._snapshot.fd])
+            fds = [*ends.worker_fds, self._snapshot.fd, *self._setup.descriptors]
+            child = self._begin(method, fds)
         except BaseException:
             ends.close()
             raise

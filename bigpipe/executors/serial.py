@@ -48,6 +48,7 @@ class SerialExecutor(Executor):
     """
 
     max_workers = 1
+    works_in_turn = True
     has_strategies = True
 
     def __init__(self, keep_frames: bool = False) -> None:

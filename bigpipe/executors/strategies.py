@@ -112,6 +112,7 @@ class Overlapped(Strategy):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._batch_size = self.n_begun
+        self._process = _process if options.batch_size else _process_alone
         self.n_begun, self.n_ahead = 3 * self._batch_size, self._batch_size
 
     def work(self, inbox: Inbox) -> None:
@@ -122,12 +123,14 @@ class Overlapped(Strategy):
             while batch := line.next_read():
                 if batch[0].is_alone:
                     line.write_out()
-                    batch[0].run()
+                    _read(batch)
+                    self._process(inbox.pipe, batch)
+                    _write(batch)
                     inbox.hand_in(batch)
                     line.read_on()
                     continue
                 line.read_on()
-                _process(inbox.pipe, batch)
+                self._process(inbox.pipe, batch)
                 line.write(batch)
             line.write_out()
         finally:
@@ -244,6 +247,12 @@ def _process(pipe: Any, batch: Sequence[FileRun]) -> None:
     for file in batch:
         file.prepare()
     process_together(pipe, batch)
+
+
+def _process_alone(pipe: Any, batch: Sequence[FileRun]) -> None:
+    for file in batch:
+        file.prepare()
+        file.process()
 
 
 def _write(batch: Sequence[FileRun]) -> None:

@@ -197,18 +197,20 @@ class ParentEnds:
         return open_still, self._whole_frames()
 
     def _whole_frames(self) -> list[tuple[int, int, bytes]]:
-        frames = []
-        start = 0
-        data = self._incoming
-        while len(data) - start >= _HEADER.size:
+        frames: list[tuple[int, int, bytes]] = []
+        start, size = 0, _HEADER.size
+        data: bytes | bytearray = self._incoming
+        if len(data) >= size and len(data) >= size + _HEADER.unpack_from(data)[0]:
+            data = bytes(data)  # of which pieces are taken faster
+        while len(data) - start >= size:
             length, kind, number = _HEADER.unpack_from(data, start)
-            end = start + _HEADER.size + length
+            end = start + size + length
             if len(data) < end:
                 break
-            frames.append((kind, number, bytes(data[start + _HEADER.size : end])))
+            frames.append((kind, number, bytes(data[start + size : end])))
             start = end
         if start:
-            del data[:start]
+            del self._incoming[:start]
         return frames
 
 

@@ -27,6 +27,8 @@ from bigpipe.journal_rows import FileTexts, file_texts
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
 from bigpipe.peak_meter import PeakMeter
+from bigpipe.slices import parts
+from bigpipe.staging import as_final
 
 __all__ = ["TaskRunner", "checked", "file_error"]
 
@@ -156,7 +158,8 @@ class TaskRunner:
             if isinstance(raised, TimeIsUp) and not self.is_late:
                 raise  # it is for the file whose hook has called this pipeline
             outname, meta = None, {}
-            error = self.failure(raised, file.hook or "file_process", task.in_name)
+            hook = file.hook or "file_process"
+            error = self.failure(raised, hook, task.in_name, file.chunk)
         finally:
             context.reset_current(token)
             if share is not None:
@@ -253,12 +256,14 @@ class TaskRunner:
         if self.is_late:
             raise TimeIsUp
 
-    def failure(self, raised: BaseException, hook: str, in_name: Any) -> FileError:
+    def failure(
+        self, raised: BaseException, hook: str, in_name: Any, chunk: int | None = None
+    ) -> FileError:
         """Make the record of what a hook raised."""
         if self.is_late:
             late = FileTimeoutError(f"took longer than file_timeout={self.file_timeout:g} s")
             raised = late.with_traceback(raised.__traceback__)
-        error = file_error(raised, hook, in_name)
+        error = file_error(raised, hook, in_name, chunk)
         if not self.keep_frames:
             # Frames keep the data of a failed file in memory until the run ends.
             show_worker_traceback(error)
@@ -294,13 +299,18 @@ def checked(returned: Any) -> tuple[Any, Any]:
     raise TypeError(f"file_process returned {type(returned).__name__}, not (outname, meta)")
 
 
-def file_error(raised: BaseException, hook: str, in_name: Any) -> FileError:
+def file_error(
+    raised: BaseException, hook: str, in_name: Any, chunk: int | None = None
+) -> FileError:
     """Make the record of a file's failure from what its hook raised."""
     where = "" if in_name is None else f" on {shown(in_name)}"
+    if chunk is not None:
+        where += f", chunk {chunk} (counted from 0)"
     message = f"{hook} raised {_describe(raised, where)}"
     if isinstance(raised, MemoryError):
         message += "; memory ran out: lower num_processes, or give process_size"
-    if isinstance(in_name, tuple) and isinstance(raised, (AttributeError, TypeError)):
+    is_group = isinstance(in_name, tuple) and parts(in_name) is None
+    if is_group and isinstance(raised, (AttributeError, TypeError)):
         message += "; the input is a tuple: give a group of files as a list"
     if isinstance(raised, FileTimeoutError):
         message = f"{shown(in_name)} {raised}, in {hook}; raise it if a file may take that long"
@@ -314,7 +324,7 @@ def file_error(raised: BaseException, hook: str, in_name: Any) -> FileError:
 
 def _describe(raised: BaseException, where: str = "") -> str:
     try:
-        text = str(raised)
+        text = as_final(str(raised))
     except Exception as error:  # a foreign __str__ may raise anything
         text = f"<no text: its __str__ raised {type(error).__name__}>"
     return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where

@@ -120,7 +120,7 @@ class _Maker:
     def make(self) -> Fingerprint:
         """Return it."""
         for name, value in self._control.items():
-            if name not in (*_OPTIONS, *_LISTS, "create_outdir"):
+            if name not in (*_OPTIONS, *_LISTS, "create_outdir") and name[:4] != "_bmp":
                 self._add(f"keyword {name!r}", value, name)
         for name in _OPTIONS:
             if name in self._control:

@@ -366,7 +366,7 @@ def test_numerical_libraries_are_limited_to_so_many_threads(
 
 
 def test_numerical_libraries_are_limited_to_the_share_of_a_worker(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bigpipe.run.n_cores", lambda: 8)
+    monkeypatch.setattr("bigpipe.executors.base.n_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     pout = Describer().pipeline(["a", "b"], num_processes=2, describe=blas_threads)
     assert {meta["found"][1] for _, meta in pout} == {"4"}

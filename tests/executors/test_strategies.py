@@ -13,6 +13,7 @@ import pytest
 from bigpipe import BigMultiPipe, CollisionError, FileTimeoutError, OptionError, Outcome
 from bigpipe.executors.strategies import Strategy
 from bigpipe.options import Options
+from tests.ids import shown
 from tests.mischief import loop
 from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
 
@@ -160,7 +161,10 @@ def test_projection_is_that_of_three_files(options, make_files):
 
 
 class Together(Doubler):
-    """Tells each file in its metadata how many it was processed with."""
+    """Tells each file at the end of its output how many it was processed with."""
+
+    def data_process(self, data, **kwargs):
+        return super().data_process(data, **kwargs)
 
     def data_process_batch(self, data_list, *, in_name, kwargs_list, **kwargs):
         for name in in_name:
@@ -201,6 +205,21 @@ def test_without_a_batch_size_the_step_for_one_file_is_used(options, make_files)
     assert sizes(Together(**options).pipeline(make_files(3), executor="serial")) == [0, 0, 0]
 
 
+class TogetherAtLast(Together):
+    def data_process_batch(self, data_list, **kwargs):
+        return super().data_process_batch(data_list, **kwargs)
+
+
+def test_of_two_steps_the_one_that_was_defined_last_is_used(options, make_files):
+    pipe = TogetherAtLast(**options)
+    assert sizes(pipe.pipeline(make_files(3), executor="serial")) == [1, 1, 1]
+
+
+def test_file_left_over_is_a_batch_too(options, make_files):
+    pout = Together(**options).pipeline(make_files(4), executor="serial", **BATCHES)
+    assert sizes(pout) == [3, 3, 3, 1]
+
+
 class OnlyTogether(BigMultiPipe):
     def data_process_batch(self, data_list, **kwargs):
         return (data.upper() for data in data_list)
@@ -221,8 +240,9 @@ def test_of_a_batch_only_the_file_fails_that_has_to(options, make_files, way):
     trouble = {("data_process_batch", "003.bin"): fail, ("data_process", "003.bin"): fail}
     pout = Together(**options).pipeline(make_files(8), trouble=trouble, **way)
     assert [error.in_name.rpartition("/")[2] for error in pout.errors] == ["003.bin"]
-    assert pout.errors[0].hook == "data_process"
+    assert pout.errors[0].hook == "data_process_batch"
     assert len(sizes(pout)) == 7
+    assert set(sizes(pout)) <= {1, 2, 3}
 
 
 def test_step_for_a_batch_may_say_what_becomes_of_each_file(options, make_files):
@@ -347,7 +367,7 @@ class ToldBy(Doubler):
 
 
 @pytest.mark.parametrize(
-    "strategy", [f"{__name__}.Backwards", Backwards, Backwards(Options())], ids=str
+    "strategy", [f"{__name__}.Backwards", Backwards, Backwards(Options())], ids=shown
 )
 @pytest.mark.parametrize("executor", ["processes", "serial", "threads"])
 def test_strategy_may_be_the_caller_s_own(options, make_files, strategy, executor):

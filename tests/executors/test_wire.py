@@ -68,7 +68,7 @@ def test_tasks_that_are_taken_back_before_they_have_gone_use_no_memory(ends):
     assert len(parent._outgoing) <= 1, "but for one that has gone in part"
     parent.send_tasks(tasks(1000))
     while not parent.flush():
-        worker._keep_tasks(*worker._receive())
+        worker._keep(*worker._receive())
     assert worker.next_task()[1].index == 1000
 
 
