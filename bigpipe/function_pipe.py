@@ -15,6 +15,7 @@ from bigpipe import formats
 from bigpipe.options import CONTROL_OPTIONS
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
+from bigpipe.slices import takes_slices
 
 __all__ = ["FunctionPipe"]
 
@@ -105,6 +106,16 @@ class FunctionPipe(BigMultiPipe):
         if not isinstance(in_name, (str, os.PathLike)):
             return super().file_read(in_name, **kwargs)
         return self._bmp_call("read", self.read or formats.read, (in_name,), kwargs)
+
+    def _bmp_read_slice(self, name: Any, start: Any, end: Any, kwargs: dict[str, Any]) -> Any:
+        if type(self).file_read is not FunctionPipe.file_read:
+            return super()._bmp_read_slice(name, start, end, kwargs)
+        if self.read is None:
+            return self._bmp_call("read_slice", formats.read_slice, (name, start, end), kwargs)
+        if takes_slices(self.read):
+            return self.file_read(name, **{**kwargs, "start": start, "end": end})
+        data = self.file_read(name, **kwargs)
+        return None if data is None else data[start:end]
 
     def data_process(self, data: Any, **kwargs: Any) -> Any:
         """Process the data by `process`."""

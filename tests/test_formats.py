@@ -251,3 +251,47 @@ def test_pictures_are_read_and_written_as_tiff_without_the_library_for_all_of_ti
     pytest.importorskip("PIL")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     np.testing.assert_array_equal(there_and_back(IMAGE, tmp_path / "x.tif"), IMAGE)
+
+
+@pytest.mark.parametrize("limits", [(0, 2), (1, None), (None, -1), (None, None), (5, 9)], ids=str)
+@pytest.mark.parametrize("extension", ["npy", "npz", "fits", "fits.fz", "h5", "zarr", "png"])
+def test_part_of_a_file_is_read(extension, limits, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    if extension.startswith("fits") and limits == (5, 9):
+        pytest.skip("astropy refuses a part without rows")
+    formats.write(IMAGE, tmp_path / f"x.{extension}")
+    part = formats.read_slice(tmp_path / f"x.{extension}", *limits)
+    assert type(part) is np.ndarray
+    assert part.tolist() == IMAGE[slice(*limits)].tolist()
+
+
+@pytest.mark.parametrize("extension", ["h5", "zarr"])
+def test_dataset_of_a_part_can_be_chosen(extension, tmp_path):
+    pytest.importorskip(NEEDED[extension])
+    name = tmp_path / f"x.{extension}"
+    formats.write({"one": IMAGE, "two": IMAGE + 1}, name)
+    assert formats.read_slice(name, 1, 3, dataset="two").tolist() == (IMAGE + 1)[1:3].tolist()
+    with pytest.raises(FormatError, match="dataset"):
+        formats.read_slice(name, 1, 3)
+
+
+def test_part_of_a_table_of_text_and_of_nothing_is_read(tmp_path):
+    Table({"x": np.arange(5)}).write(tmp_path / "x.fits")
+    assert formats.read_slice(tmp_path / "x.fits", 1, 3)["x"].tolist() == [1, 2]
+    formats.write("hello", tmp_path / "x.txt")
+    assert formats.read_slice(tmp_path / "x.txt", 1, 3) == "el"
+    formats.write(np.empty((0, 3)), tmp_path / "x.npy")
+    assert formats.read_slice(tmp_path / "x.npy", 0, 3).shape == (0, 3)
+
+
+def test_no_more_of_an_array_is_read_than_the_part(tmp_path):
+    """Of a file that says to be huge, and is not there but for a part."""
+    name = tmp_path / "x.npy"
+    np.save(name, np.zeros((4, 1000)))
+    with name.open("r+b") as file:
+        header = file.read(128)
+        file.seek(0)
+        file.write(header.replace(b"(4, 1000), }" + b" " * 8, b"(100000000, 1000), }"))
+        file.truncate(128 + 8 * 100_000_000 * 1000)
+    assert formats.read_slice(name, 99_999_998, None).tolist() == [[0] * 1000] * 2

@@ -1,0 +1,190 @@
+"""Files read and written by their extension, for whoever gives no function of their own.
+
+Owns which library reads and writes which extension, and what comes of it. Libraries are
+imported where they are used; only numpy and astropy are sure to be there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from bigpipe.errors import FormatError
+from bigpipe.formats.common import array_of, arrays_of, format_of, library
+from bigpipe.formats.fits_files import FITS, hdu_of, header_of, read_fits, write_fits
+from bigpipe.formats.hierarchies import read_hdf5, read_zarr, write_hdf5, write_zarr, zarr_arrays
+from bigpipe.formats.images import IMAGES, TIFF, read_image, read_tiff, write_image, write_tiff
+from bigpipe.formats.npy import read_npy, read_npy_slice, read_npz, write_npy, write_npz
+
+__all__ = ["hdu_of", "header_of", "library", "read", "read_slice", "write", "zarr_arrays"]
+
+_TEXT = (".txt", ".csv", ".tsv", ".ecsv", ".json", ".log", ".md", ".xml", ".html")
+# How objects of other libraries write themselves: astropy's HDUs; its tables and CCDData;
+# figures of matplotlib; images of Pillow.
+_OWN_WRITERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("writeto", {"overwrite": True}),
+    ("write", {"overwrite": True}),
+    ("savefig", {}),
+    ("save", {}),
+)
+
+
+def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
+    """Return what is in a file.
+
+    Parameters
+    ----------
+    in_name : str or os.PathLike
+        The file. Its extension decides.
+    hdu : int or str, optional
+        HDU of a FITS file; if not given, the first that has data.
+    dataset : str, optional
+        Array of an HDF5 or Zarr file.
+
+    Returns
+    -------
+    ndarray
+        Of FITS, HDF5, Zarr, ``.npy``, ``.npz`` and images. A FITS table is an astropy `Table`.
+        Several arrays in one file are a dict by their names.
+    str
+        Of text, such as ``.txt`` and ``.csv``.
+    bytes
+        Of anything else.
+
+    Raises
+    ------
+    FormatError
+        If the library that reads it is not installed, or nothing in it can be read.
+    """
+    name = os.fspath(in_name)
+    extension = format_of(name)
+    if extension in FITS:
+        return read_fits(name, hdu)
+    reader = _READERS.get(extension)
+    if reader is not None:
+        return reader(name)
+    if extension in (".h5", ".hdf5"):
+        return read_hdf5(name, dataset)
+    if extension == ".zarr":
+        return read_zarr(name, dataset)
+    if extension in _TEXT:
+        # Lines end as they did, and bytes that are no text come out as they went in.
+        with open(name, encoding="utf-8", errors="surrogateescape", newline="") as text:
+            return text.read()
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def read_slice(
+    in_name: Any, start: int | None, end: int | None, *, hdu: Any = None, dataset: str | None = None
+) -> Any:
+    """Return a part of what is in a file, along the first axis.
+
+    Parameters
+    ----------
+    in_name : str or os.PathLike
+        The file. Its extension decides.
+    start, end : int or None
+        First, and one after the last.
+    hdu, dataset
+        As for `read`.
+
+    Returns
+    -------
+    ndarray, Table, str or bytes
+        Sliced. Of ``.npy``, images in FITS files, HDF5 and Zarr, only that part is read.
+
+    Raises
+    ------
+    FormatError
+        As `read` does; and if the file has several arrays, and ``dataset`` does not say which.
+    """
+    name = os.fspath(in_name)
+    extension = format_of(name)
+    part = slice(start, end)
+    if extension == ".npy":
+        return read_npy_slice(name, part)
+    if extension in FITS:
+        return read_fits(name, hdu, part)
+    if extension in (".h5", ".hdf5"):
+        data = read_hdf5(name, dataset, part)
+    elif extension == ".zarr":
+        data = read_zarr(name, dataset, part)
+    else:
+        data = read(name)
+        data = data if isinstance(data, dict) else data[part]
+    if isinstance(data, dict):
+        raise FormatError(
+            f"{name!r} has several arrays, {list(data)}: say by the keyword dataset which is to be "
+            "sliced, or give a function read that takes start and end."
+        )
+    return data
+
+
+def write(
+    data: Any, outname: Any, *, in_name: Any = None, hdu: Any = None, dataset: str | None = None
+) -> None:
+    """Write data to a file, over what is there.
+
+    Parameters
+    ----------
+    data : object
+        An array, or a dict of arrays for formats that hold several, is written as the
+        extension says. Text and bytes are written as they are, and what can write itself
+        does so: tables and CCDData of astropy, FITS HDUs, figures, images.
+    outname : str or os.PathLike
+        The file.
+    in_name : object, optional
+        The input. If that and the output are FITS files, an array gets its header.
+    hdu : int or str, optional
+        HDU of the input whose header it gets.
+    dataset : str, optional
+        Name of the array in an HDF5 file. Default ``'data'``.
+
+    Raises
+    ------
+    FormatError
+        If that cannot be written with this extension, or a library is not installed.
+    """
+    name = os.fspath(outname)
+    if isinstance(data, str):
+        with open(name, "w", encoding="utf-8", errors="surrogateescape", newline="") as text:
+            text.write(data)
+        return
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        with open(name, "wb") as file:
+            file.write(data)
+        return
+    for method, keywords in _OWN_WRITERS:
+        if callable(getattr(data, method, None)):
+            getattr(data, method)(name, **keywords)
+            return
+    extension = format_of(name)
+    if extension in FITS:
+        write_fits(array_of(data, name), name, in_name, hdu)
+    elif extension in (".h5", ".hdf5"):
+        write_hdf5(arrays_of(data, name, dataset or "data"), name)
+    elif extension in _WRITERS:
+        _WRITERS[extension](data, name)
+    else:
+        shown = repr(extension) if extension else "no extension"
+        raise FormatError(
+            f"data of type {type(data).__name__} cannot be written to {name!r}: {shown} tells no "
+            "format for it. Give outname_ext, such as '.npy' or '.fits', or a function write."
+        )
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    **dict.fromkeys(TIFF, read_tiff),
+    **dict.fromkeys(IMAGES, read_image),
+}
+_WRITERS: dict[str, Callable[[Any, str], None]] = {
+    ".npy": write_npy,
+    ".npz": write_npz,
+    ".zarr": write_zarr,
+    **dict.fromkeys(TIFF, write_tiff),
+    **dict.fromkeys(IMAGES, write_image),
+}

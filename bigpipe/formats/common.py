@@ -1,0 +1,66 @@
+"""What all formats need: the library that knows one, arrays, and words where something is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from bigpipe.errors import FormatError
+from bigpipe.outname import split_extension
+
+__all__ = ["array_of", "arrays_of", "chosen", "format_of", "library", "one_or_all"]
+
+
+def format_of(name: str) -> str:
+    """Return the extension that tells the format: before that of a compression."""
+    extension = split_extension(name.rstrip(os.sep))[1].lower()
+    return "." + extension.split(".")[1] if extension else ""
+
+
+def library(name: str, *modules: tuple[str, str]) -> Any:
+    """Import the first of some modules that is there; each with the package that has it."""
+    for module, _ in modules:
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError:
+            continue
+    packages = " or ".join(package for _, package in modules)
+    raise FormatError(
+        f"{name!r} needs {packages}, which is not installed: python -m pip install "
+        f"{modules[0][1]}; or give functions of your own as read and write."
+    )
+
+
+def array_of(data: Any, name: str) -> Any:
+    """Return data as an array of numbers."""
+    import numpy as np
+
+    array = np.asarray(data)
+    if array.dtype.hasobject:
+        raise FormatError(
+            f"data of type {type(data).__name__} is no array of numbers and cannot be written to "
+            f"{name!r}: give a function write, or another outname_ext."
+        )
+    return array
+
+
+def arrays_of(data: Any, name: str, alone: str) -> dict[str, Any]:
+    """Return arrays by name; one that has none is called as said."""
+    if isinstance(data, dict):
+        return {str(key): array_of(value, name) for key, value in data.items()}
+    return {alone: array_of(data, name)}
+
+
+def one_or_all(arrays: dict[str, Any], name: str) -> Any:
+    """Return the only array, or all of them by name."""
+    if not arrays:
+        raise FormatError(f"there is no array in {name!r}: give a function read.")
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def chosen(names: Any, dataset: str, name: str) -> str:
+    """Return a name if there is an array of that name."""
+    if dataset not in names:
+        raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {list(names)}.")
+    return dataset

@@ -1,0 +1,77 @@
+"""Images and tables in FITS files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from bigpipe.errors import FormatError
+from bigpipe.formats.common import format_of
+
+__all__ = ["FITS", "hdu_of", "header_of", "read_fits", "write_fits"]
+
+FITS = (".fits", ".fit", ".fts", ".fz")
+_STALE = ("BLANK", "CHECKSUM", "DATASUM", "ZBLANK")  # cards that told of the data as it was
+
+
+def read_fits(name: str, hdu: Any, part: slice | None = None) -> Any:
+    """Return the image or table of an HDU, or a part of it along the first axis."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    with fits.open(name, memmap=False) as hdus:
+        found = hdu_of(hdus, hdu, name)
+        if part is not None:
+            return found.section[part] if found.is_image else Table.read(found)[part]
+        return found.data if found.is_image else Table.read(found)
+
+
+def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
+    """Return the HDU that was asked for, or the first that has data."""
+    if hdu is not None:
+        try:
+            return hdus[hdu]
+        except (KeyError, IndexError):
+            raise FormatError(f"there is no HDU {hdu!r} in {name!r}.") from None
+    for each in hdus:
+        if each.header.get("NAXIS", 0) and each.size:
+            return each
+    raise FormatError(f"no HDU of {name!r} has data.")
+
+
+def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
+    """Write an image, with the header of the input if that is a FITS file."""
+    import numpy as np
+    from astropy.io import fits
+
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise FormatError(f"FITS has no type {array.dtype}, for {name!r}: convert it in process.")
+    header = header_of(in_name, hdu)
+    if name.lower().endswith(".fz"):
+        hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header)])
+    else:
+        hdus = fits.HDUList([fits.PrimaryHDU(array, header)])
+    # A card that the telescope wrote badly is no reason to lose the image.
+    hdus.writeto(name, overwrite=True, output_verify="silentfix+ignore")
+
+
+def header_of(in_name: Any, hdu: Any) -> Any:
+    """Return the header for an array that was made of a FITS file, ``None`` if it was not."""
+    from astropy.io import fits
+
+    if not isinstance(in_name, (str, os.PathLike)) or format_of(os.fspath(in_name)) not in FITS:
+        return None
+    with fits.open(in_name, memmap=False) as hdus:
+        found = hdu_of(hdus, hdu, os.fspath(in_name))
+        if not found.is_image:
+            return None
+        header = found.header.copy(strip=True)
+        if found is not hdus[0]:
+            header.extend(hdus[0].header.copy(strip=True), unique=True)
+    for keyword in _STALE:
+        header.remove(keyword, ignore_missing=True)
+    return header

@@ -1,0 +1,68 @@
+"""Arrays by name in HDF5 and Zarr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
+
+__all__ = ["read_hdf5", "read_zarr", "write_hdf5", "write_zarr", "zarr_arrays"]
+
+
+def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
+    """Return the array of a file, all of them by name, or a part of the one asked for."""
+    h5py = library(name, ("h5py", "h5py"))
+    with h5py.File(name, "r") as file:
+        names: list[str] = []
+        file.visititems(
+            lambda path, item: names.append(path) if isinstance(item, h5py.Dataset) else None
+        )
+        if dataset is not None:
+            return file[chosen(names, dataset.strip("/"), name)][part]
+        if len(names) == 1:
+            return file[names[0]][part]
+        return one_or_all({path: file[path][()] for path in names}, name)
+
+
+def write_hdf5(arrays: dict[str, Any], name: str) -> None:
+    """Write arrays by name."""
+    h5py = library(name, ("h5py", "h5py"))
+    with h5py.File(name, "w") as file:
+        for path, array in arrays.items():
+            file.create_dataset(path, data=array)
+
+
+def read_zarr(name: str, dataset: str | None, part: Any = ...) -> Any:
+    """Return the array of a store, all of them by name, or a part of the one asked for."""
+    zarr = library(name, ("zarr", "zarr"))
+    root = zarr.open(name, mode="r")
+    if hasattr(root, "shape"):
+        return root[part]
+    arrays = zarr_arrays(root)
+    if dataset is not None:
+        return arrays[chosen(arrays, dataset.strip("/"), name)][part]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))[part]
+    return one_or_all({path: array[...] for path, array in arrays.items()}, name)
+
+
+def zarr_arrays(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the arrays below a group of Zarr, by their paths."""
+    found = {prefix + name: array for name, array in group.arrays()}
+    for name, below in group.groups():
+        found |= zarr_arrays(below, f"{prefix}{name}/")
+    return found
+
+
+def write_zarr(data: Any, name: str) -> None:
+    """Write an array, or a dict of them."""
+    zarr = library(name, ("zarr", "zarr"))
+    arrays = arrays_of(data, name, "")
+    if os.path.isdir(name):
+        shutil.rmtree(name)
+    if isinstance(data, dict):
+        zarr.save_group(name, **arrays)
+    else:
+        zarr.save_array(name, arrays[""])

@@ -1,0 +1,60 @@
+"""Pictures, and TIFF files, which may be more than that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bigpipe.errors import FormatError
+from bigpipe.formats.common import array_of, format_of, library
+
+__all__ = ["IMAGES", "TIFF", "read_image", "read_tiff", "write_image", "write_tiff"]
+
+TIFF = (".tif", ".tiff")
+_EIGHT_BITS = (".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+IMAGES = (".png", *_EIGHT_BITS)
+
+
+def read_image(name: str) -> Any:
+    """Return the pixels of a picture."""
+    import numpy as np
+
+    with library(name, ("PIL.Image", "Pillow")).open(name) as image:
+        if image.mode in ("P", "PA"):  # numbers of colours
+            with image.convert("RGBA" if "transparency" in image.info else "RGB") as coloured:
+                return np.asarray(coloured)
+        return np.asarray(image)
+
+
+def write_image(data: Any, name: str) -> None:
+    """Write pixels as a picture."""
+    pillow = library(name, ("PIL.Image", "Pillow"))
+    extension = format_of(name)
+    kinds = ("uint8",) if extension in _EIGHT_BITS else ("uint8", "uint16")
+    array = array_of(data, name)
+    if array.dtype.name not in (*kinds, "bool") or array.ndim not in (2, 3):
+        raise FormatError(
+            f"an array of {array.dtype.name} and shape {array.shape} cannot be written as "
+            f"{extension}, which takes images of {' or '.join(kinds)}: scale it in process, or "
+            "give outname_ext, such as '.npy' or '.fits'."
+        )
+    pillow.fromarray(array).save(name)
+
+
+def read_tiff(name: str) -> Any:
+    """Return the pixels of a TIFF file."""
+    tiff = _tiff_library(name)
+    return tiff.imread(name) if hasattr(tiff, "imread") else read_image(name)
+
+
+def write_tiff(data: Any, name: str) -> None:
+    """Write pixels as a TIFF file."""
+    tiff = _tiff_library(name)
+    if hasattr(tiff, "imwrite"):
+        tiff.imwrite(name, array_of(data, name))
+    else:
+        write_image(data, name)
+
+
+def _tiff_library(name: str) -> Any:
+    """Return what knows all that TIFF files may be, or what knows those that are pictures."""
+    return library(name, ("tifffile", "tifffile"), ("PIL.Image", "Pillow"))

@@ -1,0 +1,53 @@
+"""Arrays as numpy keeps them: ``.npy`` and ``.npz``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bigpipe.formats.common import array_of, arrays_of, one_or_all
+
+__all__ = ["read_npy", "read_npy_slice", "read_npz", "write_npy", "write_npz"]
+
+
+def read_npy(name: str) -> Any:
+    """Return the array of a file."""
+    import numpy as np
+
+    return np.load(name)
+
+
+def read_npy_slice(name: str, part: slice) -> Any:
+    """Return a part of the array, along the first axis; only that is read."""
+    import numpy as np
+
+    try:
+        mapped = np.load(name, mmap_mode="r")
+    except ValueError:  # an empty array cannot be mapped
+        return np.load(name)[part]
+    return np.array(mapped[part])
+
+
+def read_npz(name: str) -> Any:
+    """Return the array of a file, or all of them by name."""
+    import numpy as np
+
+    with np.load(name) as file:
+        return one_or_all(dict(file), name)
+
+
+def write_npy(data: Any, name: str) -> None:
+    """Write an array."""
+    import numpy as np
+
+    array = array_of(data, name)
+    with open(name, "wb") as file:  # to a name, numpy might append another extension
+        np.save(file, array)
+
+
+def write_npz(data: Any, name: str) -> None:
+    """Write an array, or a dict of them."""
+    import numpy as np
+
+    arrays = arrays_of(data, name, "arr_0")
+    with open(name, "wb") as file:
+        np.savez(file, **arrays)
