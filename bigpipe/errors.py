@@ -27,6 +27,9 @@ __all__ = [
     "OutnameError",
     "PipelineError",
     "RemoteError",
+    "StepError",
+    "StoreError",
+    "StreamError",
     "TooManyErrorsError",
     "UnsafeValueError",
     "UnsendableError",
@@ -75,6 +78,18 @@ class JournalError(BigpipeError, RuntimeError):
 
 class UnsendableError(BigpipeError, TypeError):
     """A keyword, or the pipeline object, cannot be sent to a worker process."""
+
+
+class StepError(BigpipeError, TypeError):
+    """What was given as a step is none, or it cannot be used as it is here."""
+
+
+class StoreError(BigpipeError, ValueError):
+    """An array in a file cannot be read or written in the pieces that were asked for."""
+
+
+class StreamError(BigpipeError, ValueError):
+    """Streams that belong side by side do not fit together."""
 
 
 class EncodingError(BigpipeError, ValueError):

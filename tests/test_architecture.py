@@ -22,9 +22,9 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "deadlines", "encoding", "events", "fingerprint"),
-        *("losses", "options", "outname", "pace", "passes", "pending", "projection", "retries"),
-        *("roster", "scheduler", "slices", "waits"),
+        *("admission", "budget", "charges", "chunks", "deadlines", "encoding", "events"),
+        *("fingerprint", "losses", "options", "outname", "pace", "passes", "pending"),
+        *("projection", "retries", "roster", "scheduler", "slices", "waits"),
     ),
     (
         *("arrays", "bloom", "buffers", "cgroups", "claims", "clock", "context", "environment"),
@@ -42,14 +42,14 @@ ROWS = (
         *("function_pipe", "hooks", "journal", "origin", "passage", "pipeline", "pout"),
         *("pout_table", "report", "steps"),
     ),
-    (),
+    ("streaming",),
     ("__main__", "argparse_handler", "cli", "demo", "fits", "flags", "references", "testing"),
     ("__init__",),
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "deadlines", "events", "fingerprint", "losses", "outname"),
-    *("pace", "passes", "pending", "projection", "retries", "roster", "scheduler"),
+    *("admission", "budget", "charges", "chunks", "deadlines", "events", "fingerprint", "losses"),
+    *("outname", "pace", "passes", "pending", "projection", "retries", "roster", "scheduler"),
     *("slices", "waits"),
 )
 IMPURE = {

@@ -1,0 +1,443 @@
+"""Ready-made steps that filter a stream of samples: what comes out does not depend on the chunks.
+
+Each gives, chunk by chunk, what it would give for the whole stream in one chunk. Their names are in
+small letters, as those of `itertools` are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bigpipe.errors import StreamError
+from bigpipe.streaming.steps.base import Step
+from bigpipe.streaming.steps.namespaces import (
+    as_chunk,
+    as_numpy,
+    axis_of,
+    cut,
+    is_numpy,
+    joined,
+    like,
+    namespace_of,
+)
+
+__all__ = ["count", "decimate", "fir", "iir", "running_mean", "sosfilt"]
+
+BLOCK = 1 << 15  # numbers that are filtered at a time, so that they stay in a core's cache
+
+
+class fir(Step):
+    """Filter samples by their weighted sum with those before them.
+
+    Parameters
+    ----------
+    b : array-like, (n,)
+        Weights: of a sample, of the one before it, and so on.
+    axis : int, optional
+        Along which the samples are.
+    every : int, optional
+        Give only one sample of so many, the first and so on: as `decimate` behind it, with less
+        work.
+    steady : bool, optional
+        Take what was before the first sample to be like it, and not 0.
+
+    Notes
+    -----
+    The sums are made in the same order wherever chunks end, so that the result is the same to the
+    last bit. It is what ``scipy.signal.lfilter(b, 1, x)`` gives, but for rounding, in the precision
+    of the chunks. Whole numbers become numbers of double precision.
+
+    Examples
+    --------
+    >>> smooth = fir([0.5, 0.5])
+    >>> smooth([2.0, 4.0]).tolist(), smooth([6.0]).tolist()
+    ([1.0, 3.0], [5.0])
+    """
+
+    def __init__(self, b: Any, axis: int = 0, *, every: int = 1, steady: bool = False) -> None:
+        self.b, self.axis, self.every, self.steady = np.asarray(b), axis, every, steady
+        if self.b.ndim != 1 or not self.b.size:
+            raise StreamError(f"fir takes a list of weights, and was given shape {self.b.shape}.")
+        if every < 1:
+            raise StreamError(f"every={every} is no distance of samples: give 1 or more.")
+        self._before: Any = None
+        self._phase = 0  # samples to skip until the next one that is wanted
+
+    def run(self, chunk: Any) -> Any:
+        """Filter a chunk."""
+        chunk = _floating(as_chunk(chunk))
+        axis = axis_of(self.axis, chunk, "fir")
+        n, n_before = chunk.shape[axis], self.b.size - 1
+        before = self._before
+        if before is None:
+            before = _history(chunk, axis, n_before, self.steady and n > 0)
+        samples = joined([before, chunk], axis)
+        if n:  # what the stream begins with is told by a sample
+            self._before = _kept(cut(samples, axis, n, n + n_before))
+        weights = self.b.tolist()  # plain numbers do not change the precision
+        first, self._phase = self._phase, (self._phase - n) % self.every
+        if is_numpy(samples):
+            return _weighted(samples, weights, axis, first, self.every)
+        stop = n + n_before
+        parts = (
+            weight * cut(samples, axis, first + n_before - k, stop - k, self.every)
+            for k, weight in enumerate(weights)
+        )
+        return sum(parts, start=next(parts))
+
+    def get_state(self) -> Any:
+        """Return the samples that the next ones need."""
+        return {"before": self._before, "phase": self._phase}
+
+    def set_state(self, state: Any) -> None:
+        """Take over the samples that the next ones need."""
+        self._before, self._phase = state["before"], state["phase"]
+
+
+class sosfilt(Step):
+    """Filter by sections of second order, as `scipy.signal.sosfilt` does.
+
+    Parameters
+    ----------
+    sos : array-like, (n, 6)
+        Sections, as ``scipy.signal.butter(..., output="sos")`` gives them.
+    axis : int, optional
+        Along which the samples are.
+    steady : bool, optional
+        Take what was before the first sample to be like it, and not 0.
+
+    Notes
+    -----
+    The same as scipy gives for the whole, to the last bit.
+    """
+
+    def __init__(self, sos: Any, axis: int = 0, *, steady: bool = False) -> None:
+        self.sos, self.axis, self.steady = np.atleast_2d(np.asarray(sos, float)), axis, steady
+        self._zi: Any = None
+
+    def run(self, chunk: Any) -> Any:
+        """Filter a chunk."""
+        signal = _scipy_signal()
+        return self._filtered(
+            chunk, signal, lambda samples, axis: signal.sosfilt(self.sos, samples, axis, self._zi)
+        )
+
+    def _filtered(self, chunk: Any, signal: Any, run: Any) -> Any:
+        chunk = as_chunk(chunk)
+        samples = as_numpy(chunk)
+        axis = axis_of(self.axis, samples, type(self).__name__)
+        if not samples.shape[axis]:
+            return like(np.empty(samples.shape, self._dtype_of(samples)), chunk)
+        if self._zi is None:
+            self._zi = self._first_zi(signal, samples, axis)
+        result, self._zi = run(samples, axis)
+        return like(result, chunk)
+
+    def _first_zi(self, signal: Any, samples: Any, axis: int) -> Any:
+        if not self.steady:
+            shape = list(samples.shape)
+            shape[axis] = 2
+            return np.zeros((len(self.sos), *shape), self._dtype_of(samples))
+        zi = signal.sosfilt_zi(self.sos)
+        zi = zi.reshape(len(zi), *(2 if i == axis else 1 for i in range(samples.ndim)))
+        return zi * cut(samples, axis, 0, 1)[np.newaxis]
+
+    def _dtype_of(self, samples: Any) -> Any:
+        return np.result_type(self.sos, samples)
+
+    def get_state(self) -> Any:
+        """Return the delays of the filter."""
+        return self._zi
+
+    def set_state(self, state: Any) -> None:
+        """Take over the delays of the filter."""
+        self._zi = state
+
+
+class iir(sosfilt):
+    """Filter by the ratio of two polynomials, as `scipy.signal.lfilter` does.
+
+    Parameters
+    ----------
+    b, a : array-like
+        Coefficients of the numerator and of the denominator.
+    axis : int, optional
+        Along which the samples are.
+    steady : bool, optional
+        Take what was before the first sample to be like it, and not 0.
+
+    Notes
+    -----
+    The same as scipy gives for the whole, to the last bit, unless `a` is a single number: `fir` is
+    made for that. Filters of high order are more exact as `sosfilt`.
+    """
+
+    def __init__(self, b: Any, a: Any, axis: int = 0, *, steady: bool = False) -> None:
+        self.b, self.a = np.atleast_1d(np.asarray(b)), np.atleast_1d(np.asarray(a))
+        self.axis, self.steady = axis, steady
+        self._zi = None
+
+    def run(self, chunk: Any) -> Any:
+        """Filter a chunk."""
+        signal = _scipy_signal()
+        return self._filtered(
+            chunk,
+            signal,
+            lambda samples, axis: signal.lfilter(self.b, self.a, samples, axis, self._zi),
+        )
+
+    def _first_zi(self, signal: Any, samples: Any, axis: int) -> Any:
+        n_delays = max(self.a.size, self.b.size) - 1
+        if not self.steady:
+            shape = list(samples.shape)
+            shape[axis] = n_delays
+            return np.zeros(shape, self._dtype_of(samples))
+        zi = signal.lfilter_zi(self.b, self.a)
+        zi = zi.reshape([n_delays if i == axis else 1 for i in range(samples.ndim)])
+        return zi * cut(samples, axis, 0, 1)
+
+    def _dtype_of(self, samples: Any) -> Any:
+        return np.result_type(self.b, self.a, samples, np.float32)
+
+
+class running_mean(Step):
+    """The mean of each sample and the `n` - 1 before it.
+
+    Parameters
+    ----------
+    n : int
+        How many samples. In the beginning, the mean is of those that there are.
+    axis : int, optional
+        Along which the samples are.
+
+    Notes
+    -----
+    The work does not depend on `n`. Sums are made of parts that begin at every `n`-th sample of the
+    stream, wherever chunks end: nothing adds up in the long run, what is not a number
+    is gone after `n` samples, and the result is the same to the last bit.
+
+    References
+    ----------
+    .. [1] M. van Herk, "A fast algorithm for local minimum and maximum filters on rectangular and
+       octagonal kernels", Pattern Recognition Letters 13 (1992): parts, for minimum and maximum.
+
+    Examples
+    --------
+    >>> mean = running_mean(2)
+    >>> mean([1, 3]).tolist(), mean([6]).tolist()
+    ([1.0, 2.0], [4.5])
+    """
+
+    def __init__(self, n: int, axis: int = 0) -> None:
+        if n < 1:
+            raise StreamError(f"running_mean({n}) has no sample: give 1 or more.")
+        self.n, self.axis = n, axis
+        self._held: Any = None  # from the beginning of a part: the one before, and the present one
+
+    def run(self, chunk: Any) -> Any:
+        """Give the mean for each sample of a chunk."""
+        chunk = _floating(as_chunk(chunk))
+        axis = axis_of(self.axis, chunk, "running_mean")
+        n_new = chunk.shape[axis]
+        samples = chunk if self._held is None else joined([self._held, chunk], axis)
+        n_all = samples.shape[axis]
+        means = self._means(samples, axis, n_all - n_new)
+        # The next mean may reach back to the beginning of the part before the present one.
+        keep_from = max(0, (n_all // self.n - 1) * self.n)
+        self._held = _kept(cut(samples, axis, keep_from, n_all))
+        return means
+
+    def _means(self, samples: Any, axis: int, first: int) -> Any:
+        """Return the means from a sample on; the samples begin with a part."""
+        n, namespace = self.n, namespace_of(samples)
+        rows = namespace.moveaxis(samples, axis, 0)
+        n_all, rest = rows.shape[0], rows.shape[1:]
+        n_parts = -(-n_all // n)
+        filling = namespace.zeros((n_parts * n - n_all, *rest), dtype=rows.dtype)
+        parts = namespace.reshape(joined([rows, filling], 0), (n_parts, n, *rest))
+        sums = _cumulative(parts, 1)
+        # From the other end: what a mean needs of the part before that of its last sample.
+        tails = namespace.flip(_cumulative(namespace.flip(parts, axis=1), 1), axis=1)
+        # The last mean of a part has all its samples in the part itself.
+        none = namespace.zeros((max(0, n_parts - 1), 1, *rest), dtype=tails.dtype)
+        beyond = joined([tails[:-1, 1:, ...], none], 1)
+        means = [(sums[1:, ...] + beyond) / n]
+        if n_parts:
+            # Of a first part, new samples are only those that the stream begins with.
+            means.insert(0, _divided(sums[:1, ...]))
+        whole = namespace.reshape(joined(means, 0), (n_parts * n, *rest))[first:n_all, ...]
+        whole = namespace.moveaxis(whole, 0, axis)
+        return whole.astype(samples.dtype, copy=False) if is_numpy(whole) else whole
+
+    def get_state(self) -> Any:
+        """Return the samples that the next ones need."""
+        return self._held
+
+    def set_state(self, state: Any) -> None:
+        """Take over the samples that the next ones need."""
+        self._held = state
+
+
+class decimate(Step):
+    """Give every `n`-th sample, beginning with the first.
+
+    Parameters
+    ----------
+    n : int
+        One of how many.
+    axis : int, optional
+        Along which the samples are.
+
+    Notes
+    -----
+    Nothing is filtered: put a low-pass before it, or use ``fir(b, every=n)``, which is both.
+
+    Examples
+    --------
+    >>> third = decimate(3)
+    >>> third([0, 1, 2, 3]).tolist(), third([4, 5, 6]).tolist()
+    ([0, 3], [6])
+    """
+
+    def __init__(self, n: int, axis: int = 0) -> None:
+        if n < 1:
+            raise StreamError(f"decimate({n}) is no distance of samples: give 1 or more.")
+        self.n, self.axis = n, axis
+        self._phase = 0
+
+    def run(self, chunk: Any) -> Any:
+        """Give the samples that are wanted."""
+        chunk = as_chunk(chunk)
+        axis = axis_of(self.axis, chunk, "decimate")
+        length = chunk.shape[axis]
+        first, self._phase = self._phase, (self._phase - length) % self.n
+        return cut(chunk, axis, first, max(first, length), self.n)
+
+    def get_state(self) -> int:
+        """Return how many samples are skipped next."""
+        return self._phase
+
+    def set_state(self, state: int) -> None:
+        """Take over how many samples are skipped next."""
+        self._phase = state
+
+
+class count(Step):
+    """Count samples; the number is the last chunk, and the only one.
+
+    Parameters
+    ----------
+    axis : int or None, optional
+        Along which samples are counted. ``None`` counts chunks.
+
+    Examples
+    --------
+    >>> from bigpipe.streaming import run_steps
+    >>> list(run_steps([[1, 2], [3]], count())), list(run_steps([[1, 2], [3]], count(axis=None)))
+    ([3], [2])
+    """
+
+    def __init__(self, axis: int | None = 0) -> None:
+        self.axis = axis
+        self._count = 0
+
+    def run(self, chunk: Any) -> None:
+        """Count."""
+        if self.axis is None:
+            self._count += 1
+        elif hasattr(chunk, "shape"):
+            self._count += chunk.shape[axis_of(self.axis, chunk, "count")]
+        else:
+            self._count += len(chunk)
+
+    def local_term(self) -> int:
+        """Give the number."""
+        return self._count
+
+    def get_state(self) -> int:
+        """Return the number so far."""
+        return self._count
+
+    def set_state(self, state: int) -> None:
+        """Take over the number so far."""
+        self._count = state
+
+
+def _weighted(samples: Any, weights: list[Any], axis: int, first: int, every: int) -> Any:
+    """Sum samples and those before them, block by block, always in the same order."""
+    n_before = len(weights) - 1
+    samples = np.moveaxis(samples, axis, 0)
+    n_out = len(range(first, len(samples) - n_before, every))
+    shape = (n_out, *samples.shape[1:])
+    out = np.empty(shape, _dtype_of(samples, weights))
+    length = max(1, BLOCK // max(1, out[:1].size))
+    scratch = np.empty((min(length, n_out), *shape[1:]), out.dtype)
+    for start in range(0, n_out, length):
+        block = out[start : start + length]
+        product = scratch[: len(block)]
+        at, end = first + start * every, first + (start + len(block) - 1) * every + 1
+        for k, weight in enumerate(weights):
+            part = samples[at + n_before - k : end + n_before - k : every]
+            if k == 0:
+                np.multiply(part, weight, out=block)
+            else:
+                np.multiply(part, weight, out=product)
+                np.add(block, product, out=block)
+    return np.moveaxis(out, 0, axis)
+
+
+def _dtype_of(samples: Any, weights: list[Any]) -> Any:
+    is_complex = any(isinstance(weight, complex) for weight in weights)
+    return np.result_type(samples.dtype, np.complex64) if is_complex else samples.dtype
+
+
+def _history(chunk: Any, axis: int, n: int, steady: bool) -> Any:
+    """Return samples that are taken to be before the first one."""
+    first = cut(chunk, axis, 0, 1)
+    namespace = namespace_of(chunk)
+    shape = list(chunk.shape)
+    shape[axis] = n
+    nothing = namespace.zeros(tuple(shape), dtype=chunk.dtype)
+    return nothing + first if steady else nothing
+
+
+def _floating(chunk: Any) -> Any:
+    """Return a chunk of whole numbers as one of double precision, and others as they are."""
+    namespace = namespace_of(chunk)
+    if is_numpy(chunk):
+        return chunk if chunk.dtype.kind in "fc" else chunk.astype(np.float64)
+    is_floating = getattr(namespace, "isdtype", None)
+    if is_floating is None or is_floating(chunk.dtype, ("real floating", "complex floating")):
+        return chunk
+    return namespace.astype(chunk, namespace.float64)
+
+
+def _cumulative(part: Any, axis: int) -> Any:
+    if is_numpy(part):
+        kind = np.result_type(part.dtype, np.float64)  # sums of many need more precision
+        return np.cumsum(part, axis=axis, dtype=kind)
+    return namespace_of(part).cumulative_sum(part, axis=axis)
+
+
+def _divided(sums: Any) -> Any:
+    """Divide the sums of a part by how many samples are in each."""
+    namespace = namespace_of(sums)
+    numbers = namespace.arange(1, sums.shape[1] + 1, dtype=sums.dtype)
+    return sums / namespace.reshape(numbers, (1, -1, *(1 for _ in sums.shape[2:])))
+
+
+def _kept(samples: Any) -> Any:
+    """Return what can be kept: not a view of the whole chunk."""
+    return samples.copy() if is_numpy(samples) else samples + 0
+
+
+def _scipy_signal() -> Any:
+    try:
+        import scipy.signal
+    except ImportError:
+        raise StreamError(
+            "this filter needs scipy, which is not installed: python -m pip install scipy."
+        ) from None
+    return scipy.signal

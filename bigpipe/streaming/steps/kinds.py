@@ -1,0 +1,308 @@
+"""Ways to write a step: a function, a generator function, an object with a method ``run``.
+
+Owns what each of them is as a `Step`, and what a fresh one is.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any
+
+from bigpipe.context import name_of
+from bigpipe.errors import StepError
+from bigpipe.streaming.steps.base import Step, StopStream, accepted_by, begin, has_state
+
+__all__ = [
+    "FunctionStep",
+    "GeneratorStep",
+    "ObjectStep",
+    "as_step",
+    "consumer",
+    "fresh",
+    "step",
+]
+
+_NUMPY_FUNCTIONS = ("ufunc", "_ArrayFunctionDispatcher")
+_MAKES_STEPS = "_bigpipe_makes_steps"  # attribute of what `step` returns
+
+
+class FunctionStep(Step):
+    """A function as a step: without state.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a chunk.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.__name__ = name_of(function)
+
+    def run(self, chunk: Any) -> Any:
+        """Call the function."""
+        return self.function(chunk)
+
+    def get_state(self) -> None:
+        """Return nothing: there is no state."""
+
+    def set_state(self, state: None) -> None:
+        """Do nothing."""
+
+    def _fresh(self) -> FunctionStep:
+        return FunctionStep(self.function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FunctionStep:
+        return self._fresh()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FunctionStep, (self.function,))
+
+    def _can_save(self) -> bool:
+        return _is_stateless(self.function)
+
+
+class ObjectStep(Step):
+    """An object with a method ``run``, of whatever class, as a step.
+
+    Parameters
+    ----------
+    wrapped : object
+        Has ``run(chunk)``; may have ``local_init(**kwargs)``, ``local_term()``, ``get_state()``
+        and ``set_state(state)``.
+    """
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+        self.__name__ = name_of(wrapped)
+
+    def run(self, chunk: Any) -> Any:
+        """Call its ``run``."""
+        return self.wrapped.run(chunk)
+
+    def local_init(self, **kwargs: Any) -> None:
+        """Call its ``local_init``, if it has one."""
+        method = getattr(self.wrapped, "local_init", None)
+        if method is not None:
+            method(**accepted_by(method, kwargs))
+
+    def local_term(self) -> Any:
+        """Call its ``local_term``, if it has one."""
+        method = getattr(self.wrapped, "local_term", None)
+        return None if method is None else method()
+
+    def _holder(self) -> object:
+        return self.wrapped
+
+    def get_state(self) -> Any:
+        """Return what its ``get_state`` returns."""
+        return self.wrapped.get_state()
+
+    def set_state(self, state: Any) -> None:
+        """Call its ``set_state``."""
+        self.wrapped.set_state(state)
+
+    def _can_save(self) -> bool:
+        return has_state(self.wrapped)
+
+
+class GeneratorStep(Step):
+    """A generator as a step; made by calling what `step` has decorated.
+
+    Parameters
+    ----------
+    make : callable
+        What `step` has decorated.
+    args : tuple
+        The arguments of the generator function.
+    kwargs : dict
+        Its keywords.
+    """
+
+    def __init__(
+        self, make: Callable[..., GeneratorStep], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.make, self.args, self.kwargs = make, args, kwargs
+        self.__name__ = name_of(make)
+        self._generator: Generator[Any, Any, Any] | None = None
+        self._last: Any = None
+
+    def local_init(self, **kwargs: Any) -> None:
+        """Call the generator function with what it was given, and run it to its first ``yield``."""
+        function = getattr(self.make, _MAKES_STEPS)
+        self._generator = function(*self.args, **self.kwargs)
+        try:
+            next(self._generator)
+        except StopIteration as stop:
+            self._life_of().ended = True
+            self._last = stop.value
+
+    def run(self, chunk: Any) -> Any:
+        """Send a chunk; what is yielded then is the result."""
+        assert self._generator is not None
+        try:
+            return self._generator.send(chunk)
+        except StopIteration as stop:
+            raise StopStream(stop.value) from None
+
+    def local_term(self) -> Any:
+        """Raise `GeneratorExit` at the ``yield``; what is returned then is the last chunk."""
+        assert self._generator is not None
+        last, self._last = self._last, None
+        try:
+            self._generator.throw(GeneratorExit)
+        except GeneratorExit:
+            return last
+        except StopIteration as stop:
+            return stop.value
+        raise StepError(
+            f"The step {name_of(self)} yields when it is closed. In 'except GeneratorExit', "
+            "'return chunk' gives a last chunk, 'return iter(chunks)' several."
+        )
+
+    def _fresh(self) -> GeneratorStep:
+        return GeneratorStep(self.make, self.args, self.kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GeneratorStep:
+        return self._fresh()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (GeneratorStep, (self.make, self.args, self.kwargs))
+
+
+def step(function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., GeneratorStep]:
+    """Make steps of a generator function: a decorator.
+
+    Parameters
+    ----------
+    function : generator function
+        ``chunk = yield result`` gives the result for the chunk before and receives the next one;
+        what the first ``yield`` gives is not used. Its local variables are the state.
+
+    Returns
+    -------
+    callable
+        Called with the parameters of the generator function, it returns a new step that waits
+        at its first ``yield``.
+
+    Notes
+    -----
+    At the end of the stream `GeneratorExit` is raised at the ``yield``, so that ``finally`` runs;
+    what is returned then is a last chunk, or an iterator of chunks. A generator that returns by
+    itself ends the stream: what it returns is the last result, and no more chunks are taken.
+
+    `fresh`, and a pickle, call the generator function again with the same arguments, so it must
+    not write into them.
+
+    Examples
+    --------
+    >>> @step
+    ... def differences(before=0):
+    ...     difference = None
+    ...     while True:
+    ...         number = yield difference
+    ...         difference, before = number - before, number
+    >>> difference = differences()
+    >>> difference(3), difference(10)
+    (3, 7)
+    >>> differences(before=1)(3)
+    2
+    """
+    if not inspect.isgeneratorfunction(function):
+        raise StepError(
+            f"@step is for generator functions, and {name_of(function)} has no 'yield'. A plain "
+            "function is a step as it is; a class with a method run(self, chunk) derives from Step."
+        )
+
+    @functools.wraps(function)
+    def make(*args: Any, **kwargs: Any) -> GeneratorStep:
+        made = GeneratorStep(make, args, kwargs)
+        begin(made)
+        return made
+
+    setattr(make, _MAKES_STEPS, function)
+    return make
+
+
+consumer = step
+
+
+def as_step(what: Any) -> Step:
+    """Return a step as a `Step`, whichever way it is written.
+
+    Parameters
+    ----------
+    what : object
+        A `Step`, an object with a method ``run``, or a callable that takes a chunk.
+
+    Returns
+    -------
+    Step
+        Itself, or what calls it.
+
+    Raises
+    ------
+    StepError
+        If it is no step.
+    """
+    if isinstance(what, Step):
+        return what
+    name = name_of(what)
+    if hasattr(what, _MAKES_STEPS):
+        raise StepError(f"{name} makes steps; to have one, call it: {name}(...).")
+    has_run = callable(getattr(what, "run", None))
+    if has_run and isinstance(what, type):
+        raise StepError(f"{name} is a class of steps; to have one, call it: {name}(...).")
+    if has_run:
+        return ObjectStep(what)
+    if callable(what):
+        return FunctionStep(what)
+    raise StepError(
+        f"{what!r} is no step. A step is a function that takes a chunk, a generator function "
+        "decorated with @step and called, or an object with a method run(chunk)."
+    )
+
+
+def fresh(what: Any) -> Any:
+    """Return another step with the same parameters, in the state of its beginning.
+
+    Parameters
+    ----------
+    what : object
+        Any step, used or not.
+
+    Returns
+    -------
+    object
+        A function is returned as it is; so is any callable that is no `Step` and has no ``run``. A
+        generator function is called again with the same arguments. A `Step` is copied as it was
+        before ``local_init``, and an object of another class as it is. Of what is composed,
+        each part is fresh.
+
+    Raises
+    ------
+    StepError
+        If it is no step, or cannot be copied.
+    """
+    other = as_step(what)
+    if other is what:
+        return other._fresh()
+    if isinstance(other, ObjectStep):
+        copied = other._fresh()
+        assert isinstance(copied, ObjectStep)
+        return copied.wrapped
+    return what
+
+
+def _is_stateless(function: Any) -> bool:
+    """Whether a callable is known to remember nothing."""
+    if isinstance(function, functools.partial):
+        return _is_stateless(function.func)
+    if inspect.isfunction(function):
+        return function.__closure__ is None or function.__module__.partition(".")[0] == "numpy"
+    if inspect.isbuiltin(function):
+        return function.__self__ is None or inspect.ismodule(function.__self__)
+    kind = type(function)
+    return kind is type or (kind.__module__ == "numpy" and kind.__name__ in _NUMPY_FUNCTIONS)

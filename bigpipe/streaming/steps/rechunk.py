@@ -1,0 +1,209 @@
+"""Ready-made steps that cut a stream anew: other lengths, the same samples in the same order.
+
+Their names are in small letters, as those of `itertools` are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bigpipe.errors import StreamError
+from bigpipe.streaming.steps.base import Step
+from bigpipe.streaming.steps.namespaces import (
+    as_chunk,
+    axis_of,
+    cut,
+    is_numpy,
+    joined,
+    namespace_of,
+)
+
+__all__ = ["pack", "repack", "unpack", "windows"]
+
+
+class pack(Step):
+    """Make one chunk of every `n` chunks.
+
+    Parameters
+    ----------
+    n : int
+        How many. The last may have fewer.
+
+    Notes
+    -----
+    Numbers, and arrays of one shape, become an array with one more axis, which is the first. Of all
+    else, a list is made.
+
+    Examples
+    --------
+    >>> from bigpipe.streaming import run_steps
+    >>> [chunk.tolist() for chunk in run_steps(range(5), pack(2))]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = _at_least_one(n, "pack")
+        self._held: list[Any] = []
+
+    def run(self, chunk: Any) -> Any:
+        """Keep a chunk, until there are enough."""
+        self._held.append(chunk.copy() if is_numpy(chunk) else chunk)
+        return self.local_term() if len(self._held) == self.n else None
+
+    def local_term(self) -> Any:
+        """Give those that are left."""
+        held, self._held = self._held, []
+        return _packed(held) if held else None
+
+    def get_state(self) -> Any:
+        """Return the chunks that are kept."""
+        return list(self._held)
+
+    def set_state(self, state: Any) -> None:
+        """Take over the chunks that were kept."""
+        self._held = list(state)
+
+
+class unpack(Step):
+    """Give the elements of each chunk one by one: what `pack` has put together.
+
+    Examples
+    --------
+    >>> from bigpipe.streaming import run_steps
+    >>> list(run_steps([[1, 2], [3]], unpack()))
+    [1, 2, 3]
+    """
+
+    def run(self, chunk: Any) -> Iterator[Any]:
+        """Give the elements along the first axis, or of a list."""
+        if hasattr(chunk, "shape"):
+            return (chunk[(i, ...)] for i in range(chunk.shape[0]))
+        return iter(chunk)
+
+    def get_state(self) -> None:
+        """Return nothing: there is no state."""
+
+    def set_state(self, state: None) -> None:
+        """Do nothing."""
+
+
+class windows(Step):
+    """Cut a stream into chunks of `n` samples, consecutive ones of which share some.
+
+    Parameters
+    ----------
+    n : int
+        Samples in a chunk. The last may have fewer, but never none that are new.
+    overlap : int, optional
+        Samples that a chunk shares with the one before it; less than `n`.
+    axis : int, optional
+        Along which the samples are.
+
+    Notes
+    -----
+    The chunks are those that `read_chunks` gives for the same numbers, however long those are that
+    come in.
+
+    Examples
+    --------
+    >>> from bigpipe.streaming import run_steps
+    >>> [chunk.tolist() for chunk in run_steps([[0, 1], [2, 3, 4]], windows(3, overlap=1))]
+    [[0, 1, 2], [2, 3, 4]]
+    """
+
+    def __init__(self, n: int, overlap: int = 0, axis: int = 0) -> None:
+        self.n, self.overlap, self.axis = _at_least_one(n, type(self).__name__), overlap, axis
+        if not 0 <= overlap < n:
+            raise StreamError(f"overlap={overlap} must be at least 0 and less than n={n}.")
+        self._held: list[Any] = []
+        self._n_held = 0
+        self._n_old = 0  # of what is held, samples that the last chunk had
+
+    def run(self, chunk: Any) -> Any:
+        """Give as many chunks as are full."""
+        chunk = as_chunk(chunk)
+        axis = axis_of(self.axis, chunk, type(self).__name__)
+        self._n_held += chunk.shape[axis]
+        self._held.append(chunk)
+        if self._n_held < self.n:
+            if len(self._held) > 1 and not chunk.shape[axis]:
+                self._held.pop()
+            else:
+                self._held[-1] = _copied(chunk)
+            return None
+        samples = joined(self._held, axis)
+        step = self.n - self.overlap
+        starts = range(0, self._n_held - self.n + 1, step)
+        full = [cut(samples, axis, start, start + self.n) for start in starts]
+        rest = starts[-1] + step
+        self._held = [_copied(cut(samples, axis, rest, self._n_held))]
+        self._n_held -= rest
+        self._n_old = self.overlap
+        return iter(full) if len(full) > 1 else full[0]
+
+    def local_term(self) -> Any:
+        """Give what is left."""
+        if self._n_held == self._n_old:
+            return None
+        return joined(self._held, axis_of(self.axis, self._held[0], type(self).__name__))
+
+    def get_state(self) -> Any:
+        """Return the samples that are kept."""
+        if not self._held:
+            return None
+        axis = axis_of(self.axis, self._held[0], type(self).__name__)
+        return {"held": joined(self._held, axis), "n_old": self._n_old}
+
+    def set_state(self, state: Any) -> None:
+        """Take over the samples that were kept."""
+        self._held = [] if state is None else [state["held"]]
+        self._n_held = self._held[0].shape[self.axis] if state else 0
+        self._n_old = state["n_old"] if state else 0
+
+
+class repack(windows):
+    """Cut a stream into chunks of exactly `n` samples; the last may have fewer.
+
+    Parameters
+    ----------
+    n : int
+        Samples in a chunk.
+    axis : int, optional
+        Along which the samples are.
+
+    Examples
+    --------
+    >>> from bigpipe.streaming import run_steps
+    >>> [chunk.tolist() for chunk in run_steps([[0, 1, 2, 3], [4]], repack(2))]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, n: int, axis: int = 0) -> None:
+        super().__init__(n, axis=axis)
+
+
+def _at_least_one(n: int, who: str) -> int:
+    if n < 1:
+        raise StreamError(f"{who}({n}) would never be full: give 1 or more.")
+    return n
+
+
+def _packed(chunks: list[Any]) -> Any:
+    shapes = {getattr(chunk, "shape", ()) for chunk in chunks}
+    is_array = all(isinstance(chunk, (int, float, complex, np.generic)) for chunk in chunks)
+    if is_array or (len(shapes) == 1 and all(hasattr(chunk, "dtype") for chunk in chunks)):
+        return namespace_of(chunks[0]).stack(chunks) if not is_array else np.asarray(chunks)
+    return chunks
+
+
+def _copied(chunk: Any) -> Any:
+    """Return what can be kept: the memory of a chunk may be used for the next one."""
+    if is_numpy(chunk):
+        return chunk.copy()
+    namespace = namespace_of(chunk)
+    return (
+        namespace.asarray(chunk, copy=True) if hasattr(chunk, "__array_namespace__") else chunk + 0
+    )

@@ -1,0 +1,194 @@
+"""What an array in a file must be able to do, and who does it for which extension.
+
+Owns the protocol and the registry. Chunks are cut by `bigpipe.streaming.reader` and put together
+by `bigpipe.streaming.writer`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.errors import StoreError
+from bigpipe.outname import split_extension
+
+__all__ = ["ArrayStore", "create_store", "native", "open_store", "register_store", "truncated"]
+
+_HERE = "bigpipe.streaming.stores"
+_BUILT_IN = {
+    ".npy": "npy:NpyStore",
+    **dict.fromkeys((".raw", ".bin", ".dat"), "raw:RawStore"),
+    **dict.fromkeys((".fits", ".fit", ".fts", ".fz"), "fits_image:FitsStore"),
+    **dict.fromkeys((".h5", ".hdf5"), "hdf5:Hdf5Store"),
+    ".zarr": "zarr:ZarrStore",
+}
+_REGISTERED: dict[str, Any] = {}
+
+
+@runtime_checkable
+class ArrayStore(Protocol):
+    """An array in a file, read and written by region. Implement it for a format of your own.
+
+    Attributes
+    ----------
+    name : str
+        The file.
+    shape : tuple of int
+        Its shape now.
+    dtype : numpy.dtype
+        In the byte order of this machine.
+    chunks : tuple of int or None
+        The shape of the chunks in which the file stores it, if it does.
+
+    Notes
+    -----
+    The class is handed to `register_store`. Its class method ``open(name, mode, **how)`` opens what
+    is there, to be read (``"r"``) or also written (``"r+"``). ``create(name, *, shape, dtype, axis,
+    n, **how)`` makes a file, over what is there, for chunks of about `n` samples. Along `axis` the
+    array grows, unless its length there is given and not 0; a format that cannot grow along that
+    axis raises `StoreError`. ``how`` are the keywords that the caller gave beside those of
+    `read_chunks` and `write_chunks`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region as an array of its own, which stays when the file is closed.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            One for each axis, within the shape, without a step.
+
+        Returns
+        -------
+        ndarray
+            In the byte order of this machine.
+        """
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Write a region; those behind one another are written in that order.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            One for each axis, within the shape, without a step.
+        array : ndarray
+            Of the region's shape and the store's dtype.
+        """
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Change the length along the axis along which the array can grow.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape from now on.
+        """
+
+    def sync(self) -> None:
+        """Bring all that was written to disk, so that the file can be opened as it is now."""
+
+    def close(self) -> None:
+        """Bring all that was written into the file, and close it."""
+
+
+def register_store(store: Any, *extensions: str) -> None:
+    """Have files with some extensions read and written by a class.
+
+    Parameters
+    ----------
+    store : type
+        A class with the methods of `ArrayStore`.
+    *extensions : str
+        Such as ``".xyz"``. Those that bigpipe knows can be given too.
+    """
+    for extension in extensions:
+        _REGISTERED[extension.lower()] = store
+
+
+def open_store(name: Any, mode: str = "r", **how: Any) -> ArrayStore:
+    """Open an array in a file, to be read or written by region.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        The file. Its extension decides, or a `dtype`: the bytes of an array with no header.
+    mode : str, optional
+        ``"r"`` to read, ``"r+"`` to write as well.
+    **how : dict
+        What the format needs to know: see `read_chunks`.
+
+    Returns
+    -------
+    ArrayStore
+        To be closed by its ``close()``.
+
+    Raises
+    ------
+    StoreError
+        If nothing is known that reads it, or it has no such array, or is truncated.
+    """
+    name = os.fspath(name)
+    if not os.path.exists(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    store: ArrayStore = _class_for(name, "dtype" in how).open(name, mode, **how)
+    return store
+
+
+def create_store(
+    name: Any,
+    *,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axis: int,
+    n: int,
+    may_be_raw: bool,
+    **how: Any,
+) -> ArrayStore:
+    """Make a file with an array that can grow along an axis, by the class for its extension."""
+    name = os.fspath(name)
+    if dtype.hasobject:
+        raise StoreError(f"{name!r} takes arrays of numbers, and was given {dtype} objects.")
+    store: ArrayStore = _class_for(name, may_be_raw).create(
+        name, shape=shape, dtype=dtype, axis=axis, n=n, **how
+    )
+    return store
+
+
+def _class_for(name: str, may_be_raw: bool) -> Any:
+    extension = split_extension(name.rstrip(os.sep))[1].lower()
+    for known in (extension, "." + extension.split(".")[1] if extension else ""):
+        if known in _REGISTERED:
+            return _REGISTERED[known]
+        if known in _BUILT_IN:
+            module, _, found = _BUILT_IN[known].partition(":")
+            return getattr(import_module(f"{_HERE}.{module}"), found)
+    if may_be_raw:
+        return _class_for("x.raw", may_be_raw)
+    known_ones = ", ".join(sorted({*_BUILT_IN, *_REGISTERED}))
+    raise StoreError(
+        f"nothing is known that reads or writes {name!r} in chunks. Known are {known_ones}; give "
+        "dtype= if it holds the bytes of an array and nothing else, or register_store(class, "
+        f"{extension!r}) for a format of your own."
+    )
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a dtype in the byte order of this machine."""
+    return dtype.newbyteorder("=")
+
+
+def truncated(name: str, found: int, needed: int) -> StoreError:
+    """Return the error for a file that is shorter than its array."""
+    return StoreError(
+        f"{name!r} is truncated: it has {found} bytes, and its array needs {needed}: copy it again."
+    )

@@ -1,0 +1,53 @@
+"""Headers of FITS files as bytes, whose numbers are changed where they are.
+
+Owns blocks and cards. What a header says is made and read by astropy.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+__all__ = ["BLOCK", "all_bytes", "compression_of", "header_bytes", "padding", "with_card"]
+
+BLOCK = 2880  # bytes, of which headers and data are multiples
+CARD = 80  # bytes
+
+
+def all_bytes(hdus: Any) -> bytes:
+    """Return an `HDUList` as it is written."""
+    buffer = io.BytesIO()
+    # A card that the telescope wrote badly is no reason to lose the image.
+    hdus.writeto(buffer, output_verify="silentfix+ignore")
+    return buffer.getvalue()
+
+
+def compression_of(name: str) -> str:
+    """Return how a whole file is compressed, whatever its name says; ``""`` if it is not."""
+    with open(name, "rb") as file:
+        start = file.read(6)
+    if start == b"SIMPLE":
+        return ""
+    return "bz2" if start.startswith(b"BZh") else "gzip"
+
+
+def header_bytes(hdus: Any) -> bytes:
+    """Return an `HDUList` up to the data of its last HDU."""
+    whole, n_data = all_bytes(hdus), hdus[-1].size
+    return whole[: len(whole) - n_data - padding(n_data)]
+
+
+def with_card(header: bytes, keyword: str, value: int) -> bytes:
+    """Return a header with another number in the last card of a keyword."""
+    at = max(at for at in range(0, len(header), CARD) if header[at : at + 10] == _start_of(keyword))
+    card = _start_of(keyword) + b"%20d" % value
+    return header[:at] + card.ljust(CARD) + header[at + CARD :]
+
+
+def padding(n_bytes: int) -> int:
+    """Return how many bytes are missing to a whole block."""
+    return -n_bytes % BLOCK
+
+
+def _start_of(keyword: str) -> bytes:
+    return f"{keyword:<8}= ".encode("ascii")

@@ -1,0 +1,249 @@
+"""Images in FITS files.
+
+Owns which HDU is meant, and how an image grows. Reading a part of an image, compressed ones too,
+is left to astropy; tables are in `fits_table`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from numpy.typing import NDArray
+
+from bigpipe import formats
+from bigpipe.errors import FormatError, StoreError
+from bigpipe.streaming.stores.base import ArrayStore, native, truncated
+from bigpipe.streaming.stores.fits_cards import compression_of, header_bytes, padding, with_card
+from bigpipe.streaming.stores.fits_table import FitsTable
+from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+
+__all__ = ["FitsImage", "FitsStore", "GrowingFitsImage"]
+
+_COMPRESSED = (".gz", ".fz", ".bz2", ".xz", ".z")
+
+
+class FitsStore:
+    """Opens an image or a table of a FITS file, whichever it is."""
+
+    @classmethod
+    def open(cls, name: str, mode: str, *, hdu: int | str | None = None) -> ArrayStore:
+        """Open an HDU, by default the first that has data; ``"r+"`` what `create` has made."""
+        if mode != "r":
+            is_table = b"XTENSION= 'BINTABLE'" in _start_of(name)
+            return FitsTable.reopen(name) if is_table else GrowingFitsImage.reopen(name)
+        hdus, found = open_hdu(name, hdu)
+        try:
+            if not found.is_image:
+                return FitsTable.of(name, hdus, found)
+            if compression_of(name) or not _is_plain(found):
+                return FitsImage(name, hdus, found)
+            start, header = found.fileinfo()["datLoc"], found.header
+            hdus.close()
+            return GrowingFitsImage.of(name, open_bytes(name, "r"), header, start)
+        except BaseException:
+            hdus.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int,
+        n: int,
+        header: Any = None,
+        like: Any = None,
+        hdu: int | str | None = None,
+    ) -> ArrayStore:
+        """Make a file with an image or, if the dtype has fields, with a table."""
+        if name.lower().endswith(_COMPRESSED):
+            raise StoreError(f"{name!r} would be compressed, and cannot grow: write a .fits file.")
+        if header is None and like is not None:
+            header = formats.header_of(like, hdu)
+        if dtype.names is not None:
+            return FitsTable.create(name, dtype=dtype, header=header)
+        return GrowingFitsImage.create(name, shape=shape, dtype=dtype, axis=axis, header=header)
+
+
+class FitsImage:
+    """An image of a FITS file that is compressed or scaled, to be read by astropy.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    hdus : astropy.io.fits.HDUList
+        Open; closed with this.
+    hdu : HDU
+        One of them.
+    """
+
+    def __init__(self, name: str, hdus: Any, hdu: Any) -> None:
+        self.name, self.shape = name, tuple(hdu.shape)
+        self._hdus, self._hdu = hdus, hdu
+        if not hasattr(hdu, "section"):
+            raise StoreError(
+                f"parts of {name!r}, whose image is compressed in tiles, are read by astropy 5.3 "
+                "or later: python -m pip install --upgrade astropy."
+            )
+        self.chunks: tuple[int, ...] | None = getattr(hdu, "tile_shape", None)  # if compressed
+        # What scaling makes of the numbers is known when one of them is read.
+        self.dtype = self.read((slice(0, 1),) * len(self.shape)).dtype
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region as an array of its own."""
+        try:
+            array = np.array(self._hdu.section[region])
+        except EOFError as error:  # of a compressed file
+            raise _unreadable(self.name, error) from error
+        return array.astype(native(array.dtype), copy=False)
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Raise an error: it is open to be read."""
+        raise StoreError(f"{self.name!r} is open to be read.")
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Raise an error: it is open to be read."""
+        raise StoreError(f"{self.name!r} is open to be read.")
+
+    def sync(self) -> None:
+        """Do nothing: nothing was written."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._hdus.close()
+
+
+class GrowingFitsImage(FlatStore):
+    """An image of a FITS file as it is, which grows sample by sample of its first axis."""
+
+    _header: bytes
+
+    @classmethod
+    def create(
+        cls, name: str, *, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int, header: Any
+    ) -> GrowingFitsImage:
+        """Make a file; the first axis of the array is the last of the FITS file."""
+        if axis != 0 and shape[axis] == 0:
+            raise needs_first_axis(name, axis, shape)
+        if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
+            raise StoreError(
+                f"FITS images have no numbers of {dtype}, for {name!r}: give dtype=, such as "
+                "'float32' or 'uint8'."
+            )
+        # A header for the right number of axes; how long they are is put in later.
+        small = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header)
+        text = header_bytes(fits.HDUList([small]))
+        for i, length in enumerate(reversed(shape)):
+            text = with_card(text, f"NAXIS{i + 1}", length)
+        file = open_bytes(name, "w+")
+        file.write(text)
+        return cls.of(name, file, fits.Header.fromstring(text), len(text), text)
+
+    @classmethod
+    def reopen(cls, name: str) -> GrowingFitsImage:
+        """Open a file that `create` has made, however far it has come."""
+        file = open_bytes(name, "r+")
+        fits.Header.fromfile(file, padding=True)
+        n_header = file.tell()
+        file.seek(0)
+        text = file.read(n_header)
+        return cls.of(name, file, fits.Header.fromstring(text), n_header, text)
+
+    @classmethod
+    def of(
+        cls, name: str, file: IO[bytes], header: fits.Header, start: int, text: bytes = b""
+    ) -> GrowingFitsImage:
+        """Take an open file; the text of the header is needed to write."""
+        stored = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
+        shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
+        store = cls(name, file, shape=shape, stored=stored, start=start)
+        store._header = text
+        if header.get("BZERO", 0):  # signs are swapped: i1 for u1, u2 for i2, and so on
+            kind = "i" if stored.kind == "u" else "u"
+            store.dtype = np.dtype(f"{kind}{stored.itemsize}")
+        return store
+
+    def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the signed numbers that stand for unsigned ones."""
+        if self.dtype.kind != self.stored.kind:
+            array = _with_other_sign(array)
+        return array.astype(self.stored)
+
+    def from_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the unsigned numbers that signed ones stand for."""
+        array = array.astype(native(array.dtype))
+        return array if array.dtype == self.dtype else _with_other_sign(array)
+
+    def write_header(self) -> None:
+        """Write the length of the first axis."""
+        self._file.seek(0)
+        self._file.write(with_card(self._header, f"NAXIS{len(self.shape)}", self.shape[0]))
+
+    def finish(self) -> None:
+        """Fill the last block."""
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.truncate(end + padding(end))
+
+
+def _is_plain(hdu: Any) -> bool:
+    """Whether the numbers of an image are those in the file, but for the sign."""
+    header = hdu.header
+    if isinstance(hdu, fits.CompImageHDU) or "BLANK" in header or header.get("BSCALE", 1) != 1:
+        return False
+    zero, bits = header.get("BZERO", 0), header["BITPIX"]
+    return bool(zero == 0 or (bits == 8 and zero == -128) or zero == 2 ** (bits - 1) >= 2**15)
+
+
+def open_hdu(name: str, hdu: int | str | None) -> tuple[Any, Any]:
+    """Open a file; return its HDUs, and the one that was asked for or the first with data."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
+        try:
+            hdus = fits.open(name, memmap=False)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        try:
+            found = formats.hdu_of(hdus, hdu, name)
+            _check_length(name, found)
+        except (EOFError, OSError, FormatError) as error:
+            hdus.close()
+            raise _unreadable(name, error) from error
+        except BaseException:
+            hdus.close()
+            raise
+    return hdus, found
+
+
+def _check_length(name: str, hdu: Any) -> None:
+    if not compression_of(name):
+        needed = hdu.fileinfo()["datLoc"] + hdu.size
+        if os.path.getsize(name) < needed:
+            raise truncated(name, os.path.getsize(name), needed)
+
+
+def _start_of(name: str) -> bytes:
+    with open(name, "rb") as file:
+        return file.read(4 * 2880)
+
+
+def _unreadable(name: str, error: Exception) -> StoreError:
+    if isinstance(error, FormatError):
+        return StoreError(str(error))
+    return StoreError(
+        f"{name!r} cannot be read as FITS: {error}. If it is truncated, copy it again."
+    )
+
+
+def _with_other_sign(array: NDArray[Any]) -> NDArray[Any]:
+    bits = 8 * array.dtype.itemsize
+    unsigned = array.view(f"u{array.dtype.itemsize}")
+    flipped: NDArray[Any] = unsigned ^ unsigned.dtype.type(1 << (bits - 1))
+    return flipped.view(f"{'u' if array.dtype.kind == 'i' else 'i'}{array.dtype.itemsize}")

@@ -1,0 +1,178 @@
+"""Tables in FITS files, as arrays with fields.
+
+Owns how rows are read and written, many at a time. How numbers are stored in columns is left to
+astropy, which is given a few rows as if they were a whole table.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from bigpipe.errors import StoreError
+from bigpipe.streaming.stores.base import native, truncated
+from bigpipe.streaming.stores.fits_cards import (
+    BLOCK,
+    all_bytes,
+    compression_of,
+    header_bytes,
+    padding,
+    with_card,
+)
+from bigpipe.streaming.stores.flat import open_bytes
+
+__all__ = ["FitsTable"]
+
+
+class FitsTable:
+    """A table of a FITS file: rows along one axis, with a field for each column.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    file : file object
+        What holds the bytes.
+    start : int
+        Where the rows begin.
+    header : bytes
+        All that is before them, if it can be written; else the table's own header.
+    table_header : astropy.io.fits.Header
+        The table's own header.
+    """
+
+    chunks: tuple[int, ...] | None = None
+
+    def __init__(
+        self, name: str, file: IO[bytes], start: int, header: bytes, table_header: fits.Header
+    ) -> None:
+        self.name = name
+        self._file, self._start, self._header = file, start, header
+        self._table_header = table_header.copy()
+        self._table_header["PCOUNT"] = 0
+        self._row_nbytes = int(table_header["NAXIS1"])
+        self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
+        self.dtype = _as_array(self._table_of(b"")).dtype
+
+    @classmethod
+    def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
+        """Open a table of a file to be read."""
+        if not isinstance(hdu, fits.BinTableHDU):
+            raise StoreError(f"{name!r} has a table of text there, which is not read in chunks.")
+        variable = [column.name for column in hdu.columns if column.format[-1:] == ")"]
+        if variable:
+            raise StoreError(
+                f"columns {', '.join(variable)} of {name!r} have arrays of different lengths, and "
+                "are not read in chunks."
+            )
+        start, header = hdu.fileinfo()["datLoc"], hdu.header
+        hdus.close()
+        return cls(name, _open_rows(name), start, b"", header)
+
+    @classmethod
+    def create(cls, name: str, *, dtype: np.dtype[Any], header: Any) -> FitsTable:
+        """Make a file with a table that grows."""
+        table = fits.BinTableHDU(np.zeros(0, dtype), header)
+        text = header_bytes(fits.HDUList([fits.PrimaryHDU(), table]))
+        file = open_bytes(name, "w+")
+        file.write(text)
+        store = cls(name, file, len(text), text, fits.Header.fromstring(text[BLOCK:]))
+        if store.dtype != native(dtype):
+            file.close()
+            raise StoreError(
+                f"FITS tables have no columns of {dtype}, for {name!r}; they would come back as "
+                f"{store.dtype}. Give dtype= to convert them."
+            )
+        return store
+
+    @classmethod
+    def reopen(cls, name: str) -> FitsTable:
+        """Open a file that `create` has made, however far it has come."""
+        file = open_bytes(name, "r+")
+        file.seek(BLOCK)
+        header = fits.Header.fromfile(file)
+        start = file.tell()
+        file.seek(0)
+        return cls(name, file, start, file.read(start), header)
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return rows as an array of its own, with a field for each column."""
+        first, last, _ = region[0].indices(self.shape[0])
+        self._file.seek(self._start + first * self._row_nbytes)
+        n_bytes = max(0, last - first) * self._row_nbytes
+        try:
+            rows = self._file.read(n_bytes)
+        except EOFError:
+            rows = b""
+        if len(rows) < n_bytes:
+            found = os.path.getsize(self.name)
+            raise truncated(self.name, found, self._start + last * self._row_nbytes)
+        return _as_array(self._table_of(rows))
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Write rows."""
+        table = fits.BinTableHDU(array)
+        whole = fits.HDUList([fits.PrimaryHDU(), table])
+        n_header = len(header_bytes(whole))
+        rows = all_bytes(whole)[n_header : n_header + len(array) * self._row_nbytes]
+        self._file.seek(self._start + region[0].indices(self.shape[0])[0] * self._row_nbytes)
+        buffer = memoryview(rows)
+        while buffer:
+            buffer = buffer[self._file.write(buffer) :]
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Change the number of rows; those behind are cut off."""
+        self.shape = shape
+        end = self._start + shape[0] * self._row_nbytes
+        if os.fstat(self._file.fileno()).st_size > end:
+            self._file.truncate(end)
+
+    def sync(self) -> None:
+        """Bring what was written to disk."""
+        self._write_header()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file.closed:
+            return
+        with self._file:
+            if self._header:
+                self._write_header()
+                end = self._start + self.shape[0] * self._row_nbytes
+                self._file.truncate(end + padding(end))
+
+    def _write_header(self) -> None:
+        self._file.seek(0)
+        self._file.write(with_card(self._header, "NAXIS2", self.shape[0]))
+
+    def _table_of(self, rows: bytes) -> Any:
+        """Return rows as a table of their own."""
+        self._table_header["NAXIS2"] = len(rows) // self._row_nbytes
+        text = self._table_header.tostring().encode("ascii")
+        whole = text + rows + bytes(padding(len(rows)))
+        return fits.BinTableHDU.fromstring(whole, uint=True).data
+
+
+def _open_rows(name: str) -> IO[bytes]:
+    openers: dict[str, Any] = {"": open, "gzip": gzip.open, "bz2": bz2.open}
+    file: IO[bytes] = openers[compression_of(name)](name, "rb")
+    return file
+
+
+def _as_array(table: Any) -> NDArray[Any]:
+    """Return a table's rows with the values of its columns, in this machine's byte order."""
+    columns = {name: np.asarray(table[name]) for name in table.names}
+    dtype = np.dtype(
+        [(name, native(values.dtype), values.shape[1:]) for name, values in columns.items()]
+    )
+    array = np.empty(len(table), dtype)
+    for name, values in columns.items():
+        array[name] = values
+    return array

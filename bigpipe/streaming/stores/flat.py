@@ -1,0 +1,207 @@
+"""Arrays whose bytes are one after the other in a file, behind a header or none.
+
+Owns where a region's bytes are, and how they are read and written. What the header says is the
+format's affair: `npy`, `raw`, `fits_image`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.errors import StoreError
+from bigpipe.streaming.stores.base import native, truncated
+
+__all__ = ["FlatStore", "needs_first_axis", "open_bytes"]
+
+# Along other axes than the first, what is wanted is in pieces, and reading what is between them is
+# cheaper than many calls, unless that is long. Nothing is mapped: pages of a map count as used.
+MAX_ROW = 1 << 18  # bytes that are read for the sake of some of them
+SCRATCH = 1 << 22  # bytes read at a time
+
+_Bounds = tuple[int, int]
+
+
+class FlatStore:
+    """An array of bytes one after the other, in C order or, reversed, in Fortran order.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    file : file object
+        Open without a buffer.
+    shape : tuple of int
+        Of the array.
+    stored : dtype
+        As it is in the file.
+    start : int
+        Bytes before the array.
+    is_fortran : bool, optional
+        Whether the first axis changes fastest.
+    """
+
+    chunks: tuple[int, ...] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        file: IO[bytes],
+        *,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        start: int,
+        is_fortran: bool = False,
+    ) -> None:
+        self.name, self.shape, self.dtype = name, shape, native(stored)
+        self._file, self._start, self.stored = file, start, stored
+        self._is_fortran = is_fortran
+
+    def check_length(self) -> None:
+        """Raise an error if the file ends before the array does."""
+        needed = self._start + self.stored.itemsize * math.prod(self.shape)
+        found = os.fstat(self._file.fileno()).st_size
+        if found < needed:
+            raise truncated(self.name, found, needed)
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region as an array of its own."""
+        if self._is_fortran:
+            return self._read(region[::-1], self.shape[::-1]).T
+        return self._read(region, self.shape)
+
+    def _read(self, region: tuple[slice, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+        bounds = [_bounds(each, length) for each, length in zip(region, shape, strict=True)]
+        array = np.empty([max(0, last - first) for first, last in bounds], self.stored)
+        if array.size:
+            self._fill(array, bounds, shape, self._start)
+        return self.from_stored(array)
+
+    def _fill(
+        self, array: NDArray[Any], bounds: list[_Bounds], shape: tuple[int, ...], start: int
+    ) -> None:
+        """Read into an array what is within bounds of one that begins at a byte of the file."""
+        first, last = bounds[0]
+        row = self.stored.itemsize * math.prod(shape[1:])
+        if _is_whole(bounds[1:], shape[1:]):
+            self._read_into(array, start + first * row)
+        elif row > MAX_ROW:
+            for i in range(first, last):
+                self._fill(array[i - first], bounds[1:], shape[1:], start + i * row)
+        else:
+            part = tuple(slice(*each) for each in bounds[1:])
+            n_rows = SCRATCH // row
+            scratch = np.empty((min(n_rows, last - first), *shape[1:]), self.stored)
+            for i in range(first, last, n_rows):
+                rows = scratch[: last - i]
+                self._read_into(rows, start + i * row)
+                array[i - first : i - first + len(rows)] = rows[(slice(None), *part)]
+
+    def _read_into(self, array: NDArray[Any], position: int) -> None:
+        self._file.seek(position)
+        buffer = _bytes_of(array)
+        while buffer:
+            n_read = self._file.readinto(buffer)  # type: ignore[attr-defined]
+            if not n_read:
+                found = os.fstat(self._file.fileno()).st_size
+                raise truncated(self.name, found, position + array.nbytes)
+            buffer = buffer[n_read:]
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Write a region."""
+        shape = self.shape
+        if self._is_fortran:
+            region, array, shape = region[::-1], array.T, shape[::-1]
+        bounds = [_bounds(each, length) for each, length in zip(region, shape, strict=True)]
+        stored = self.to_stored(array)
+        if stored.size:
+            self._put(stored, bounds, shape, self._start)
+
+    def _put(
+        self, array: NDArray[Any], bounds: list[_Bounds], shape: tuple[int, ...], start: int
+    ) -> None:
+        """Write an array within bounds of one that begins at a byte of the file."""
+        first, last = bounds[0]
+        row = self.stored.itemsize * math.prod(shape[1:])
+        if not _is_whole(bounds[1:], shape[1:]):
+            for i in range(first, last):
+                self._put(array[i - first], bounds[1:], shape[1:], start + i * row)
+            return
+        self._file.seek(start + first * row)
+        buffer = _bytes_of(np.ascontiguousarray(array))
+        while buffer:
+            buffer = buffer[self._file.write(buffer) :]
+
+    def from_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what the numbers of the file stand for."""
+        return array.astype(self.dtype, copy=False)
+
+    def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers that stand for those in the file."""
+        return array.astype(self.stored, copy=False)
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Change the shape; what is behind a shorter array is cut off."""
+        self.shape = shape
+        end = self._start + self.stored.itemsize * math.prod(shape)
+        if os.fstat(self._file.fileno()).st_size > end:
+            self._file.truncate(end)
+
+    def write_header(self) -> None:
+        """Write what tells of the shape; here, nothing does."""
+
+    def finish(self) -> None:
+        """Write what comes behind the array; here, nothing does."""
+
+    def sync(self) -> None:
+        """Bring what was written to disk."""
+        self.write_header()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file.closed:
+            return
+        with self._file:
+            if self._file.writable():
+                self._allocate()  # where nothing was written, there are zeros
+                self.write_header()
+                self.finish()
+
+    def _allocate(self) -> None:
+        """Make the file as long as its array: a file with holes."""
+        end = self._start + self.stored.itemsize * math.prod(self.shape)
+        if os.fstat(self._file.fileno()).st_size < end:
+            self._file.truncate(end)
+
+
+def open_bytes(name: str, mode: str) -> IO[bytes]:
+    """Open a file without a buffer: what is written is in the file when the call returns."""
+    return open(name, f"{mode}b", buffering=0)
+
+
+def needs_first_axis(name: str, axis: int, shape: tuple[int, ...]) -> StoreError:
+    """Return the error for an array that cannot grow along an axis."""
+    return StoreError(
+        f"an array in {name!r} cannot grow along axis {axis}, as the bytes of its samples are not "
+        f"one after the other there. Give length=, the {axis}. of its {len(shape)} lengths counted "
+        "from 0, or write .h5 or .zarr."
+    )
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    numbers: Any = array.reshape(-1).view(np.uint8)  # a memoryview knows few dtypes
+    return memoryview(numbers)
+
+
+def _is_whole(bounds: list[_Bounds], shape: tuple[int, ...]) -> bool:
+    return all(each == (0, length) for each, length in zip(bounds, shape, strict=True))
+
+
+def _bounds(each: slice, length: int) -> _Bounds:
+    start, stop, _ = each.indices(length)
+    return start, stop

@@ -1,0 +1,177 @@
+"""Datasets in HDF5 files, by h5py.
+
+Owns which dataset is meant, and how one grows so that a killed run can go on with it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.chunks import storage_grid
+from bigpipe.errors import StoreError
+from bigpipe.formats import library
+from bigpipe.streaming.stores.base import native
+
+__all__ = ["Hdf5Store"]
+
+_OF_THE_FILE = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid")
+_STORAGE = ("compression", "compression_opts", "shuffle", "fletcher32", "scaleoffset")
+
+
+class Hdf5Store:
+    """A dataset of an HDF5 file.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    file : h5py.File
+        Open; closed with this.
+    dataset : h5py.Dataset
+        One of its datasets.
+
+    Notes
+    -----
+    What HDF5 keeps about a file is written when it is flushed, and at no other time, so that a
+    file whose program is killed is as it was at the last `sync`. It may be damaged if that
+    happens while it is being flushed.
+    """
+
+    def __init__(self, name: str, file: Any, dataset: Any) -> None:
+        self.name = name
+        self._file, self._dataset = file, dataset
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype = native(dataset.dtype)
+        self.chunks: tuple[int, ...] | None = dataset.chunks
+
+    @classmethod
+    def open(cls, name: str, mode: str, *, dataset: str | None = None) -> Hdf5Store:
+        """Open a dataset by its path, or the only one there is."""
+        file = _open_file(name, mode)
+        try:
+            return cls(name, file, _dataset_of(file, dataset, name))
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int,
+        n: int,
+        dataset: str | None = None,
+        like: Any = None,
+        **storage: Any,
+    ) -> Hdf5Store:
+        """Make a file; keywords of ``h5py.Group.create_dataset`` are handed on."""
+        longest = tuple(None if i == axis else length for i, length in enumerate(shape))
+        grid = storage.pop("chunks", True)
+        if grid is True:
+            grid = storage_grid(shape, dtype.itemsize, axis, n)
+        attributes: dict[str, Any] = {}
+        if like is not None and os.fspath(like).lower().endswith((".h5", ".hdf5")):
+            attributes, settings = _settings_of(like, dataset)
+            storage = {**settings, **storage}
+        file = _open_file(name, "w")
+        try:
+            made = file.create_dataset(
+                dataset or "data",
+                *(shape, dtype),
+                maxshape=longest,
+                chunks=tuple(grid),
+                **storage,
+            )
+            made.attrs.update(attributes)
+        except BaseException:
+            file.close()
+            raise
+        return cls(name, file, made)
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region as an array of its own."""
+        array: NDArray[Any] = self._dataset[region]
+        return array.astype(self.dtype, copy=False)
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Write a region."""
+        self._dataset[region] = array
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Change the length along the axis along which it can grow."""
+        self._dataset.resize(shape)
+        self.shape = shape
+
+    def sync(self) -> None:
+        """Bring what was written to disk."""
+        self._file.flush()
+        with open(self.name, "rb") as file:
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _open_file(name: str, mode: str) -> Any:
+    h5py = library(name, ("h5py", "h5py"))
+    try:
+        file = h5py.File(name, mode)
+    except OSError as error:
+        if not os.path.isfile(name) and mode != "w":
+            raise
+        raise StoreError(
+            f"{name!r} cannot be opened as HDF5: {error}. If it is truncated, copy it again."
+        ) from error
+    if mode != "r":
+        _hold_back(file)
+    return file
+
+
+def _hold_back(file: Any) -> None:
+    """Write what is kept about the file when it is flushed, and at no other time."""
+    config = file.id.get_mdc_config()
+    config.evictions_enabled = False
+    # It can only be so if the cache is not resized either: 0 is H5C_incr__off, and so on.
+    config.incr_mode = config.flash_incr_mode = config.decr_mode = 0
+    file.id.set_mdc_config(config)
+
+
+def _dataset_of(file: Any, dataset: str | None, name: str) -> Any:
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def note(path: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[path] = item
+
+    file.visititems(note)
+    arrays = [path for path, item in found.items() if item.shape and not item.dtype.hasobject]
+    chosen = dataset.strip("/") if dataset is not None else arrays[0] if len(arrays) == 1 else None
+    if chosen in arrays:
+        return found[chosen]
+    if chosen is None:
+        says = "has several arrays" if arrays else "has no array"
+        raise StoreError(f"{name!r} {says}: {', '.join(arrays)}. Give one of them as dataset=.")
+    says = f"is no array of numbers in {name!r}" if chosen in found else f"is not in {name!r}"
+    raise StoreError(f"dataset {dataset!r} {says}, which has {', '.join(arrays)}.")
+
+
+def _settings_of(like: Any, dataset: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the attributes of a dataset, and how it is stored."""
+    store = Hdf5Store.open(os.fspath(like), "r", dataset=dataset)
+    try:
+        found = store._dataset
+        attributes = {key: value for key, value in found.attrs.items() if key not in _OF_THE_FILE}
+        settings = {key: getattr(found, key) for key in _STORAGE}
+        return attributes, {key: value for key, value in settings.items() if value is not None}
+    finally:
+        store.close()

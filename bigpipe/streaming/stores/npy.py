@@ -1,0 +1,105 @@
+"""Arrays in ``.npy`` files.
+
+Owns the header: a text that names dtype, order and shape, with room for the shape to grow. The
+bytes are `flat`'s affair.
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+from typing import IO, Any
+
+import numpy as np
+
+from bigpipe.errors import StoreError
+from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+
+__all__ = ["NpyStore"]
+
+MAGIC = b"\x93NUMPY"
+ROOM = 32  # bytes of the header that are kept free for a longer shape; a length has up to 20
+ALIGNMENT = 64  # bytes, of which the header is a multiple
+
+
+class NpyStore(FlatStore):
+    """An array in an ``.npy`` file."""
+
+    @classmethod
+    def open(cls, name: str, mode: str) -> NpyStore:
+        """Open a file as `numpy.save` writes it."""
+        file = open_bytes(name, mode)
+        try:
+            start, header = _read_header(file, name)
+            stored = np.lib.format.descr_to_dtype(header["descr"])
+            if stored.hasobject:
+                raise StoreError(f"{name!r} holds objects, which cannot be read in chunks.")
+            store = cls(
+                *(name, file),
+                shape=header["shape"],
+                stored=stored,
+                start=start,
+                is_fortran=header["fortran_order"],
+            )
+            store.check_length()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int,
+        n: int,
+        like: Any = None,
+    ) -> NpyStore:
+        """Make a file whose array can grow along its first axis or, in Fortran order, its last."""
+        is_fortran = axis == len(shape) - 1 > 0 and shape[axis] == 0
+        if axis != 0 and not is_fortran and shape[axis] == 0:
+            raise needs_first_axis(name, axis, shape)
+        header = _header(dtype, shape, is_fortran)
+        file = open_bytes(name, "w+")
+        store = cls(name, file, shape=shape, stored=dtype, start=len(header), is_fortran=is_fortran)
+        store.write_header()
+        return store
+
+    def write_header(self) -> None:
+        """Write the shape as it is now, into a header of the same length."""
+        self._file.seek(0)
+        self._file.write(_header(self.stored, self.shape, self._is_fortran, self._start))
+
+
+def _header(
+    dtype: np.dtype[Any], shape: tuple[int, ...], is_fortran: bool, length: int | None = None
+) -> bytes:
+    known = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": is_fortran,
+        "shape": shape,
+    }
+    text = repr(known).encode("latin1")
+    if length is None:
+        length = -(-(len(MAGIC) + 6 + len(text) + ROOM) // ALIGNMENT) * ALIGNMENT
+    # Version 1.0 has two bytes for the length; 2.0 has four.
+    is_short = length < 1 << 16
+    prefix = MAGIC + (b"\x01\x00" if is_short else b"\x02\x00")
+    n_text = length - len(prefix) - (2 if is_short else 4)
+    return prefix + struct.pack("<H" if is_short else "<I", n_text) + text.ljust(n_text - 1) + b"\n"
+
+
+def _read_header(file: IO[bytes], name: str) -> tuple[int, dict[str, Any]]:
+    start = file.read(len(MAGIC) + 2)
+    if start[:-2] != MAGIC:
+        raise StoreError(
+            f"{name!r} is no .npy file, or is truncated: its first bytes are {start!r}."
+        )
+    size = "<H" if start[-2] == 1 else "<I"
+    (n_text,) = struct.unpack(size, file.read(struct.calcsize(size)))
+    text = file.read(n_text)
+    header = ast.literal_eval(text.decode("utf-8" if start[-2] == 3 else "latin1").strip())
+    return file.tell(), header

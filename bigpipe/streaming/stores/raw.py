@@ -1,0 +1,83 @@
+"""Arrays in files that hold their bytes and nothing else.
+
+Owns how their shape is known: from what the caller says and the length of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from bigpipe.errors import StoreError
+from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+
+__all__ = ["RawStore"]
+
+
+class RawStore(FlatStore):
+    """The bytes of an array, in C order, behind a header that is skipped."""
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        mode: str,
+        *,
+        dtype: Any = None,
+        shape: tuple[int, ...] = (-1,),
+        offset: int = 0,
+    ) -> RawStore:
+        """Open a file whose dtype is given; a first length of -1 is taken from its size."""
+        if dtype is None:
+            raise StoreError(
+                f"{name!r} does not say what its numbers are: give dtype=, such as 'int16', and "
+                "shape=(-1, n) if a sample has more than one number."
+            )
+        stored = np.dtype(dtype)
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if shape[0] == -1:
+            shape = (_n_samples(name, mode, stored, shape, offset), *shape[1:])
+        file = open_bytes(name, mode)
+        store = cls(name, file, shape=shape, stored=stored, start=offset)
+        try:
+            store.check_length()
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int,
+        n: int,
+        like: Any = None,
+    ) -> RawStore:
+        """Make a file whose array can grow along its first axis."""
+        if axis != 0 and shape[axis] == 0:
+            raise needs_first_axis(name, axis, shape)
+        file = open_bytes(name, "w+")
+        return cls(name, file, shape=shape, stored=dtype, start=0)
+
+
+def _n_samples(
+    name: str, mode: str, stored: np.dtype[Any], shape: tuple[int, ...], offset: int
+) -> int:
+    found = os.path.getsize(name) - offset
+    sample = stored.itemsize * math.prod(shape[1:])
+    if sample <= 0:
+        raise StoreError(f"shape={shape} has no numbers in a sample of {name!r}.")
+    if found % sample and mode == "r":  # one that is still written may end anywhere
+        raise StoreError(
+            f"{name!r} has {found} bytes, which are no whole number of samples of {sample} bytes: "
+            "it is truncated, or dtype=, shape= or offset= are not right. Give the first length of "
+            f"shape, here {found // sample}, to read the whole ones."
+        )
+    return found // sample

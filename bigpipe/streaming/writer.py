@@ -1,0 +1,362 @@
+"""Streams of chunks as arrays in files.
+
+Owns which part of a file is written when, and how writing goes on in a file of a killed run. How
+it is written is the affair of its store, in `bigpipe.streaming.stores`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.chunks import axis_index, region, whole_cells
+from bigpipe.errors import StoreError
+from bigpipe.streaming.steps.base import outputs_of
+from bigpipe.streaming.stores.base import ArrayStore, create_store, open_store
+
+__all__ = ["ChunkWriter", "write_chunks"]
+
+
+class ChunkWriter:
+    """Writes an array to a file chunk by chunk; how many will come need not be known.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        The file. It is made, over what is there, when the first chunk comes.
+    axis, length, dtype, **how
+        See `write_chunks`.
+
+    Attributes
+    ----------
+    name : str
+        The file.
+    position : int
+        Samples that were written so far.
+
+    Notes
+    -----
+    Use it in a ``with`` block. If the block ends with an error, what was written stays as it is,
+    and the file may be incomplete.
+
+    Where the format stores chunks of its own, each of them is written once, when it is full. Until
+    then its samples are kept in memory.
+    """
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        axis: int = 0,
+        length: int | None = None,
+        dtype: Any = None,
+        **how: Any,
+    ) -> None:
+        self.name = os.fspath(name)
+        self.position = 0
+        self._axis, self._length, self._how = axis, length, how
+        self._dtype = None if dtype is None else np.dtype(dtype)
+        self._is_dtype_given = dtype is not None
+        self._store: ArrayStore | None = None
+        self._tail: list[NDArray[Any]] = []  # what does not yet fill a chunk of the store
+        self._n_in_store = 0
+        self._is_closed = False
+
+    @classmethod
+    def reopen(
+        cls,
+        name: str | os.PathLike[str],
+        state: dict[str, Any],
+        *,
+        axis: int = 0,
+        length: int | None = None,
+        dtype: Any = None,
+        **how: Any,
+    ) -> Self:
+        """Go on in a file that was not finished, behind what it held at a `sync`.
+
+        Parameters
+        ----------
+        name : str or os.PathLike
+            The file.
+        state : dict
+            What `sync` has returned. What was written later is cut off.
+        axis, length, dtype, **how
+            As they were given when it was begun.
+
+        Returns
+        -------
+        ChunkWriter
+            One whose position is that of the `sync`.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged, or holds less.
+        """
+        writer = cls(name, axis=axis, length=length, dtype=dtype, **how)
+        if state["position"]:
+            writer._go_on(state)
+        return writer
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        opening = {key: self._how[key] for key in ("dataset",) if key in self._how}
+        if state["is_raw"]:
+            opening |= {"dtype": state["dtype"], "shape": tuple(state["shape"])}
+        self._store = store = open_store(self.name, "r+", **opening)
+        self._axis = axis_index(self._axis, store.shape, self.name)
+        self._dtype, self.position = store.dtype, state["position"]
+        self._tail = [] if state["tail"] is None else [state["tail"]]
+        self._n_in_store = self.position - sum(map(self._length_of, self._tail))
+        if self._length is None and store.shape[self._axis] < self._n_in_store:
+            found = store.shape[self._axis]
+            self.abort()
+            raise StoreError(
+                f"{self.name!r} has {found} samples, and {self._n_in_store} had been written when "
+                "its state was noted: begin it anew."
+            )
+        self._resize(self._n_in_store)
+
+    def write(self, chunk: Any) -> None:
+        """Write the next chunk.
+
+        Parameters
+        ----------
+        chunk : array
+            Along the axis, its length may differ from that of others; all else is as in the first.
+        """
+        if self._is_closed:
+            raise StoreError(f"{self.name!r} is closed, and takes no more chunks.")
+        array = self._checked(as_array(chunk, self.name))
+        if self._store is None:
+            self._create(array)
+        assert self._store is not None
+        self.position += self._length_of(array)
+        if self._length is not None and self.position > self._length:
+            raise StoreError(
+                f"{self.name!r} was given {self.position} samples, and length={self._length}."
+            )
+        cell = self._store.chunks[self._axis] if self._store.chunks else 1
+        n_whole = whole_cells(self.position, cell) - self._n_in_store
+        if n_whole:
+            # Without a tail, which is the rule, the chunk is not copied.
+            whole = np.concatenate([*self._tail, array], self._axis) if self._tail else array
+            self._put(whole[self._part(0, n_whole)])
+            array = whole[self._part(n_whole, self._length_of(whole))]
+            self._tail = []
+        if self._length_of(array):
+            self._tail.append(array.copy())  # the caller may write into its own
+
+    def sync(self) -> dict[str, Any]:
+        """Bring what was written to disk.
+
+        Returns
+        -------
+        dict
+            What `reopen` needs to go on from here: numbers, and an array of those samples that are
+            not yet in the file.
+        """
+        if self._store is None:
+            return {"position": 0}
+        self._store.sync()
+        return {
+            "position": self.position,
+            "tail": np.concatenate(self._tail, self._axis) if self._tail else None,
+            "is_raw": type(self._store).__name__ == "RawStore",
+            "dtype": getattr(self._store, "stored", self._store.dtype),
+            "shape": list(self._store.shape),
+        }
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._store is None:
+            raise StoreError(
+                f"no chunk came for {self.name!r}, so that its dtype and shape are not known."
+            )
+        try:
+            if self._tail:
+                self._put(np.concatenate(self._tail, self._axis))
+                self._tail = []
+            if self._length is not None and self.position < self._length:
+                raise StoreError(
+                    f"{self.name!r} was given {self.position} samples, and length={self._length}."
+                )
+        finally:
+            self._store.close()
+
+    def abort(self) -> None:
+        """Close the file as it is."""
+        self._is_closed = True
+        self._tail = []
+        if self._store is not None:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _create(self, array: NDArray[Any]) -> None:
+        self._axis = axis_index(self._axis, array.shape, self.name)
+        shape = list(array.shape)
+        shape[self._axis] = self._length or 0
+        self._store = create_store(
+            self.name,
+            shape=tuple(shape),
+            dtype=array.dtype,
+            axis=self._axis,
+            n=self._length_of(array),
+            may_be_raw=self._is_dtype_given,
+            **self._how,
+        )
+        self._dtype = self._store.dtype
+
+    def _checked(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a chunk in the dtype of the file, or raise an error that says why not."""
+        if self._store is not None:
+            shape = list(self._store.shape)
+            shape[self._axis] = self.position
+            expected = _without(shape, self._axis)
+            if array.ndim != len(shape) or _without(array.shape, self._axis) != expected:
+                raise StoreError(
+                    f"a chunk of shape {array.shape} does not fit into {self.name!r}, whose shape "
+                    f"is {tuple(shape)} so far: only along axis {self._axis} may lengths differ."
+                )
+        if self._dtype is None or array.dtype == self._dtype:
+            return array
+        fits = np.can_cast(array.dtype, self._dtype, "safe")
+        if self._is_dtype_given:
+            fits = np.can_cast(array.dtype, self._dtype, "same_kind")
+        if not fits:
+            raise StoreError(
+                f"a chunk of {array.dtype} cannot be written to {self.name!r} as {self._dtype}: "
+                "convert it in a step, or give dtype= if it is narrower than what comes."
+            )
+        return array.astype(self._dtype)
+
+    def _put(self, array: NDArray[Any]) -> None:
+        assert self._store is not None
+        first, last = self._n_in_store, self._n_in_store + self._length_of(array)
+        self._resize(last)
+        try:
+            self._store.write(region(array.ndim, self._axis, first, last), array)
+        except Exception as error:
+            error.add_note(f"While samples {first} to {last} of {self.name!r} were written.")
+            raise
+        self._n_in_store = last
+
+    def _resize(self, length: int) -> None:
+        assert self._store is not None
+        if self._length is None:
+            shape = list(self._store.shape)
+            shape[self._axis] = length
+            self._store.resize(tuple(shape))
+
+    def _length_of(self, array: NDArray[Any]) -> int:
+        return int(array.shape[self._axis])
+
+    def _part(self, first: int, last: int) -> tuple[slice, ...]:
+        assert self._store is not None
+        return region(len(self._store.shape), self._axis, first, last)
+
+
+def write_chunks(
+    name: str | os.PathLike[str],
+    chunks: Iterable[Any],
+    /,
+    *,
+    axis: int = 0,
+    length: int | None = None,
+    dtype: Any = None,
+    **how: Any,
+) -> str:
+    """Write a stream of chunks to a file, in memory for one of them.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        The file; its extension decides, as in `read_chunks`. It is made over what is there.
+    chunks : iterable of array
+        The stream. Along the axis, lengths may differ; the rest of the shape, and the dtype, are
+        those of the first.
+    axis : int, optional
+        Along which the chunks are put together. ``.npy`` files grow along their first or last axis,
+        FITS and the bytes of an array along the first, HDF5 and Zarr along any.
+    length : int, optional
+        Along the axis, if it is known: with it, any format takes chunks along any axis.
+    dtype : dtype, optional
+        Of the file, to which chunks are converted.
+    **how : dict
+        - ``like``: a file, such as the input; it counts if it is of the same format. A FITS image
+          gets its header, an HDF5 dataset or Zarr array its attributes, and HDF5 its compression;
+        - ``header``: of a FITS file;
+        - ``dataset``: path of the array in an HDF5 file (``"data"``) or a Zarr store (the array is
+          the store);
+        - what ``h5py.Group.create_dataset`` or zarr's functions take, such as ``compression``.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    StoreError
+        If no chunk comes, one does not fit to the others, or the file cannot grow along the axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> write_chunks("ramps.npy", (np.arange(n) for n in range(4)))
+    'ramps.npy'
+    >>> np.load("ramps.npy").tolist()
+    [0, 0, 1, 0, 1, 2]
+    """
+    with ChunkWriter(name, axis=axis, length=length, dtype=dtype, **how) as writer:
+        for chunk in outputs_of(iter(chunks)):
+            writer.write(chunk)
+    return writer.name
+
+
+def as_array(chunk: Any, name: str) -> NDArray[Any]:
+    """Return a chunk of whatever library as an array of numpy."""
+    if isinstance(chunk, np.ma.MaskedArray) and np.ma.is_masked(chunk):
+        raise StoreError(
+            f"a chunk with masked values cannot be written to {name!r}: fill them in a step, as by "
+            "chunk.filled(nan)."
+        )
+    if isinstance(chunk, np.ndarray):
+        array = np.asarray(chunk)
+    elif hasattr(chunk, "as_array"):  # a table of astropy
+        array = np.asarray(chunk.as_array())
+    elif hasattr(chunk, "__dlpack__") and not hasattr(chunk, "__array__"):
+        array = np.from_dlpack(chunk)
+    else:
+        array = np.asarray(chunk)
+    if array.ndim == 0:
+        raise StoreError(
+            f"{chunk!r} is no chunk of an array for {name!r}, but a single number: collect many by "
+            "pack(n)."
+        )
+    return array
+
+
+def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
