@@ -6,6 +6,7 @@ The public names; each is imported when it is first used. What they are built on
     reader.py   a file as a stream of chunks
     writer.py   a stream of chunks as a file
     stores/     the formats: arrays in files, read and written by region
+    graph/      stages side by side, in a row or in any graph
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigpipe.errors import StepError, StoreError, StreamError
+    from bigpipe.streaming.graph.figures import Report, StageFigures
+    from bigpipe.streaming.graph.graph import Graph
+    from bigpipe.streaming.graph.network import GraphError
+    from bigpipe.streaming.graph.stage_errors import StageError
+    from bigpipe.streaming.graph.stages import Stages, parallel
     from bigpipe.streaming.reader import ChunkReader, read_chunks
     from bigpipe.streaming.steps.base import Step, StopStream, begin, has_ended, outputs_of
     from bigpipe.streaming.steps.combine import compose, side_by_side, tee
@@ -28,6 +34,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bigpipe.errors": ("StepError", "StoreError", "StreamError"),
+    "bigpipe.streaming.graph.figures": ("Report", "StageFigures"),
+    "bigpipe.streaming.graph.graph": ("Graph",),
+    "bigpipe.streaming.graph.network": ("GraphError",),
+    "bigpipe.streaming.graph.stage_errors": ("StageError",),
+    "bigpipe.streaming.graph.stages": ("Stages", "parallel"),
     "bigpipe.streaming.steps.combine": ("compose", "side_by_side", "tee"),
     "bigpipe.streaming.steps.filters": (
         "count",
@@ -52,6 +63,12 @@ __all__ = [
     "ArrayStore",
     "ChunkReader",
     "ChunkWriter",
+    "Graph",
+    "GraphError",
+    "Report",
+    "StageError",
+    "StageFigures",
+    "Stages",
     "Step",
     "StepError",
     "StopStream",
@@ -71,6 +88,7 @@ __all__ = [
     "open_store",
     "outputs_of",
     "pack",
+    "parallel",
     "read_chunks",
     "register_store",
     "repack",

@@ -1,0 +1,325 @@
+"""Stages and the streams between them: what is declared, whether it can run, and how it is joined.
+
+Owns the pure part of `bigpipe.streaming.graph.graph`: nodes, streams, checks, and the parts that a
+network is taken apart into, one for each process, with the links between them. Nothing is
+started here.
+
+A stage in several copies has a link to or from each of them::
+
+    one copy  ->  copies      an element goes to a copy that has room; it is numbered
+    copies    ->  one copy    elements are taken in the order of their numbers
+    n copies  ->  n copies    copy by copy
+    n copies  ->  m copies    by way of a relay, which puts them in order first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigpipe.errors import BigpipeError
+
+__all__ = ["CALLER", "GraphError", "Inlet", "Network", "Node", "Outlet", "Part"]
+
+CALLER = -1  # in place of a part's number: the process that iterates the outputs
+
+
+class GraphError(BigpipeError, ValueError):
+    """A graph cannot run as it is joined; or it stands still, as a loop lacks an element."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage, as it is declared."""
+
+    name: str
+    kind: str
+    """``'source'``, ``'step'``, ``'switch'``, ``'merge'`` or ``'relay'``."""
+    work: Any = None
+    """The iterable, or function that gives one; the step; the function that chooses."""
+    takes: tuple[str, ...] = ()
+    """Streams that come in."""
+    gives: tuple[str, ...] = ()
+    """Streams that go out."""
+    copies: int = 1
+    keys: Mapping[Any, str] = field(default_factory=dict)
+    """For a switch: the stream for each value."""
+    is_strict: bool = True
+    """Whether streams that come in must be equally long."""
+    is_hidden: bool = False
+    """Not shown: no stage of the caller's."""
+
+
+@dataclass
+class Inlet:
+    """Where a stream comes into a part."""
+
+    stream: str
+    links: list[int] = field(default_factory=list)
+    """One for each copy of the stage that it comes from."""
+    first: tuple[Any, ...] = ()
+    """Elements that are there before any comes."""
+    is_back: bool = False
+    """Whether it belongs to a loop, so that its end may depend on its own."""
+
+
+@dataclass
+class Outlet:
+    """Where a stream goes out of a part."""
+
+    stream: str
+    groups: list[list[int]] = field(default_factory=list)
+    """For each stage that takes it, the links to the copies of that."""
+
+
+@dataclass
+class Part:
+    """What one process does: one copy of a stage."""
+
+    number: int
+    node: Node
+    copy: int
+    inlets: list[Inlet] = field(default_factory=list)
+    outlets: list[Outlet] = field(default_factory=list)
+    is_watched: bool = False
+    """Whether it is to tell when it waits for long: the graph may come to stand still."""
+
+
+class Network:
+    """Nodes, joined.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        The stages.
+    first : mapping, optional
+        Elements that streams begin with.
+    outputs : iterable of str, optional
+        Streams that the caller takes.
+
+    Attributes
+    ----------
+    nodes : list of Node
+        With relays.
+    parts : list of Part
+        One for each process.
+    links : list of (str, int, int)
+        For each link its stream, and the numbers of the parts that it comes from and leads to.
+    outlets : list of Inlet
+        Where streams come to the caller.
+    loops : dict
+        For each stream of a loop, the names of the nodes of the loop.
+
+    Raises
+    ------
+    GraphError
+        If it cannot run.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        first: Mapping[str, tuple[Any, ...]] | None = None,
+        outputs: Iterable[str] = (),
+    ) -> None:
+        self.nodes = list(nodes)
+        self.first = dict(first or {})
+        self.outputs = list(outputs)
+        self._check()
+        self.loops = self._loops()
+        self._check_loops()
+        self._add_relays()
+        self._join()
+
+    def giver_of(self, stream: str) -> Node:
+        """Return the node that a stream comes from."""
+        return next(node for node in self.nodes if stream in node.gives)
+
+    def takers_of(self, stream: str) -> list[Node]:
+        """Return the nodes that take a stream."""
+        return [node for node in self.nodes if stream in node.takes]
+
+    def _check(self) -> None:
+        if not self.nodes:
+            raise GraphError("there are no stages: add a source first")
+        given = [stream for node in self.nodes for stream in node.gives]
+        for stream in given:
+            if given.count(stream) > 1:
+                names = [node.name for node in self.nodes if stream in node.gives]
+                raise GraphError(
+                    f"the stream {stream!r} is given by {_listed(names)}: give each a name of its "
+                    "own, and join them by merge"
+                )
+        for node in self.nodes:
+            self._check_node(node, given)
+        for stream in given:
+            if stream not in self.outputs and not self.takers_of(stream):
+                raise GraphError(
+                    f"nobody takes the stream {stream!r} of the stage "
+                    f"{self.giver_of(stream).name!r}: have a stage take it, or make it an output"
+                )
+        for stream in (*self.first, *self.outputs):
+            if stream not in given:
+                raise GraphError(
+                    f"no stage gives the stream {stream!r}; there are {_listed(given)}"
+                )
+
+    def _check_node(self, node: Node, given: list[str]) -> None:
+        for stream in node.takes:
+            if stream not in given:
+                raise GraphError(
+                    f"the stage {node.name!r} takes the stream {stream!r}, which no stage gives; "
+                    f"there are {_listed(given)}"
+                )
+        if node.copies < 1:
+            raise GraphError(f"the stage {node.name!r} has {node.copies} copies: give 1 or more")
+        if node.copies > 1 and (len(node.takes) != 1 or node.kind == "merge"):
+            raise GraphError(
+                f"the stage {node.name!r} runs in parallel and takes {len(node.takes)} streams; it "
+                "must take one: join them in a stage before it"
+            )
+        for stream in node.takes:
+            if node.copies > 1 and stream in self.first:
+                raise GraphError(
+                    f"the stream {stream!r} begins with elements, and the stage {node.name!r} runs "
+                    "in parallel: let a stage of one copy take the stream"
+                )
+
+    def _loops(self) -> dict[str, list[str]]:
+        """Find the streams that lead back to where they come from."""
+        after = {
+            node.name: {taker.name for stream in node.gives for taker in self.takers_of(stream)}
+            for node in self.nodes
+        }
+        reached = {name: _reached(name, after) for name in after}
+        loops = {}
+        for node in self.nodes:
+            for stream in node.gives:
+                for taker in self.takers_of(stream):
+                    if node.name in reached[taker.name] or node is taker:
+                        loops[stream] = [
+                            each.name
+                            for each in self.nodes
+                            if each.name in reached[node.name] and node.name in reached[each.name]
+                        ]
+        return loops
+
+    def _check_loops(self) -> None:
+        """Refuse a loop in which nothing can ever begin.
+
+        A stage can begin if each stream that it takes has a first element or comes from one
+        that can; a merge, if one of its streams does.
+        """
+        can_begin: set[str] = set()
+        while True:
+            more = {node.name for node in self.nodes if self._may_begin(node, can_begin)}
+            if more == can_begin:
+                break
+            can_begin = more
+        stuck = [node.name for node in self.nodes if node.name not in can_begin]
+        in_loops = [name for name in stuck if any(name in loop for loop in self.loops.values())]
+        if in_loops:
+            raise GraphError(
+                f"the loop of {_listed(in_loops)} can never begin: each waits for another. Give "
+                "one of its streams a first element (Graph.begin), or let a merge bring one in"
+            )
+
+    def _may_begin(self, node: Node, can_begin: set[str]) -> bool:
+        if not node.takes:
+            return True
+        has_begun = [
+            stream in self.first or self.giver_of(stream).name in can_begin for stream in node.takes
+        ]
+        return any(has_begun) if node.kind == "merge" else all(has_begun)
+
+    def _add_relays(self) -> None:
+        for node in list(self.nodes):
+            for stream in node.gives:
+                takers = self.takers_of(stream)
+                if not _needs_relay(node, takers):
+                    continue
+                own = f"{stream} of {node.name}, in order"
+                relay = Node(own, "relay", None, (stream,), (own,), is_hidden=True)
+                for taker in takers:
+                    if taker.copies > 1:
+                        takes = tuple(own if each == stream else each for each in taker.takes)
+                        self._replace(taker, takes)
+                self.nodes.append(relay)
+                if stream in self.loops:
+                    self.loops[own] = self.loops[stream]
+
+    def _replace(self, node: Node, takes: tuple[str, ...]) -> None:
+        where = self.nodes.index(node)
+        fields = {**node.__dict__, "takes": takes}
+        self.nodes[where] = Node(**fields)
+
+    def _join(self) -> None:
+        self.parts: list[Part] = []
+        self.links: list[tuple[str, int, int]] = []
+        of_node: dict[str, list[Part]] = {}
+        is_plain = all(len(node.takes) <= 1 and self._n_takers(node) <= 1 for node in self.nodes)
+        for node in self.nodes:
+            of_node[node.name] = [
+                Part(len(self.parts) + copy, node, copy, is_watched=not is_plain)
+                for copy in range(node.copies)
+            ]
+            self.parts += of_node[node.name]
+        for part in self.parts:
+            part.inlets = [
+                Inlet(stream, [], self.first.get(stream, ()), stream in self.loops)
+                for stream in part.node.takes
+            ]
+            part.outlets = [Outlet(stream) for stream in part.node.gives]
+        self.outlets = [Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs]
+        for node in self.nodes:
+            for stream in node.gives:
+                for taker in self.takers_of(stream):
+                    self._link(stream, of_node[node.name], of_node[taker.name])
+                if stream in self.outputs:
+                    self._link_to_caller(stream, of_node[node.name])
+
+    def _n_takers(self, node: Node) -> int:
+        return sum(
+            len(self.takers_of(stream)) + self.outputs.count(stream) for stream in node.gives
+        )
+
+    def _link(self, stream: str, givers: list[Part], takers: list[Part]) -> None:
+        is_paired = len(givers) == len(takers) > 1
+        for giver in givers:
+            own = [takers[giver.copy]] if is_paired else takers
+            group = []
+            for taker in own:
+                group.append(len(self.links))
+                self.links.append((stream, giver.number, taker.number))
+                inlet = next(each for each in taker.inlets if each.stream == stream)
+                inlet.links.append(group[-1])
+            outlet = next(each for each in giver.outlets if each.stream == stream)
+            outlet.groups.append(group)
+
+    def _link_to_caller(self, stream: str, givers: list[Part]) -> None:
+        for giver in givers:
+            outlet = next(each for each in giver.outlets if each.stream == stream)
+            outlet.groups.append([len(self.links)])
+            inlet = next(each for each in self.outlets if each.stream == stream)
+            inlet.links.append(len(self.links))
+            self.links.append((stream, giver.number, CALLER))
+
+
+def _needs_relay(node: Node, takers: list[Node]) -> bool:
+    return node.copies > 1 and any(taker.copies not in (1, node.copies) for taker in takers)
+
+
+def _reached(name: str, after: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for each in after[waiting.pop()]:
+            if each not in found:
+                found.add(each)
+                waiting.append(each)
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

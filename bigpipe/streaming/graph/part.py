@@ -1,0 +1,424 @@
+"""One copy of a stage at work: takes elements, runs the step, gives what comes of it.
+
+Owns the life of a stage, and how it waits. It is the same in a process and in a thread; what is
+around it is in `bigpipe.streaming.graph.part_process` and `bigpipe.streaming.graph.members`, where
+its streams come in and go out in `bigpipe.streaming.graph.ports`.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigpipe.context import name_of
+from bigpipe.errors import FileError, StreamError, UnsendableError
+from bigpipe.executors.worker import file_error
+from bigpipe.polling import polled
+from bigpipe.streaming.graph.meter import BUSY, ENDED, GIVING, TAKING, Meter
+from bigpipe.streaming.graph.network import Part
+from bigpipe.streaming.graph.ports import FLUSH, PortIn, PortOut, Sequel
+from bigpipe.streaming.graph.step_guard import (
+    StepFailed,
+    as_failure,
+    flushed,
+    guarded,
+    is_broken,
+    results_of,
+)
+from bigpipe.streaming.graph.stillness import Waiting
+from bigpipe.streaming.steps.base import Step, begin, has_ended, outputs_of
+from bigpipe.streaming.steps.kinds import as_step, fresh
+
+__all__ = ["Done", "Ends", "Failed", "LoopIsOver", "MoreRoom", "PartRunner", "Skipped"]
+
+QUIET_S = 0.1  # seconds of waiting after which a part tells so; arbitrary
+
+
+@dataclass
+class Failed:
+    """A part tells that its step has raised."""
+
+    error: FileError
+    """Carries the exception, and its traceback as text."""
+    element: int | None
+    """The element that it was at, from 0; ``None`` at the beginning or the end."""
+
+
+@dataclass
+class Skipped(Failed):
+    """A part tells that it has left out an element, as its step has raised."""
+
+
+@dataclass
+class Done:
+    """A part tells that it has come to its end."""
+
+
+@dataclass
+class MoreRoom:
+    """A part is told to let twice as much under way on some links."""
+
+    links: list[int]
+
+
+@dataclass
+class LoopIsOver:
+    """A part is told that nothing more will come to it by way of its loop."""
+
+
+@dataclass
+class Ends:
+    """Ends of links that a part has, and of those to the caller."""
+
+    orders: Any
+    """A receiver."""
+    events: Any
+    """A sender."""
+    receivers: dict[int, Any] = field(default_factory=dict)
+    senders: dict[int, Any] = field(default_factory=dict)
+    is_over: Callable[[], bool] | None = None
+    """In a thread, which no signal ends: tells whether the run is to end."""
+
+
+class PartRunner:
+    """Runs a part, from its first element to its last.
+
+    Parameters
+    ----------
+    part : Part
+        What to run.
+    ends : Ends
+        Its links.
+    meter : Meter
+        Where it counts.
+    keywords : dict
+        For ``local_init``.
+    skips : bool
+        Leave out an element on which the step raises, and go on.
+    """
+
+    def __init__(
+        self, part: Part, ends: Ends, meter: Meter, keywords: dict[str, Any], skips: bool
+    ) -> None:
+        self._part = part
+        self._node = part.node
+        self._ends = ends
+        self._meter = meter
+        self._keywords = keywords
+        self._skips = skips
+        self._n_taken = 0
+        self._element: int | None = None
+        self._ins = [
+            PortIn(inlet, [ends.receivers[link] for link in inlet.links]) for inlet in part.inlets
+        ]
+        self._outs = [
+            PortOut(
+                outlet.stream,
+                [{link: ends.senders[link] for link in group} for group in outlet.groups],
+                self._wait_to_give,
+            )
+            for outlet in part.outlets
+        ]
+
+    def run(self) -> None:
+        """Work until the end of the stream, or until nobody wants any more.
+
+        Raises
+        ------
+        ConnectionError
+            If another part, or the caller, is gone: its own end will be told elsewhere.
+        """
+        self._meter.enter(BUSY)
+        try:
+            self._work()
+        except StepFailed as failed:
+            self._tell(self._failed(Failed, failed))
+            self._abandon()
+        except BaseException:
+            self._abandon()
+            raise
+        else:
+            for taking in self._ins:
+                taking.close()
+            self._finish()
+            self._tell(Done())
+        finally:
+            self._meter.enter(ENDED)
+
+    def _work(self) -> None:
+        try:
+            _WAYS[self._node.kind](self)
+        except UnsendableError as error:
+            raise StepFailed from error
+
+    def _finish(self) -> None:
+        """End the streams that go out; wait as anywhere else, as others may need help."""
+        for giving in self._outs:
+            giving.finish()
+        senders = self._ends.senders.values()
+        while unsent := [each for each in senders if not each.is_closed and each.has_unsent]:
+            self._wait(GIVING, unsent, Waiting)
+        for giving in self._outs:
+            giving.close()
+
+    def _abandon(self) -> None:
+        for taking in self._ins:
+            taking.close()
+        for giving in self._outs:
+            giving.abandon()
+
+    # Waiting
+
+    def _wait_to_take(self, ports: Sequence[PortIn]) -> None:
+        links = [link for port in ports for link in port.wanted()]
+        ends = [self._ends.receivers[link] for link in links]
+        self._wait(TAKING, ends, lambda: Waiting(to_take=tuple(links)))
+
+    def _wait_to_give(self, group: dict[int, Any]) -> None:
+        room = {link: sender.max_count for link, sender in group.items()}
+        self._wait(GIVING, group.values(), lambda: Waiting(to_send=tuple(group), room=room))
+
+    def _wait(self, state: int, ends: Iterable[Any], words: Callable[[], Waiting]) -> None:
+        """Wait for one of several ends, or for an order of the caller's."""
+        self._meter.enter(state)
+        timeout = QUIET_S if self._part.is_watched else None
+        poller = select.poll()
+        others = [each for each in self._ends.senders.values() if not each.is_closed]
+        for end in (*(each for each in (*others, self._ends.events) if each.has_unsent), *ends):
+            poller.register(end, end.events())
+        poller.register(self._ends.orders, self._ends.orders.events())
+        if not polled(poller, timeout):
+            waiting = words()
+            waiting.taken = {link: each.n_taken for link, each in self._ends.receivers.items()}
+            waiting.sent = {
+                link: (each.n_sent, each.n_taken) for link, each in self._ends.senders.items()
+            }
+            self._tell(waiting)
+            if self._ends.events.has_unsent:
+                poller.register(self._ends.events, self._ends.events.events())
+            polled(poller, None)
+        for sender in (*self._ends.senders.values(), self._ends.events):
+            if sender.has_unsent and not sender.is_closed:
+                sender.may_send()
+        self._obey()
+        self._meter.enter(BUSY)
+
+    def _tell(self, event: Any) -> None:
+        self._ends.events.post(event)
+
+    def _obey(self) -> None:
+        while self._ends.orders.may_receive():
+            order = self._ends.orders.receive()
+            if isinstance(order, MoreRoom):
+                for link in order.links:
+                    self._ends.senders[link].max_count *= 2
+            elif isinstance(order, LoopIsOver):
+                for port in self._ins:
+                    if port.is_back:
+                        port.end()
+
+    # Taking and giving
+
+    def _take(self) -> tuple[Any, Sequel] | None:
+        """Return the next element of each stream, as one; ``None`` at the end."""
+        while missing := [port for port in self._ins if not port.poll()]:
+            self._wait_to_take(missing)
+        taken, ended = [], []
+        for port in self._ins:
+            try:
+                taken.append(port.take())
+            except EOFError:
+                ended.append(port)
+        if ended:
+            self._check_lengths(ended)
+            return None
+        self._count(taken[0][1])
+        if len(taken) == 1:
+            return taken[0]
+        return tuple(element for element, _ in taken), (-1, True)
+
+    def _end_if_over(self) -> None:
+        if self._ends.is_over is not None and self._ends.is_over():
+            raise ConnectionAbortedError("the run is over")
+
+    def _count(self, sequel: Sequel) -> None:
+        self._end_if_over()
+        self._element = self._n_taken if self._part.node.copies == 1 else sequel[0]
+        self._n_taken += 1
+        self._meter.count_taken()
+
+    def _check_lengths(self, ended: list[PortIn]) -> None:
+        on = [port for port in self._ins if port not in ended and not port.is_back]
+        ended = [port for port in ended if not port.is_back]
+        if on and ended and self._node.is_strict:
+            raise StepFailed from StreamError(
+                f"the stream {ended[0].stream!r} ended after {self._n_taken} elements, and "
+                f"{on[0].stream!r} goes on; give strict=False if they may differ in length"
+            )
+
+    def _give(self, port: PortOut, *elements: Any, sequel: Sequel | None = None) -> None:
+        self._end_if_over()
+        port.give(*elements, sequel=sequel)
+        if elements:
+            senders = port.senders.values()
+            fill = max((each.n_under_way / each.max_count for each in senders), default=0.0)
+            self._meter.count_given(min(1.0, fill))
+
+    def _give_all(self, results: Iterable[Any], sequel: Sequel) -> None:
+        """Give all that has come of an element, or of the end."""
+        if self._node.copies == 1:
+            for result in results:
+                for port, element in self._by_port(result):
+                    self._give(port, element)
+            return
+        number, is_last = sequel
+        held: dict[PortOut, tuple[Any, ...]] = dict.fromkeys(self._outs, ())
+        for result in results:
+            for port, element in self._by_port(result):
+                if held[port]:
+                    self._give(port, *held[port], sequel=(number, False))
+                held[port] = (element,)
+        for port, last in held.items():
+            if last or is_last:
+                self._give(port, *last, sequel=(number, is_last))
+
+    def _by_port(self, result: Any) -> Iterator[tuple[PortOut, Any]]:
+        """Tell what of a result goes where."""
+        if len(self._outs) == 1:
+            if result is not None:
+                yield self._outs[0], result
+            return
+        if not self._outs:
+            return
+        if not isinstance(result, tuple) or len(result) != len(self._outs):
+            streams = ", ".join(repr(port.stream) for port in self._outs)
+            raise StepFailed from StreamError(
+                f"a tuple of {len(self._outs)} is wanted, for the streams {streams}, "
+                f"and {type(result).__name__} came; None stands for nothing"
+            )
+        for port, element in zip(self._outs, result, strict=True):
+            if element is not None:
+                yield port, element
+
+    @property
+    def _is_wanted(self) -> bool:
+        return not self._outs or any(port.is_wanted for port in self._outs)
+
+    def _failed(self, kind: type[Failed], failed: StepFailed) -> Failed:
+        cause = failed.__cause__
+        assert cause is not None
+        return kind(file_error(cause, self._node.name, None), self._element)
+
+    def _survives(self, failed: StepFailed) -> bool:
+        """Tell of an element that is left out; return whether the run goes on."""
+        if self._skips and isinstance(failed.__cause__, Exception):
+            self._tell(self._failed(Skipped, failed))
+            self._meter.count_skipped()
+            return True
+        return False
+
+    # The kinds of stages
+
+    def _run_source(self) -> None:
+        with as_failure():
+            work = self._node.work
+            source = iter(work if hasattr(type(work), "__iter__") else work())
+        try:
+            self._element = 0
+            for element in guarded(outputs_of(source)):
+                self._give_all([element], (-1, True))
+                self._element += 1
+                if not self._is_wanted:
+                    break
+        finally:
+            if hasattr(source, "close"):
+                source.close()
+
+    def _run_step(self) -> None:
+        with as_failure():
+            step = fresh(as_step(self._node.work))
+            step = as_step(step)
+            begin(step, **self._keywords)
+        try:
+            while self._is_wanted and (taken := self._take()) is not None:
+                element, sequel = taken
+                try:
+                    self._give_all(results_of(step, element), sequel)
+                except StepFailed as failed:
+                    if not self._survives(failed):
+                        raise
+                    self._give_all((), sequel)
+                    step = self._renewed(step)
+                if has_ended(step):
+                    break
+            self._element = None
+            for port in self._ins:
+                port.close()
+            if self._is_wanted:
+                self._give_all(flushed(step), (FLUSH, False))
+        finally:
+            with as_failure():
+                step.close()
+
+    def _renewed(self, step: Step) -> Step:
+        """Return a step that can go on after it has raised: a generator cannot."""
+        if not is_broken(step):
+            return step
+        with as_failure():
+            step.close()
+            step = as_step(fresh(step))
+            begin(step, **self._keywords)
+        return step
+
+    def _run_switch(self) -> None:
+        ports = {port.stream: port for port in self._outs}
+        while self._is_wanted and (taken := self._take()) is not None:
+            element, _ = taken
+            try:
+                port = ports[self._chosen(element)]
+            except StepFailed as failed:
+                if not self._survives(failed):
+                    raise
+                continue
+            self._give(port, element)
+
+    def _chosen(self, element: Any) -> str:
+        with as_failure():
+            key = self._node.work(element)
+            if key not in self._node.keys:
+                raise StreamError(
+                    f"{name_of(self._node.work)} returned {key!r}, and there is a stream only for "
+                    f"{', '.join(map(repr, self._node.keys))}"
+                )
+            return self._node.keys[key]
+
+    def _run_merge(self) -> None:
+        ports = list(self._ins)
+        while ports and self._is_wanted:
+            port = next((each for each in ports if each.poll()), None)
+            if port is None:
+                self._wait_to_take(ports)
+                continue
+            ports.remove(port)
+            try:
+                element, sequel = port.take()
+            except EOFError:
+                continue
+            ports.append(port)  # the others' turn
+            self._count(sequel)
+            self._give(self._outs[0], element)
+
+    def _run_relay(self) -> None:
+        while self._is_wanted and (taken := self._take()) is not None:
+            self._give(self._outs[0], taken[0])
+
+
+_WAYS: dict[str, Callable[[PartRunner], None]] = {
+    "source": PartRunner._run_source,
+    "step": PartRunner._run_step,
+    "switch": PartRunner._run_switch,
+    "merge": PartRunner._run_merge,
+    "relay": PartRunner._run_relay,
+}

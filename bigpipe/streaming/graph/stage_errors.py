@@ -1,0 +1,105 @@
+"""What is raised when a stage fails: which one, on which element, and why.
+
+Owns the exception and its words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bigpipe.errors import BigpipeError, FileError, signal_name
+
+__all__ = ["StageError"]
+
+
+class StageError(BigpipeError, RuntimeError):
+    """A stage raised, was killed, or could not begin; the others were ended.
+
+    Parameters
+    ----------
+    message : str
+        What happened, where, and what to do if something helps.
+    stage : str
+        Name of the stage.
+    element : int or None
+        The element that it had, counted from 0 at that stage; ``None`` before the first and
+        after the last.
+    exitcode : int or None
+        How its process ended, if it did: the exit code, or minus the number of the signal.
+    traceback : str
+        Its traceback as text; ``''`` if there is none.
+
+    Notes
+    -----
+    ``__cause__`` is the exception that the step raised.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str,
+        element: int | None = None,
+        exitcode: int | None = None,
+        traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.element = element
+        self.exitcode = exitcode
+        self.traceback = traceback
+
+    @classmethod
+    def raised(cls, stage: str, element: int | None, error: FileError) -> StageError:
+        """Make the error of a stage whose step has raised.
+
+        Parameters
+        ----------
+        stage, element
+            Where.
+        error : FileError
+            Carries the exception.
+        """
+        cause = error.__cause__
+        where = "" if element is None else f" on element {element}"
+        what = str(error).removeprefix(f"{stage} raised ")
+        made = cls(
+            f"the stage {stage!r} raised{where}: {what}",
+            stage=stage,
+            element=element,
+            traceback=error.traceback,
+        )
+        made.__cause__ = cause
+        return made
+
+    @classmethod
+    def died(cls, stage: str, element: int | None, pid: int, exitcode: int) -> StageError:
+        """Make the error of a stage whose process has ended by itself."""
+        how = f"was killed by {signal_name(-exitcode)}" if exitcode < 0 else "ended"
+        if exitcode >= 0:
+            how += f" with exit code {exitcode}"
+        where = " before its first element" if element is None else f" on element {element}"
+        hint = ""
+        if exitcode == -9:
+            hint = ". Memory may have run out: use smaller chunks, or lower prefetch"
+        return cls(
+            f"the stage {stage!r} (process {pid}) {how}{where}{hint}",
+            stage=stage,
+            element=element,
+            exitcode=exitcode,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        carrier = FileError(str(self), hook=self.stage, traceback=self.traceback)
+        carrier.__cause__ = self.__cause__
+        return (_rebuilt, (str(self), self.stage, self.element, self.exitcode, carrier))
+
+
+def _rebuilt(
+    message: str, stage: str, element: int | None, exitcode: int | None, carrier: FileError
+) -> StageError:
+    error = StageError(
+        message, stage=stage, element=element, exitcode=exitcode, traceback=carrier.traceback
+    )
+    error.__cause__ = carrier.__cause__
+    return error

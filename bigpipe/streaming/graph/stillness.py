@@ -1,0 +1,159 @@
+"""Whether a network of stages has come to stand still, and what is to be done about it.
+
+Owns the conclusion, from what the parts have told. Pure. Who tells, and who carries out what is
+concluded, is in `bigpipe.streaming.graph.part` and `bigpipe.streaming.graph.crew`.
+
+A part tells when it has waited for a while: for what, and how many elements it has sent and
+taken on each of its links. It tells nothing when it goes on. So what is known is old; it is
+enough all the same. A part that waits goes on only if something comes that was under way when
+it told; the first to go on would have been waiting for a link on which, by the last words of both
+ends, more was sent than taken. If there is no such link, none goes on, ever.
+
+Three things may be behind it:
+
+- a stage waits to send, as the stream behind it is full, and who is to take from it waits for
+  another stream. More must be let under way; it was bounded for the sake of memory alone.
+- loops have nothing left in them, and what leads into them has ended: the end of the stream.
+- a loop lacks an element that it needs: an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bigpipe.streaming.graph.network import CALLER, GraphError, Network, Part
+
+__all__ = ["MAX_ROOM", "Stillness", "Waiting"]
+
+MAX_ROOM = 4096  # elements under way on a link, at which a graph is given up; arbitrary
+
+
+@dataclass
+class Waiting:
+    """What a part tells when it has waited for a while."""
+
+    to_take: tuple[int, ...] = ()
+    """Links from which it would take."""
+    to_send: tuple[int, ...] = ()
+    """Links that are full."""
+    taken: Mapping[int, int] = field(default_factory=dict)
+    """Elements taken so far, by link."""
+    sent: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Elements sent so far, and those known to have been taken, by link."""
+    room: Mapping[int, int] = field(default_factory=dict)
+    """Elements that may be under way, by link that is full."""
+
+
+class Stillness:
+    """Knows the last words of all parts."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._told: dict[int, Waiting] = {}
+        self._alive = {part.number for part in network.parts}
+
+    def tell(self, number: int, waiting: Waiting) -> None:
+        """Take note of what a part tells, or the caller."""
+        self._told[number] = waiting
+
+    def forget(self, number: int) -> None:
+        """Take note that a part goes on, as it was given an order."""
+        self._told.pop(number, None)
+
+    def end(self, number: int) -> None:
+        """Take note of a part's end."""
+        self._alive.discard(number)
+        self._told.pop(number, None)
+
+    def is_still(self) -> bool:
+        """Whether no part can go on."""
+        if not self._alive or not self._told.keys() >= {*self._alive, CALLER}:
+            return False
+        return not any(map(self._may_move, range(len(self._network.links))))
+
+    def _may_move(self, link: int) -> bool:
+        """Whether something is on its way for which one of the ends waits."""
+        _, giver, taker = self._network.links[link]
+        if link in self._words(taker).to_take:
+            if giver not in self._alive:
+                return True  # the end of the stream is
+            if self._words(giver).sent[link][0] > self._words(taker).taken[link]:
+                return True
+        if link in self._words(giver).to_send:
+            if taker != CALLER and taker not in self._alive:
+                return True
+            return self._words(taker).taken[link] > self._words(giver).sent[link][1]
+        return False
+
+    def _words(self, number: int) -> Waiting:
+        return self._told.get(number, _NOTHING)
+
+    def remedy(self) -> tuple[dict[int, list[int]], list[int]]:
+        """Say what is to be done about it.
+
+        Returns
+        -------
+        dict
+            For parts that wait to send, the links on which more is to be let under way.
+        list of int
+            Parts that are told that their loop has ended.
+
+        Raises
+        ------
+        GraphError
+            If nothing helps.
+        """
+        parts = [self._network.parts[number] for number in sorted(self._alive)]
+        full = {
+            part.number: list(self._told[part.number].to_send)
+            for part in parts
+            if self._told[part.number].to_send
+        }
+        if full:
+            self._check_room(full)
+            return full, []
+        in_loops = [part for part in parts if self._waits_for_loop(part)]
+        if in_loops and any(self._may_run_dry(part) for part in parts):
+            # The end travels on from there, behind what steps of the loop give last.
+            merges = [part for part in in_loops if part.node.kind == "merge"]
+            return {}, [part.number for part in merges or in_loops[:1]]
+        raise GraphError(
+            f"the graph stands still, and nothing is on its way any more: {self._waits(parts)}. A "
+            "loop needs a first element for each that it takes (Graph.begin), and a stage of it "
+            "that gives nothing for an element takes one away"
+        )
+
+    def _check_room(self, full: Mapping[int, Sequence[int]]) -> None:
+        for number, links in full.items():
+            room = self._told[number].room
+            for link in links:
+                if room[link] >= MAX_ROOM:
+                    stream, _, taker = self._network.links[link]
+                    waiting = [] if taker == CALLER else [self._network.parts[taker]]
+                    raise GraphError(
+                        f"{MAX_ROOM} elements of the stream {stream!r} wait to be taken, and still "
+                        f"{self._waits(waiting)}: streams that belong side by side have come apart"
+                    )
+
+    def _waits_for_loop(self, part: Part) -> bool:
+        wanted = self._told[part.number].to_take
+        return bool(wanted) and all(
+            inlet.is_back for inlet in part.inlets if set(inlet.links) & set(wanted)
+        )
+
+    @staticmethod
+    def _may_run_dry(part: Part) -> bool:
+        """Whether a loop with this part in it may end by having nothing left."""
+        return part.node.kind in ("merge", "switch")
+
+    def _waits(self, parts: Iterable[Part]) -> str:
+        said = []
+        for part in parts:
+            wanted = self._told[part.number].to_take
+            streams = dict.fromkeys(self._network.links[link][0] for link in wanted)
+            said.append(f"{part.node.name!r} waits for {', '.join(map(repr, streams))}")
+        return "; ".join(said)
+
+
+_NOTHING = Waiting()
