@@ -6,6 +6,7 @@ The public names; each is imported when it is first used. What they are built on
     reader.py   a file as a stream of chunks
     writer.py   a stream of chunks as a file
     stores/     the formats: arrays in files, read and written by region
+    chunked/    pipelines of files larger than memory; checkpoints
     graph/      stages side by side, in a row or in any graph
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigpipe.errors import StepError, StoreError, StreamError
+    from bigpipe.streaming.chunked.pipeline import ChunkedMultiPipe
     from bigpipe.streaming.graph.figures import Report, StageFigures
     from bigpipe.streaming.graph.graph import Graph
     from bigpipe.streaming.graph.network import GraphError
@@ -39,6 +41,7 @@ _HOMES = {
     "bigpipe.streaming.graph.network": ("GraphError",),
     "bigpipe.streaming.graph.stage_errors": ("StageError",),
     "bigpipe.streaming.graph.stages": ("Stages", "parallel"),
+    "bigpipe.streaming.chunked.pipeline": ("ChunkedMultiPipe",),
     "bigpipe.streaming.steps.combine": ("compose", "side_by_side", "tee"),
     "bigpipe.streaming.steps.filters": (
         "count",
@@ -63,6 +66,7 @@ __all__ = [
     "ArrayStore",
     "ChunkReader",
     "ChunkWriter",
+    "ChunkedMultiPipe",
     "Graph",
     "GraphError",
     "Report",

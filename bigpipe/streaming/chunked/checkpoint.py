@@ -1,0 +1,216 @@
+"""An output that is written so that a killed run goes on in its middle.
+
+Owns what is noted, in which order, and whether it still holds. Where it is kept is
+`bigpipe.streaming.chunked.checkpoint_folder`'s affair. Before a chunk is read, every so often:
+
+1. the output so far is brought to disk;
+2. what was noted before is replaced by: which chunk comes next, the state of each step, how far the
+   output is, the metadata and keywords so far.
+
+A run that is killed between the two goes on from what was noted before: what the output has beyond
+that is cut off.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from bigpipe.budget import format_bytes
+from bigpipe.encoding import encode
+from bigpipe.errors import EncodingError, StreamError, UnsafeValueError
+from bigpipe.streaming.chunked.checkpoint_folder import CheckpointFolder
+from bigpipe.streaming.chunked.flow import Flow
+from bigpipe.streaming.writer import ChunkWriter
+
+__all__ = ["Checkpointed", "can_go_on"]
+
+FORM = 1  # of what is noted
+MARGIN = 2.0  # times the length of a chunk now: one of a checkpoint may have; arbitrary
+_LIBRARIES = ("numpy", "scipy", "h5py", "zarr", "astropy")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Checkpointed:
+    """A file whose output is written with checkpoints."""
+
+    flows: list[Flow]
+    """Its streams, from front to back."""
+    source: Any
+    """`Source`: what they take chunks from: a reader that `can_go_on`."""
+    every_s: float
+    """Seconds between checkpoints."""
+    final: str
+    """Final name of the output."""
+    identity: dict[str, Any]
+    """By its name, what must be the same for a checkpoint to hold."""
+    chunk_bytes: int
+    """How long chunks are, if nothing else says so."""
+    reread: Callable[[int], Any]
+    """Returns a reader from the beginning, given that."""
+    changes: Callable[[], str | None]
+    """Says what has changed that cannot be saved, if anything has."""
+    tell: Callable[[str], None]
+    """Told why no checkpoints can be made."""
+    meta: dict[str, Any]
+    """Metadata of the file."""
+    writing: dict[str, Any]
+    """Keywords of the writer."""
+    clock: Callable[[], float] = time.monotonic
+    _next_at: float = field(default=0.0, init=False)
+    _n_chunks: int = field(default=0, init=False)
+
+    def write(self, outname: str) -> None:
+        """Write the output."""
+        try:
+            folder = CheckpointFolder(self.final)
+        except OSError as error:  # who writes beside it will say what is wrong
+            logger.info("no checkpoints for %r: %s", self.final, error)
+            self._write_plainly(outname)
+            return
+        with folder:
+            if not folder.is_ours:
+                logger.info("no checkpoints for %r: %r is in use", self.final, folder.path)
+                self._write_plainly(outname)
+                return
+            writer = self._resumed(folder)
+            if writer is None:
+                folder.empty()
+                writer = ChunkWriter(folder.partial, **self.writing)
+                self._n_chunks = len(self.source.chunks.positions)
+            self._next_at = self.clock() + self.every_s
+            self.source.at_edge = lambda: self._at_edge(folder, writer)
+            with writer:
+                for chunk in self.flows[-1]:
+                    writer.write(chunk)
+            self.source.at_edge = None
+            folder.hand_over(outname)
+
+    def _write_plainly(self, outname: str) -> None:
+        with ChunkWriter(outname, **self.writing) as writer:
+            for chunk in self.flows[-1]:
+                writer.write(chunk)
+
+    # ---- saving ---------------------------------------------------------------------
+
+    def _at_edge(self, folder: CheckpointFolder, writer: ChunkWriter) -> None:
+        if self.clock() < self._next_at or self.source.n_read >= self._n_chunks:
+            return
+        changed = self.changes()
+        if changed is not None:
+            self._give_up(changed)
+            return
+        try:
+            states = [flow.state() for flow in self.flows]
+        except StreamError:  # chunks wait in a batch: at the next edge, perhaps
+            return
+        noted = {
+            **self.identity,
+            "form": FORM,
+            "libraries": _libraries(),
+            "chunk_bytes": self.chunk_bytes,
+            "n": self.source.chunks.n,
+            "n_read": self.source.n_read,
+            "states": states,
+            "added": self.source.course.added,
+            "meta": self.meta,
+            "writer": writer.sync(),
+        }
+        try:
+            text = encode(noted, "checkpoint")
+        except UnsafeValueError as error:
+            self._give_up(str(error))
+            return
+        folder.note(text)
+        self._next_at = self.clock() + self.every_s
+
+    def _give_up(self, reason: str) -> None:
+        self.source.at_edge = None
+        self.tell(reason)
+
+    # ---- going on -------------------------------------------------------------------
+
+    def _resumed(self, folder: CheckpointFolder) -> ChunkWriter | None:
+        """Bring all to where a checkpoint has it; return ``None`` if none holds."""
+        try:
+            noted = folder.load()
+            if noted is None:
+                return None
+            self._check(noted)
+        except (EncodingError, KeyError, TypeError, ValueError) as error:
+            self._log_not_used(error)
+            return None
+        reader = self.reread(noted["chunk_bytes"])  # if it fails, the checkpoint stays
+        if reader.n != noted["n"] or noted["n_read"] >= len(reader.positions):
+            self._log_not_used("its chunks have another length")
+            return None
+        try:
+            writer = ChunkWriter.reopen(folder.partial, noted["writer"], **self.writing)
+        except Exception as error:  # of a damaged file, libraries raise anything
+            self._log_not_used(error)
+            return None
+        try:
+            self._go_on(noted, reader)
+        except Exception as error:
+            writer.abort()
+            folder.remove()
+            error.add_note(f"The checkpoint of {self.final!r} is removed: it will start over.")
+            raise
+        logger.info("%r goes on from chunk %d", self.final, self.source.n_read)
+        return writer
+
+    def _log_not_used(self, reason: object) -> None:
+        logger.warning("the checkpoint of %r is not used: %s", self.final, reason)
+
+    def _check(self, noted: dict[str, Any]) -> None:
+        """Raise an error that says what is no longer the same."""
+        if noted["form"] != FORM:
+            raise EncodingError("it is of another version of bigpipe")
+        now = {**self.identity, "libraries": _libraries()}
+        changed = [name for name, value in now.items() if noted[name] != value]
+        if changed:
+            raise EncodingError(f"not the same any more: {', '.join(changed)}")
+        if noted["chunk_bytes"] > MARGIN * self.chunk_bytes:
+            raise EncodingError(
+                f"it is for chunks of {format_bytes(noted['chunk_bytes'])}, and memory is for "
+                f"{format_bytes(self.chunk_bytes)}"
+            )
+
+    def _go_on(self, noted: dict[str, Any], reader: Any) -> None:
+        n_read = noted["n_read"]
+        for flow in reversed(self.flows):
+            flow.rewind()
+        self.source.close()
+        self.source.go_on(reader.from_position(reader.positions[n_read]), n_read)
+        self._n_chunks = len(reader.positions)
+        self.chunk_bytes = noted["chunk_bytes"]
+        self.meta.clear()
+        self.meta.update(noted["meta"])
+        self.source.course.add(noted["added"])
+        for flow, state in zip(self.flows, noted["states"], strict=True):
+            flow.go_on(state)
+
+
+def can_go_on(reader: Iterable[Any]) -> bool:
+    """Whether what `file_read` has returned can be read from any of its chunks on."""
+    return all(hasattr(reader, name) for name in ("from_position", "positions", "n"))
+
+
+@cache
+def _libraries() -> dict[str, str | None]:
+    """Return the versions of what makes the bytes of an output."""
+    return {name: _version(name) for name in (*_LIBRARIES, "bigpipe")}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,199 @@
+"""One file's way through the hooks of a `ChunkedMultiPipe`.
+
+Owns what such a file has beside its hooks: how it is cut into chunks, that its streams are closed
+whatever happens, and what of it goes into a checkpoint. The order of the hooks is
+`bigpipe.passage`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from bigpipe.context import FileContext, copied
+from bigpipe.errors import BigpipeWarning
+from bigpipe.file_states import input_states, key_of
+from bigpipe.passage import Passage
+from bigpipe.streaming.chunked.checkpoint import Checkpointed, can_go_on
+from bigpipe.streaming.chunked.flow import close, parts_between
+
+__all__ = ["CHUNKING", "ChunkedPassage", "Chunking"]
+
+CHUNKING = "_bmp_chunking"  # keyword by which a worker is told; no hook sees it
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How the files of a run are cut into chunks."""
+
+    chunk_bytes: int
+    """Bytes of a chunk at most, if the keywords do not say how long it is."""
+    batch_size: int | None = None
+    """Chunks that are processed together."""
+    checkpoint_s: float | None = None
+    """Seconds between checkpoints; ``None``: none are made."""
+    fingerprint: str = ""
+    """Of keywords and code, if checkpoints are made."""
+
+
+class ChunkedPassage(Passage):
+    """The way of one file, chunk by chunk.
+
+    Parameters
+    ----------
+    pipe : ChunkedMultiPipe
+        Whose hooks are called.
+    file : FileContext
+        Record of the file.
+    in_name : object
+        The input.
+    kwargs : dict
+        All keywords for this file.
+
+    Attributes
+    ----------
+    chunking : Chunking
+        How it is cut.
+    """
+
+    __slots__ = ("_attributes", "_given", "_input", "_is_given", "_streams", "chunking")
+
+    def __init__(self, pipe: Any, file: FileContext, in_name: Any, kwargs: dict[str, Any]) -> None:
+        super().__init__(pipe, file, in_name, kwargs)
+        self.chunking: Chunking = kwargs.pop(CHUNKING, None) or pipe._bmp_chunking()
+        names = ("chunk_length", "chunk_bytes")
+        self._is_given = any(kwargs.get(name) is not None for name in names)
+        if not self._is_given:
+            kwargs["chunk_bytes"] = self.chunking.chunk_bytes
+        self._streams: list[Any] = []
+        file.passage = self
+
+    def read(self) -> bool:
+        """Open the file."""
+        self._given = copied(self.in_name), dict(self.kwargs)
+        if self.chunking.checkpoint_s is not None:
+            self._input = input_states(self.in_name)
+        return self._guarded(super().read)
+
+    def prepare(self) -> bool:
+        """Take the first chunk through the functions that come before the processing."""
+        if not hasattr(self.data, "__iter__") or hasattr(self.data, "__array_interface__"):
+            kind = type(self.data).__name__
+            raise TypeError(
+                f"file_read returned {kind}, which is one data: let it yield chunks, or return "
+                "read_chunks(in_name)"
+            )
+        return self._guarded(super().prepare)
+
+    def process(self) -> bool:
+        """Take chunks through the processing until a first one comes out."""
+        return self._guarded(super().process)
+
+    def write(self) -> bool:
+        """Write the output, for which the chunks are taken all the way, one by one."""
+        try:
+            return self._guarded(super().write)
+        finally:
+            self._close()
+
+    def _guarded(self, part: Callable[[], bool]) -> bool:
+        """Do a part; close all streams unless the file goes on."""
+        goes_on = False
+        try:
+            goes_on = part()
+            self.note(self.data)
+        finally:
+            if not goes_on:
+                self._close()
+        return goes_on
+
+    def note(self, stream: Any) -> None:
+        """Note a stream of the file, to be closed in the end."""
+        if stream is not None and all(stream is not noted for noted in self._streams):
+            self._streams.append(stream)
+
+    def _close(self) -> None:
+        with ExitStack() as stack:
+            while self._streams:
+                stack.callback(close, self._streams.pop(0))
+        self._file.passage = None
+
+    # ---- checkpoints ----------------------------------------------------------------
+
+    def checkpointed(
+        self, stream: Any, meta: dict[str, Any], writing: dict[str, Any]
+    ) -> Checkpointed | None:
+        """Return what writes a stream with checkpoints, if that is wanted and can be done."""
+        if self.chunking.checkpoint_s is None or not isinstance(self._target, (str, os.PathLike)):
+            return None
+        found = parts_between(stream)
+        if found is None:
+            self._tell("the stream that file_write was given is not the one that the hooks made")
+            return None
+        flows, source = found
+        if not can_go_on(source.chunks):
+            kind = type(source.chunks).__name__
+            self._tell(f"file_read returned {kind}, and only read_chunks can begin in the middle")
+            return None
+        if not all(flow.can_save for flow in flows):  # which was told when the run began
+            return None
+        self._attributes = _attributes_of(self._pipe)  # also what the first chunk has set
+        final = os.path.abspath(os.fspath(self._target))
+        return Checkpointed(
+            flows,
+            source,
+            self.chunking.checkpoint_s,
+            final,
+            identity={
+                "the input": [key_of(self._given[0]), self._input],
+                "the output": final,
+                "keywords and code": self.chunking.fingerprint,
+            },
+            chunk_bytes=self.chunking.chunk_bytes,
+            reread=self._reread,
+            changes=self._changes,
+            tell=self._tell,
+            meta=meta,
+            writing=writing,
+        )
+
+    def _reread(self, chunk_bytes: int) -> Any:
+        in_name, kwargs = self._given
+        if not self._is_given:
+            kwargs = {**kwargs, "chunk_bytes": chunk_bytes}
+        return self._pipe.file_read(copied(in_name), **kwargs)
+
+    def _changes(self) -> str | None:
+        now = _attributes_of(self._pipe)
+        names = [
+            name
+            for name in {**now, **self._attributes}
+            if name not in now
+            or name not in self._attributes
+            or now[name] is not self._attributes[name]
+        ]
+        if not names:
+            return None
+        return (
+            f"a hook has set {', '.join(names)} of the pipeline while chunks went through; what is "
+            "to be remembered from chunk to chunk belongs into a step"
+        )
+
+    def _tell(self, reason: str) -> None:
+        """Warn, once in a worker."""
+        told = vars(self._pipe).setdefault("_bmp_told", set())
+        if reason not in told:
+            told.add(reason)
+            warnings.warn(
+                f"checkpoint has no effect, and a file whose run is killed starts over: {reason}",
+                BigpipeWarning,
+                stacklevel=2,
+            )
+
+
+def _attributes_of(pipe: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(pipe).items() if name[:4] != "_bmp"}

@@ -1,0 +1,433 @@
+"""`ChunkedMultiPipe`: the hooks of one file, for files larger than memory.
+
+Owns what the hooks do with a stream of chunks in place of one data. How chunks go from one hook to
+the next is `bigpipe.streaming.chunked.flow`, their size `bigpipe.streaming.chunked.sizing`; all
+else is as for whole files, in `bigpipe.hooks` and `bigpipe.pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from bigpipe import context
+from bigpipe.budget import parse_bytes
+from bigpipe.context import name_of
+from bigpipe.errors import BigpipeWarning, OptionError
+from bigpipe.fingerprint import fingerprint_of
+from bigpipe.hooks import Hooks
+from bigpipe.options import Options, assure_list
+from bigpipe.outname import outname_with_extension
+from bigpipe.pipeline import BigMultiPipe
+from bigpipe.plan import Plan
+from bigpipe.steps import bmp_cleanup
+from bigpipe.streaming.chunked.checkpoint import can_go_on
+from bigpipe.streaming.chunked.flow import Course, Flow, Source
+from bigpipe.streaming.chunked.group_members import Members
+from bigpipe.streaming.chunked.parts import Batch, Call, Part
+from bigpipe.streaming.chunked.passage import CHUNKING, ChunkedPassage, Chunking
+from bigpipe.streaming.chunked.sizing import (
+    COPIES,
+    check_length,
+    checked_seconds,
+    chunk_bytes_for,
+    file_bytes,
+)
+from bigpipe.streaming.reader import read_chunks
+from bigpipe.streaming.steps.base import Step
+from bigpipe.streaming.steps.kinds import FunctionStep, as_step, fresh
+from bigpipe.streaming.steps.saving import can_save
+from bigpipe.streaming.writer import write_chunks
+
+__all__ = ["ChunkedMultiPipe"]
+
+_LISTS = ("pre_process_list", "post_process_list")
+_READING = ("axis", "overlap", "dataset", "hdu")
+_WRITING = ("axis",)
+
+
+class ChunkedMultiPipe(BigMultiPipe):
+    """A pipeline from files to files, chunk by chunk, for files larger than memory.
+
+    `file_read` returns chunks, one after the other, ``data_process`` and the functions of the lists
+    are called with each of them, and `file_write` takes what comes out. All else is as for
+    `BigMultiPipe`.
+
+    Parameters
+    ----------
+    checkpoint : float, optional
+        Seconds between checkpoints: a file whose run is killed goes on from its last one when
+        the run is repeated. ``None``: none are made. May be given to `pipeline`, too.
+    **kwargs
+        Options and keywords, as for `BigMultiPipe`. Keywords of the hooks here are:
+
+        chunk length
+            ``chunk_length``, in samples; or ``chunk_bytes``, at most, such as ``'16 MiB'``. If
+            neither is given, it follows from the memory of the run: the hooks are told, by the
+            keyword ``chunk_bytes``.
+        reading and writing
+            ``axis``, along which files are cut, the input and the output; ``overlap``, ``dataset``,
+            ``hdu``, and a dict ``read_options`` with what else `read_chunks` takes; a dict
+            ``write_options`` with what `write_chunks` takes.
+        naming
+            ``outname_ext``, the extension of the outputs.
+
+    Notes
+    -----
+    A worker needs 100 MB and `chunk_copies` chunks, however long the file is.
+
+    ``batch_size=n`` hands ``n`` chunks that follow one another to ``data_process_batch``. With
+    ``overlap=True``, the first chunk of the next file is read while the last chunks of this one are
+    processed and written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bigpipe.streaming import ChunkedMultiPipe
+    >>> np.save("ramp.npy", np.arange(1_000_000))
+    >>> class Halve(ChunkedMultiPipe):
+    ...     def data_process(self, chunk, **kwargs):
+    ...         return chunk / 2
+    >>> Halve(chunk_length=1000).pipeline(["ramp.npy"], outdir="out", create_outdir=True)
+    [('out/ramp_bmp.npy', {})]
+    >>> np.load("out/ramp_bmp.npy")[-1]
+    np.float64(499999.5)
+    """
+
+    chunk_copies: float = COPIES
+    """Chunks that a worker has in memory at a time, with what the steps make of one. To be set in a
+    subclass whose steps take less or more."""
+
+    _bmp_outname = staticmethod(outname_with_extension)
+    _bmp_passage_cls = ChunkedPassage
+
+    def __init__(self, *args: Any, checkpoint: Any = None, **kwargs: Any) -> None:
+        self._bmp_checkpoint = checkpoint
+        super().__init__(*args, **kwargs)
+
+    # ---- the run --------------------------------------------------------------------
+
+    def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
+        given = dict(given)
+        every = given.pop("checkpoint", None)
+        plan = super()._bmp_plan(in_names, given)
+        control, options = plan.control, plan.options
+        check_length(control)
+        every = checked_seconds(self._bmp_checkpoint if every is None else every)
+        chunking = replace(self._bmp_chunking(options, plan.n_files), checkpoint_s=every)
+        if every is not None:
+            self._bmp_warn_of_unsaved(control)
+            digest = fingerprint_of(self, control, options.fingerprint).text
+            chunking = replace(chunking, fingerprint=digest)
+        control[CHUNKING] = chunking  # also for the projector, which has the same dict
+        return replace(plan, options=replace(options, batch_size=None))  # that is for chunks
+
+    def _bmp_chunking(self, options: Options | None = None, n_files: int | None = 1) -> Chunking:
+        """Return how files are cut; called without options where there is no run."""
+        options = self._bmp_options.checked() if options is None else options
+        n_bytes = chunk_bytes_for(options, n_files, self.chunk_copies)
+        return Chunking(n_bytes, options.batch_size)
+
+    def _bmp_warn_of_unsaved(self, control: dict[str, Any]) -> None:
+        steps = [*self.pre_process_list, *self.post_process_list]
+        steps += [function for name in _LISTS for function in control.get(name, ())]
+        steps += [] if self._bmp_processes_by_method else [self.data_process]
+        unsaved = [name_of(each) for each in steps if not self._bmp_can_save(each)]
+        if unsaved:
+            warnings.warn(
+                "checkpoint has no effect, and a file whose run is killed starts over: "
+                f"{', '.join(unsaved)} cannot say what is remembered from chunk to chunk. A class "
+                "with run(chunk) can, with methods get_state() and set_state(state)",
+                BigpipeWarning,
+                stacklevel=4,
+            )
+
+    def _bmp_can_save(self, function: Any) -> bool:
+        return getattr(function, "__self__", None) is self or can_save(function)
+
+    @property
+    def _bmp_processes_by_method(self) -> bool:
+        return type(as_step(self.data_process)) is FunctionStep
+
+    def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
+        """Tell how much memory a file will need: the same for files of any length.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            The input.
+        **kwargs
+            Keywords of the run: ``chunk_length`` and ``chunk_bytes`` count.
+
+        Returns
+        -------
+        int or None
+            Bytes: 100 MB for the worker, and `chunk_copies` chunks. ``None`` if ``chunk_length`` is
+            given, and how large a sample is cannot be told.
+        """
+        keywords = self.kwargs_merge(**kwargs)
+        n_bytes = keywords.get("chunk_bytes")
+        if keywords.get("chunk_length") is not None:
+            if type(self).file_read is not ChunkedMultiPipe.file_read:
+                return None
+            try:
+                n_bytes = self.file_read(in_name, **keywords).chunk_nbytes
+            except Exception:  # whatever is wrong with the file: the worker will say so
+                return None
+        if n_bytes is None:
+            n_bytes = (keywords.get(CHUNKING) or self._bmp_chunking()).chunk_bytes
+        return file_bytes(parse_bytes(n_bytes), self.chunk_copies)
+
+    def stream(self, in_names: Any, **given: Any) -> Any:
+        """Refuse: chunks go from file to file.
+
+        Raises
+        ------
+        OptionError
+            Always. To have processed chunks in a loop, use `run_steps`, or `Stages`.
+        """
+        raise OptionError(
+            f"{type(self).__name__} processes files chunk by chunk and cannot be streamed from: "
+            "loop over run_steps(read_chunks(name), ...) or over Stages([...]) of "
+            "bigpipe.streaming, or use a BigMultiPipe with inputs (name, start, end)."
+        )
+
+    # ---- the hooks ------------------------------------------------------------------
+
+    def file_read(self, in_name: Any, **kwargs: Any) -> Any:
+        """Open a file, to be read chunk by chunk. To be overridden for formats of your own.
+
+        Called in the worker, once for each file, and by this method itself for each member of a
+        group.
+
+        Parameters
+        ----------
+        in_name : str, os.PathLike or list
+            The input.
+        **kwargs
+            Keywords for this file. ``chunk_length`` or ``chunk_bytes`` is among them.
+
+        Returns
+        -------
+        iterable
+            The chunks; here, what `read_chunks` returns. For a group, tuples: the first chunks of
+            all members, then the second. ``None`` rejects the file.
+        """
+        keywords = self.kwargs_merge(**kwargs)
+        n, n_bytes = keywords.get("chunk_length"), keywords.get("chunk_bytes")
+        if isinstance(in_name, (str, os.PathLike)):
+            how = {name: keywords[name] for name in _READING if keywords.get(name) is not None}
+            how |= keywords.get("read_options") or {}
+            return read_chunks(in_name, n=n, nbytes=n_bytes if n is None else None, **how)
+        if n is None and n_bytes is not None:
+            kwargs["chunk_bytes"] = max(1, parse_bytes(n_bytes) // max(1, len(in_name)))
+        members = [self.file_read(name, **kwargs) for name in in_name]
+        if n is None and all(map(can_go_on, members)):  # chunks that belong together
+            kwargs["chunk_length"] = min((member.n for member in members), default=1)
+            members = [self.file_read(name, **kwargs) for name in in_name]
+        return Members(members)
+
+    def pre_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Let chunks go through the functions and steps of ``pre_process_list``.
+
+        Called in the worker, once for each file.
+
+        Parameters
+        ----------
+        data : iterable
+            What `file_read` returned.
+        **kwargs
+            Keywords for this file.
+
+        Returns
+        -------
+        tuple
+            ``(chunks, kwargs)``: an iterator, of which the first chunk is there; ``None`` if
+            nothing came of any chunk; and the keywords, with those that functions have added.
+            What is added by later chunks reaches the functions that come after, but not
+            ``outname_create`` and `file_write`.
+        """
+        kwargs = self._bmp_control(kwargs)
+        functions = [*self.pre_process_list, *assure_list(kwargs.pop("pre_process_list", None))]
+        course = Course(context.current())
+        course.follow(kwargs)
+
+        def call(function: Any, chunk: Any) -> Any:
+            result = function(chunk, **kwargs)
+            if isinstance(result, dict) and "bmp_data" in result:
+                course.add(result.get("bmp_kwargs") or {})
+                result = result["bmp_data"]
+            return result
+
+        make_parts = partial(self._bmp_parts, functions, "pre_process", course, call)
+        chunks = self._bmp_flow(Source(data, course), make_parts, kwargs)
+        return (chunks, kwargs) if chunks.has_any() else (None, {})
+
+    def data_process_meta_create(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Process the chunks and make the metadata: ``data_process``, then `post_process`.
+
+        Called in the worker, once for each file.
+
+        Parameters
+        ----------
+        data : iterator
+            What `pre_process` returned.
+        **kwargs
+            Keywords for this file, ``in_name`` among them.
+
+        Returns
+        -------
+        tuple
+            ``(chunks, meta)``: an iterator, of which the first chunk is there, and a dict that is
+            filled while chunks are taken from it. ``None`` in place of the iterator if nothing came
+            of any chunk.
+        """
+        kwargs = self._bmp_control(kwargs)
+        course = _course_of(data)
+        course.follow(kwargs)
+        make_parts = partial(self._bmp_process_parts, course, kwargs)
+        chunks = self._bmp_flow(_streamed(data, course), make_parts, kwargs)
+        if not chunks.has_any():
+            return (None, {})
+        course.begin("post_process")
+        return self.post_process(chunks, **kwargs)
+
+    def post_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Let chunks go through the functions and steps of ``post_process_list``.
+
+        Called in the worker, once for each file. When the last chunk has gone through, what was
+        marked by `bmp_cleanup` is removed.
+
+        Parameters
+        ----------
+        data : iterator
+            What ``data_process`` made.
+        **kwargs
+            Keywords for this file, ``in_name`` among them.
+
+        Returns
+        -------
+        tuple
+            ``(chunks, meta)``, as `data_process_meta_create`. A step of the list is given the dict
+            by its ``local_init(bmp_meta=meta, **kwargs)``.
+        """
+        kwargs = self._bmp_control(kwargs)
+        kwargs.pop("bmp_meta", None)
+        functions = [*self.post_process_list, *assure_list(kwargs.pop("post_process_list", None))]
+        keep_all = kwargs.pop("no_bmp_cleanup", False)
+        meta: dict[str, Any] = {}
+        course = _course_of(data)
+        keywords = {**kwargs, "bmp_meta": meta}
+        course.follow(keywords)
+
+        def call(function: Any, chunk: Any) -> Any:
+            return function(chunk, **keywords)
+
+        def clean_up() -> None:
+            if not keep_all:
+                bmp_cleanup(None, bmp_meta=meta)
+
+        make_parts = partial(self._bmp_parts, functions, "post_process", course, call)
+        chunks = self._bmp_flow(_streamed(data, course), make_parts, keywords, clean_up)
+        return (chunks if chunks.has_any() else None, meta)
+
+    def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
+        """Write the output as the chunks come. To be overridden for formats of your own.
+
+        Called in the worker, once for each file of which any chunk came.
+
+        Parameters
+        ----------
+        data : iterator
+            The processed chunks. Those that are not taken are not processed.
+        outname : str
+            Where to write: its extension decides.
+        **kwargs
+            Keywords for this file, ``in_name`` and ``meta`` among them: ``meta`` is complete when
+            all chunks were taken.
+
+        Returns
+        -------
+        str or None
+            The name written.
+        """
+        super().file_write(data, outname, **kwargs)
+        keywords = self.kwargs_merge(**kwargs)
+        writing = {name: keywords[name] for name in _WRITING if keywords.get(name) is not None}
+        in_name = keywords.get("in_name")
+        if isinstance(in_name, (str, os.PathLike)):
+            writing["like"] = in_name
+        writing |= keywords.get("write_options") or {}
+        passage = self._bmp_current_passage()
+        file = None
+        if passage is not None:
+            file = passage.checkpointed(data, keywords["meta"], writing)
+        if file is not None:
+            file.write(os.fspath(outname))
+        else:
+            write_chunks(outname, data, **writing)
+        return outname
+
+    # ---- parts of the hooks ---------------------------------------------------------
+
+    def _bmp_current_passage(self) -> ChunkedPassage | None:
+        file = context.current()
+        return file.passage if file is not None and file.pipe is self else None
+
+    def _bmp_flow(self, source: Source | Flow, *arguments: Any) -> Flow:
+        """Return a stream that is closed in the end, whatever happens."""
+        flow = Flow(source, *arguments)
+        passage = self._bmp_current_passage()
+        if passage is not None:
+            passage.note(flow)
+        return flow
+
+    def _bmp_parts(
+        self,
+        functions: Sequence[Any],
+        hook: str,
+        course: Course,
+        call: Callable[[Any, Any], Any],
+    ) -> list[Step]:
+        """Return the functions and steps of a list as fresh steps."""
+        parts: list[Step] = []
+        for function in functions:
+            step = as_step(function)
+            if type(step) is FunctionStep:
+                step = Call(function, partial(call, function), self._bmp_can_save(function))
+            else:
+                step = as_step(fresh(function))
+            parts.append(Part(step, partial(course.begin, hook, function)))
+        return parts
+
+    def _bmp_process_parts(self, course: Course, kwargs: dict[str, Any]) -> list[Step]:
+        """Return what processes chunks: a step, a method, or the method for batches."""
+        if not self._bmp_processes_by_method:
+            return self._bmp_parts([self.data_process], "data_process", course, _not_called)
+        passage = self._bmp_current_passage()
+        size = self._bmp_options.batch_size if passage is None else passage.chunking.batch_size
+        is_own = type(self).data_process is not Hooks.data_process or "data_process" in vars(self)
+        if self._bmp_has_batches and (size or not is_own):
+            batch = Batch(self, int(size or 1), kwargs)
+            return [Part(batch, partial(course.begin, "data_process_batch"))]
+        if not is_own:
+            return []
+        method = self.data_process
+        step = Call(method, lambda chunk: method(chunk, **kwargs), self._bmp_can_save(method))
+        return [Part(step, partial(course.begin, "data_process"))]
+
+
+def _course_of(stream: Any) -> Course:
+    return stream.course if isinstance(stream, Flow) else Course(context.current())
+
+
+def _streamed(stream: Any, course: Course) -> Source | Flow:
+    return stream if isinstance(stream, Flow) else Source(stream, course)
+
+
+def _not_called(function: Any, chunk: Any) -> Any:
+    raise AssertionError("a step is called by itself")

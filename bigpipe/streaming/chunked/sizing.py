@@ -1,0 +1,107 @@
+"""How large chunks are, so that a file of any length stays within its share of memory.
+
+Owns the arithmetic. What a run may use is measured in `bigpipe.measure`, a chunk cut in
+`bigpipe.streaming.reader`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bigpipe.budget import parse_bytes
+from bigpipe.errors import OptionError
+from bigpipe.measure import count_workers, usable_memory
+from bigpipe.options import Options
+
+__all__ = [
+    "COPIES",
+    "WORKER_BYTES",
+    "check_length",
+    "checked_seconds",
+    "chunk_bytes_for",
+    "file_bytes",
+]
+
+COPIES = 16  # of a chunk: 16-bit integers made double precision (4 chunks), and 4 such arrays
+WORKER_BYTES = 100_000_000  # a worker with numpy and scipy, and no chunk: seen 80 MB
+MIN_CHUNK = 1 << 16  # bytes: smaller ones take longer to handle than to read; arbitrary
+MAX_CHUNK = 32 << 20  # bytes: larger ones are no faster; arbitrary
+
+
+def chunk_bytes_for(options: Options, n_files: int | None, copies: float = COPIES) -> int:
+    """Return the bytes that a chunk may have in a run.
+
+    Parameters
+    ----------
+    options : Options
+        Of the run.
+    n_files : int or None
+        Its inputs, if that is known.
+    copies : float, optional
+        Chunks that are in a worker's memory at a time.
+
+    Returns
+    -------
+    int
+        A power of two, so that a run that is repeated has the same even if somewhat less is free.
+    """
+    budget = options.mem_available
+    if budget is None:
+        budget, _ = usable_memory(options.mem_frac)
+    n_workers = count_workers(n_files, replace(options, process_size=None))
+    share = budget // max(1, n_workers)
+    if options.process_size is not None and not callable(options.process_size):
+        share = min(share, options.process_size)
+    return chunk_bytes_within(share, copies)
+
+
+def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
+    """Return the bytes that a chunk may have if a worker may have so many.
+
+    Examples
+    --------
+    >>> chunk_bytes_within(300_000_000, copies=16)
+    8388608
+    >>> chunk_bytes_within(0)
+    65536
+    """
+    most = max(1, int((share - WORKER_BYTES) / copies))
+    return min(MAX_CHUNK, max(MIN_CHUNK, 1 << (most.bit_length() - 1)))
+
+
+def file_bytes(chunk_bytes: float, copies: float = COPIES) -> int:
+    """Return the bytes that a worker needs at most, for a file of any length.
+
+    Examples
+    --------
+    >>> file_bytes(1 << 20, copies=16)
+    116777216
+    """
+    return WORKER_BYTES + int(copies * chunk_bytes)
+
+
+def check_length(control: dict[str, Any]) -> None:
+    """Raise `OptionError` unless the keywords say at most once how long chunks are."""
+    length, n_bytes = control.get("chunk_length"), control.get("chunk_bytes")
+    if length is not None and n_bytes is not None:
+        raise OptionError(
+            f"chunk_length={length!r} and chunk_bytes={n_bytes!r} both say how long chunks are: "
+            "give one of them."
+        )
+    if length is not None and not (isinstance(length, int) and length >= 1):
+        raise OptionError(f"chunk_length={length!r} is no number of samples: give 1 or more.")
+    if n_bytes is not None:
+        try:
+            parse_bytes(n_bytes)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"chunk_bytes={n_bytes!r}: {error}") from None
+
+
+def checked_seconds(value: Any) -> float | None:
+    """Return the seconds between checkpoints; ``None`` if there are to be none."""
+    if value is None or value is False:
+        return None
+    if isinstance(value, (int, float)) and value is not True and value >= 0:
+        return float(value)
+    raise OptionError(f"checkpoint={value!r} is not a number of seconds, such as 60.")
