@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from bigpipe.executors.pool import NestablePool, NoDaemonPool, WorkerWithKwargs
+    from bigpipe.feeding import Stream
     from bigpipe.function_pipe import FunctionPipe
     from bigpipe.journal import Journal
     from bigpipe.measure import num_can_process
@@ -66,6 +67,7 @@ _HOMES = {
         "WorkerError",
     ),
     "executors.pool": ("NestablePool", "NoDaemonPool", "WorkerWithKwargs"),
+    "feeding": ("Stream",),
     "function_pipe": ("FunctionPipe",),
     "journal": ("Journal",),
     "measure": ("num_can_process",),
@@ -106,6 +108,7 @@ __all__ = [
     "Pout",
     "RunFinished",
     "RunStarted",
+    "Stream",
     "TooManyErrorsError",
     "UnsendableError",
     "WorkerError",

@@ -7,7 +7,7 @@ many files are processed at once, and where, is `bigpipe.run`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from bigpipe.pout import Pout
 from bigpipe.run import Run
 
 if TYPE_CHECKING:
+    from bigpipe.feeding import Stream
     from bigpipe.preview import Preview
     from bigpipe.records import FileResult
 
@@ -243,6 +244,73 @@ class BigMultiPipe(Hooks):
         """
         plan = self._bmp_plan(in_names, options_and_kwargs)
         return _closing(Run(self, plan, ordered=ordered))
+
+    def stream(
+        self,
+        in_names: Iterable[Any],
+        *,
+        batch_size: int | None = None,
+        prefetch: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        drop_last: bool = False,
+        on_error: str = "raise",
+        **options_and_kwargs: Any,
+    ) -> Stream:
+        """Process files, and feed a loop with the data themselves instead of writing them.
+
+        Parameters
+        ----------
+        in_names : iterable
+            As for `pipeline`. A tuple ``(name, start, end)`` is a part of a file, along its
+            first axis; see Notes.
+        batch_size : int, optional
+            Data that the loop is given at once. ``None``: one by one.
+        prefetch : int, optional
+            Data that workers may have ready, or at work, ahead of the loop, beside what it has.
+            ``None``: two for each worker, or a batch if that is more.
+        collate : callable, optional
+            Makes a batch of a list of data, in the caller's process. ``None``: an array by
+            `numpy.stack` if they are arrays of one shape and dtype, else the list.
+        drop_last : bool, optional
+            Leave out a last batch that is not full.
+        on_error : {'raise', 'skip'}, optional
+            What is done about a file that failed: its error is raised in its turn; or it is left
+            out, noted in `Stream.errors` and logged.
+        **options_and_kwargs
+            As for `pipeline`, without those options that are for outputs or the order of work.
+
+        Returns
+        -------
+        Stream
+            Gives the data in input order, as often as it is looped over, by the same workers.
+
+        Raises
+        ------
+        OptionError
+            If an option has a value that cannot be used, or can have no effect.
+
+        Notes
+        -----
+        Files go through `file_read`, `pre_process`, `data_process` and `post_process`;
+        `outname_create` and `file_write` are not called, and metadata stays in the worker. A
+        file that is rejected is left out.
+
+        For a part of a file, `file_read` is called with the name and, if it names them among its
+        parameters, with ``start`` and ``end``; else what it returns is sliced. A
+        `FunctionPipe` without a function ``read`` reads only that part where the format allows.
+        """
+        from bigpipe.feeding import Stream
+
+        return Stream(
+            self,
+            checked_in_names(in_names),
+            options_and_kwargs,
+            batch_size=batch_size,
+            prefetch=prefetch,
+            collate=collate,
+            drop_last=drop_last,
+            on_error=on_error,
+        )
 
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
         """Check and put together what a run needs to know."""

@@ -59,7 +59,7 @@ def _any_of(names):
 
 nitpick_ignore_regex = [
     (r"py:.*", _any_of(_python)),
-    (r"py:.*", _any_of({"astropy", "ccdproc", "np", "numpy", "tqdm"})),
+    (r"py:.*", _any_of({"astropy", "ccdproc", "np", "numpy", "scipy", "tqdm"})),
     (r"py:obj", _any_of(_modules)),
     (r"py:obj", _any_of(DEFAULT_LINKS)),
     (r"py:obj", "exceptions"),  # an attribute that Python's ExceptionGroup has

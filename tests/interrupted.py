@@ -56,6 +56,14 @@ def main(folder: Path, how: str, *given: str) -> None:
         results = pipe.iter_pipeline(names)
         for _ in results:
             gate("loop body")
+    elif how == "stream":
+        list(pipe.stream(names, trouble={("data_process", "004.bin"): stay}))
+    elif how == "stream body":
+        stream = pipe.stream(names)
+        for _ in range(2):
+            for data in stream:
+                if data.startswith(b"005"):
+                    gate("loop body")
 
 
 if __name__ == "__main__":

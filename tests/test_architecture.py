@@ -36,12 +36,12 @@ ROWS = (
     ),
     ("executors",),
     (
-        *("intake", "journal_recorder", "ledger", "memory", "outcomes", "plan", "preview"),
-        *("questions", "recorder", "resume", "run", "sampler"),
+        *("epoch_run", "intake", "journal_recorder", "ledger", "memory", "outcomes", "plan"),
+        *("preview", "questions", "recorder", "resume", "run", "sampler"),
     ),
     (
-        *("function_pipe", "hooks", "journal", "origin", "passage", "pipeline", "pout"),
-        *("pout_table", "report", "steps"),
+        *("fed_pipe", "feeding", "function_pipe", "hooks", "journal", "origin", "passage"),
+        *("pipeline", "pout", "pout_table", "report", "steps"),
     ),
     ("streaming",),
     ("__main__", "argparse_handler", "cli", "demo", "fits", "flags", "references", "testing"),

@@ -359,3 +359,26 @@ def test_frames_are_combined_to_what_ccdproc_makes_of_them() -> None:
     differences = [float(row[-1]) for row in rows if "ccdproc" in row]
     assert max(differences) < 1e-3
     assert len(rows) == 6
+
+
+@pytest.mark.process
+def test_stages_and_their_transport_are_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    text = run_script(BENCHMARKS / "streaming.py", "--scale", "smoke", "--json", figures)
+    results = json.loads(figures.read_text("utf-8"))
+    (row,) = results["transport"]
+    assert row["gb_per_s"].keys() == {"memcpy", "bigpipe", "queue"}
+    assert min(row["of_memcpy"], row["times_queue"], *row["gb_per_s"].values()) > 0
+    assert (results["chain"]["n"], results["chain"]["ratio"] > 0) == (3, True)
+    assert (results["copy"]["megabytes"], results["copy"]["ratio"] > 0) == (8, True)
+    assert "memcpy" in text.splitlines()[0]
+
+
+@pytest.mark.process
+def test_feeding_of_a_loop_is_measured() -> None:
+    heading, *rows = run_script(BENCHMARKS / "feeding.py", "--quick").splitlines()
+    assert "stream/pool" in heading
+    assert [row.split()[0] for row in rows] == ["0.1", "1.0"]
+    for row in rows:
+        stream, pool, copy = map(float, re.findall(r"([\d.]+) GB/s", row))
+        assert min(stream, pool, copy) >= 0

@@ -29,6 +29,7 @@ EXAMPLES = ROOT / "examples"
 DATA = ROOT.parent / "shared" / "data"
 KAST = DATA / "kast_blue"
 M13 = DATA / "m13"
+STRAIN = DATA / "timeseries"
 
 pytestmark = pytest.mark.process
 
@@ -46,6 +47,7 @@ def needs_data(folder: Path) -> pytest.MarkDecorator:
 
 needs_ccdproc = needs("ccdproc", "astroscrappy")
 needs_photutils = needs("photutils", "scipy")
+needs_streaming = needs("scipy", "h5py")
 
 
 def run(
@@ -127,6 +129,17 @@ def test_from_loop_writes_into_the_folder_named_after_it(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["from_loop-output"]
 
 
+def test_loop_that_is_fed_learns_what_a_plain_one_does(tmp_path: Path) -> None:
+    text = run_well(EXAMPLES / "feed_a_loop.py", "--images", "250", cwd=tmp_path)
+
+    epochs = text.splitlines()[:2]
+    assert [line.partition(",")[0] for line in epochs] == [f"epoch {i}: 5 batches" for i in (0, 1)]
+    shares = [float(line.split()[4].rstrip("%")) for line in epochs]
+    assert shares[1] > max(shares[0], 95)
+    assert text.splitlines()[-1] == "A plain loop has learned the same."
+    assert len(list((tmp_path / "feed_a_loop-output").iterdir())) == 6
+
+
 def test_from_loop_fails_where_the_ways_differ(tmp_path: Path) -> None:
     source = (EXAMPLES / "from_loop.py").read_text()
     spoilt = source.replace("return data / flat", "return data / flat + 1", 1)
@@ -139,6 +152,58 @@ def test_from_loop_fails_where_the_ways_differ(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "They differ.")
 
 
+# long_recording.py
+
+
+@needs("scipy")
+def test_long_recording_is_equal_to_scipy_within_its_memory(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time, the recording is there
+        text = run_well(EXAMPLES / "long_recording.py", "--size", "60 MB", cwd=tmp_path)
+
+        assert text.splitlines()[-1] == "Equal, and within memory."
+    folder = tmp_path / "long_recording-output"
+    assert sorted(path.name for path in folder.iterdir()) == ["low.npy", "recording.npy"]
+    recording = np.load(folder / "recording.npy", mmap_mode="r")
+    low = np.load(folder / "low.npy", mmap_mode="r")
+    assert recording.shape == (117187, 256)
+    assert low.shape == (3907, 256)
+    time = np.arange(3907) / 1000 - 120 / 30_000  # a FIR filter delays by half its length
+    wave = 1000 * np.sin(2 * np.pi * 8 * time)
+    assert np.abs(low[100:].mean(axis=1) - wave[100:]).max() < 20
+
+
+@needs("scipy")
+def test_long_recording_fails_where_it_differs_from_scipy(tmp_path: Path) -> None:
+    source = (EXAMPLES / "long_recording.py").read_text()
+    spoilt = source.replace("fir(TAPS, every", "fir(TAPS * 1.001, every", 1)
+    assert spoilt != source
+    script = tmp_path / "spoilt.py"
+    script.write_text(spoilt)
+
+    done = run(script, "--size", "40 MB", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[-1] == "This is not as it should be."
+
+
+# fibonacci_loop.py
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("how", [(), ("--threads",)], ids=["processes", "threads"])
+def test_fibonacci_loop_ends_at_987(how: tuple[str, ...], tmp_path: Path) -> None:
+    drawing = tmp_path / "loop.svg"
+
+    text = run_well(EXAMPLES / "fibonacci_loop.py", *how, "--svg", drawing, cwd=tmp_path)
+
+    expected = [1, 1]
+    while expected[-1] < 987:
+        expected.append(expected[-2] + expected[-1])
+    assert " ".join(map(str, expected)) in text.splitlines()
+    assert "until --current (from 1)--> add" in text
+    assert drawing.read_text().startswith("<svg")
+
+
 # What those that need data and packages have in common
 
 ALL = pytest.mark.parametrize(
@@ -146,6 +211,7 @@ ALL = pytest.mark.parametrize(
     [
         pytest.param("kast_reduction", marks=needs_ccdproc, id="kast"),
         pytest.param("m13_sources", marks=needs_photutils, id="m13"),
+        pytest.param("strain", marks=needs_streaming, id="strain"),
     ],
 )
 
@@ -480,3 +546,63 @@ def test_frames_without_a_star_end_in_failure(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stdout.startswith("0 of 1 frames")
+
+
+# strain.py
+
+
+@needs_streaming
+@needs_data(STRAIN)
+@pytest.mark.parametrize("seconds", ["1", "0.1234", "100"], ids=["1", "odd", "all"])
+def test_strain_filtered_in_chunks_is_that_filtered_in_memory(seconds: str, tmp_path: Path) -> None:
+    import h5py
+    from scipy import signal
+
+    text = run_well(
+        *(EXAMPLES / "strain.py", STRAIN, "--output", "out", "--seconds", seconds), cwd=tmp_path
+    )
+
+    table = printed_table(text, "detector")
+    assert list(table["detector"]) == ["H1", "L1"]
+    assert list(table["samples"]) == [32768, 32768]
+    assert list(table["differs by"]) == [0, 0]
+    assert "to the last bit" in text
+    band = signal.butter(4, [35, 350], "bandpass", fs=4096, output="sos")
+    for name in sorted(STRAIN.glob("*.hdf5")):
+        with h5py.File(name) as file:
+            strain, attributes = file["strain/Strain"][:], dict(file["strain/Strain"].attrs)
+        with h5py.File(tmp_path / "out" / f"{name.stem}_35-350Hz.hdf5") as file:
+            filtered = file["strain/Strain"]
+            np.testing.assert_array_equal(filtered[:], signal.sosfilt(band, strain)[::4])
+            attributes |= {"Npoints": 32768, "Xspacing": 1 / 1024}
+            assert dict(filtered.attrs) == attributes
+            assert filtered.compression == "gzip"
+
+
+@needs_streaming
+def test_strain_that_differs_ends_in_failure(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["strain/Strain"] = np.random.default_rng(1).normal(size=20_000)
+        file["meta/Detector"] = b"X1"
+    assert "last bit" in run_well(EXAMPLES / "strain.py", tmp_path, cwd=tmp_path)
+    source = (EXAMPLES / "strain.py").read_text()
+    spoilt = source.replace("run_steps(chunks, steps)", "run_steps(chunks, steps, abs)")
+    assert spoilt != source
+    (tmp_path / "spoilt.py").write_text(spoilt)
+
+    done = run(tmp_path / "spoilt.py", tmp_path, "--output", "other", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, "The chunks give something else than the whole.\n")
+
+
+@pytest.mark.parametrize("package", ["scipy", "h5py"])
+def test_strain_without_its_packages_says_what_to_install(package: str, tmp_path: Path) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError('hidden', name={package!r})\n")
+
+    done = run(EXAMPLES / "strain.py", cwd=tmp_path, path=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("python -m pip install '.[streaming]'")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bigpipe.staging import STAGING_NAME as STAGING
@@ -254,6 +255,31 @@ def test_loop_over_results_is_interrupted(started: Callable[..., Program]):
     program.interrupt(signal.SIGTERM)
     assert program.ends() == 128 + signal.SIGTERM
     assert STAGING not in program.outputs()
+
+
+@pytest.mark.parametrize(
+    ("number", "returncode"),
+    [
+        (signal.SIGINT, -signal.SIGINT),
+        (signal.SIGTERM, 128 + signal.SIGTERM),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+@pytest.mark.parametrize("how", ["stream", "stream body"])
+def test_loop_that_is_fed_is_interrupted(
+    started: Callable[..., Program], how: str, number: int, returncode: int
+):
+    """While it waits, and while it is busy."""
+    program = started(how, n_at_gate=1)
+    pids = psutil.Process(program.process.pid).children(recursive=True)
+    with watching(*(process.pid for process in pids)) as program.workers:
+        program.interrupt(number, group=number == signal.SIGINT)
+        assert program.ends() == returncode
+        assert program.has_left_nothing_running()
+    assert program.stderr().count("Traceback") <= 1
+    assert program.n_exits() == (0 if number == signal.SIGKILL else len(pids))
+    assert not (program.folder / "out").exists()
 
 
 def test_program_that_ends_while_a_thread_of_it_runs_a_pipeline_leaves_nothing(

@@ -200,7 +200,7 @@ def test_meter_gives_its_descriptors_back() -> None:
     meters = [PeakMeter() for _ in range(5)]
     for meter in meters:
         meter.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_peak_is_told_where_it_cannot_be_reset(monkeypatch: pytest.MonkeyPatch) -> None:
