@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import bigpipe
-from bigpipe import argparse_handler
+from bigpipe import argparse_handler, streaming
 from bigpipe.options import NAMES, table
 from tests.checked import run, script_of
 
@@ -106,7 +106,7 @@ def test_docstring_examples_are_true(
     "command",
     [
         r"python3 -m venv \S+ && \S+/python -m pip install -q \. && \S+/bigpipe demo",
-        r"python3 -m venv \S+ && \S+/python -m pip install .* && \S+/python -m pytest",
+        r"python3 -m venv \S+ && \S+/python -m pip install .* && \S+/python -m pytest -n 2",
     ],
     ids=["demo", "tests"],
 )
@@ -133,16 +133,29 @@ def test_table_of_options_has_each_option_with_its_default_unit_and_meaning() ->
     assert REFERENCE.count(".. options-table::") == 1
 
 
+OF_THE_PREDECESSOR = {
+    *("num_processes", "mem_available", "mem_frac", "process_size", "outdir", "create_outdir"),
+    *("outname_append", "outname", "pre_process_list", "post_process_list", "PoolClass"),
+}
+
+
+def test_who_comes_from_bigmultipipe_is_told_of_each_option_that_is_new() -> None:
+    page = (ROOT / "docs" / "from_bigmultipipe.rst").read_text("utf-8")
+    told = page.partition("**Options have new company.**")[2].partition("\n\n")[0]
+    assert set(re.findall(r"``(\w+)``", told)) == set(NAMES) - OF_THE_PREDECESSOR
+
+
 @pytest.mark.parametrize(
     "name",
     [
         *(name for name in bigpipe.__all__ if name != "__version__"),
         *argparse_handler.__all__,
+        *streaming.__all__,
         "Executor",
     ],
 )
 def test_public_name_is_in_the_reference(name: str) -> None:
-    directive = rf"^\.\. auto\w+:: {name}(\(\))?$|^    :members: .*\b{name}\b"
+    directive = rf"^\.\. (auto\w+|function):: {name}(\(\))?$|^    :members: .*\b{name}\b"
     assert re.search(directive, REFERENCE, re.MULTILINE)
 
 
