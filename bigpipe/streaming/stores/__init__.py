@@ -5,5 +5,5 @@
     base.py                    the protocol, and which class is for which extension
     flat.py, npy.py, raw.py    bytes one after the other, with a header or none
     fits_image.py, fits_table.py, fits_cards.py
-    hdf5.py, zarr.py           arrays that are stored in chunks of their own
+    chunked.py, hdf5.py, zarr.py   arrays that are stored in chunks of their own
 """

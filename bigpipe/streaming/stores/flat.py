@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,24 @@ class FlatStore:
         self._file, self._start, self.stored = file, start, stored
         self._is_fortran = is_fortran
 
-    def check_length(self) -> None:
-        """Raise an error if the file ends before the array does."""
-        needed = self._start + self.stored.itemsize * math.prod(self.shape)
-        found = os.fstat(self._file.fileno()).st_size
+    @classmethod
+    def of_whole(
+        cls,
+        name: str,
+        mode: str,
+        *,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        start: int,
+        is_fortran: bool = False,
+    ) -> Self:
+        """Open a file, which must not end before the array does."""
+        needed = start + stored.itemsize * math.prod(shape)
+        found = os.path.getsize(name)
         if found < needed:
-            raise truncated(self.name, found, needed)
+            raise truncated(name, found, needed)
+        file = open_bytes(name, mode)
+        return cls(name, file, shape=shape, stored=stored, start=start, is_fortran=is_fortran)
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
         """Return a region as an array of its own."""

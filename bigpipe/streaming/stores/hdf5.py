@@ -1,6 +1,6 @@
 """Datasets in HDF5 files, by h5py.
 
-Owns which dataset is meant, and how one grows so that a killed run can go on with it.
+Owns what is an array there, and how a file is flushed so that a killed run can go on with it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bigpipe.chunks import storage_grid
 from bigpipe.errors import StoreError
 from bigpipe.formats import library
-from bigpipe.streaming.stores.base import native
+from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, take_grid
 
 __all__ = ["Hdf5Store"]
 
@@ -22,7 +20,7 @@ _OF_THE_FILE = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Di
 _STORAGE = ("compression", "compression_opts", "shuffle", "fletcher32", "scaleoffset")
 
 
-class Hdf5Store:
+class Hdf5Store(ChunkedStore):
     """A dataset of an HDF5 file.
 
     Parameters
@@ -42,18 +40,15 @@ class Hdf5Store:
     """
 
     def __init__(self, name: str, file: Any, dataset: Any) -> None:
-        self.name = name
-        self._file, self._dataset = file, dataset
-        self.shape: tuple[int, ...] = dataset.shape
-        self.dtype = native(dataset.dtype)
-        self.chunks: tuple[int, ...] | None = dataset.chunks
+        super().__init__(name, dataset)
+        self._file = file
 
     @classmethod
     def open(cls, name: str, mode: str, *, dataset: str | None = None) -> Hdf5Store:
         """Open a dataset by its path, or the only one there is."""
         file = _open_file(name, mode)
         try:
-            return cls(name, file, _dataset_of(file, dataset, name))
+            return cls(name, file, array_of(name, _arrays_of(file), dataset))
         except BaseException:
             file.close()
             raise
@@ -73,9 +68,7 @@ class Hdf5Store:
     ) -> Hdf5Store:
         """Make a file; keywords of ``h5py.Group.create_dataset`` are handed on."""
         longest = tuple(None if i == axis else length for i, length in enumerate(shape))
-        grid = storage.pop("chunks", True)
-        if grid is True:
-            grid = storage_grid(shape, dtype.itemsize, axis, n)
+        grid = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
         if like is not None and os.fspath(like).lower().endswith((".h5", ".hdf5")):
             attributes, settings = _settings_of(like, dataset)
@@ -83,31 +76,13 @@ class Hdf5Store:
         file = _open_file(name, "w")
         try:
             made = file.create_dataset(
-                dataset or "data",
-                *(shape, dtype),
-                maxshape=longest,
-                chunks=tuple(grid),
-                **storage,
+                dataset or "data", shape, dtype, maxshape=longest, chunks=grid, **storage
             )
             made.attrs.update(attributes)
         except BaseException:
             file.close()
             raise
         return cls(name, file, made)
-
-    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own."""
-        array: NDArray[Any] = self._dataset[region]
-        return array.astype(self.dtype, copy=False)
-
-    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
-        """Write a region."""
-        self._dataset[region] = array
-
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """Change the length along the axis along which it can grow."""
-        self._dataset.resize(shape)
-        self.shape = shape
 
     def sync(self) -> None:
         """Bring what was written to disk."""
@@ -144,32 +119,25 @@ def _hold_back(file: Any) -> None:
     file.id.set_mdc_config(config)
 
 
-def _dataset_of(file: Any, dataset: str | None, name: str) -> Any:
+def _arrays_of(file: Any) -> dict[str, Any]:
+    """Return the arrays of numbers in a file, by their paths."""
     import h5py
 
     found: dict[str, Any] = {}
 
     def note(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and item.shape and not item.dtype.hasobject:
             found[path] = item
 
     file.visititems(note)
-    arrays = [path for path, item in found.items() if item.shape and not item.dtype.hasobject]
-    chosen = dataset.strip("/") if dataset is not None else arrays[0] if len(arrays) == 1 else None
-    if chosen in arrays:
-        return found[chosen]
-    if chosen is None:
-        says = "has several arrays" if arrays else "has no array"
-        raise StoreError(f"{name!r} {says}: {', '.join(arrays)}. Give one of them as dataset=.")
-    says = f"is no array of numbers in {name!r}" if chosen in found else f"is not in {name!r}"
-    raise StoreError(f"dataset {dataset!r} {says}, which has {', '.join(arrays)}.")
+    return found
 
 
 def _settings_of(like: Any, dataset: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the attributes of a dataset, and how it is stored."""
     store = Hdf5Store.open(os.fspath(like), "r", dataset=dataset)
     try:
-        found = store._dataset
+        found = store._array
         attributes = {key: value for key, value in found.attrs.items() if key not in _OF_THE_FILE}
         settings = {key: getattr(found, key) for key in _STORAGE}
         return attributes, {key: value for key, value in settings.items() if value is not None}

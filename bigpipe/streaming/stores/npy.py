@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import struct
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,24 +28,14 @@ class NpyStore(FlatStore):
     @classmethod
     def open(cls, name: str, mode: str) -> NpyStore:
         """Open a file as `numpy.save` writes it."""
-        file = open_bytes(name, mode)
-        try:
-            start, header = _read_header(file, name)
-            stored = np.lib.format.descr_to_dtype(header["descr"])
-            if stored.hasobject:
-                raise StoreError(f"{name!r} holds objects, which cannot be read in chunks.")
-            store = cls(
-                *(name, file),
-                shape=header["shape"],
-                stored=stored,
-                start=start,
-                is_fortran=header["fortran_order"],
-            )
-            store.check_length()
-        except BaseException:
-            file.close()
-            raise
-        return store
+        start, header = _read_header(name)
+        stored = np.lib.format.descr_to_dtype(header["descr"])
+        if stored.hasobject:
+            raise StoreError(f"{name!r} holds objects, which cannot be read in chunks.")
+        shape, is_fortran = header["shape"], header["fortran_order"]
+        return cls.of_whole(
+            name, mode, shape=shape, stored=stored, start=start, is_fortran=is_fortran
+        )
 
     @classmethod
     def create(
@@ -92,14 +82,16 @@ def _header(
     return prefix + struct.pack("<H" if is_short else "<I", n_text) + text.ljust(n_text - 1) + b"\n"
 
 
-def _read_header(file: IO[bytes], name: str) -> tuple[int, dict[str, Any]]:
-    start = file.read(len(MAGIC) + 2)
-    if start[:-2] != MAGIC:
-        raise StoreError(
-            f"{name!r} is no .npy file, or is truncated: its first bytes are {start!r}."
-        )
-    size = "<H" if start[-2] == 1 else "<I"
-    (n_text,) = struct.unpack(size, file.read(struct.calcsize(size)))
-    text = file.read(n_text)
-    header = ast.literal_eval(text.decode("utf-8" if start[-2] == 3 else "latin1").strip())
-    return file.tell(), header
+def _read_header(name: str) -> tuple[int, dict[str, Any]]:
+    """Return where the array begins, and what is said about it."""
+    with open_bytes(name, "r") as file:
+        start = file.read(len(MAGIC) + 2)
+        if start[:-2] != MAGIC:
+            raise StoreError(
+                f"{name!r} is no .npy file, or is truncated: its first bytes are {start!r}."
+            )
+        size = "<H" if start[-2] == 1 else "<I"
+        (n_text,) = struct.unpack(size, file.read(struct.calcsize(size)))
+        text = file.read(n_text)
+        header = ast.literal_eval(text.decode("utf-8" if start[-2] == 3 else "latin1").strip())
+        return file.tell(), header

@@ -40,14 +40,7 @@ class RawStore(FlatStore):
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if shape[0] == -1:
             shape = (_n_samples(name, mode, stored, shape, offset), *shape[1:])
-        file = open_bytes(name, mode)
-        store = cls(name, file, shape=shape, stored=stored, start=offset)
-        try:
-            store.check_length()
-        except BaseException:
-            file.close()
-            raise
-        return store
+        return cls.of_whole(name, mode, shape=shape, stored=stored, start=offset)
 
     @classmethod
     def create(

@@ -1,6 +1,6 @@
 """Arrays in Zarr stores, by zarr: folders of format 2 or 3.
 
-Owns which array is meant, and how one grows.
+Owns how a folder is opened and made.
 """
 
 from __future__ import annotations
@@ -10,33 +10,16 @@ import shutil
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bigpipe.chunks import storage_grid
 from bigpipe.errors import StoreError
 from bigpipe.formats import library, zarr_arrays
-from bigpipe.streaming.stores.base import native
+from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, take_grid
 
 __all__ = ["ZarrStore"]
 
 
-class ZarrStore:
-    """An array of a Zarr store.
-
-    Parameters
-    ----------
-    name : str
-        The folder.
-    array : zarr.Array
-        The array.
-    """
-
-    def __init__(self, name: str, array: Any) -> None:
-        self.name, self._array = name, array
-        self.shape: tuple[int, ...] = tuple(array.shape)
-        self.dtype = native(np.dtype(array.dtype))
-        # What is written as a whole: several chunks, where these are in shards.
-        self.chunks: tuple[int, ...] | None = getattr(array, "shards", None) or array.chunks
+class ZarrStore(ChunkedStore):
+    """An array of a Zarr store."""
 
     @classmethod
     def open(cls, name: str, mode: str, *, dataset: str | None = None) -> ZarrStore:
@@ -46,17 +29,7 @@ class ZarrStore:
             if dataset is not None:
                 raise StoreError(f"{name!r} is one array, and has no dataset {dataset!r}.")
             return cls(name, root)
-        arrays = zarr_arrays(root)
-        if dataset is None and len(arrays) == 1:
-            return cls(name, next(iter(arrays.values())))
-        if dataset is None:
-            says = "has several arrays" if arrays else "has no array"
-            raise StoreError(f"{name!r} {says}: {', '.join(arrays)}. Give one of them as dataset=.")
-        if dataset.strip("/") not in arrays:
-            raise StoreError(
-                f"dataset {dataset!r} is not in {name!r}, which has {', '.join(arrays)}."
-            )
-        return cls(name, arrays[dataset.strip("/")])
+        return cls(name, array_of(name, zarr_arrays(root), dataset))
 
     @classmethod
     def create(
@@ -73,10 +46,7 @@ class ZarrStore:
     ) -> ZarrStore:
         """Make a folder; keywords that zarr takes to create an array are handed on."""
         zarr = _library(name)
-        grid = storage.pop("chunks", True)
-        if grid is True:
-            grid = storage_grid(shape, dtype.itemsize, axis, n)
-        storage["chunks"] = tuple(grid)
+        storage["chunks"] = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
         if like is not None and os.fspath(like).rstrip(os.sep).lower().endswith(".zarr"):
             attributes = dict(cls.open(os.fspath(like), "r", dataset=dataset)._array.attrs)
@@ -91,19 +61,6 @@ class ZarrStore:
             array = make(dataset, shape=shape, dtype=dtype, **storage)
         array.attrs.update(attributes)
         return cls(name, array)
-
-    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own."""
-        return np.asarray(self._array[region]).astype(self.dtype, copy=False)
-
-    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
-        """Write a region."""
-        self._array[region] = array
-
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """Change the length along the axis along which it can grow."""
-        self._array.resize(shape)
-        self.shape = shape
 
     def sync(self) -> None:
         """Do nothing: chunks are files, and are there when they were written."""

@@ -1,0 +1,72 @@
+"""Arrays that a library keeps in chunks of its own, of which a file may hold several.
+
+Owns what does not depend on the library: `hdf5` and `zarr` say how a file is opened and made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigpipe.chunks import storage_grid
+from bigpipe.errors import StoreError
+from bigpipe.streaming.stores.base import native
+
+__all__ = ["ChunkedStore", "array_of", "take_grid"]
+
+
+class ChunkedStore:
+    """An array of a library that reads and writes regions by itself.
+
+    Parameters
+    ----------
+    name : str
+        The file or folder.
+    array : h5py.Dataset or zarr.Array
+        The array.
+    """
+
+    def __init__(self, name: str, array: Any) -> None:
+        self.name, self._array = name, array
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype = native(np.dtype(array.dtype))
+        # What is written as a whole: several chunks, where these are in shards.
+        self.chunks: tuple[int, ...] | None = getattr(array, "shards", None) or array.chunks
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region as an array of its own."""
+        return np.asarray(self._array[region]).astype(self.dtype, copy=False)
+
+    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
+        """Write a region."""
+        self._array[region] = array
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Change the length along the axis along which it can grow."""
+        self._array.resize(shape)
+        self.shape = shape
+
+
+def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
+    """Return the array with a path, or the only one there is."""
+    known = ", ".join(arrays)
+    if dataset is None and len(arrays) != 1:
+        says = "has several arrays" if arrays else "has no array"
+        raise StoreError(f"{name!r} {says}: {known}. Give one of them as dataset=.")
+    path = next(iter(arrays)) if dataset is None else dataset.strip("/")
+    if path not in arrays:
+        raise StoreError(
+            f"dataset {dataset!r} is not among the arrays of numbers in {name!r}: {known}."
+        )
+    return arrays[path]
+
+
+def take_grid(
+    storage: dict[str, Any], shape: tuple[int, ...], itemsize: int, axis: int, n: int
+) -> tuple[int, ...]:
+    """Take the shape of chunks out of the keywords, or choose one that suits what is written."""
+    grid = storage.pop("chunks", True)
+    return tuple(storage_grid(shape, itemsize, axis, n) if grid is True else grid)
