@@ -45,7 +45,7 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
         With one collection of bars for each phase, labelled by it, in seconds from the
         beginning of the run.
     """
-    record, ax = _prepared(source, ax, run)
+    record, ax = _over_time(source, ax, run)
     from matplotlib.collections import PolyCollection
     from matplotlib.ticker import MaxNLocator
 
@@ -77,9 +77,7 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
                 "linewidths": 0.3,
             }
             ax.add_collection(PolyCollection(boxes, label=name, **style))
-    ax.set_xlim(0, record.elapsed_s or 1)
     ax.set_ylim(max(1, record.n_workers) + 0.5, 0.5)
-    ax.set_xlabel("time (s)")
     ax.set_ylabel("worker")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     if any(bars.values()):
@@ -111,7 +109,7 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
         far above all that was used is outside. Only worker processes of bigpipe's own are
         measured.
     """
-    record, ax = _prepared(source, ax, run)
+    record, ax = _over_time(source, ax, run)
     samples = [sample for sample in record.samples if sample.used is not None]
     seconds = [sample.at - record.began_at for sample in samples]
     used = [(sample.used or 0) / GIB for sample in samples]
@@ -122,15 +120,14 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
     is_far = highest > 0 and max(budget) > FAR * highest
     label = f"budget: {max(budget):.3g} GiB, above" if is_far else "budget"
     ax.plot(seconds, budget, color=COLORS["failed"], linestyle="--", label=label)
-    ax.set_xlim(0, record.elapsed_s or 1)
     ax.set_ylim(0, 1.2 * highest if is_far else None)
-    ax.set_xlabel("time (s)")
     ax.set_ylabel("memory (GiB)")
     ax.legend(loc="best", frameon=False)
     return ax
 
 
-def _prepared(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord, Axes]:
+def _over_time(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord, Axes]:
+    """Return what is to be drawn, and axes whose horizontal one is the time of the run."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -141,4 +138,6 @@ def _prepared(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord,
     record = source if isinstance(source, RunRecord) else record_of(source, run)
     if ax is None:
         _, ax = pyplot.subplots(layout="constrained")
+    ax.set_xlim(0, record.elapsed_s or 1)
+    ax.set_xlabel("time (s)")
     return record, ax

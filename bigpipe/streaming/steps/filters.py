@@ -96,7 +96,64 @@ class fir(Step):
         self._before, self._phase = state["before"], state["phase"]
 
 
-class sosfilt(Step):
+class _Recursive(Step):
+    """A filter of scipy, whose delays go from chunk to chunk.
+
+    Parameters
+    ----------
+    coefficients : tuple of ndarray
+        What scipy's functions of this filter are given.
+    delays : tuple of int
+        Shape of the delays of one signal: their number, after that of the sections if it has any.
+    axis, steady
+        As for `sosfilt`.
+    """
+
+    def __init__(
+        self, coefficients: tuple[Any, ...], delays: tuple[int, ...], axis: int, steady: bool
+    ) -> None:
+        self.axis, self.steady = axis, steady
+        self._coefficients, self._delays = coefficients, delays
+        self._zi: Any = None
+
+    def functions(self) -> tuple[Any, Any]:
+        """Return scipy's functions that filter, and that give the delays of a steady signal."""
+        raise NotImplementedError
+
+    def run(self, chunk: Any) -> Any:
+        """Filter a chunk."""
+        chunk = as_chunk(chunk)
+        samples = as_numpy(chunk)
+        axis = axis_of(self.axis, samples, type(self).__name__)
+        dtype = np.result_type(samples, np.float32, *self._coefficients)
+        if not samples.shape[axis]:
+            return like(np.empty(samples.shape, dtype), chunk)
+        if self._zi is None:
+            self._zi = self._first_zi(cut(samples, axis, 0, 1), axis, dtype)
+        filtered, _ = self.functions()
+        result, self._zi = filtered(*self._coefficients, samples, axis, self._zi)
+        return like(result, chunk)
+
+    def _first_zi(self, first: Any, axis: int, dtype: Any) -> Any:
+        """Return the delays before the first samples."""
+        zi, level = np.zeros(self._delays, dtype), np.zeros_like(first)
+        if self.steady:
+            _, steady_delays = self.functions()
+            zi, level = steady_delays(*self._coefficients), first
+        *sections, n_delays = self._delays
+        lengths = (n_delays if i == axis else 1 for i in range(first.ndim))
+        return zi.reshape(*sections, *lengths) * level
+
+    def get_state(self) -> Any:
+        """Return the delays of the filter."""
+        return self._zi
+
+    def set_state(self, state: Any) -> None:
+        """Take over the delays of the filter."""
+        self._zi = state
+
+
+class sosfilt(_Recursive):
     """Filter by sections of second order, as `scipy.signal.sosfilt` does.
 
     Parameters
@@ -114,49 +171,16 @@ class sosfilt(Step):
     """
 
     def __init__(self, sos: Any, axis: int = 0, *, steady: bool = False) -> None:
-        self.sos, self.axis, self.steady = np.atleast_2d(np.asarray(sos, float)), axis, steady
-        self._zi: Any = None
+        self.sos = np.atleast_2d(np.asarray(sos, float))
+        super().__init__((self.sos,), (len(self.sos), 2), axis, steady)
 
-    def run(self, chunk: Any) -> Any:
-        """Filter a chunk."""
+    def functions(self) -> tuple[Any, Any]:
+        """Return ``sosfilt`` and ``sosfilt_zi``."""
         signal = _scipy_signal()
-        return self._filtered(
-            chunk, signal, lambda samples, axis: signal.sosfilt(self.sos, samples, axis, self._zi)
-        )
-
-    def _filtered(self, chunk: Any, signal: Any, run: Any) -> Any:
-        chunk = as_chunk(chunk)
-        samples = as_numpy(chunk)
-        axis = axis_of(self.axis, samples, type(self).__name__)
-        if not samples.shape[axis]:
-            return like(np.empty(samples.shape, self._dtype_of(samples)), chunk)
-        if self._zi is None:
-            self._zi = self._first_zi(signal, samples, axis)
-        result, self._zi = run(samples, axis)
-        return like(result, chunk)
-
-    def _first_zi(self, signal: Any, samples: Any, axis: int) -> Any:
-        if not self.steady:
-            shape = list(samples.shape)
-            shape[axis] = 2
-            return np.zeros((len(self.sos), *shape), self._dtype_of(samples))
-        zi = signal.sosfilt_zi(self.sos)
-        zi = zi.reshape(len(zi), *(2 if i == axis else 1 for i in range(samples.ndim)))
-        return zi * cut(samples, axis, 0, 1)[np.newaxis]
-
-    def _dtype_of(self, samples: Any) -> Any:
-        return np.result_type(self.sos, samples)
-
-    def get_state(self) -> Any:
-        """Return the delays of the filter."""
-        return self._zi
-
-    def set_state(self, state: Any) -> None:
-        """Take over the delays of the filter."""
-        self._zi = state
+        return signal.sosfilt, signal.sosfilt_zi
 
 
-class iir(sosfilt):
+class iir(_Recursive):
     """Filter by the ratio of two polynomials, as `scipy.signal.lfilter` does.
 
     Parameters
@@ -176,30 +200,13 @@ class iir(sosfilt):
 
     def __init__(self, b: Any, a: Any, axis: int = 0, *, steady: bool = False) -> None:
         self.b, self.a = np.atleast_1d(np.asarray(b)), np.atleast_1d(np.asarray(a))
-        self.axis, self.steady = axis, steady
-        self._zi = None
-
-    def run(self, chunk: Any) -> Any:
-        """Filter a chunk."""
-        signal = _scipy_signal()
-        return self._filtered(
-            chunk,
-            signal,
-            lambda samples, axis: signal.lfilter(self.b, self.a, samples, axis, self._zi),
-        )
-
-    def _first_zi(self, signal: Any, samples: Any, axis: int) -> Any:
         n_delays = max(self.a.size, self.b.size) - 1
-        if not self.steady:
-            shape = list(samples.shape)
-            shape[axis] = n_delays
-            return np.zeros(shape, self._dtype_of(samples))
-        zi = signal.lfilter_zi(self.b, self.a)
-        zi = zi.reshape([n_delays if i == axis else 1 for i in range(samples.ndim)])
-        return zi * cut(samples, axis, 0, 1)
+        super().__init__((self.b, self.a), (n_delays,), axis, steady)
 
-    def _dtype_of(self, samples: Any) -> Any:
-        return np.result_type(self.b, self.a, samples, np.float32)
+    def functions(self) -> tuple[Any, Any]:
+        """Return ``lfilter`` and ``lfilter_zi``."""
+        signal = _scipy_signal()
+        return signal.lfilter, signal.lfilter_zi
 
 
 class running_mean(Step):
