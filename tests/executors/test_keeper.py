@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
-import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -16,11 +13,23 @@ import pytest
 from astropy import units
 from astropy.nddata import CCDData
 
-from bigpipe.executors import keeper, launch
+from bigpipe.executors import keeper
 from bigpipe.executors.keeper import Keeper
 from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.pages import PAGE, can_be_watched
 from bigpipe.snapshot import Snapshot
+from tests.executors.large_keywords import (
+    Keeping,
+    is_as_given,
+    note_found,
+    note_part,
+    write,
+    write_and_fork,
+    write_here_and_there,
+    write_in_thread,
+    write_little,
+    write_nothing,
+)
 from tests.pipes import Doubler, FirstTimeOnly, kill_self
 
 N = 1 << 20  # bytes: 256 pages, in a mapping of their own
@@ -60,83 +69,6 @@ def small_is_large(monkeypatch):
 @pytest.fixture
 def pipe(tmp_path, small_is_large):
     return Doubler(outdir=tmp_path / "out", create_outdir=True, progress=False)
-
-
-def arrays_of(large: Any) -> list[Any]:
-    """Return all plain arrays that a keyword is made of."""
-    if isinstance(large, dict):
-        large = list(large.values())
-    if isinstance(large, list):
-        return [array for each in large for array in arrays_of(each)]
-    if isinstance(large, CCDData):
-        return [large.data, large.mask]
-    if isinstance(large, np.ma.MaskedArray):
-        return [large.data]
-    return [np.asarray(large)]
-
-
-def is_as_given(large: Any) -> bool:
-    return all((array == np.ones((), array.dtype)).all() for array in arrays_of(large))
-
-
-# What hooks do to a keyword, as pre-processing functions.
-
-
-def write(data, large=None, where=slice(None), **kwargs):
-    found = is_as_given(large)
-    for array in arrays_of(large):
-        if array.flags.writeable and array.size:
-            array.reshape(-1, order="A")[where] = np.zeros((), array.dtype)
-    return {"bmp_data": data, "bmp_kwargs": {"found": found}}
-
-
-def write_little(data, **kwargs):
-    return write(data, where=slice(-1, None), **kwargs)
-
-
-def write_here_and_there(data, **kwargs):
-    return write(data, where=slice(None, None, 3 * PAGE), **kwargs)
-
-
-def write_nothing(data, large=None, **kwargs):
-    return {"bmp_data": data, "bmp_kwargs": {"found": is_as_given(large)}}
-
-
-def write_in_thread(data, large=None, **kwargs):
-    """Leave a thread behind that writes into the array when the next file has come."""
-    found = is_as_given(large)
-    before, Late.here.go_on = getattr(Late.here, "go_on", None), threading.Event()
-    arguments = (large, Late.here.go_on)
-    threading.Thread(target=Late.write, args=arguments, daemon=True).start()
-    if before is not None:
-        before.set()
-    return {"bmp_data": data, "bmp_kwargs": {"found": found and is_as_given(large)}}
-
-
-class Late:
-    """What threads wait for that outlive their file: the next file of the same worker."""
-
-    here = threading.local()
-
-    @staticmethod
-    def write(large, go_on):
-        go_on.wait(60)
-        for array in arrays_of(large):
-            array.reshape(-1)[:] = 0
-
-
-def write_and_fork(data, large=None, **kwargs):
-    """Write, and leave a child behind that shares the pages written."""
-    answer = write_little(data, large=large)
-    if not hasattr(multiprocessing, "kept"):
-        multiprocessing.kept = launch.start("fork", "tests.executors.launch_targets:block_quietly")
-    return answer
-
-
-def note_found(data, bmp_meta=None, found=None, large=None, **kwargs):
-    bmp_meta["found"] = found
-    bmp_meta["place"] = (os.getpid(), arrays_of(large)[0].__array_interface__["data"][0])
-    return data
 
 
 def found(pout) -> list[bool]:
@@ -190,18 +122,6 @@ def test_array_that_a_thread_keeps_is_not_the_next_files(pipe, make_files, anywh
     assert found(pout) == [True] * N_FILES
 
 
-class Keeping(Doubler):
-    """Keeps the array of each file, having put the file's own mark into it."""
-
-    def pre_process(self, data, large=None, **kwargs):
-        marked = vars(self).setdefault("marked", [])
-        found = is_as_given(large) and all((array == mark).all() for array, mark in marked)
-        mark = len(marked) + 2
-        large[:] = mark
-        marked.append((large[10:], mark))
-        return super().pre_process(data, large=large, found=found, **kwargs)
-
-
 def test_arrays_that_the_object_keeps_do_not_change(make_files, anywhere, tmp_path, small_is_large):
     pout = Keeping(outdir=tmp_path).pipeline(
         make_files(N_FILES), large=np.ones(N), post_process_list=note_found, **anywhere
@@ -244,11 +164,6 @@ def test_forked_workers_use_the_memory_that_they_inherit(pipe, make_files, write
         **forked,
     )
     assert {place for _, place in places(pout)} == {large.__array_interface__["data"][0]}
-
-
-def note_part(data, bmp_meta=None, large=None, **kwargs):
-    bmp_meta["part"] = large[:10]
-    return note_found(data, bmp_meta=bmp_meta, large=large, **kwargs)
 
 
 @needs_pages
