@@ -28,21 +28,22 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+@pytest.fixture(scope="session")
+def known_processes() -> set[psutil.Process]:
+    """Processes that were there when the last test ended: to look for them takes milliseconds."""
+    return _descendants()
+
+
 @pytest.fixture(autouse=True)
-def no_process_left_behind() -> Iterator[None]:
-    """Fail a test that ends with a child process more than it began with."""
-    before = _descendants()
+def no_process_left_behind(known_processes: set[psutil.Process]) -> Iterator[None]:
+    """Fail a test that ends with a child process more than the one before it did."""
     yield
-    left = {process for process in _descendants() - before if process.pid not in _kept_pids()}
-    # A child must be gone. Others are reaped by a parent of their own, which takes a moment.
-    others = left - set(psutil.Process().children())
-    left -= set(psutil.wait_procs(others, timeout=REAPED_AFTER)[0])
-    descriptions = [_describe(process) for process in left]
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=REAPED_AFTER)
-    assert not descriptions, f"left behind: {', '.join(descriptions)}"
+    found = _descendants()
+    left = {process for process in found - known_processes if process.pid not in _kept_pids()}
+    known_processes.clear()
+    known_processes |= found
+    if left:
+        _fail_for(left)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,19 @@ def no_staging_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     left = [str(path) for path in folder.rglob(STAGING)] if folder else []
     assert not left, f"left behind: {', '.join(left)}"
+
+
+def _fail_for(left: set[psutil.Process]) -> None:
+    """End processes; fail, unless they are about to be gone."""
+    # A child must be gone. Others are reaped by a parent of their own, which takes a moment.
+    others = left - set(psutil.Process().children())
+    left -= set(psutil.wait_procs(others, timeout=REAPED_AFTER)[0])
+    descriptions = [_describe(process) for process in left]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=REAPED_AFTER)
+    assert not descriptions, f"left behind: {', '.join(descriptions)}"
 
 
 def _descendants() -> set[psutil.Process]:
