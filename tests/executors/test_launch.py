@@ -385,7 +385,7 @@ def test_many_workers_one_after_another_leave_no_descriptor(start_method: str):
         pass
     gc.collect()  # else what tests before this one have left would be closed in between
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(10 if start_method == "spawn" else 300):
+    for _ in range(10 if start_method == "spawn" else 40):
         with start(start_method, "return_seven") as child:
             assert child.wait(PATIENCE) == 7
     assert len(os.listdir("/proc/self/fd")) <= before
