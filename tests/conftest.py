@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -17,15 +17,28 @@ import psutil
 import pytest
 
 from bigpipe import measure
+from bigpipe.executors import launch
 from tests.gate import Gate
 
 STAGING = ".bigpipe-staging"
 REAPED_AFTER = 10.0  # seconds; only a test that fails ever waits so long
 
+# What test modules import; else each worker of the fork server would, for half a second.
+launch.PRELOADED += (
+    *("bigpipe.pipeline", "bigpipe.streaming.graph.graph", "bigpipe.streaming.graph.part_process"),
+    *("hypothesis", "psutil", "pytest", "threadpoolctl"),
+)
+
 # No deadline: the machine may be busy. In CI the same examples are tried every time.
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collections, which take 0.2 s with them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +97,11 @@ def _descendants() -> set[psutil.Process]:
 
 def _kept_pids() -> set[int | None]:
     """Ids of the processes that Python or bigpipe keep for as long as this process lives."""
-    kept = {
+    return {
         getattr(resource_tracker._resource_tracker, "_pid", None),
         getattr(forkserver._forkserver, "_forkserver_pid", None),
+        launch.forkserver_pid(),
     }
-    launch = sys.modules.get("bigpipe.executors.launch")
-    return kept | {launch.forkserver_pid()} if launch else kept
 
 
 def _describe(process: psutil.Process) -> str:
