@@ -19,6 +19,7 @@ import pytest
 from bigpipe import measure
 from bigpipe.executors import launch
 from tests.gate import Gate
+from tests.places import PLACES
 
 STAGING = ".bigpipe-staging"
 REAPED_AFTER = 10.0  # seconds; only a test that fails ever waits so long
@@ -119,15 +120,7 @@ def start_method(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(
-    params=[
-        "serial",
-        "threads",
-        pytest.param("fork", marks=pytest.mark.process),
-        pytest.param("forkserver", marks=pytest.mark.process),
-        pytest.param("spawn", marks=pytest.mark.process),
-    ]
-)
+@pytest.fixture(params=PLACES)
 def anywhere(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options for a run with two workers in each executor, or with one where there is but one."""
     if request.param in ("serial", "threads"):

@@ -42,6 +42,7 @@ from bigpipe import (
 from bigpipe.scheduler import MAX_AHEAD
 from tests.ids import shown
 from tests.pipes import Doubler, fail, note_size
+from tests.places import not_spawned
 
 OPTIONS = {"executor": "serial"}
 
@@ -329,6 +330,7 @@ def test_nothing_in_any_form_gives_an_empty_result(in_names):
     assert Echo().pipeline(in_names, num_processes=2) == []
 
 
+@not_spawned
 def test_error_in_the_callers_generator_is_the_callers(anywhere):
     def names():
         yield "a"
@@ -440,6 +442,7 @@ def failing(outdir):
     return Doubler(outdir=outdir, trouble={("data_process", "001.bin"): fail})
 
 
+@not_spawned
 def test_other_files_are_finished_before_a_failure_is_raised(make_files, outdir, failing, anywhere):
     with pytest.raises(PipelineError, match="1 of 4 files failed") as raised:
         failing.pipeline(make_files(4), **anywhere)
@@ -467,6 +470,7 @@ def test_failure_says_what_where_and_why(make_files, failing, anywhere):
     assert error.traceback in str(error.__cause__.__cause__)
 
 
+@not_spawned
 def test_failures_can_be_returned(make_files, failing, anywhere):
     files = make_files(3)
     pout = failing.pipeline(files, on_error="return", **anywhere)
@@ -484,6 +488,7 @@ class FailingOnB(BigMultiPipe):
         return (None, {})
 
 
+@not_spawned
 def test_first_failure_can_be_raised_at_once(anywhere):
     names = itertools.chain("ab", itertools.repeat("c"))
     with pytest.raises(FileError, match="no b, please") as raised:
@@ -578,6 +583,7 @@ def test_keywords_are_fresh_for_each_file(anywhere):
     assert not keywords["large"].any()
 
 
+@not_spawned
 def test_group_may_be_changed_by_its_hooks(anywhere):
     class Emptying(BigMultiPipe):
         def file_process(self, in_name, **kwargs):
@@ -591,6 +597,7 @@ def test_group_may_be_changed_by_its_hooks(anywhere):
     assert group == ["a", ["b", "c"]]
 
 
+@not_spawned
 def test_lists_of_the_run_are_fresh_for_each_file(anywhere):
     def count(data, bmp_meta=None, **kwargs):
         bmp_meta["n"] = bmp_meta.get("n", 0) + 1
@@ -669,6 +676,7 @@ def test_worker_that_cannot_be_prepared_fails_every_file(anywhere):
     assert all(type(error.__cause__) is ConnectionError for error in pout.errors)
 
 
+@not_spawned
 def test_worker_that_cannot_be_prepared_fails_an_endless_list_as_it_comes(anywhere):
     results = Unprepared().iter_pipeline(itertools.repeat("a"), max_errors=1000, **anywhere)
     first = list(itertools.islice(results, 100))
@@ -723,6 +731,7 @@ def test_object_belongs_to_the_worker(anywhere):
 # Results as they finish.
 
 
+@not_spawned
 def test_results_are_yielded_one_by_one_with_all_that_is_known(make_files, outdir, anywhere):
     files = make_files(6)
     pipe = Doubler(outdir=outdir, post_process_list=note_size)
@@ -759,6 +768,7 @@ def test_results_come_in_input_order_if_asked_for(make_files, outdir, gate):
     assert [result.index for result in results] == [0, 1, 2, 3]
 
 
+@not_spawned
 def test_inputs_are_read_only_as_fast_as_files_are_processed(anywhere):
     n_read = 0
 
@@ -784,6 +794,7 @@ def test_nothing_is_begun_before_the_first_result_is_asked_for(tmp_path):
     assert not names_in(tmp_path)
 
 
+@not_spawned
 @pytest.mark.parametrize("ordered", [False, True])
 def test_leaving_the_loop_ends_the_workers(tmp_path, anywhere, ordered):
     pipe = Prepared(log=str(tmp_path))
@@ -793,6 +804,7 @@ def test_leaving_the_loop_ends_the_workers(tmp_path, anywhere, ordered):
     assert_ended_well(tmp_path)
 
 
+@not_spawned
 def test_failed_file_is_yielded_with_its_error_and_the_others_go_on(make_files, failing, anywhere):
     results = list(failing.iter_pipeline(make_files(4), **anywhere))
     assert sorted(r.index for r in results if r.error is None) == [0, 2, 3]
@@ -807,6 +819,7 @@ def test_failed_file_is_yielded_before_its_error_is_raised(make_files, failing):
         next(results)
 
 
+@not_spawned
 def test_listener_is_told_of_beginning_files_and_end(make_files, failing, anywhere):
     events = []
     failing.pipeline(make_files(4), on_error="return", progress=events.append, **anywhere)
@@ -834,6 +847,7 @@ def assert_whole(pout):
             assert Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
 
 
+@not_spawned
 def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, anywhere):
     content = {"here": b"h\n", "there": b"t\n"}
     files = [make_files(1, content[folder], folder=folder)[0] for folder in content]
@@ -844,6 +858,7 @@ def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, a
     assert_whole(pout)
 
 
+@not_spawned
 @pytest.mark.filterwarnings("ignore:file_write has written:bigpipe.BigpipeWarning")
 def test_output_whose_name_is_not_returned_is_taken_all_the_same(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
@@ -877,6 +892,7 @@ class SecondLook(Doubler):
         return None if os.path.exists(outname) else super().file_write(data, outname, **kwargs)
 
 
+@not_spawned
 @pytest.mark.parametrize("atomic", [True, False])
 def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, anywhere, atomic):
     class Own(Nameless):
@@ -894,6 +910,7 @@ def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, an
     assert len(names_in(outdir)) == 6
 
 
+@not_spawned
 def test_files_that_write_nothing_may_have_one_name(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
     assert Unwritten(outdir=outdir).pipeline(files, **anywhere) == [(None, {})] * 2
@@ -926,6 +943,7 @@ def test_inputs_not_read_yet_are_not_overwritten_either(make_files, tmp_path, co
     assert Path(late).read_bytes() == b"raw"
 
 
+@not_spawned
 def test_one_input_given_twice_is_not_written_twice(make_files, outdir, anywhere):
     pout = Doubler(outdir=outdir).pipeline(make_files(1) * 2, on_error="return", **anywhere)
     assert len(collisions(pout)) == 1
@@ -940,6 +958,7 @@ def test_two_inputs_named_alike_by_metadata_are_not_both_written(make_files, out
     assert_whole(pout)
 
 
+@not_spawned
 def test_one_outname_for_several_inputs_is_written_once(make_files, outdir, anywhere):
     pout = Doubler(outdir=outdir).pipeline(
         make_files(5), outname="x.bin", on_error="return", **anywhere
@@ -947,6 +966,7 @@ def test_one_outname_for_several_inputs_is_written_once(make_files, outdir, anyw
     assert len(collisions(pout)) == 4
 
 
+@not_spawned
 def test_outputs_may_have_one_anothers_usual_names(make_files, outdir, anywhere):
     outnames = {f"{i:03d}.bin": f"{i ^ 1:03d}_bmp.bin" for i in range(8)}
     pipe = Doubler(outdir=outdir, post_process_list=name_by_table, outnames=outnames)
@@ -955,6 +975,7 @@ def test_outputs_may_have_one_anothers_usual_names(make_files, outdir, anywhere)
     assert_whole(pout)
 
 
+@not_spawned
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_usual_name_of_a_file_that_waits_behind_is_given_at_once(
     make_files, outdir, anywhere, n_workers
@@ -967,6 +988,7 @@ def test_usual_name_of_a_file_that_waits_behind_is_given_at_once(
     assert_whole(pout)
 
 
+@not_spawned
 def test_answer_about_a_failed_output_is_not_taken_for_the_next(make_files, outdir, anywhere):
     """The file between two that collide asks for a name, and fails before it is told."""
     outnames = {"000.bin": "x", "001.bin": "y", "002.bin": "x"}
@@ -985,6 +1007,7 @@ def test_answer_about_a_failed_output_is_not_taken_for_the_next(make_files, outd
         assert names_in(outdir) == ["x"]
 
 
+@not_spawned
 def test_file_that_fails_while_it_waits_for_a_name_hurts_nobody(make_files, outdir, gate, anywhere):
     """Its claim waits for the first file, which is at work; then both come to their end."""
     if anywhere["executor"] == "serial":
@@ -1017,6 +1040,7 @@ def test_name_is_free_for_another_if_its_file_fails(make_files, outdir):
     assert [result.outcome for result in pout.results] == [Outcome.FAILED, Outcome.WRITTEN]
 
 
+@not_spawned
 def test_outputs_that_would_overwrite_inputs_are_refused(make_files, anywhere):
     files = make_files(4)
     before = [Path(name).read_bytes() for name in files]
@@ -1032,6 +1056,7 @@ def test_outputs_that_would_overwrite_inputs_are_refused(make_files, anywhere):
         assert repr(files[(i + 1) % 4]) in str(error)
 
 
+@not_spawned
 @pytest.mark.parametrize("lazily", [False, True])
 def test_outputs_over_inputs_are_refused_though_the_folder_has_another_name(
     make_files, tmp_path, anywhere, lazily
@@ -1046,6 +1071,7 @@ def test_outputs_over_inputs_are_refused_though_the_folder_has_another_name(
     assert Path(files[0]).read_bytes() == b"000.bin\n"
 
 
+@not_spawned
 def test_output_that_is_a_link_to_an_input_is_refused(make_files, outdir, anywhere):
     files = make_files(2)
     Path(outdir, "000_bmp.bin").symlink_to(files[1])
@@ -1054,6 +1080,7 @@ def test_output_that_is_a_link_to_an_input_is_refused(make_files, outdir, anywhe
     assert Path(files[1]).read_bytes() == b"001.bin\n"
 
 
+@not_spawned
 def test_outputs_of_an_earlier_run_are_no_collision(make_files, outdir, anywhere):
     files = make_files(4)
     pipe = Doubler(outdir=outdir)
@@ -1062,6 +1089,7 @@ def test_outputs_of_an_earlier_run_are_no_collision(make_files, outdir, anywhere
     assert_whole(pipe.pipeline(files, **anywhere))
 
 
+@not_spawned
 def test_inputs_may_be_the_outputs_of_the_same_folder(make_files, anywhere):
     files = make_files(4)
     pipe = Doubler(outdir=os.path.dirname(files[0]))

@@ -30,6 +30,7 @@ from bigpipe import (
 from tests.gate import Gate
 from tests.mischief import Unloadable, Unpicklable, worker_pids
 from tests.pipes import get_into_trouble
+from tests.places import not_spawned
 
 LARGE = (100, 200)  # 160 kB as float64: goes through shared memory
 SMALL = (3,)
@@ -317,11 +318,13 @@ def test_data_that_cannot_be_made_again_are_a_failure_that_says_so():
         assert stream.errors[0].in_name == "1"
 
 
+@not_spawned
 def test_file_that_is_rejected_is_left_out(anywhere: dict[str, Any]):
     with Maker(**anywhere).stream(numbers(6), rejected=("0", "3", "5")) as stream:
         assert means(stream) == [2, 3, 5]
 
 
+@not_spawned
 def test_functions_before_and_after_are_run(anywhere: dict[str, Any]):
     pipe = Maker(pre_process_list=[halve], post_process_list=[sum_up], **anywhere)
     with pipe.stream(["4", "6"]) as stream:
@@ -341,6 +344,7 @@ def sum_up(data, bmp_meta=None, halved=False, **kwargs):
 # ---- how far workers go ahead ------------------------------------------------------------
 
 
+@not_spawned
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 def test_no_more_files_are_begun_than_may_be_ahead(
     anywhere: dict[str, Any], prefetch: int, tmp_path: Path
@@ -377,6 +381,7 @@ def test_batch_is_ready_when_the_loop_comes_for_it(gate: Gate):
         assert means(next(batches)) == [5, 6, 7, 8]
 
 
+@not_spawned
 def test_inputs_are_read_only_as_far_as_they_are_needed(anywhere: dict[str, Any]):
     read = []
 
@@ -404,6 +409,7 @@ def test_workers_stay_from_epoch_to_epoch(start_method: str, tmp_path: Path):
     assert len(noted(inits)) <= 2
 
 
+@not_spawned
 def test_loop_that_is_left_starts_anew_in_the_next_epoch(anywhere: dict[str, Any], tmp_path: Path):
     inits = tmp_path / "inits"
     with Maker(inits=inits, **anywhere).stream(numbers(20), prefetch=5) as stream:
@@ -429,6 +435,7 @@ def test_what_was_ahead_of_a_loop_that_is_left_is_not_begun(gate: Gate, tmp_path
     assert noted(begun) == ["0", "1", "20", "30"]
 
 
+@not_spawned
 def test_epoch_may_be_of_other_inputs(anywhere: dict[str, Any]):
     with Maker(**anywhere).stream(numbers(3)) as stream:
         assert means(stream.epoch(["5", "4"])) == [6, 5]
@@ -436,6 +443,7 @@ def test_epoch_may_be_of_other_inputs(anywhere: dict[str, Any]):
         assert means(stream) == [1, 2, 3]
 
 
+@not_spawned
 def test_epoch_ends_when_another_begins(anywhere: dict[str, Any]):
     with Maker(**anywhere).stream(numbers(5)) as stream:
         first, second = iter(stream), iter(stream)
@@ -453,6 +461,7 @@ def test_iterator_of_inputs_is_good_for_one_epoch():
         iter(stream)
 
 
+@not_spawned
 def test_stream_that_was_closed_starts_new_workers(anywhere: dict[str, Any]):
     stream = Maker(**anywhere).stream(numbers(3))
     for _ in range(2):
@@ -464,6 +473,7 @@ def test_stream_that_was_closed_starts_new_workers(anywhere: dict[str, Any]):
 # ---- batches -----------------------------------------------------------------------------
 
 
+@not_spawned
 def test_arrays_of_one_kind_are_stacked(anywhere: dict[str, Any]):
     with Maker(**anywhere).stream(numbers(5), batch_size=2) as stream:
         batches = list(stream)
@@ -493,11 +503,13 @@ def test_arrays_that_differ_are_a_list(names: tuple[str, str]):
     assert same(batch, [ODDITIES[name]() for name in names])
 
 
+@not_spawned
 def test_batch_is_made_by_a_function_of_the_caller(anywhere: dict[str, Any]):
     with Maker(**anywhere).stream(numbers(5), batch_size=2, collate=means) as stream:
         assert list(stream) == [[1, 2], [3, 4], [5]]
 
 
+@not_spawned
 def test_batch_that_cannot_be_made_ends_the_epoch_alone(anywhere: dict[str, Any]):
     def divide(batch: list[Any]) -> float:
         return 1 / (int(batch[0].mean()) - 3)
@@ -534,6 +546,7 @@ class PartReader(Reader):
 PARTS = [(None, None), (2, 5), (5, None), (None, 3), (np.int64(8), np.int64(100)), (-2, None)]
 
 
+@not_spawned
 def test_part_of_a_file_is_an_input(anywhere: dict[str, Any], make_files: MakeFiles):
     [name] = make_files(1, np.arange(10))
     inputs = [(name, start, end) for start, end in PARTS]
@@ -592,6 +605,7 @@ def test_memory_of_a_part_is_asked_for_by_the_name_of_its_file(make_files: MakeF
 # ---- what goes wrong ---------------------------------------------------------------------
 
 
+@not_spawned
 def test_error_is_raised_in_its_turn_and_the_workers_stay(anywhere: dict[str, Any], tmp_path: Path):
     inits = tmp_path / "inits"
     trouble = {("data_process", "3"): fail}
@@ -605,6 +619,7 @@ def test_error_is_raised_in_its_turn_and_the_workers_stay(anywhere: dict[str, An
     assert len(noted(inits)) <= 2
 
 
+@not_spawned
 def test_data_before_an_error_come_first(anywhere: dict[str, Any]):
     trouble = {("data_process", "3"): fail}
     with Maker(**anywhere).stream(numbers(8), prefetch=8, trouble=trouble) as stream:
@@ -614,6 +629,7 @@ def test_data_before_an_error_come_first(anywhere: dict[str, Any]):
             next(data)
 
 
+@not_spawned
 def test_files_that_fail_may_be_left_out(
     anywhere: dict[str, Any], caplog: pytest.LogCaptureFixture
 ):
@@ -701,6 +717,7 @@ def test_attribute_that_cannot_be_sent_is_named():
         list(pipe.stream(numbers(2)))
 
 
+@not_spawned
 def test_inputs_that_raise_end_the_epoch(anywhere: dict[str, Any]):
     def broken() -> Iterator[str]:
         yield from numbers(3)
@@ -837,6 +854,7 @@ def test_inputs_without_a_length_give_a_stream_without_one():
         len(Maker().stream(iter(numbers(3))))
 
 
+@not_spawned
 def test_object_is_as_it_was(anywhere: dict[str, Any], tmp_path: Path):
     """What is an option of its other runs has no part in a stream."""
     pipe = Maker(outdir=tmp_path / "out", journal=tmp_path / "journal", overlap=True, **anywhere)

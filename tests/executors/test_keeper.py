@@ -31,6 +31,7 @@ from tests.executors.large_keywords import (
     write_nothing,
 )
 from tests.pipes import Doubler, FirstTimeOnly, kill_self
+from tests.places import not_spawned
 
 N = 1 << 20  # bytes: 256 pages, in a mapping of their own
 N_FILES = 4
@@ -82,6 +83,7 @@ def places(pout) -> set[tuple[int, int]]:
 WRITES = [write, write_little, write_here_and_there]
 
 
+@not_spawned
 @pytest.mark.parametrize(
     ("keyword", "write"),
     [(keyword, write) for keyword in KEYWORDS]
