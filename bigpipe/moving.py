@@ -1,6 +1,6 @@
 """Files and folders on disk: how one replaces another, and what copies are alike.
 
-Owns single moves and copies. Which are made, and in which order, is `bigpipe.outputs`'s.
+Owns single moves, copies and writes. Which are made, and in which order, is `bigpipe.outputs`'s.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "put",
     "remove",
     "status_of",
+    "write_whole",
 ]
 
 COPY_STEP = 1 << 30  # bytes asked of the kernel at once; it copies 2 GiB at most
@@ -250,3 +251,34 @@ def lost(name: str) -> OSError:
         "folder again, or give create_outdir=True, and run the file once more"
     )
     return FileNotFoundError(errno.ENOENT, text, name)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that it is there whole, or is what it was; a link stays a link.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".bigpipe-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):  # it may not have come into being
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:  # not a name that was given
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder: the file is whole anyway
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -11,11 +11,11 @@ import pickle
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.budget import format_bytes
 from bigpipe.errors import BigpipeWarning, FileError, OptionError, summarise
+from bigpipe.moving import write_whole
 from bigpipe.records import FileResult, MemoryUse, Outcome
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def cached_pout(
     pout = pipe_code(create_outdir=create_outdir, **kwargs)
     if write_pout:
         try:
-            _write(path, pout)
+            write_whole(path, pickle.dumps(pout, protocol=pickle.HIGHEST_PROTOCOL))
         except Exception as error:  # whatever a foreign __reduce__ raises: the run is not lost
             warnings.warn(
                 f"{path!r} could not be written: {type(error).__name__}: {error}. The result is "
@@ -388,27 +388,3 @@ def _prepare_folder(path: str, create: bool) -> None:
         os.makedirs(folder, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OptionError(f"The folder of poutname={path!r} cannot be written to.")
-
-
-def _write(path: str, pout: Any) -> None:
-    """Write a pickle so that the file is there whole, or is what it was."""
-    path = os.path.realpath(path)  # a link stays a link
-    folder, base = os.path.split(path)
-    content = pickle.dumps(pout, protocol=pickle.HIGHEST_PROTOCOL)
-    temporary = os.path.join(folder, f".bigpipe-{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, os.path.join(folder, base))
-    except BaseException:
-        with suppress(OSError):  # it may not have come into being
-            os.unlink(temporary)
-        raise
-    with suppress(OSError):  # some file systems cannot sync a folder: the file is whole anyway
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Writing what a report consists of: whole or not at all, and never over a journal.
+"""Writing what a report consists of: into a file or a pipe, and never over a journal.
 
 Owns the files. What is in them is told by the other modules of this package.
 """
@@ -9,13 +9,14 @@ import os
 from contextlib import suppress
 
 from bigpipe.errors import JournalError
+from bigpipe.moving import write_whole
 
-__all__ = ["write_whole"]
+__all__ = ["write_file"]
 
 _SQLITE = b"SQLite format 3\0"
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that it is there whole, or is what it was.
 
     Raises
@@ -29,18 +30,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         with open(path, "wb") as file:
             file.write(content)
         return
-    target = os.path.realpath(path)  # a link stays a link
-    with suppress(FileNotFoundError), open(target, "rb") as file:
+    with suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(_SQLITE)) == _SQLITE:
             raise JournalError(f"{os.fspath(path)!r} is a journal: give the report another name")
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):  # it may not have come into being
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:  # not a name that was given
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-        raise
+    write_whole(path, content)

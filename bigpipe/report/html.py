@@ -19,7 +19,7 @@ from typing import Any
 
 from bigpipe.records import Outcome, Sample
 from bigpipe.report.advice import advise
-from bigpipe.report.files import write_whole
+from bigpipe.report.files import write_file
 from bigpipe.report.record import PHASES, Attempt, RunRecord, record_of
 
 __all__ = ["write_page"]
@@ -50,7 +50,7 @@ def write_page(source: Any, path: str | os.PathLike[str], run: int | None = None
         If there is no such journal or run, or `path` is a journal.
     """
     record = source if isinstance(source, RunRecord) else record_of(source, run)
-    write_whole(path, page_of(record).encode("ascii"))
+    write_file(path, page_of(record).encode("ascii"))
 
 
 def page_of(record: RunRecord) -> str:

@@ -12,7 +12,7 @@ import os
 from datetime import datetime
 from typing import Any
 
-from bigpipe.report.files import write_whole
+from bigpipe.report.files import write_file
 from bigpipe.report.record import Attempt, RunRecord, record_of
 
 __all__ = ["write_csv"]
@@ -41,7 +41,7 @@ def write_csv(source: Any, path: str | os.PathLike[str], run: int | None = None)
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     writer.writerows(map(_cells, record.files))
-    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _cells(attempt: Attempt) -> list[Any]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from bigpipe.report.files import write_whole
+from bigpipe.report.files import write_file
 from bigpipe.report.record import PHASES, Attempt, RunRecord, record_of
 
 __all__ = ["trace_events", "write_trace"]
@@ -42,7 +42,7 @@ def write_trace(source: Any, path: str | os.PathLike[str], run: int | None = Non
     """
     record = source if isinstance(source, RunRecord) else record_of(source, run)
     trace = {"traceEvents": list(trace_events(record)), "displayTimeUnit": "ms"}
-    write_whole(path, json.dumps(trace, separators=(",", ":")).encode("ascii"))
+    write_file(path, json.dumps(trace, separators=(",", ":")).encode("ascii"))
 
 
 def trace_events(record: RunRecord) -> Iterator[dict[str, Any]]:
