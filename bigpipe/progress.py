@@ -151,9 +151,8 @@ class _Counts:
         if not self.n_done or duration <= 0:
             return "? files/s"
         rate = self.n_done / duration
-        if rate >= 1:
-            return f"{rate:.3g} files/s" if rate < 1000 else f"{rate:.0f} files/s"
-        return f"{1 / rate:.3g} s/file" if rate > 1 / 1000 else f"{1 / rate:.0f} s/file"
+        number, unit = (rate, "files/s") if rate >= 1 else (1 / rate, "s/file")
+        return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
 
     def left(self) -> str:
         if self.n_files is None:
@@ -389,14 +388,12 @@ def _new_bar(stream: IO[str], counts: _Counts, in_notebook: bool) -> Any:
 
 
 def _bar_format(n_files: int | None, is_narrow: bool) -> str:
-    if not n_files:
-        return (
-            "{n_fmt} files, {elapsed}{failures}"
-            if is_narrow
-            else ("{n_fmt} files [{elapsed}, {speed}{tail}]")
-        )
+    if is_narrow and not n_files:
+        return "{n_fmt} files, {elapsed}{failures}"
     if is_narrow:
         return "{n_fmt}/{total_fmt}|{bar}|{left} left{failures}"
+    if not n_files:
+        return "{n_fmt} files [{elapsed}, {speed}{tail}]"
     return "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files [{elapsed}<{left}, {speed}{tail}]"
 
 
@@ -439,8 +436,4 @@ def _files(n_done: int, n_total: int | None) -> str:
 def _clock(seconds: float) -> str:
     minutes, whole_seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{whole_seconds:02d}"
-        if hours
-        else f"{minutes:02d}:{whole_seconds:02d}"
-    )
+    return (f"{hours}:" if hours else "") + f"{minutes:02d}:{whole_seconds:02d}"

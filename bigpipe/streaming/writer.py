@@ -105,7 +105,7 @@ class ChunkWriter:
         return writer
 
     def _go_on(self, state: dict[str, Any]) -> None:
-        opening = {key: self._how[key] for key in ("dataset",) if key in self._how}
+        opening = {"dataset": self._how["dataset"]} if "dataset" in self._how else {}
         if state["is_raw"]:
             opening |= {"dtype": state["dtype"], "shape": tuple(state["shape"])}
         self._store = store = open_store(self.name, "r+", **opening)
@@ -138,9 +138,7 @@ class ChunkWriter:
         assert self._store is not None
         self.position += self._length_of(array)
         if self._length is not None and self.position > self._length:
-            raise StoreError(
-                f"{self.name!r} was given {self.position} samples, and length={self._length}."
-            )
+            raise self._wrong_length()
         cell = self._store.chunks[self._axis] if self._store.chunks else 1
         n_whole = whole_cells(self.position, cell) - self._n_in_store
         if n_whole:
@@ -186,9 +184,7 @@ class ChunkWriter:
                 self._put(np.concatenate(self._tail, self._axis))
                 self._tail = []
             if self._length is not None and self.position < self._length:
-                raise StoreError(
-                    f"{self.name!r} was given {self.position} samples, and length={self._length}."
-                )
+                raise self._wrong_length()
         finally:
             self._store.close()
 
@@ -268,6 +264,11 @@ class ChunkWriter:
             shape = list(self._store.shape)
             shape[self._axis] = length
             self._store.resize(tuple(shape))
+
+    def _wrong_length(self) -> StoreError:
+        return StoreError(
+            f"{self.name!r} was given {self.position} samples, and length={self._length}."
+        )
 
     def _length_of(self, array: NDArray[Any]) -> int:
         return int(array.shape[self._axis])

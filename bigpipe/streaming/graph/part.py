@@ -338,9 +338,7 @@ class PartRunner:
 
     def _run_step(self) -> None:
         with as_failure():
-            step = fresh(as_step(self._node.work))
-            step = as_step(step)
-            begin(step, **self._keywords)
+            step = self._begun(as_step(self._node.work))
         try:
             while self._is_wanted and (taken := self._take()) is not None:
                 element, sequel = taken
@@ -368,8 +366,11 @@ class PartRunner:
             return step
         with as_failure():
             step.close()
-            step = as_step(fresh(step))
-            begin(step, **self._keywords)
+            return self._begun(step)
+
+    def _begun(self, step: Step) -> Step:
+        step = as_step(fresh(step))
+        begin(step, **self._keywords)
         return step
 
     def _run_switch(self) -> None:
