@@ -17,6 +17,7 @@ import bigpipe
 from bigpipe import BigpipeWarning, Journal, JournalError, Outcome, PipelineError
 from bigpipe.journal_lock import JournalLock
 from tests.pipes import Doubler, fail, note_size
+from tests.places import not_spawned
 
 ROOT = Path(bigpipe.__file__).parents[1]
 
@@ -147,6 +148,7 @@ def test_file_is_run_again_if_its_input_changed(make_files, night, change):
     assert night.taken() == ["002.bin"]
 
 
+@not_spawned
 def test_checksum_tells_what_time_does_not(make_files, night, anywhere):
     names = make_files(3)
     first = night.pipeline(names, compare_inputs="checksum", **anywhere)

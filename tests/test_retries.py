@@ -25,6 +25,7 @@ from bigpipe import (
 from bigpipe.errors import FileError, RemoteError
 from bigpipe.retries import MAX_PAUSE_S, N_ALIKE, ErrorLimit, Retries, may_pass
 from tests.pipes import Doubler, fail
+from tests.places import not_spawned
 
 
 def error_of(cause, hook="file_read", attempts=1):
@@ -157,12 +158,14 @@ def flaky(tmp_path):
     return Flaky(outdir=str(tmp_path / "out"), marks=str(tmp_path / "marks"), retry_pause=0)
 
 
+@not_spawned
 def test_file_is_tried_again_and_attempts_are_counted(make_files, flaky, anywhere):
     pout = flaky.pipeline(make_files(4), n_faults=2, max_retries=2, **anywhere)
     assert [result.attempts for result in pout.results] == [3] * 4
     assert {result.outcome for result in pout.results} == {Outcome.WRITTEN}
 
 
+@not_spawned
 def test_file_that_fails_too_often_has_its_last_error(make_files, flaky, anywhere):
     with pytest.raises(PipelineError) as caught:
         flaky.pipeline(make_files(2), n_faults=3, max_retries=2, **anywhere)
@@ -253,6 +256,7 @@ def test_retries_with_a_pool_are_refused(make_files, flaky):
 
 # A thread may be stopped between opening a file and the block that closes it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@not_spawned
 def test_run_stops_when_its_first_files_fail_alike(make_files, flaky, anywhere):
     names = make_files(N_ALIKE + 30)
     with pytest.raises(

@@ -19,6 +19,7 @@ from bigpipe.roster import InHand
 from bigpipe.run import Run
 from bigpipe.sampler import Sampler
 from tests.pipes import Doubler, fail, kill_self
+from tests.places import not_spawned
 
 
 class Kept(Recorder):
@@ -105,6 +106,7 @@ def test_file_whose_worker_died_tells_when_it_began(make_files, pipe):
     assert before <= pout.results[1].began_at <= time.time()
 
 
+@not_spawned
 def test_samples_of_a_run_are_in_its_journal_and_its_result(make_files, pipe, anywhere, tmp_path):
     pout = pipe.pipeline(make_files(4), **anywhere)
     with closing(opened(str(tmp_path / "j"))) as reader:

@@ -17,6 +17,7 @@ from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.pipeline import WORKER_BYTES
 from bigpipe.fits.stacking import Rule
 from tests.fits.frames import write
+from tests.places import not_spawned
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def pipe(tmp_path: Path, **keywords: Any) -> CombinePipe:
 
 
 @pytest.mark.parametrize("mem_limit", [None, 1000, "20 KiB"], ids=["memory", "stripes", "two"])
+@not_spawned
 def test_masters_are_the_same_in_memory_and_in_stripes(
     tmp_path: Path, groups: list[list[str]], mem_limit: Any, anywhere: dict[str, Any]
 ) -> None:

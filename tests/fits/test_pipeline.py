@@ -20,6 +20,7 @@ from bigpipe.fits import CCDMultiPipe, as_single
 from bigpipe.fits.pipeline import WORKER_BYTES
 from tests.fits.frames import RAMP, write, write_extensions
 from tests.fits.test_reading import WCS_CARDS
+from tests.places import not_spawned
 
 
 class Double(CCDMultiPipe):
@@ -211,6 +212,7 @@ def test_the_callers_process_size_wins(names: list[str]) -> None:
 # Warnings
 
 
+@not_spawned
 def test_what_was_put_right_in_a_wcs_is_said_once_in_a_run(
     tmp_path: Path, anywhere: dict[str, Any]
 ) -> None:
