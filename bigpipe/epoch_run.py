@@ -191,6 +191,7 @@ class EpochRun(Run):
 
     def _let_go(self) -> None:
         self._waiting.clear()
+        self._files.ready.clear()
         self._data.close()
         self._pipe.close()
 

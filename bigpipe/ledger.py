@@ -18,7 +18,7 @@ from bigpipe.records import FileResult
 from bigpipe.retries import ErrorLimit, Retries
 from bigpipe.scheduler import Cause, GiveUp
 
-__all__ = ["Ledger", "in_order"]
+__all__ = ["Ledger"]
 
 
 class Ledger:
@@ -130,6 +130,27 @@ class Ledger:
         """End a file that need not be run, as its result is in the journal."""
         self._last(result)
 
+    def given_out(
+        self, results: Generator[FileResult, None, None], held: dict[int, FileResult] | None
+    ) -> Generator[FileResult, None, None]:
+        """Yield results, in input order if ``held`` is there for those that come too early.
+
+        If an error ends them, all that has ended is yielded before it is raised: ``results`` has
+        run to its end by then, so that no worker is kept waiting by who takes them.
+        """
+        results = self._all_ended(results)
+        return results if held is None else _in_order(results, held)
+
+    def _all_ended(
+        self, results: Generator[FileResult, None, None]
+    ) -> Generator[FileResult, None, None]:
+        try:
+            yield from results
+        except Exception:
+            while self.ready:
+                yield self.ready.popleft()
+            raise
+
     def _ended(self, result: FileResult, now: float, report: Report | None = None) -> None:
         """End a file, or put it off to be tried again."""
         error = result.error
@@ -157,7 +178,7 @@ class Ledger:
         self.ready.append(result)
 
 
-def in_order(
+def _in_order(
     results: Generator[FileResult, None, None], held: dict[int, FileResult]
 ) -> Generator[FileResult, None, None]:
     """Yield results in input order; ``held`` has those that came too early."""
@@ -168,5 +189,9 @@ def in_order(
             while following in held:
                 yield held.pop(following)
                 following += 1
+    except Exception:
+        for index in sorted(held):
+            yield held.pop(index)
+        raise
     finally:
         results.close()

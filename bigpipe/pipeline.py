@@ -235,10 +235,15 @@ class BigMultiPipe(Hooks):
             For the first file that fails, if ``on_error='raise'``; other values of
             ``on_error`` raise nothing here.
         TooManyErrorsError
-            If the run was stopped for its errors, when all that has ended was yielded.
+            If the run was stopped for its errors.
 
         Notes
         -----
+        An error stops the run at once, and is raised after all that has ended by then was
+        yielded: with ``ordered=True`` in input order still, without those files that were at
+        work or not begun. So it is if reading ``in_names`` raises. After Ctrl-C nothing more is
+        yielded.
+
         Nothing of a finished file is kept, so that memory stays flat however many files
         there are. Leaving the loop ends the workers, and so does ``close()`` of the iterator.
         """

@@ -27,7 +27,7 @@ from bigpipe.executors import base, make_executor
 from bigpipe.executors.strategies import make_strategy
 from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
-from bigpipe.ledger import Ledger, in_order
+from bigpipe.ledger import Ledger
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
 from bigpipe.memory import MemoryWatch
@@ -108,7 +108,7 @@ class Run:
         self._held: dict[int, FileResult] = {}
         self._stopped: set[int] = set()  # workers
         self._clock = Clock()
-        self._loop = in_order(self._results(), self._held) if ordered else self._results()
+        self._loop = self._files.given_out(self._results(), self._held if ordered else None)
 
     @property
     def elapsed_s(self) -> float:

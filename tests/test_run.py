@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from bigpipe import BigMultiPipe, FileError, FileResult, FileTimeoutError, Outcome, Pout
+from bigpipe import (
+    BigMultiPipe,
+    FileError,
+    FileFinished,
+    FileResult,
+    FileTimeoutError,
+    Outcome,
+    Pout,
+    TooManyErrorsError,
+)
 from bigpipe.executors import Executor, base
 from bigpipe.scheduler import MAX_AHEAD
 from tests import mischief
@@ -328,6 +337,57 @@ def test_first_error_can_end_the_run(
             pipe.pipeline(make_files(30), **options)
     else:
         assert written(pipe.pipeline(make_files(30), **options).results) == set(range(1, 30))
+
+
+STOPS = {"raise": (FileError, 1), "max_errors": (TooManyErrorsError, 2)}
+
+
+def until_error(results: Iterator[FileResult], kind: type[Exception]) -> list[FileResult]:
+    """Take the results that come before an error, which must come."""
+    seen: list[FileResult] = []
+    with pytest.raises(kind):
+        seen.extend(results)
+    return seen
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_results_held_back_for_their_order_are_given_before_the_error_that_ends_the_run(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, stop: str
+):
+    kind, n_failed = STOPS[stop]
+    ended: list[int] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, FileFinished):
+            ended.append(event.result.index)
+
+    trouble = {("data_process", "000.bin"): gate, **failures("005.bin", "007.bin")}
+    options = {"on_error": "raise"} if stop == "raise" else {"max_errors": 2}
+    results = pipe.iter_pipeline(
+        make_files(30), ordered=True, trouble=trouble, progress=listen, **options
+    )
+    seen = until_error(results, kind)
+    assert [result.index for result in seen] == sorted(ended)
+    assert 0 not in ended
+    assert sum(result.error is not None for result in seen) >= n_failed
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_results_that_are_there_are_given_before_an_error_in_the_inputs(
+    pipe: Doubler, make_files: MakeFiles, ordered: bool
+):
+    def broken() -> Iterator[str]:
+        yield from make_files(3)
+        raise LookupError("no more of this catalogue")
+
+    results = pipe.iter_pipeline(broken(), ordered=ordered, executor="serial")
+    seen = until_error(results, LookupError)
+    assert seen
+    assert [os.path.basename(r.outname) for r in seen] == sorted(os.listdir(pipe.outdir))
+
+
+def failures(*names: str) -> dict[Any, Any]:
+    return {("file_read", name): fail for name in names}
 
 
 class Life(Doubler):
