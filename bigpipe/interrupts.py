@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "Terminated", "TimeIsUp", "Undisturbed"]
+__all__ = ["Heard", "Interrupts", "Postponed", "Terminated", "TimeIsUp", "Undisturbed"]
 
 
 class Terminated(SystemExit):
@@ -85,7 +85,9 @@ class Interrupts:
                     signal.signal(number, usual)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._is_over:
+        if _postponement.is_on:
+            _postponement.held.append((self._interrupt, number))
+        elif self._is_over:
             signal.signal(number, _USUAL[number])
             signal.raise_signal(number)
         elif not self._is_deaf:
@@ -125,11 +127,70 @@ def _unblock() -> None:
 
 
 def _forget() -> None:
+    _postponement.is_on = False
+    _postponement.held.clear()
     for number, usual in _USUAL.items():
         handler = signal.getsignal(number)
         if isinstance(getattr(handler, "__self__", None), Interrupts):
             signal.signal(number, usual)
     _unblock()
+
+
+class _Postponement:
+    """Whether signals are held back in the main thread, and which have come."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.held: list[tuple[Callable[[int, FrameType | None], None], int]] = []
+
+    def let_go(self) -> None:
+        """Raise for the first signal that was held back; those after it mean the same."""
+        if self.held:
+            handler, number = self.held[0]
+            self.held.clear()
+            handler(number, None)
+
+
+_postponement = _Postponement()
+
+
+class Postponed:
+    """Holds signals back until a block has ended, in the main thread: then the first one raises.
+
+    For what must not be broken off in the middle, such as to start a process and to note that it
+    is there. In the block there must be nothing that takes long.
+
+    Notes
+    -----
+    Those signals are held back that `Interrupts` handles. A handler of the caller's own raises
+    wherever it wants to.
+    """
+
+    def __enter__(self) -> None:
+        self._was_on = True  # in another thread, nothing is to be done
+        if _in_main_thread():
+            _keep_from_children()
+            self._was_on = _postponement.is_on
+            _postponement.is_on = True
+
+    def __exit__(self, *details: object) -> None:
+        if not self._was_on:
+            _postponement.is_on = False
+            _postponement.let_go()
+
+
+class Heard:
+    """Lets signals raise nevertheless, while something in a block of `Postponed` takes long."""
+
+    def __enter__(self) -> None:
+        self._was_on = _in_main_thread() and _postponement.is_on
+        if self._was_on:
+            _postponement.is_on = False
+            _postponement.let_go()
+
+    def __exit__(self, *details: object) -> None:
+        if self._was_on:
+            _postponement.is_on = True
 
 
 class Undisturbed:

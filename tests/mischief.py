@@ -7,6 +7,8 @@ import it. Nothing here sleeps.
 from __future__ import annotations
 
 import faulthandler
+import importlib
+import itertools
 import os
 import select
 import signal
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 HOOKS = (
     "file_read",
@@ -31,6 +34,43 @@ HOOKS = (
 )
 PATIENCE = 60.0  # seconds; only a test that fails ever waits so long
 SOON = 10.0  # seconds; what is to be over in one or two, on a machine that is busy
+
+
+# While a worker is started, each a function of the package that is called then, by start method.
+STARTS = {
+    "fork, in the fork": ("fork", "_newborn", "_fork_silently"),
+    "fork, begun": ("fork", "launch", "fork_worker"),
+    "fork, started": ("fork", "launch", "start"),
+    "forkserver, asked": ("forkserver", "launch", "send_request"),
+    "forkserver, answered": ("forkserver", "launch", "read_number"),
+    "forkserver, started": ("forkserver", "launch", "start"),
+    "spawn, begun": ("spawn", "launch", "_spawn"),
+    "spawn, started": ("spawn", "launch", "start"),
+}
+
+
+@contextmanager
+def interrupted_after(module: str, name: str) -> Iterator[None]:
+    """Have Ctrl-C come once, when a function of the package has returned."""
+    module = f"bigpipe.executors.{module}"
+    function = getattr(importlib.import_module(module), name)
+    parent = os.getpid()
+    calls = itertools.count()
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if os.getpid() == parent and next(calls) == 0:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    # Whoever runs the tests may have it ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"{module}.{name}", interrupted)
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 # Trouble to get into, each called with a file's base name.

@@ -11,13 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from bigpipe.executors import keeper
 from bigpipe.staging import STAGING_NAME as STAGING
 from bigpipe.staging import remove_dead_staging
 from tests.gate import Gate
-from tests.mischief import PATIENCE, SOON, Watched, has_gone, watching
+from tests.mischief import (
+    PATIENCE,
+    SOON,
+    STARTS,
+    Watched,
+    has_gone,
+    interrupted_after,
+    watching,
+)
 from tests.pipes import Doubler
 
 pytestmark = pytest.mark.process
@@ -204,6 +214,35 @@ def test_run_is_interrupted_while_its_workers_begin(started: Callable[..., Progr
     assert program.has_left_nothing_running()
     assert program.n_exits() == 0
     assert program.says_how_far_it_got()
+
+
+@pytest.mark.parametrize(("start_method", "module", "function"), STARTS.values(), ids=STARTS)
+def test_worker_that_is_just_being_started_is_ended_too(
+    make_files: MakeFiles, tmp_path: Path, start_method: str, module: str, function: str
+):
+    pipe = Doubler(2, executor="processes", start_method=start_method, outdir=tmp_path)
+    names = make_files(2)
+    assert len(pipe.pipeline(names)) == 2  # now a fork server runs, which stays
+    before = children()
+    with interrupted_after(module, function), pytest.raises(KeyboardInterrupt):
+        pipe.pipeline(names)
+    assert children() <= before
+
+
+def test_process_that_keeps_keywords_and_is_just_being_started_is_ended_too(
+    make_files: MakeFiles, tmp_path: Path
+):
+    large = np.zeros(2 * keeper.MIN_KEPT, np.uint8)
+    pipe = Doubler(2, executor="processes", start_method="fork", outdir=tmp_path, large=large)
+    before = children()
+    with interrupted_after("launch", "start"), pytest.raises(KeyboardInterrupt):
+        pipe.pipeline(make_files(2))
+    assert children() <= before
+
+
+def children() -> set[psutil.Process]:
+    """Child processes, those included that have ended and were not waited for."""
+    return set(psutil.Process().children())
 
 
 def test_run_is_interrupted_while_its_workers_end(started: Callable[..., Program]):

@@ -53,9 +53,11 @@ def fork_worker(
     """
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)  # or the worker would print what is buffered here a second time
-    # A handler of the parent's must not run in the worker before it is reset there.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # A handler of the parent's must not run in the worker before it is reset there. One that
+        # runs right here may raise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = _fork_silently()
         if pid == 0:
             gc.freeze()  # what the parent left to be collected is not the worker's to finalize

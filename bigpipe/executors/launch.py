@@ -41,6 +41,7 @@ from bigpipe.executors._descriptors import (
 )
 from bigpipe.executors._forkserver import read_number, send_request
 from bigpipe.executors._newborn import NO_LIFELINE, fork_worker
+from bigpipe.interrupts import Heard
 
 __all__ = [
     "Child",
@@ -96,7 +97,8 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
     -----
     Any thread may call this, and any worker for workers of its own. The worker ignores
     SIGINT, which a terminal sends to every process, and has the default action for every
-    signal that the caller handles; its standard input is empty.
+    signal that the caller handles; its standard input is empty. Callers that can be interrupted
+    call this, and keep what it returns, in one block of `bigpipe.interrupts.Postponed`.
     """
     if method not in ("fork", "forkserver", "spawn"):
         raise OptionError(f"start_method must be 'fork', 'forkserver' or 'spawn', not {method!r}")
@@ -346,7 +348,9 @@ def _start_in_server(target: str, fds: Sequence[int]) -> Child:
         try:
             return _ask(server, target, fds)
         except (EOFError, ConnectionError):
-            if server.wait(KILL_GRACE) is None:
+            with Heard():
+                has_ended = server.wait(KILL_GRACE) is not None
+            if not has_ended:
                 break
     raise WorkerError(
         "the fork server does not answer or dies: see standard error. Use start_method='spawn'"
@@ -380,7 +384,8 @@ def _ask(server: _OwnChild, target: str, fds: Sequence[int]) -> Child:
             finally:
                 os.close(server_channel)
                 os.close(worker_lifeline)
-        pid = read_number(channel)
+        with Heard():  # the server may have to import much first
+            pid = read_number(channel)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
     except BaseException:

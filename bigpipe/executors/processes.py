@@ -46,6 +46,7 @@ from bigpipe.executors.base import (
     Told,
 )
 from bigpipe.executors.keeper import Keeper
+from bigpipe.interrupts import Postponed
 from bigpipe.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
 
@@ -100,17 +101,24 @@ class ProcessesExecutor(Executor):
         self._last.callback(self._selector.close)
         self._snapshot = Snapshot(setup.control, is_filled=False)
         self._last.callback(self._snapshot.close)
-        if self._method() == "fork":
-            self._keeper = Keeper.start(self._snapshot)
+        with Postponed():  # or an interrupt might leave the process behind
+            if self._method() == "fork":
+                self._keeper = Keeper.start(self._snapshot)
+            if self._keeper is not None:
+                self._last.callback(self._keeper.close)
         if self._keeper is None:
             self._snapshot.fill()
-        else:
-            self._last.callback(self._keeper.close)
 
     def add_worker(self, worker: int) -> None:
         """Start a process."""
         method = self._method()
         self._see_to_keywords(method)
+        with Postponed():  # until the process is noted, to be ended with the run
+            started = self._started(worker, method)
+        if method != "fork":
+            self._send(started, wire.SETUP, 0, self._portable())
+
+    def _started(self, worker: int, method: str) -> _Worker:
         ends = wire.ParentEnds()
         try:
             fds = [*ends.worker_fds, self._snapshot.fd, *self._setup.descriptors]
@@ -119,12 +127,10 @@ class ProcessesExecutor(Executor):
             ends.close()
             raise
         ends.close_worker_fds()
-        started = _Worker(worker, child, ends)
-        self._workers[worker] = started
+        started = self._workers[worker] = _Worker(worker, child, ends)
         self._selector.register(ends.stream, selectors.EVENT_READ, started)
         self._selector.register(child, selectors.EVENT_READ, started)
-        if method != "fork":
-            self._send(started, wire.SETUP, 0, self._portable())
+        return started
 
     def _method(self) -> str:
         return self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")

@@ -11,11 +11,12 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import psutil
 import pytest
 
 from bigpipe.errors import UnsendableError
 from bigpipe.streaming import Graph, StageError, Stages, parallel
-from tests.mischief import SOON, watching
+from tests.mischief import SOON, STARTS, interrupted_after, watching
 from tests.streaming import stage_steps as steps
 from tests.streaming.stage_steps import numbers, square
 
@@ -248,3 +249,12 @@ class program:
 
     def __exit__(self, *details):
         self.stack.close()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("start_method", "module", "function"), STARTS.values(), ids=STARTS)
+def test_stage_that_is_just_being_started_is_ended_by_an_interrupt(start_method, module, function):
+    before = set(psutil.Process().children())
+    with interrupted_after(module, function), pytest.raises(KeyboardInterrupt):
+        list(Stages([steps.forever, square], start_method=start_method))
+    assert set(psutil.Process().children()) <= before

@@ -26,7 +26,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from bigpipe.interrupts import Interrupts, Undisturbed
+from bigpipe.interrupts import Interrupts, Postponed, Undisturbed
 from bigpipe.log import LogReceiver
 from bigpipe.polling import polled
 from bigpipe.streaming.graph.members import Member, ProcessMembers, ThreadMembers
@@ -107,9 +107,10 @@ class Crew:
                 for inlet in self._network.outlets
             ]
             for setup in self._setups:
-                member = self._place.start(setup)
-                self.members.append(member)
-                self._alive.append(member)
+                with Postponed():  # until the process is noted, to be ended with the others
+                    member = self._place.start(setup)
+                    self.members.append(member)
+                    self._alive.append(member)
             self._is_waiting = False
             self.waited_s = time.monotonic() - self.began_at
         except BaseException:

@@ -20,6 +20,7 @@ from bigpipe.environment import Environment, fork_is_safe
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import launch
 from bigpipe.executors.worker import file_error
+from bigpipe.interrupts import Heard
 from bigpipe.snapshot import anonymous_file
 from bigpipe.streaming.graph import part_process
 from bigpipe.streaming.graph.local_links import LocalReceiver, LocalSender, open_local_link
@@ -134,7 +135,8 @@ class ProcessMembers:
 
     def start(self, setup: PartSetup) -> Member:
         """Start a part."""
-        payload = b"" if self._method == "fork" else _packed(setup)
+        with Heard():  # pickling may take long, and nothing has begun
+            payload = b"" if self._method == "fork" else _packed(setup)
         page_fd = anonymous_file()
         os.ftruncate(page_fd, PAGE_SIZE)
         fds = self._fds_of(setup.part)
@@ -160,8 +162,8 @@ class ProcessMembers:
             finally:
                 for fd in copies:
                     os.close(fd)
-        for fd in fds:
-            launch.close_parent_fd(fd)
+                for fd in fds:
+                    launch.close_parent_fd(fd)
         member = _ProcessMember(setup.part, meter, (orders, events), child)
         if self._method != "fork":
             environment = pickle.dumps(Environment.capture())
