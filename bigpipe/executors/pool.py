@@ -32,6 +32,7 @@ from bigpipe.executors.base import (
     Task,
 )
 from bigpipe.executors.process_worker import pickled_report
+from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.folder_claims import FolderClaims
 from bigpipe.outputs import Stager
@@ -178,7 +179,7 @@ class PoolExecutor(Executor):
             try:
                 for payload in payloads:
                     # Also if worker_init has raised there: all files are to have a result.
-                    report = Report(*pickle.loads(payload))
+                    report = unpickled_report(None, payload)
                     yield Reported(self._workers[report.index], [report])
             except BaseException:
                 # Stopped amid its work, multiprocessing's pool may wait for itself for ever. So

@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,11 +23,12 @@ from bigpipe.executors import wire
 from bigpipe.executors.base import Report
 from bigpipe.executors.file_run import FileRun
 from bigpipe.executors.strategies import Inbox
+from bigpipe.executors.unsendable import report_of_unpicklable
 from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import Snapshot, find_unsendable, unpickled_beside
+from bigpipe.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["WorkerSetup", "main", "pickled_report"]
 
@@ -285,25 +285,5 @@ def _pickled_by_value(report: Report) -> bytes:
     try:
         payload: bytes = cloudpickle.dumps(report.as_tuple())
     except Exception as error:  # any object's own pickling may raise anything
-        return pickle.dumps(_without_meta(report, error).as_tuple(), protocol=5)
+        return pickle.dumps(report_of_unpicklable(report, error).as_tuple(), protocol=5)
     return payload
-
-
-def _without_meta(report: Report, raised: Exception) -> Report:
-    """Return the report of a file whose result cannot be sent: a failure that says which part."""
-    meta = report.meta if isinstance(report.meta, dict) else {"meta": report.meta}
-    name, reason = find_unsendable({"outname": report.outname, **meta})
-    error = FileError(
-        f"the metadata key {name!r} cannot be sent back ({reason}); put only numbers, text, arrays "
-        "and the like into bmp_meta, or mark the key for removal with bmp_cleanup",
-        hook="post_process",
-        traceback="".join(traceback.format_exception(raised)),
-    )
-    error.__cause__ = raised
-    return Report(
-        report.index,
-        seconds=report.seconds,
-        peak_rss=report.peak_rss,
-        error=error,
-        worker=report.worker,
-    )

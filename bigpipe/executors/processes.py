@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bigpipe.environment import Environment, fork_is_safe
-from bigpipe.errors import FileError
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors.base import (
     Asked,
@@ -46,6 +45,7 @@ from bigpipe.executors.base import (
     Told,
 )
 from bigpipe.executors.keeper import Keeper
+from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.interrupts import Postponed
 from bigpipe.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
@@ -287,7 +287,7 @@ class ProcessesExecutor(Executor):
             if kind == wire.REPORT:
                 if not reports:
                     self._events.append(Reported(worker.number, reports))
-                reports.append(_unpickled(worker.sent.pop(number), payload))
+                reports.append(unpickled_report(worker.sent.pop(number), payload))
             else:
                 reports = []  # those that follow come after it
                 self._understand(worker, kind, number, payload)
@@ -356,17 +356,3 @@ class ProcessesExecutor(Executor):
         self._last.close()
         events, self._events = self._events, []
         return [event for event in events if isinstance(event, Told)]
-
-
-def _unpickled(index: int, payload: bytes) -> Report:
-    try:
-        return Report(*pickle.loads(payload))
-    except Exception as error:  # a class of the metadata may raise anything here
-        failure = FileError(
-            "the metadata cannot be brought back from the worker: "
-            f"{type(error).__name__}: {error}; "
-            "put only numbers, text, arrays and the like into bmp_meta",
-            hook="post_process",
-        )
-        failure.__cause__ = error
-        return Report(index, error=failure)

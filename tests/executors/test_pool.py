@@ -217,3 +217,20 @@ def is_daemonic(x: int) -> bool:
 def test_function_with_kept_keywords_can_be_pickled():
     kept = pickle.loads(pickle.dumps(WorkerWithKwargs(int, base=16)))
     assert kept.worker("ff") == 255
+
+
+class Annotated(Doubler):
+    """Gives the second file metadata that cannot be brought back."""
+
+    def post_process(self, data, **kwargs):
+        meta = {"made": mischief.Unloadable()} if data.startswith(b"001") else {}
+        return data, meta
+
+
+def test_metadata_that_cannot_be_unpickled_fail_their_file_alone(
+    pipe: Doubler, make_files: MakeFiles
+):
+    options = {"on_error": "return", "outdir": pipe.outdir, "create_outdir": True}
+    pout = Annotated(2, **options).pipeline(make_files(3), PoolClass=NestablePool)
+    assert written(pout) == {0, 2}
+    assert "The output is in place" in str(pout.errors[0])

@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigpipe import BigMultiPipe, BigpipeWarning, Outcome, Pout
+from bigpipe import (
+    BigMultiPipe,
+    BigpipeWarning,
+    FileFinished,
+    Journal,
+    Outcome,
+    Pout,
+)
 from bigpipe.errors import RemoteError
 from tests import mischief
+from tests.gate import Gate
 from tests.mischief import HoldsLock, Unloadable, Unpicklable
 from tests.pipes import (
     Doubler,
@@ -141,6 +149,66 @@ def test_metadata_that_cannot_be_sent_fails_its_file_alone(
     [error] = pout.errors
     assert names[1] in str(error)
     assert "metadata" in str(error)
+    assert f"The output is in place: {str(pipe.outdir / '001_bmp.bin')!r}" in str(error)
+    assert (pipe.outdir / "001_bmp.bin").read_bytes() == Path(names[1]).read_bytes() * 2
+
+
+@pytest.mark.parametrize("make", [Unpicklable, Unloadable])
+def test_metadata_that_cannot_be_sent_from_a_file_that_is_not_written_are_an_error_alone(
+    pipe: Doubler, make_files: MakeFiles, make: Any
+):
+    options = {**OPTIONS, "outdir": pipe.outdir, "make": make}
+    [error] = Unwritten(**options).pipeline(make_files(2)).errors
+    assert "metadata" in str(error)
+    assert "in place" not in str(error)
+
+
+class Unwritten(Doubler):
+    """Gives metadata only; for the second file, those that ``make`` makes."""
+
+    def post_process(self, data, make, **kwargs):
+        return None, {"made": make() if data.startswith(b"001") else 1}
+
+
+class OneName(Doubler):
+    """Writes all files under one name."""
+
+    def post_process(self, data, make, **kwargs):
+        return data, {"made": make()} if data.startswith(b"001") else {}
+
+    def outname_create(self, in_name, outdir, **kwargs):
+        return outdir / "same.bin"
+
+
+@pytest.mark.parametrize("make", [Unpicklable, Unloadable])
+def test_name_of_an_output_stays_taken_if_its_metadata_cannot_be_sent(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, make: Any
+):
+    def listen(event: Any) -> None:
+        if isinstance(event, FileFinished) and event.result.index == 1:
+            gate.open()
+
+    names = make_files(2)
+    options = {**OPTIONS, "outdir": pipe.outdir, "make": make, "progress": listen}
+    pout = OneName(**options).pipeline(names, trouble={("file_read", "000.bin"): gate})
+    assert [result.outcome for result in pout.results] == [Outcome.FAILED] * 2
+    assert names[1] in str(pout.errors[0])  # whose output it would be
+    assert (pipe.outdir / "same.bin").read_bytes() == Path(names[1]).read_bytes() * 2
+
+
+@pytest.mark.parametrize("make", [Unpicklable, Unloadable])
+def test_journal_knows_an_output_whose_metadata_could_not_be_sent(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, make: Any
+):
+    journal = tmp_path / "journal"
+    names = make_files(2)
+    options = {**OPTIONS, "outdir": pipe.outdir, "journal": journal}
+    Annotated(**options, make=make).pipeline(names)
+    with Journal(journal) as told:
+        origin = told.trace(pipe.outdir / "001_bmp.bin")
+    assert origin.is_as_written
+    assert origin.result.outcome is Outcome.FAILED
+    assert origin.inputs[0][0] == names[1]
 
 
 OPTIONS = {
