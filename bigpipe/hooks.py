@@ -24,6 +24,7 @@ from bigpipe.steps import bmp_cleanup
 __all__ = ["RESERVED", "Hooks"]
 
 _CONTROL = frozenset(CONTROL_OPTIONS) - {"outname"}
+_LISTS = ("pre_process_list", "post_process_list")
 
 
 class Hooks:
@@ -38,10 +39,28 @@ class Hooks:
     _bmp_passage_cls = Passage
     kwargs: dict[str, Any]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LISTS:  # whose property a subclass may have hidden
+            value = assure_list(value)
+        super().__setattr__(name, value)
+
+    def _bmp_set_functions(self, name: str, given: Any) -> None:
+        """Set a list of functions: that of the class, if none is given."""
+        of_class = next(vars(cls)[name] for cls in type(self).__mro__ if name in vars(cls))
+        if isinstance(of_class, property):
+            if given is None and of_class.fset is None:
+                return  # of a subclass, which makes the list itself
+        elif given is None:
+            # Not asked of the object, where a function would be a method.
+            is_static = isinstance(of_class, staticmethod)
+            given = [*assure_list(of_class.__func__ if is_static else of_class)]
+        setattr(self, name, given)
+
     @property
     def pre_process_list(self) -> list[Any]:
         """Functions run before `data_process`; setting ``None`` empties the list.
 
+        A subclass may set it in its body, for objects that are made without it.
         Each is called as ``function(data, **kwargs)`` in the worker and returns data;
         ``None``, which rejects the file; or a dict with the key ``'bmp_data'`` (the data)
         and perhaps ``'bmp_kwargs'`` (keywords for the rest of this file's way).
@@ -49,13 +68,14 @@ class Hooks:
         return self._pre_process_list
 
     @pre_process_list.setter
-    def pre_process_list(self, value: Any) -> None:
-        self._pre_process_list = assure_list(value)
+    def pre_process_list(self, value: list[Any]) -> None:
+        self._pre_process_list = value
 
     @property
     def post_process_list(self) -> list[Any]:
         """Functions run after `data_process`; setting ``None`` empties the list.
 
+        A subclass may set it in its body, for objects that are made without it.
         Each is called as ``function(data, bmp_meta=meta, **kwargs)`` in the worker, writes
         what it wants to keep into ``bmp_meta`` and returns data; ``None`` stops the file
         there, without output.
@@ -63,8 +83,8 @@ class Hooks:
         return self._post_process_list
 
     @post_process_list.setter
-    def post_process_list(self, value: Any) -> None:
-        self._post_process_list = assure_list(value)
+    def post_process_list(self, value: list[Any]) -> None:
+        self._post_process_list = value
 
     @property
     def _bmp_functions(self) -> tuple[Any, ...]:

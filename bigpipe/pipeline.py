@@ -68,7 +68,8 @@ class BigMultiPipe(Hooks):
     outname : str or os.PathLike, optional
         Name of the output, as it is, under ``outdir``.
     pre_process_list, post_process_list : function or list of functions, optional
-        Run before and after `data_process`, in this order.
+        Run before and after `data_process`, in this order. ``None``: those of the class, which
+        a subclass may set in its body.
     PoolClass : type, optional
         Class of a pool to use in place of bigpipe's own workers.
     **kwargs
@@ -119,8 +120,8 @@ class BigMultiPipe(Hooks):
         self.outdir = outdir
         self.create_outdir = create_outdir
         self.outname_append = outname_append
-        self.pre_process_list = pre_process_list
-        self.post_process_list = post_process_list
+        self._bmp_set_functions("pre_process_list", pre_process_list)
+        self._bmp_set_functions("post_process_list", post_process_list)
         self.PoolClass = PoolClass
         added, self.kwargs = _split_options({**kwargs, "outname": outname})
         self._bmp_options = Options().merged(added)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -404,6 +405,98 @@ def test_setting_a_list_to_none_empties_it(name):
     pipe = BigMultiPipe(**{name: [len, abs]})
     setattr(pipe, name, None)
     assert getattr(pipe, name) == []
+
+
+def note_first(data, bmp_meta=None, **kwargs):
+    bmp_meta["first"] = data[:1]
+    return data
+
+
+def prefix(data, **kwargs):
+    return b"1" + data
+
+
+class Listed(Writer):
+    """Has its functions in its body: a list, and one alone."""
+
+    pre_process_list: ClassVar = [prefix]
+    post_process_list = note_first
+
+
+class Longer(Listed):
+    pre_process_list: ClassVar = [*Listed.pre_process_list, prefix]
+
+
+class Emptied(Longer):
+    pre_process_list = None
+
+
+class Static(Writer):
+    post_process_list = staticmethod(note_first)
+
+
+class FromMixin(type("Mixin", (), {"pre_process_list": [prefix]}), Writer):
+    pass
+
+
+class Made(Writer):
+    """Makes one of its lists when that is asked for."""
+
+    @property
+    def pre_process_list(self):
+        return [prefix]
+
+
+@pytest.mark.parametrize(
+    ("cls", "before", "after"),
+    [
+        (Listed, [prefix], [note_first]),
+        (Longer, [prefix] * 2, [note_first]),
+        (Emptied, [], [note_first]),
+        (Static, [], [note_first]),
+        (FromMixin, [prefix], []),
+        (Made, [prefix], []),
+    ],
+)
+def test_functions_of_the_class_are_those_of_an_object_made_without(
+    cls, before, after, in_name, outdir
+):
+    pipe = cls(outdir=outdir)
+    assert (pipe.pre_process_list, pipe.post_process_list) == (before, after)
+    result = run_well(pipe, in_name)
+    data = b"1" * len(before) + Path(in_name).read_bytes()
+    assert Path(result.outname).read_bytes() == data
+    assert result.meta == ({"first": data[:1]} if after else {})
+
+
+@pytest.mark.parametrize(("given", "n"), [([], 0), ([prefix] * 3, 3), (prefix, 1)])
+def test_functions_that_are_given_replace_those_of_the_class(given, n):
+    assert Longer(pre_process_list=given).pre_process_list == [prefix] * n
+
+
+def test_list_of_the_class_stays_as_it_is_when_that_of_an_object_changes():
+    pipe = Listed()
+    pipe.pre_process_list.append(len)
+    pipe.post_process_list = None
+    assert (pipe.pre_process_list, pipe.post_process_list) == ([prefix, len], [])
+    assert Listed().pre_process_list == [prefix]
+    assert Listed().post_process_list == [note_first]
+    pipe.post_process_list = note_first
+    assert pipe.post_process_list == [note_first]
+
+
+@pytest.mark.process
+def test_functions_of_the_class_are_called_in_workers(start_method, make_files, outdir):
+    class Local(Longer):
+        post_process_list: ClassVar = [
+            lambda data, bmp_meta, **kwargs: bmp_meta.update(n=3) or data
+        ]
+
+    for cls, meta in ((Longer, {"first": b"1"}), (Local, {"n": 3})):
+        pipe = cls(2, executor="processes", start_method=start_method, outdir=outdir)
+        [_, (outname, told)] = pipe.pipeline(make_files(2))
+        assert Path(outname).read_bytes() == b"11001.bin\n"
+        assert told == meta
 
 
 @pytest.mark.parametrize("name", ["pre_process_list", "post_process_list"])

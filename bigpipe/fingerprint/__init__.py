@@ -26,7 +26,10 @@ _LISTS = ("pre_process_list", "post_process_list")
 # Options that hooks see, and that make another output.
 _OPTIONS = ("outdir", "outname_append", "outname")
 # What of a pipeline is among the keywords, or is one of its lists.
-_ELSEWHERE = ("kwargs", "outdir", "outname_append", "_pre_process_list", "_post_process_list")
+_ELSEWHERE = (
+    *("kwargs", "outdir", "outname_append", "_pre_process_list", "_post_process_list"),
+    *_LISTS,  # if the class has them too
+)
 _HOOKS = frozenset(
     (
         *("file_process", "file_read", "pre_process", "data_process_meta_create"),
@@ -34,7 +37,8 @@ _HOOKS = frozenset(
         *("worker_init", "worker_exit"),
     )
 )
-_NOT_CODE = CLASS_NOISE | {"projected_size"}  # that says what a file takes, not what is made of it
+# The size says what a file takes, not what is made of it; the functions count for themselves.
+_NOT_CODE = CLASS_NOISE | {"projected_size", *_LISTS}
 
 
 @dataclass(frozen=True)

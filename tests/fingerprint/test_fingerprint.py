@@ -321,3 +321,18 @@ def test_what_pickling_notes_in_a_class_does_not_count():
     copyreg._slotnames(Noted)
     assert "__slotnames__" in vars(Noted)
     assert fingerprint_of(Noted(), {}) == before
+
+
+def test_functions_in_the_body_of_a_class_count_as_if_they_were_given():
+    def double(data, **kwargs):
+        return 2 * data
+
+    def halve(data, **kwargs):
+        return data / 2
+
+    def made(functions, **given):
+        body = {"pre_process_list": functions, "__module__": __name__}
+        return fingerprint_of(type("Made", (BigMultiPipe,), body)(**given), {})
+
+    assert made([double]).parts == made([halve], pre_process_list=double).parts
+    assert made([double]).text != made([halve]).text
