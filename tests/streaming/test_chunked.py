@@ -681,6 +681,28 @@ class TestRuns:
         assert pipe.projected_size("a.npy") == 100_000_000 + 16 * 500 * 100 * 8
         assert pipe.projected_size("missing.npy") is None
 
+    @pytest.mark.parametrize(
+        "executor", ["serial", pytest.param("processes", marks=pytest.mark.process)]
+    )
+    @pytest.mark.parametrize("length", [{}, {"chunk_length": 100}, {"chunk_bytes": 8000}], ids=str)
+    def test_are_tried_with_less_memory_than_a_worker_may_need(self, folder, executor, length):
+        names = ["a.npy", "b.npy"]
+        for name in names:
+            np.save(name, np.arange(1000.0))
+        pipe = ChunkedMultiPipe(2, **length)
+        pout = pipe.pipeline(names, mem_available="90 MB", executor=executor)
+        assert [result.outcome for result in pout.results] == ["written"] * 2
+
+    def test_have_one_worker_at_a_time_where_memory_is_so_short(self, folder):
+        np.save("a.npy", np.zeros(10))
+        plan = ChunkedMultiPipe()._bmp_plan(["a.npy"] * 4, {"mem_available": "60 MB"})
+        assert 30e6 < plan.project("a.npy") < 60e6
+
+    def test_are_refused_where_no_worker_has_room(self, folder):
+        np.save("a.npy", np.zeros(10))
+        with pytest.raises(PipelineError, match=r"976\.6 KiB may be used.*and 8\.6 MiB are needed"):
+            ChunkedMultiPipe().pipeline(["a.npy"], mem_available="1 MB")
+
 
 def test_times_of_hooks_of_many_chunks_are_added_up():
     file = bigpipe.context.FileContext("a")

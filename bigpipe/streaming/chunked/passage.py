@@ -32,6 +32,8 @@ class Chunking:
 
     chunk_bytes: int
     """Bytes of a chunk at most, if the keywords do not say how long it is."""
+    run_bytes: int
+    """Bytes that all workers of the run may use."""
     batch_size: int | None = None
     """Chunks that are processed together."""
     checkpoint_s: float | None = None

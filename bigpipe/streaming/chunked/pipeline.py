@@ -36,6 +36,7 @@ from bigpipe.streaming.chunked.sizing import (
     checked_seconds,
     chunk_bytes_for,
     file_bytes,
+    run_bytes,
 )
 from bigpipe.streaming.reader import read_chunks
 from bigpipe.streaming.steps.base import Step
@@ -78,7 +79,8 @@ class ChunkedMultiPipe(BigMultiPipe):
 
     Notes
     -----
-    A worker needs 100 MB and `chunk_copies` chunks, however long the file is.
+    A worker needs 100 MB and `chunk_copies` chunks, however long the file is. If the run may not
+    use so much, one is tried alone: without scipy, 30 MB are often enough.
 
     ``batch_size=n`` hands ``n`` chunks that follow one another to ``data_process_batch``. With
     ``overlap=True``, the first chunk of the next file is read while the last chunks of this one are
@@ -130,7 +132,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         """Return how files are cut; called without options where there is no run."""
         options = self._bmp_options.checked() if options is None else options
         n_bytes = chunk_bytes_for(options, n_files, self.chunk_copies)
-        return Chunking(n_bytes, options.batch_size)
+        return Chunking(n_bytes, run_bytes(options), options.batch_size)
 
     def _bmp_warn_of_unsaved(self, control: dict[str, Any]) -> None:
         steps = [*self.pre_process_list, *self.post_process_list]
@@ -166,7 +168,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         Returns
         -------
         int or None
-            Bytes: 100 MB for the worker, and `chunk_copies` chunks. ``None`` if ``chunk_length`` is
+            Bytes: 100 MB for the worker, and `chunk_copies` chunks. Three quarters of what the run
+            may use, if that is less, as a worker may need less. ``None`` if ``chunk_length`` is
             given, and how large a sample is cannot be told.
         """
         keywords = self.kwargs_merge(**kwargs)
@@ -178,9 +181,10 @@ class ChunkedMultiPipe(BigMultiPipe):
                 n_bytes = self.file_read(in_name, **keywords).chunk_nbytes
             except Exception:  # whatever is wrong with the file: the worker will say so
                 return None
+        chunking = keywords.get(CHUNKING) or self._bmp_chunking()
         if n_bytes is None:
-            n_bytes = (keywords.get(CHUNKING) or self._bmp_chunking()).chunk_bytes
-        return file_bytes(parse_bytes(n_bytes), self.chunk_copies)
+            n_bytes = chunking.chunk_bytes
+        return file_bytes(parse_bytes(n_bytes), self.chunk_copies, chunking.run_bytes)
 
     def stream(self, in_names: Any, **given: Any) -> Any:
         """Refuse: chunks go from file to file.

@@ -21,10 +21,13 @@ __all__ = [
     "checked_seconds",
     "chunk_bytes_for",
     "file_bytes",
+    "run_bytes",
 ]
 
 COPIES = 16  # of a chunk: 16-bit integers made double precision (4 chunks), and 4 such arrays
 WORKER_BYTES = 100_000_000  # a worker with numpy and scipy, and no chunk: seen 80 MB
+LEAST_BYTES = 8_000_000  # a forked worker, which shares these with its parent: seen 7 MB
+ALONE = 0.75  # of a budget for a worker that has it alone: no second one finds room; arbitrary
 MIN_CHUNK = 1 << 16  # bytes: smaller ones take longer to handle than to read; arbitrary
 MAX_CHUNK = 32 << 20  # bytes: larger ones are no faster; arbitrary
 
@@ -46,14 +49,17 @@ def chunk_bytes_for(options: Options, n_files: int | None, copies: float = COPIE
     int
         A power of two, so that a run that is repeated has the same even if somewhat less is free.
     """
-    budget = options.mem_available
-    if budget is None:
-        budget, _ = usable_memory(options.mem_frac)
     n_workers = count_workers(n_files, replace(options, process_size=None))
-    share = budget // max(1, n_workers)
+    share = run_bytes(options) // max(1, n_workers)
     if options.process_size is not None and not callable(options.process_size):
         share = min(share, options.process_size)
     return chunk_bytes_within(share, copies)
+
+
+def run_bytes(options: Options) -> int:
+    """Return the bytes that all workers of a run may use."""
+    given = options.mem_available
+    return usable_memory(options.mem_frac)[0] if given is None else int(given)
 
 
 def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
@@ -70,15 +76,23 @@ def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
     return min(MAX_CHUNK, max(MIN_CHUNK, 1 << (most.bit_length() - 1)))
 
 
-def file_bytes(chunk_bytes: float, copies: float = COPIES) -> int:
+def file_bytes(chunk_bytes: float, copies: float, budget: int) -> int:
     """Return the bytes that a worker needs at most, for a file of any length.
+
+    What a worker needs without a chunk is only known when it is there. So where the budget has no
+    room for what one may need, it is taken to be less, and one is tried alone.
 
     Examples
     --------
-    >>> file_bytes(1 << 20, copies=16)
+    >>> file_bytes(1 << 20, copies=16, budget=1 << 30)
     116777216
+    >>> file_bytes(1 << 16, copies=16, budget=40_000_000)
+    30000000
+    >>> file_bytes(1 << 16, copies=16, budget=1_000_000)
+    9048576
     """
-    return WORKER_BYTES + int(copies * chunk_bytes)
+    chunks = int(copies * chunk_bytes)
+    return chunks + min(WORKER_BYTES, max(LEAST_BYTES, int(ALONE * budget) - chunks))
 
 
 def check_length(control: dict[str, Any]) -> None:
