@@ -13,10 +13,11 @@ import resource
 from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["Anonymous", "Kin", "Memory", "ProcTable", "memory_from"]
+__all__ = ["Anonymous", "Birth", "Kin", "Memory", "ProcTable", "memory_from"]
 
 _PAGE = resource.getpagesize()
 _LARGEST_TEXT = 1 << 14  # bytes: several times what the kernel writes into any of these files
+_BEGAN_AT = 19  # place of the time of its start in what ``stat`` says of a process
 _ROLLUP_LINE = re.compile(rb"^(\w+):\s*([0-9]+) kB$", re.MULTILINE)
 
 
@@ -27,6 +28,17 @@ class Kin(NamedTuple):
     """Process id; another process takes over when it ends."""
     group: int
     """Id of the process group, which is that of the group's first process."""
+
+
+class Birth(NamedTuple):
+    """What tells a process from another one that is given its number later, and its relations."""
+
+    parent: int
+    group: int
+    session: int
+    """Id of the session, which is that of its first process."""
+    began_at: int
+    """Clock ticks of the system at its start."""
 
 
 class Memory(NamedTuple):
@@ -85,6 +97,13 @@ class ProcTable:
         """Return whom a process belongs to (10 us)."""
         fields = self._fields(pid)
         return Kin(int(fields[1]), int(fields[2])) if len(fields) > 2 else None
+
+    def birth(self, pid: int) -> Birth | None:
+        """Return what a process was born as, and whom it belongs to (10 us)."""
+        fields = self._fields(pid)
+        if len(fields) <= _BEGAN_AT:
+            return None
+        return Birth(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[_BEGAN_AT]))
 
     def memory(self, pid: int) -> Memory | None:
         """Return what a process has in memory (7 us)."""

@@ -207,9 +207,10 @@ class LeaveProgram:
 
     note: Path
     then: Any = None
+    has_own_session: bool = False
 
     def __call__(self, name: str) -> None:
-        program = subprocess.Popen(["sleep", "1000"])
+        program = subprocess.Popen(["sleep", "1000"], start_new_session=self.has_own_session)
         program.returncode = 0  # or Python would warn that it still runs
         self.note.write_text(str(program.pid))
         if self.then is not None:

@@ -41,6 +41,7 @@ from bigpipe.executors._descriptors import (
 )
 from bigpipe.executors._forkserver import read_number, send_request
 from bigpipe.executors._newborn import NO_LIFELINE, fork_worker
+from bigpipe.executors._strays import Stray, send_signal, strays_of
 from bigpipe.interrupts import Heard
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "no_fork",
     "register_parent_fd",
     "start",
+    "terminate_all",
 ]
 
 KILL_GRACE = 5.0  # seconds a killed process may take to end, stuck in a dead disk; arbitrary
@@ -115,6 +117,13 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
         ) from error
 
 
+def terminate_all(children: Sequence[Child]) -> None:
+    """Send SIGTERM to workers; what they have started is looked up once for all of them."""
+    strays = strays_of(*(child.pid for child in children))
+    for child in children:
+        child._terminate(strays[child.pid])
+
+
 def forkserver_pid() -> int | None:
     """Tell the process id of this process's fork server, ``None`` if none is running."""
     server = _server
@@ -141,6 +150,7 @@ class Child(ABC):
         self._owner = os.getpid()
         self._exitcode: int | None = None
         self._is_closed = False
+        self._strays: set[Stray] = set()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable once the worker has ended; only to wait on."""
@@ -168,20 +178,38 @@ class Child(ABC):
 
     def terminate(self) -> None:
         """Send SIGTERM to the worker alone."""
+        terminate_all([self])
+
+    def _terminate(self, strays: set[Stray]) -> None:
         if self._is_usable() and self.poll() is None:
+            self._strays |= strays
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
 
     def signal_group(self, number: int) -> None:
-        """Send a signal to the worker and to all that it started, if it has not ended."""
+        """Send a signal to the worker and to all that it started, if it has not ended.
+
+        Not to what has left its group within its session, as the workers of its own do: they go
+        by what it tells them.
+        """
         if self._is_usable() and self.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
+            for stray in strays_of(self.pid)[self.pid]:
+                if stray.has_own_session:
+                    send_signal(stray, number)
 
     def kill_group(self) -> None:
-        """Send SIGKILL to the worker and to all that it started; also after its end."""
+        """Send SIGKILL to the worker and to all that it started; also after its end.
+
+        After its end, what has left its group is reached only if `terminate` was called before.
+        """
         if self._is_usable():
+            if self.poll() is None:
+                self._strays |= strays_of(self.pid)[self.pid]
             kill_group(self.pid)
+            while self._strays:
+                send_signal(self._strays.pop(), signal.SIGKILL)
 
     def close(self) -> None:
         """Kill what is left of the worker's group, reap it, free its descriptors."""

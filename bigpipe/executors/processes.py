@@ -346,8 +346,9 @@ class ProcessesExecutor(Executor):
             self._take_back(worker)
             worker.kill_at = until
             worker.ends.send_end()
-            if not graceful:
-                worker.child.terminate()
+        if not graceful:
+            launch.terminate_all([worker.child for worker in self._workers.values()])
+        for worker in self._workers.values():
             self.resume(worker.number)
         while self._workers:
             self._collect(None)

@@ -66,6 +66,16 @@ def wait_with_program(told: int) -> None:
     signal.pause()
 
 
+def wait_with_strays(told: int) -> None:
+    """Start programs in a session, and in a group, of their own; tell their ids; wait for ever."""
+    programs = [
+        subprocess.Popen(["sleep", "1000"], start_new_session=True),
+        subprocess.Popen(["sleep", "1000"], process_group=0),
+    ]
+    tell(told, [program.pid for program in programs])
+    signal.pause()
+
+
 def leave_program(told: int) -> None:
     """Start a program and end before it."""
     program = subprocess.Popen(["sleep", "1000"])

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,39 @@ def test_group_is_killed_with_what_the_worker_started(start_method: str, told: T
         child.kill_group()
         assert has_ended(program)
         assert child.wait(PATIENCE) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("politely", [False, True], ids=["killed", "terminated"])
+def test_what_has_left_the_group_ends_with_the_worker(
+    start_method: str, told: Told, politely: bool
+):
+    with start(start_method, "wait_with_strays", told.fd) as child:
+        pids = told.hear()
+        with watched(pids[0]) as in_session, watched(pids[1]) as in_group:
+            if politely:
+                child.terminate()
+                assert child.wait(PATIENCE) == -signal.SIGTERM
+                assert not has_ended(in_session, within=0.0)  # its starter may end it itself
+            child.kill_group()
+            assert has_ended(in_session)
+            assert has_ended(in_group)
+
+
+def test_what_has_a_session_of_its_own_is_stopped_with_the_worker(start_method: str, told: Told):
+    with start(start_method, "wait_with_strays", told.fd) as child:
+        in_session, in_group = map(psutil.Process, told.hear())
+        child.signal_group(signal.SIGSTOP)
+        wait_until(lambda: in_session.status() == psutil.STATUS_STOPPED)
+        assert in_group.status() != psutil.STATUS_STOPPED
+        child.signal_group(signal.SIGCONT)
+        wait_until(lambda: in_session.status() != psutil.STATUS_STOPPED)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        os.sched_yield()
 
 
 def test_group_can_be_killed_after_its_worker_has_ended(start_method: str, told: Told):

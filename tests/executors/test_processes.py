@@ -256,12 +256,13 @@ def test_every_file_fails_if_workers_die_in_worker_init(
 # Files that take too long.
 
 
+@pytest.mark.parametrize("has_own_session", [False, True])
 @pytest.mark.parametrize("hang", [mischief.loop, mischief.ignore_sigterm_and_loop])
 def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
-    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, hang: Any
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, hang: Any, has_own_session: bool
 ):
     note = tmp_path / "pid"
-    trouble = {("file_write", "001.bin"): mischief.LeaveProgram(note, hang)}
+    trouble = {("file_write", "001.bin"): mischief.LeaveProgram(note, hang, has_own_session)}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.5)
     assert written(pout) == {0, 2, 3, 4, 5}
     [error] = pout.errors
