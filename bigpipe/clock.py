@@ -1,15 +1,34 @@
 """The time of a run, which stands still while the caller's own code runs.
 
-Owns the count of seconds. What is too long for a file is decided in `bigpipe.scheduler`.
+Owns the count of seconds, without those for which this process was paused. What is too long for
+a file is decided in `bigpipe.scheduler`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "running_s", "set_pauses"]
+
+
+def _never() -> float:
+    return 0.0
+
+
+_paused_s: Callable[[], float] = _never  # of the run that this process is a worker of
+
+
+def set_pauses(paused_s: Callable[[], float]) -> None:
+    """Have the seconds left out for which this process is paused, by what returns their sum."""
+    global _paused_s
+    _paused_s = paused_s
+
+
+def running_s() -> float:
+    """Return the time in seconds, from a moment that means nothing, without pauses."""
+    return time.monotonic() - _paused_s()
 
 
 class Clock:
@@ -23,7 +42,8 @@ class Clock:
     Notes
     -----
     Workers may wait for an answer while the caller's code has the control, be it the body of a
-    loop over results or a generator of inputs. So that must not count for ``file_timeout``.
+    loop over results or a generator of inputs. So that must not count for ``file_timeout``. Nor do
+    pauses, in a pipeline that a hook runs: its worker may be paused for want of memory.
 
     Examples
     --------
@@ -46,13 +66,13 @@ class Clock:
 
     def now(self) -> float:
         """Return the time in seconds, from a moment that means nothing."""
-        return time.monotonic() - self.stopped_s
+        return running_s() - self.stopped_s
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Let the time stand still inside the block."""
-        left_at = time.monotonic()
+        left_at = running_s()
         try:
             yield
         finally:
-            self.stopped_s += time.monotonic() - left_at
+            self.stopped_s += running_s() - left_at

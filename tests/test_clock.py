@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from bigpipe import clock as module
@@ -38,3 +40,30 @@ def test_time_of_the_callers_code_does_not_count_however_it_ends(
         pass
     seconds.append(161.0)
     assert (clock.now() - before, clock.stopped_s, clock.elapsed_s) == (1.0, 60.0, 61.0)
+
+
+@pytest.fixture
+def pauses() -> Iterator[list[float]]:
+    """For how long this process has been paused, as its last item."""
+    seconds = [0.0]
+    module.set_pauses(lambda: seconds[-1])
+    yield seconds
+    module.set_pauses(module._never)
+
+
+def test_pauses_of_the_process_do_not_count(seconds: list[float], pauses: list[float]):
+    clock = Clock()
+    before = clock.now()
+    seconds.append(110.0)
+    pauses.append(7.0)
+    assert (clock.now() - before, clock.elapsed_s) == (3.0, 10.0)
+
+
+def test_pause_within_the_callers_code_is_left_out_once(seconds: list[float], pauses: list[float]):
+    clock = Clock()
+    before = clock.now()
+    with clock.stopped():
+        seconds.append(110.0)
+        pauses.append(7.0)
+    seconds.append(112.0)
+    assert clock.now() - before == 2.0

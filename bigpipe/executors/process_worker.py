@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bigpipe import context
+from bigpipe import clock, context
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.errors import FileError
@@ -58,6 +58,7 @@ def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int, *more: in
     interrupts = Interrupts(lambda: True)
     interrupts.install()
     ends = wire.WorkerEnds(tickets_fd, stream_fd, stage_fd)
+    clock.set_pauses(ends.paused_s)
     try:
         worker = _prepare(ends, data_fd, more, interrupts)
         if worker is not None:

@@ -71,7 +71,8 @@ class _Worker:
         self.stagings: deque[str] = deque(maxlen=MAX_STAGINGS)
         self.kill_at: float | None = None
         self.stage_when_killed: str | None = None
-        self.is_paused = False
+        self.paused_at: float | None = None
+        self.paused_s = 0.0  # before that
         self.is_gone = False
         self.has_ended = False
 
@@ -222,14 +223,16 @@ class ProcessesExecutor(Executor):
     def pause(self, worker: int) -> None:
         """Stop a process and its group by SIGSTOP, which they cannot notice or prevent."""
         to = self._workers[worker]
-        to.is_paused = True
+        to.paused_at = time.monotonic()
         to.child.signal_group(signal.SIGSTOP)
 
     def resume(self, worker: int) -> None:
         """Let a process and its group go on."""
         to = self._workers[worker]
-        if to.is_paused:
-            to.is_paused = False
+        if to.paused_at is not None:
+            to.paused_s += time.monotonic() - to.paused_at
+            to.paused_at = None
+            to.ends.note_paused(to.paused_s)
             to.child.signal_group(signal.SIGCONT)
 
     def _send(self, worker: _Worker, kind: int, number: int, payload: bytes) -> None:

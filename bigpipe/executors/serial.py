@@ -13,6 +13,7 @@ from types import FrameType
 
 from bigpipe import context
 from bigpipe.claims import DirectClaimant
+from bigpipe.clock import running_s
 from bigpipe.executors.base import (
     Executor,
     ExecutorEvent,
@@ -31,6 +32,8 @@ from bigpipe.outputs import Stager
 from bigpipe.snapshot import LocalSnapshot
 
 __all__ = ["SerialExecutor"]
+
+MIN_LEFT = 0.001  # seconds: an alarm may be off by less; arbitrary
 
 
 class SerialExecutor(Executor):
@@ -110,6 +113,7 @@ class SerialExecutor(Executor):
         try:
             try:
                 if has_alarm:
+                    self._due = running_s() + (self._setup.file_timeout or 0)
                     signal.signal(signal.SIGALRM, self._ring)
                     signal.setitimer(signal.ITIMER_REAL, self._setup.file_timeout or 0)
                 report = self._runner.run(task, _Claimant(task, self._setup, self._runner))
@@ -137,6 +141,10 @@ class SerialExecutor(Executor):
         )
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        left_s = self._due - running_s()
+        if left_s > MIN_LEFT:  # this process was paused
+            signal.setitimer(signal.ITIMER_REAL, left_s)
+            return
         self._runner.is_late = True
         raise TimeIsUp
 

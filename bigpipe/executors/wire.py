@@ -37,6 +37,8 @@ CHUNK = 256 * 1024  # bytes read at once
 
 _HEADER = struct.Struct("<IBQ")
 _MAX_PAYLOAD = 2**32 - 1
+_PAUSED = struct.Struct("=d")  # behind the name, in the page that both have
+_PAGE_SIZE = STAGE_SIZE + _PAUSED.size
 _TICKET = struct.calcsize("Q")
 _SOME_TICKETS = 4096  # bytes read at once; arbitrary
 
@@ -84,8 +86,8 @@ class ParentEnds:
 
     def __init__(self) -> None:
         stage_fd = anonymous_file()
-        os.ftruncate(stage_fd, STAGE_SIZE)
-        self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
+        os.ftruncate(stage_fd, _PAGE_SIZE)
+        self._stage = mmap.mmap(stage_fd, _PAGE_SIZE)
         # Other workers are forked while these are open, and must not keep them.
         with no_fork():
             self._tickets, self._tickets_there = socket.socketpair()
@@ -152,9 +154,13 @@ class ParentEnds:
             self._outgoing.pop()
         return numbers
 
+    def note_paused(self, seconds: float) -> None:
+        """Tell the worker for how many seconds it has been paused, before it goes on."""
+        _PAUSED.pack_into(self._stage, STAGE_SIZE, seconds)
+
     def stage(self) -> str | None:
         """Return the name of the hook that the worker was last in."""
-        return bytes(self._stage).partition(b"\0")[0].decode("utf-8", "replace") or None
+        return self._stage[:STAGE_SIZE].partition(b"\0")[0].decode("utf-8", "replace") or None
 
     def send(self, kind: int, number: int, payload: bytes) -> bool:
         """Send a frame, or what fits of it now; return whether all has gone."""
@@ -220,7 +226,7 @@ class WorkerEnds:
     def __init__(self, tickets_fd: int, stream_fd: int, stage_fd: int) -> None:
         self.tickets = socket.socket(fileno=tickets_fd)
         self.stream = socket.socket(fileno=stream_fd)
-        self._stage = mmap.mmap(stage_fd, STAGE_SIZE)
+        self._stage = mmap.mmap(stage_fd, _PAGE_SIZE)
         os.close(stage_fd)
         self._tasks: deque[tuple[int, Any]] = deque()  # with their numbers, in order
         self._answers: dict[int, bytes] = {}  # by the number of the task that waits for it
@@ -230,6 +236,11 @@ class WorkerEnds:
         self.at_work: dict[int, int] = {}  # numbers of the tasks that have begun -> index
         self._has_ended = False
         self._names: dict[str, bytes] = {}  # hooks are few, and each is noted for every file
+
+    def paused_s(self) -> float:
+        """Return for how many seconds the parent has paused this process."""
+        seconds: float = _PAUSED.unpack_from(self._stage, STAGE_SIZE)[0]
+        return seconds
 
     def note_stage(self, hook: str) -> None:
         """Write the name of the hook that begins where the parent can read it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import threading
@@ -272,6 +273,47 @@ def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
     assert "file_timeout=0.5" in str(error)
     assert mischief.has_gone(int(note.read_text()))
     assert "001_bmp.bin" not in outputs(tmp_path)
+
+
+class Pausing(ProcessesExecutor):
+    """Pauses its worker for longer than ``file_timeout``, when that is at the gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.gate: Gate | None = gate
+
+    def wait(self, timeout):
+        if self.gate is not None and any(worker.sent for worker in self._workers.values()):
+            gate, self.gate = self.gate, None
+            gate.arrived()
+            [number] = self._workers
+            self.pause(number)
+            select.select([], [], [], 1.5 * PAUSED_TIMEOUT)
+            self.resume(number)
+            gate.open()
+        return super().wait(timeout)
+
+
+PAUSED_TIMEOUT = 1.0  # seconds; what is done meanwhile takes some milliseconds
+
+
+class Outer(Doubler):
+    """Runs another pipeline over its file."""
+
+    def file_process(self, in_name, inner, **kwargs):
+        return inner.pipeline([in_name])[0]
+
+
+@pytest.mark.parametrize("inner", ["serial", "threads", "processes"])
+def test_timeout_of_a_file_in_a_hook_does_not_count_a_pause_of_the_worker(
+    make_files: MakeFiles, tmp_path: Path, gate: Gate, inner: str
+):
+    trouble = {"data_process": gate}
+    options = {"outdir": tmp_path / "out", "create_outdir": True, "file_timeout": PAUSED_TIMEOUT}
+    pipe = Outer(2, inner=Doubler(2, executor=inner, trouble=trouble, **options))
+    pout = pipe.pipeline(make_files(1), executor=Pausing(gate))
+    assert os.listdir(tmp_path / "out") == ["000_bmp.bin"]
+    assert pout[0][0] == str(tmp_path / "out" / "000_bmp.bin")
 
 
 def test_file_timeout_works_with_each_start_method(

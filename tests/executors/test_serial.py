@@ -142,6 +142,20 @@ def test_timeout_in_a_pipeline_inside_a_hook_is_that_of_the_outer_file(
 
 
 @pytest.mark.timeout(60, method="thread")
+def test_alarm_that_rings_too_early_as_the_process_was_paused_is_set_again(
+    pipe: Doubler, make_files: MakeFiles
+):
+    """As it does when a worker goes on in whose hook this runs."""
+
+    def is_set(name: str) -> None:
+        os.kill(os.getpid(), signal.SIGALRM)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+
+    pout = pipe.pipeline(make_files(1), trouble={"data_process": is_set}, file_timeout=60)
+    assert written(pout) == {0}
+
+
+@pytest.mark.timeout(60, method="thread")
 def test_alarm_of_the_caller_is_left_alone(pipe: Doubler, make_files: MakeFiles):
     heard = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))

@@ -144,3 +144,12 @@ def test_name_of_a_hook_is_read_by_the_parent_however_long(ends):
     assert parent.stage().startswith("post_process: éé")
     worker.note_stage("file_write")
     assert parent.stage() == "file_write"
+
+
+def test_worker_reads_for_how_long_it_was_paused_whatever_hook_it_is_in(ends):
+    parent, worker = ends
+    assert worker.paused_s() == 0.0
+    parent.note_paused(12.5)
+    worker.note_stage("post_process: " + "x" * 1000)
+    assert worker.paused_s() == 12.5
+    assert parent.stage() == "post_process: " + "x" * (wire.STAGE_SIZE - 15)
