@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,58 +19,83 @@ if TYPE_CHECKING:
 
 __all__ = ["FileContext", "copied", "current", "enter", "name_of"]
 
-MAX_BEGUN = 1000  # times that are kept until they are added up; arbitrary
 
-
-@dataclass(slots=True, eq=False)
 class FileContext:
-    """What is known of one file on its way through the hooks."""
+    """What is known of one file on its way through the hooks.
+
+    Notes
+    -----
+    One is made for every file: only what differs from file to file is set in each, the rest
+    is the class's own until something happens.
+    """
 
     in_name: Any
     """The input as it was given: a name, or a (nested) list of names."""
-    index: int | None = None
+    index: int | None
     """Place of the input in ``in_names``, from 0; ``None`` if a hook is called directly."""
-    hook: str | None = None
-    """The hook that runs, with the function of the list behind a colon
-    (``'post_process: median'``); ``None`` before the first."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall-clock seconds in each hook, from `end` on."""
-    members: Any = None
+    worker: int | None
+    """Process id of the worker; in threads, the native id of the thread."""
+    pipe: object
+    """The pipeline whose file this is; its `file_process` alone uses this record."""
+    stager: Stager | None
+    """Where outputs are written before they appear under their final names."""
+    claimant: Claimant | None
+    """Whom to ask before an output is put in place."""
+    on_hook: Callable[[str], None] | None
+    """Told the name of each hook as it begins."""
+    seconds: dict[str, float]
+    """Wall-clock seconds in each hook that has ended."""
+    outputs: list[str]
+    """What has been put in place for it, side files too."""
+    members: Any
     """Names that belong to the members of a group's data, nested as ``in_name`` is;
     ``None`` if the input is no group. A member that is dropped leaves this list, so
     that it stays aligned with the data. A copy, made here: ``in_name`` stays as it is."""
+    hook: str | None = None
+    """The hook that runs, with the function of the list behind a colon
+    (``'post_process: median'``); ``None`` before the first."""
     rejected_by: str | None = None
     """Hook, or hook and function, that returned ``None``."""
     has_written: bool = False
     """Whether something is under the final name of an output, whatever `file_write` returned;
     of any output, if a `file_process` of a subclass writes several."""
-    outputs: list[str] = field(default_factory=list)
-    """What has been put in place for it, side files too."""
     unnamed: str | None = None
     """Final name of an output that `file_write` has written without returning a name."""
-    worker: int | None = None
-    """Process id of the worker; in threads, the native id of the thread."""
-    pipe: object = None
-    """The pipeline whose file this is; its `file_process` alone uses this record."""
-    stager: Stager | None = None
-    """Where outputs are written before they appear under their final names."""
-    claimant: Claimant | None = None
-    """Whom to ask before an output is put in place."""
-    on_hook: Callable[[str], None] | None = None
-    """Told the name of each hook as it begins."""
-    batched: list[Any] = field(default_factory=list)
+    batched: tuple[Any, ...] = ()
     """What `data_process` is to return, if that was found beside other files."""
     chunk: int | None = None
     """Number of the chunk that is at work, from 0; ``None`` where a file is one data."""
     passage: Any = None
     """The file's way through the hooks, for hooks that need more of it than they are given."""
-    _began: list[tuple[str | None, float]] = field(default_factory=list)
+
+    _timed: str | None = None  # the hook that time goes to now
+    _since = 0.0
+
+    def __init__(
+        self,
+        in_name: Any,
+        *,
+        index: int | None = None,
+        worker: int | None = None,
+        pipe: object = None,
+        stager: Stager | None = None,
+        claimant: Claimant | None = None,
+        on_hook: Callable[[str], None] | None = None,
+    ) -> None:
+        self.in_name = in_name
+        self.index = index
+        self.worker = worker
+        self.pipe = pipe
+        self.stager = stager
+        self.claimant = claimant
+        self.on_hook = on_hook
+        self.seconds = {}
+        self.outputs = []
+        self.members = None if type(in_name) is str else _members_of(in_name)
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Note that a hook, or a function of its list, begins and the one before it ends."""
-        if len(self._began) >= MAX_BEGUN:  # of a file that comes in many chunks
-            self._sum_up()
-        self._began.append((hook, perf_counter()))
+        self._take_time(hook)
         self.hook = hook = hook if function is None else f"{hook}: {name_of(function)}"
         if self.on_hook is not None:
             self.on_hook(hook)
@@ -79,29 +103,22 @@ class FileContext:
     def resume(self, hook: str | None) -> None:
         """Note that a hook goes on, which was `hook` here before others began."""
         if hook is not None:
-            self._began.append((hook.partition(":")[0], perf_counter()))
+            self._take_time(hook.partition(":")[0])
             self.hook = hook
             if self.on_hook is not None:
                 self.on_hook(hook)
 
-    def wait(self) -> None:
-        """Note that the last hook has ended, and the next does not begin yet."""
-        self._began.append((None, perf_counter()))
-
     def end(self) -> None:
-        """Note that the last hook has ended; sum up the times."""
-        self._began.append((None, perf_counter()))
-        self._sum_up()
-        self._began.clear()
+        """Note that the last hook has ended, and the next does not begin yet."""
+        self._take_time(None)
 
-    def _sum_up(self) -> None:
-        """Add up the times of all hooks but the last, which may go on."""
-        ends = (began_at for _, began_at in self._began[1:])
-        for (hook, began_at), ended_at in zip(self._began, ends, strict=False):
-            if hook is None:
-                continue
-            self.seconds[hook] = self.seconds.get(hook, 0.0) + ended_at - began_at
-        del self._began[:-1]
+    def _take_time(self, hook: str | None) -> None:
+        """Add the time that has passed to the hook that it went to; from now, it goes to this."""
+        now = perf_counter()
+        before = self._timed
+        if before is not None:
+            self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
+        self._timed, self._since = hook, now
 
     def reject(self) -> None:
         """Note that what runs now returned ``None``."""
@@ -119,16 +136,11 @@ class FileContext:
     def renamed(self, in_name: Any) -> Iterator[None]:
         """Take another input for the file's own while a `file_process` is called with it."""
         before = self.in_name, self.members
-        self.in_name, self.members = in_name, None
-        self.__post_init__()
+        self.in_name, self.members = in_name, _members_of(in_name)
         try:
             yield
         finally:
             self.in_name, self.members = before
-
-    def __post_init__(self) -> None:
-        if self.members is None and type(self.in_name) is not str:
-            self.members = _members_of(self.in_name)
 
 
 def name_of(function: Any) -> str:

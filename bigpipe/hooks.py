@@ -274,7 +274,7 @@ class Hooks:
         kwargs = self._bmp_control(kwargs)
         file = context.current()
         if file is not None and file.batched:
-            data = file.batched.pop()  # it was processed beside others
+            (data,), file.batched = file.batched, ()  # it was processed beside others
             if isinstance(data, BaseException):
                 raise data
         else:

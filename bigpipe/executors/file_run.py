@@ -66,7 +66,7 @@ class FileRun:
         self._in_name = in_name
         self.is_over = self._is_unchanged
         self._do(self._set_out)
-        self._file.wait()
+        self._file.end()
 
     def _set_out(self) -> bool:
         self._kwargs = self._runner.snapshot.fresh()
@@ -119,7 +119,7 @@ class FileRun:
             self.fail(raised)
         finally:
             context.reset_current(token)
-            self._file.wait()
+            self._file.end()
 
     def fail(self, raised: BaseException) -> None:
         """End here, with this exception."""
@@ -160,8 +160,8 @@ class FileRun:
 
     def take_processed(self, data: Any) -> None:
         """Take what was made of the data beside other files."""
-        self._file.wait()
-        self._file.batched.append(data)
+        self._file.end()
+        self._file.batched = (data,)
 
     @property
     def catch(self) -> tuple[type[BaseException], ...]:

@@ -710,7 +710,6 @@ def test_times_of_hooks_of_many_chunks_are_added_up():
         file.begin("file_read")
         file.begin("data_process", test_times_of_hooks_of_many_chunks_are_added_up)
         file.resume("file_write")
-        assert len(file._began) <= bigpipe.context.MAX_BEGUN + 2
     file.end()
     assert file.seconds.keys() == {"file_read", "data_process", "file_write"}
     assert all(seconds > 0 for seconds in file.seconds.values())
