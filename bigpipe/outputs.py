@@ -34,6 +34,7 @@ from bigpipe.staging import (
 __all__ = ["StagedOutput", "Stager", "explain", "overwrites_input", "remove_dead_staging"]
 
 MAX_IDLE = 16  # staging folders that a stager keeps; arbitrary, each costs a file descriptor
+_NO_NAMES = ("", os.curdir, os.pardir)
 _NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -91,7 +92,7 @@ class Stager:
         inputs = tuple(inputs)
         if before is not None and overwrites_input(trimmed, inputs):
             raise _collision(name)
-        if base in ("", os.curdir, os.pardir) or not can_be_replaced(trimmed, before):
+        if base in _NO_NAMES or (before is not None and not can_be_replaced(trimmed, before)):
             return StagedOutput(name, before is not None)
         anchor, below, staging = folder, base, self._take_again(folder)
         if staging is None:
@@ -186,9 +187,14 @@ class StagedOutput:
     ----------
     path : str
         Where to write. Absolute, unless `is_direct`.
+    is_direct : bool
+        Whether `path` is the final name itself.
     placed : list of str
         Absolute names that `commit` has put something under, or has tried to.
     """
+
+    _copy: moving.Copy | None = None
+    _root = _main = _final = ""
 
     def __init__(
         self,
@@ -207,22 +213,16 @@ class StagedOutput:
         self._staging = staging
         self._anchor = anchor
         self._inputs = inputs
-        self._copy: moving.Copy | None = None
-        self._root = self._main = self._final = ""
+        self.is_direct = staging is None
         if staging is not None:
             self._root = staging.path
-            self.path = self._main = f"{staging.path}{os.sep}{below}"
+            self.path = self._main = staging.inside + below
             if os.sep in below:
                 below = os.path.normpath(below)
-                self._main = f"{staging.path}{os.sep}{below}"
-            self._final = os.path.join(staging.folder, below)
+                self._main = staging.inside + below
+            self._final = staging.place + below
             if outname.endswith(os.sep):
                 self.path += os.sep
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether `path` is the final name itself."""
-        return not self._root
 
     def final_name(self, name: Any) -> str | None:
         """Return the final name of what a hook calls ``name``.
@@ -239,7 +239,7 @@ class StagedOutput:
         """
         if name is None:
             return None
-        text = os.fsdecode(name)
+        text = name if type(name) is str else os.fsdecode(name)
         if text in (self.path, self._main):
             return self.outname
         inside = None if self.is_direct else self._inside(text)

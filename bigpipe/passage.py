@@ -197,9 +197,10 @@ def make_folder_of(outname: str) -> None:
 
 def _name_finally(meta: Any, staged: StagedOutput) -> None:
     """Give names that the hook has put into the metadata their final form."""
-    if isinstance(meta, dict):
+    if isinstance(meta, dict) and meta:
+        folder = os.path.dirname(staged.path)
         for key, value in meta.items():
-            if isinstance(value, (str, Path)) and os.path.dirname(staged.path) in str(value):
+            if isinstance(value, (str, Path)) and folder in str(value):
                 meta[key] = type(value)(staged.final_name(value) or "")
 
 

@@ -53,6 +53,11 @@ class StagingFolder:
     announce : callable or None
         Called with each path before it is made.
 
+    Attributes
+    ----------
+    place, inside : str
+        ``folder`` and the path of this folder, to be continued by a name in them.
+
     Notes
     -----
     Another run that finds it unlocked removes it:
@@ -69,12 +74,14 @@ class StagingFolder:
         self, folder: str, status: os.stat_result, announce: Callable[[str], None] | None
     ) -> None:
         self.folder = folder
+        self.place = os.path.join(folder, "")
         self.key = (status.st_dev, status.st_ino)
         self._parent = os.path.join(folder, STAGING_NAME)
         self._fd = -1
         for _ in range(MAX_TRIES):
             name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(8).hex()}"
             self.path = os.path.join(self._parent, name)
+            self.inside = self.path + os.sep
             if announce is not None:
                 announce(self.path)
             try:
