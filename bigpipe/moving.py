@@ -18,6 +18,7 @@ from bigpipe.claims import flat_names
 __all__ = [
     "Copy",
     "copy",
+    "is_there",
     "lost",
     "make_folders_of",
     "moves",
@@ -35,6 +36,10 @@ READ_STEP = 1 << 20  # bytes; arbitrary
 # A change this soon after the last may leave a file's times as they were: 2 s on FAT and some
 # network file systems, 10 ms at most elsewhere.
 TIME_RESOLUTION_NS = 2_000_000_000
+
+_CAN_ASK = os.access in os.supports_follow_symlinks and os.access in os.supports_effective_ids
+# Some sandboxes and C libraries refuse the system call, which looks as if nothing were there.
+_CAN_ASK = _CAN_ASK and os.access(os.sep, os.F_OK, follow_symlinks=False, effective_ids=True)
 
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
@@ -196,10 +201,24 @@ def make_folders_of(destination: str, source: str) -> None:
             shutil.copymode(model, folder)
 
 
-def status_of(path: str | os.PathLike[str], follow_symlinks: bool = True) -> os.stat_result | None:
+def is_there(path: str) -> bool:
+    """Whether a name is taken, be it by a link to nowhere.
+
+    For a name that is free, as that of most outputs, `os.path.lexists` makes an exception and
+    catches it, which takes longer than to ask.
+    """
+    if not _CAN_ASK:
+        return os.path.lexists(path)
+    try:
+        return os.access(path, os.F_OK, follow_symlinks=False, effective_ids=True)
+    except ValueError:  # no name that a file can have
+        return False
+
+
+def status_of(path: str | os.PathLike[str]) -> os.stat_result | None:
     """Return the status of what is there, or ``None``."""
     try:
-        return os.stat(path, follow_symlinks=follow_symlinks)
+        return os.stat(path)
     except (OSError, ValueError):  # not there, or no name that a file can have
         return None
 

@@ -85,29 +85,29 @@ class Stager:
         """
         name = os.fspath(outname)
         trimmed = name.rstrip(os.sep)
-        folder, base = os.path.split(trimmed)
+        folder, _, base = trimmed.rpartition(os.sep)
         if base == STAGING_NAME:
             raise OutnameError(f"{name!r} is what bigpipe calls its own folder; give another name")
-        before = moving.status_of(trimmed, False)
+        exists = moving.is_there(trimmed)
         inputs = tuple(inputs)
-        if before is not None and overwrites_input(trimmed, inputs):
+        if exists and overwrites_input(trimmed, inputs):
             raise _collision(name)
-        if base in _NO_NAMES or (before is not None and not can_be_replaced(trimmed, before)):
-            return StagedOutput(name, before is not None)
+        if base in _NO_NAMES or (exists and not can_be_replaced(trimmed)):
+            return StagedOutput(name, exists)
         anchor, below, staging = folder, base, self._take_again(folder)
         if staging is None:
-            anchor, status = nearest_folder(folder)
+            anchor, status = nearest_folder(os.path.dirname(trimmed))
             below = trimmed[len(anchor) :].lstrip(os.sep)
             if status is None or os.pardir in below.split(os.sep):
-                return StagedOutput(name, before is not None)
+                return StagedOutput(name, exists)
             try:
                 staging = self.take(anchor, status)
             except OSError as error:
-                if before is None and error.errno in _NO_WRITING:
+                if not exists and error.errno in _NO_WRITING:
                     return StagedOutput(name, False)  # nor can the hook write: it says so best
                 raise moving.not_staged(error, name) from error
-        staged = StagedOutput(name, before is not None, self, staging, anchor, below, inputs)
-        if before is not None:
+        staged = StagedOutput(name, exists, self, staging, anchor, below, inputs)
+        if exists:
             staged.copy_existing()
         return staged
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
+from bigpipe.moving import is_there
 from bigpipe.outputs import StagedOutput, explain
 
 __all__ = ["RESERVED", "Passage", "creates_outdir", "make_folder_of", "process_batch"]
@@ -81,9 +82,12 @@ class Passage:
         self.data, added = self._pipe.pre_process(self.data, **self.kwargs)
         if self.data is None:
             return self._reject()
-        self.kwargs.update(added or {})
+        kwargs = self.kwargs
+        if added:
+            kwargs.update(added)
         for name in RESERVED:
-            self.kwargs.pop(name, None)
+            if name in kwargs:
+                del kwargs[name]
         return True
 
     def process(self) -> bool:
@@ -129,11 +133,11 @@ class Passage:
         claimant = file.claimant or Claimant()
         staged = file.stager.open(final, [in_name]) if pipe.atomic and file.stager else None
         if staged is None or staged.is_direct:
-            existed = os.path.lexists(final)
+            existed = is_there(final)
             claimant.ask(final, existed)
             claimant.confirm()
             returned = pipe.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
-            exists = os.path.lexists(final)
+            exists = is_there(final)
             file.has_written |= exists
             file.outputs.append(final)
             if returned is None and exists and not existed:

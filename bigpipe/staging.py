@@ -214,10 +214,9 @@ def remove_dead_staging(folder: str | os.PathLike[str]) -> None:
         os.rmdir(parent)
 
 
-def can_be_replaced(path: str, status: os.stat_result | None) -> bool:
+def can_be_replaced(path: str) -> bool:
     """Whether a name is free, or has a file or folder, be it at the end of a link."""
-    if status is not None and stat.S_ISLNK(status.st_mode):
-        status = status_of(path)
+    status = status_of(path)
     return status is None or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
 
 

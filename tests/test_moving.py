@@ -130,3 +130,18 @@ def test_system_without_exchange_is_noticed(
     target.write_text("other")
     assert not moving._exchange_at_once(str(source), str(target))
     assert (source.read_text(), target.read_text()) == ("old", "other")
+
+
+@pytest.mark.parametrize("can_ask", [True, False], ids=["asked", "looked"])
+def test_name_is_taken_by_whatever_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_ask: bool
+) -> None:
+    monkeypatch.setattr(moving, "_CAN_ASK", can_ask and moving._CAN_ASK)
+    (tmp_path / "file").touch(mode=0)
+    (tmp_path / "folder").mkdir(mode=0)
+    (tmp_path / "to nowhere").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    names = ["file", "folder", "to nowhere", "loop"]
+    assert all(moving.is_there(str(tmp_path / name)) for name in names)
+    free = ["missing", "missing/below", "file/below", "loop/below", "a\0b", "x" * 5000]
+    assert not any(moving.is_there(str(tmp_path / name)) for name in free)
