@@ -45,7 +45,8 @@ class PeakMeter:
     started by ``exec``, the kernel's cheaper figure keeps the peak of whoever started it for
     ever; where that shows, the peak is read from ``/proc/self/status`` (10 us).
 
-    Holds three file descriptors until `close`. Usable after a fork, also in the child.
+    Holds three file descriptors until `close`. Usable after a fork, in the child from its
+    first `reset` on.
 
     Examples
     --------
@@ -121,7 +122,7 @@ class PeakMeter:
         process that this one was forked from is resident before and after it is written
         to: such copies show in `bigpipe.tree_meter` alone.
         """
-        if not self.resets or self._pid != os.getpid():
+        if not self.resets:
             return None
         growth = peak - self._before.resident
         if growth > WORTH_LOOKING:
