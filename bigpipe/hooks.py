@@ -382,7 +382,7 @@ class Hooks:
             data = function(data, bmp_meta=meta, **kwargs)
             if data is None:
                 break
-        if not keep_all:
+        if meta and not keep_all:
             bmp_cleanup(data, bmp_meta=meta)
         return (data, meta)
 

@@ -136,7 +136,7 @@ class _AskingClaimant(Claimant):
         self._worker = worker
 
     def confirm(self) -> None:
-        self._worker.end_if_forked()
+        self._ends.end_if_forked()
         self._worker.end_if_terminated()
         super().confirm()
 
@@ -153,15 +153,14 @@ class _ProcessWorker:
         self._interrupts = interrupts
         self._strategy = setup.strategy
         self._pid = os.getpid()
-        self._is_forked = False
-        os.register_at_fork(after_in_child=self._note_fork)
+        os.register_at_fork(after_in_child=ends.note_fork)
         stager = Stager(announce=self._announce)
         self.runner = TaskRunner(
             setup.pipe,
             setup.snapshot,
             self._pid,
             stager,
-            on_hook=self._note_stage,
+            on_hook=ends.note_stage,
             catch=(BaseException,),
             cores=setup.cores,
             is_alone=True,
@@ -169,18 +168,6 @@ class _ProcessWorker:
 
     def _announce(self, folder: str) -> None:
         self.ends.send(wire.STAGING, 0, os.fsencode(folder))
-
-    def _note_stage(self, hook: str) -> None:
-        self.end_if_forked()
-        self.ends.note_stage(hook)
-
-    def end_if_forked(self) -> None:
-        """End a child that a hook has forked, and that has come back from the hook."""
-        if self._is_forked:
-            os._exit(0)
-
-    def _note_fork(self) -> None:
-        self._is_forked = True
 
     def end_if_terminated(self) -> None:
         """End if this process was told to, and a bare ``except:`` of a hook did not let it."""
@@ -201,7 +188,7 @@ class _ProcessWorker:
             stage = None
             raise
         finally:
-            if not self._is_forked:
+            if not self.ends.is_forked:
                 self.ends.at_work.clear()
                 if stage is not None:
                     self.ends.note_stage(stage)
@@ -209,7 +196,7 @@ class _ProcessWorker:
 
     def hand_in(self, number: int, report: Report) -> None:
         """Send the report of a task."""
-        self.end_if_forked()
+        self.ends.end_if_forked()
         self.end_if_terminated()
         self.ends.end_task(number)
         self.ends.send(wire.REPORT, number, pickled_report(report))

@@ -221,7 +221,15 @@ class ParentEnds:
 
 
 class WorkerEnds:
-    """The worker's ends of its channels. Everything here blocks."""
+    """The worker's ends of its channels. Everything here blocks.
+
+    Attributes
+    ----------
+    is_forked : bool
+        Whether this is a child that a hook has forked: the channels are not its own.
+    at_work : dict
+        Numbers of the tasks that have begun, with the tasks' indices.
+    """
 
     def __init__(self, tickets_fd: int, stream_fd: int, stage_fd: int) -> None:
         self.tickets = socket.socket(fileno=tickets_fd)
@@ -233,7 +241,8 @@ class WorkerEnds:
         self._lock = threading.RLock()  # threads that hooks start may log
         self._reading = threading.Lock()  # several threads may wait for frames
         self._is_amid = False
-        self.at_work: dict[int, int] = {}  # numbers of the tasks that have begun -> index
+        self.is_forked = False
+        self.at_work: dict[int, int] = {}
         self._has_ended = False
         self._names: dict[str, bytes] = {}  # hooks are few, and each is noted for every file
 
@@ -242,8 +251,18 @@ class WorkerEnds:
         seconds: float = _PAUSED.unpack_from(self._stage, STAGE_SIZE)[0]
         return seconds
 
+    def note_fork(self) -> None:
+        """Note that this is a child now. To be called by `os.fork` there."""
+        self.is_forked = True
+
+    def end_if_forked(self) -> None:
+        """End a child that a hook has forked, and that has come back from the hook."""
+        if self.is_forked:
+            os._exit(0)
+
     def note_stage(self, hook: str) -> None:
         """Write the name of the hook that begins where the parent can read it."""
+        self.end_if_forked()
         name = self._names.get(hook)
         if name is None:
             name = hook.encode("utf-8", "replace")[: STAGE_SIZE - 1] + b"\0"
