@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 __all__ = ["cpu_quotas", "memory_left", "read_text"]
 
+NO_LIMIT = 2**62  # bytes: version 1 tells a larger number, which depends on the size of a page
+
 
 def cpu_quotas(root: str) -> Iterator[float]:
     """Yield, for each enclosing group that limits it, the cores' worth of time allowed."""
@@ -60,18 +62,28 @@ def memory_left(root: str) -> Iterator[int]:
     for version, folder in _group_folders("memory", root):
         files = _MEMORY_FILES[version]
         texts = [read_text(os.path.join(folder, name)) for name in files.limits]
-        limits = [limit for limit in map(_number, texts) if limit is not None]
-        used = _number(read_text(os.path.join(folder, files.used)))
-        if not limits or used is None:
+        limits = [x for x in map(_number, texts) if x is not None and x < NO_LIMIT]
+        used = _number(read_text(os.path.join(folder, files.used))) if limits else None
+        if used is None:
             continue
         stat = read_text(os.path.join(folder, "memory.stat")) or ""
         match = re.search(rf"^{files.reclaimable} ([0-9]+)$", stat, re.M)
         yield min(limits) - used + (int(match[1]) if match else 0)
 
 
-def _group_folders(controller: str, root: str) -> Iterator[tuple[int, str]]:
-    """Yield version and folder of each group that this process is in, innermost first."""
-    groups = _groups_of_process(read_text(os.path.join(root, "proc/self/cgroup")) or "")
+def _group_folders(controller: str, root: str) -> tuple[tuple[int, str], ...]:
+    """Return version and folder of each group that this process is in, innermost first."""
+    text = read_text(os.path.join(root, "proc/self/cgroup")) or ""
+    return _folders_of(text, controller, root)
+
+
+# A process may be put into another group at any time, but groups are mounted when a system starts.
+@lru_cache(maxsize=8)
+def _folders_of(text: str, controller: str, root: str) -> tuple[tuple[int, str], ...]:
+    return tuple(_found_folders(_groups_of_process(text), controller, root))
+
+
+def _found_folders(groups: dict[str, str], controller: str, root: str) -> Iterator[tuple[int, str]]:
     for mount in _cgroup_mounts(read_text(os.path.join(root, "proc/self/mountinfo")) or ""):
         if mount.version == 1 and controller not in mount.controllers:
             continue
@@ -116,8 +128,7 @@ class _CgroupMount(NamedTuple):
     controllers: tuple[str, ...]
 
 
-@lru_cache(maxsize=2)
-def _cgroup_mounts(text: str) -> tuple[_CgroupMount, ...]:
+def _cgroup_mounts(text: str) -> list[_CgroupMount]:
     """Read ``/proc/self/mountinfo``: the mounts of control groups."""
     mounts = []
     for line in text.splitlines():
@@ -133,7 +144,7 @@ def _cgroup_mounts(text: str) -> tuple[_CgroupMount, ...]:
                 controllers=tuple(source[-1].split(",")),
             )
         )
-    return tuple(mounts)
+    return mounts
 
 
 def _unescape(field: str) -> str:

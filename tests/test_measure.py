@@ -336,6 +336,17 @@ def test_memory_is_the_least_that_system_and_groups_leave(
     assert mem_available_bytes(tree(meminfo(8 * GIB) | texts)) == expected
 
 
+def test_memory_is_that_of_the_present_limit_and_group(tree: Tree) -> None:
+    files = {f"{name}/memory.current": "0" for name in "ab"}
+    files |= {"a/memory.max": str(2 * GIB), "b/memory.max": str(5 * GIB)}
+    root = tree(meminfo(8 * GIB) | v2("/a", files))
+    assert mem_available_bytes(root) == 2 * GIB
+    tree(v2("/a", {"a/memory.max": str(3 * GIB)}))
+    assert mem_available_bytes(root) == 3 * GIB
+    tree(v2("/b", {}))
+    assert mem_available_bytes(root) == 5 * GIB
+
+
 def test_psutil_is_asked_where_the_kernel_does_not_tell(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
