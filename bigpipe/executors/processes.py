@@ -181,8 +181,8 @@ class ProcessesExecutor(Executor):
         """Send tasks to a process."""
         to = self._workers[worker]
         # Noted before they go: Ctrl-C may come right after, and `close` takes them back.
-        for number, task in zip(to.ends.next_numbers(len(tasks)), tasks, strict=True):
-            to.sent[number] = task.index
+        numbers = to.ends.next_numbers(len(tasks))
+        to.sent.update(zip(numbers, [task.index for task in tasks], strict=True))
         if not to.ends.send_tasks(tasks):
             self._send_later(to)
 

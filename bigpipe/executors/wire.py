@@ -204,19 +204,18 @@ class ParentEnds:
 
     def _whole_frames(self) -> list[tuple[int, int, bytes]]:
         frames: list[tuple[int, int, bytes]] = []
-        start, size = 0, _HEADER.size
-        data: bytes | bytearray = self._incoming
-        if len(data) >= size and len(data) >= size + _HEADER.unpack_from(data)[0]:
-            data = bytes(data)  # of which pieces are taken faster
-        while len(data) - start >= size:
-            length, kind, number = _HEADER.unpack_from(data, start)
-            end = start + size + length
-            if len(data) < end:
+        start, size, there = 0, _HEADER.size, len(self._incoming)
+        if there < size or there < size + _HEADER.unpack_from(self._incoming)[0]:
+            return frames  # of a large one, which comes in pieces, nothing is copied before it ends
+        data, unpack_from = bytes(self._incoming), _HEADER.unpack_from
+        while there - start >= size:
+            length, kind, number = unpack_from(data, start)
+            begin = start + size
+            if there < begin + length:
                 break
-            frames.append((kind, number, bytes(data[start + size : end])))
-            start = end
-        if start:
-            del self._incoming[:start]
+            start = begin + length
+            frames.append((kind, number, data[begin:start]))
+        del self._incoming[:start]
         return frames
 
 
