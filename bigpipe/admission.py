@@ -56,8 +56,8 @@ class Admission:
         The account of what is in use.
     pending : Pending
         The tasks that wait.
-    is_light : bool
-        No account is kept of tasks so far.
+    light : deque of int or None
+        The tasks that wait, as long as no account is kept: any of them may start anywhere.
 
     Notes
     -----
@@ -77,8 +77,7 @@ class Admission:
         need_of: Callable[[int], Need] | None = None,
     ) -> None:
         self._need_of = need_of
-        self.is_light = need_of is not None
-        self._light: deque[int] | None = None if need_of is None else deque()
+        self.light: deque[int] | None = None if need_of is None else deque()
         self.small = small(budget, n_workers)
         self.charges = Charges(budget, is_given=is_given, can_pause=can_pause)
         self._projector = Projector(budget)
@@ -105,14 +104,19 @@ class Admission:
         return self._stops.get(task, 0)
 
     @property
+    def is_light(self) -> bool:
+        """No account is kept of tasks so far."""
+        return self.light is not None
+
+    @property
     def waiting(self) -> Pending | deque[int]:
         """The tasks that wait."""
-        return self.pending if self._light is None else self._light
+        return self.pending if self.light is None else self.light
 
     @property
     def n_wanted(self) -> int:
         """Tasks that are to be there, those at work among them."""
-        return self.n_to_choose_from if self._light is None else 0
+        return self.n_to_choose_from if self.light is None else 0
 
     # ---- whether an account is needed -----------------------------------------------
 
@@ -130,7 +134,7 @@ class Admission:
     def keep_account(self, assigned: Mapping[int, Iterable[int]]) -> None:
         """Begin to account for each task: those that workers have, and those that wait."""
         assert self._need_of is not None
-        waiting, self._light, self.is_light = self._light or (), None, False
+        waiting, self.light = self.light or (), None
         for worker, tasks in assigned.items():
             for task in tasks:
                 self._needs[task] = self._need_of(task)
@@ -141,10 +145,7 @@ class Admission:
     # ---- tasks come and go ----------------------------------------------------------
 
     def add(self, task: int, need: Need | None) -> int | None:
-        """Take in a task; return its projection if it is refused."""
-        if self._light is not None:
-            self._light.append(task)
-            return None
+        """Take in a task to be accounted for; return its projection if it is refused."""
         if need is None:
             need = UNKNOWN
         if need.given is not None and need.given > self.charges.budget:
@@ -155,10 +156,7 @@ class Admission:
         return None
 
     def put_back(self, task: int) -> None:
-        """Let a task wait again, before all others."""
-        if self._light is not None:
-            self._light.appendleft(task)
-            return
+        """Let a task that is accounted for wait again, before all others."""
         self._passes.left(task)
         self.pending.put_back(task, self._key(task))
 
@@ -224,8 +222,6 @@ class Admission:
 
     def take_for_idle(self, worker: int) -> int | None:
         """Return a task that a worker without one may begin, if any fits."""
-        if self._light is not None:
-            return self._light.popleft()
         if self.charges.paused:
             return None
         place = 0
@@ -242,8 +238,6 @@ class Admission:
 
     def take_ahead(self, worker: int) -> int | None:
         """Return the first of all tasks if a worker can be sent it beside those that it has."""
-        if self._light is not None:
-            return self._light.popleft()
         if self.charges.paused:
             return None
         projected = self.pending.projected(0, self._projector.version)
@@ -255,8 +249,8 @@ class Admission:
 
     def would_fit(self, worker: int, task: int) -> bool:
         """Return whether a task at another worker could begin at one that has none."""
-        if self.is_light:
-            return not self._light
+        if self.light is not None:
+            return not self.light
         return not self.charges.paused and self._projected[task] <= self.charges.room(worker)
 
     def _assign(self, worker: int, place: int) -> int:

@@ -6,7 +6,7 @@ Owns the table of bits. Who has a name is `bigpipe.claims`'s.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 __all__ = ["BloomFilter"]
 
@@ -29,24 +29,28 @@ class BloomFilter:
     Examples
     --------
     >>> names = BloomFilter()
-    >>> names.add("out/a_bmp.fits"), names.add("out/a_bmp.fits")
-    (False, True)
+    >>> names.add(["out/a_bmp.fits", "out/b_bmp.fits", "out/a_bmp.fits"])
+    [False, False, True]
     """
 
     def __init__(self) -> None:
         # Pages come as they are written to.
         self._words = memoryview(mmap.mmap(-1, 8 * N_WORDS)).cast("Q")
 
-    def add(self, text: str) -> bool:
-        """Add a text; return whether it may have been there."""
-        words, digest = self._words, hash(text)
-        place = digest & (N_WORDS - 1)
-        bits = _THREE_BITS[digest >> 18 & 1023] | _THREE_BITS[digest >> 28 & 1023]
-        word = words[place]
-        if word & bits == bits:
-            return True
-        words[place] = word | bits
-        return False
+    def add(self, texts: Iterable[str]) -> list[bool]:
+        """Add texts; return for each whether it may have been there."""
+        words, three_bits, in_words = self._words, _THREE_BITS, N_WORDS - 1
+        seen = []
+        for digest in map(hash, texts):
+            place = digest & in_words
+            bits = three_bits[digest >> 18 & 1023] | three_bits[digest >> 28 & 1023]
+            word = words[place]
+            if word & bits == bits:
+                seen.append(True)
+            else:
+                words[place] = word | bits
+                seen.append(False)
+        return seen
 
 
 def _three_bits() -> Iterator[int]:

@@ -5,7 +5,7 @@ when the file is handed out, so that most workers never have to ask; a name that
 decided is asked for, and the answer read just before the output is put in place::
 
     parent                                   worker
-    grant(index) -> 'out/a_bmp.fits'  ---->  name as granted, nothing there yet: go ahead
+    grant(files) -> 'out/a_bmp.fits'  ---->  name as granted, nothing there yet: go ahead
     claim(index, name) -> Answer      <----  any other name: ask, write to staging,
                                       ---->  wait for the answer, put in place
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import marshal
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -164,21 +164,32 @@ class Claims:
         """Let no output overwrite an input, or another file that is none."""
         self._spooled_inputs.extend(flat_names(in_name))
 
-    def grant(self, index: int, in_name: Any) -> str | None:
-        """Register a file that is handed out; return the name it may write without asking."""
+    def grant(self, files: Sequence[tuple[int, Any]]) -> list[str | None]:
+        """Register files that are handed out; return what each may write without asking."""
         if self._inputs is None:
-            self.protect(in_name)
+            for _, in_name in files:
+                self.protect(in_name)
         if self._predict is None:
-            return None
+            return [None] * len(files)
+        predicted = [self._predicted(in_name) for _, in_name in files]
+        seen = iter(self._seen.add([key for _, key in predicted if key is not None]))
+        granted: list[str | None] = []
+        for (index, in_name), (outname, key) in zip(files, predicted, strict=True):
+            if key is not None and self._register(key, index, in_name, next(seen)):
+                self._granted[index] = key
+                granted.append(outname)
+            else:
+                granted.append(None)
+        return granted
+
+    def _predicted(self, in_name: Any) -> tuple[str | None, str | None]:
+        """Return the usual name of an output, and its key in the register."""
+        assert self._predict is not None
         try:
             outname = self._predict(in_name)
-            key = self._key(outname)
+            return outname, self._key(outname)
         except Exception:  # a group, an odd name: its hook will say what is wrong with it
-            return None
-        if self._register(key, index, in_name):
-            self._granted[index] = key
-            return outname
-        return None
+            return None, None
 
     def claim(self, index: int, in_name: Any, outname: str, exists: bool) -> Answer:
         """Decide whether a file may write a name."""
@@ -193,7 +204,7 @@ class Claims:
         key = self._key(os.path.realpath(outname) if is_link else outname)
         if self._granted.get(index, key) != key:
             self.withdraw(index)
-        if not self._register(key, index, in_name):
+        if not self._register(key, index, in_name, *self._seen.add((key,))):
             owner, owner_name = self._owner(key) or (index, "")
             if owner != index:
                 is_in_flight = owner in self._granted or owner in self._asked
@@ -221,7 +232,7 @@ class Claims:
         name = os.fsdecode(outname)
         key = self._key(os.path.realpath(name) if os.path.islink(name) else name)
         in_name = _absolute(in_name)
-        if not self._register(key, NOT_RUN, in_name):
+        if not self._register(key, NOT_RUN, in_name, *self._seen.add((key,))):
             owner = self._owner(key)  # if that is the same input, it was given twice
             return owner is not None and owner[0] == NOT_RUN and owner[1] != shown(in_name)
         self._keep(key)
@@ -244,16 +255,17 @@ class Claims:
             if key is not None and self._in_flight.pop(key, None) is not None:
                 self._note_freed(key)
 
-    def finish(self, index: int, wrote: bool) -> None:
-        """Note a file's end: its name stays taken if it wrote, and is free again if not."""
-        if not wrote:
-            self.withdraw(index)
-            return
-        granted = self._granted.pop(index, None)
-        if granted is not None:
-            self._keep(granted)
-        if self._asked and (asked := self._asked.pop(index, None)) is not None:
-            self._keep(asked)
+    def finish(self, files: Iterable[tuple[int, bool]]) -> None:
+        """Note the ends of files: if one wrote, its name stays taken; if not, it is free again."""
+        for index, wrote in files:
+            if not wrote:
+                self.withdraw(index)
+                continue
+            granted = self._granted.pop(index, None)
+            if granted is not None:
+                self._keep(granted)
+            if self._asked and (asked := self._asked.pop(index, None)) is not None:
+                self._keep(asked)
 
     def _keep(self, key: str) -> None:
         claim = self._in_flight.pop(key, None)
@@ -279,9 +291,9 @@ class Claims:
         if "_database" in vars(self):
             self._database.close()
 
-    def _register(self, key: str, index: int, in_name: Any) -> bool:
+    def _register(self, key: str, index: int, in_name: Any, was_seen: bool) -> bool:
         """Give a name to a file unless another has it; return whether it was free."""
-        if self._seen.add(key):
+        if was_seen:
             if key in self._freed:
                 self._freed.remove(key)
             elif self._owner(key) is not None:

@@ -7,12 +7,13 @@ of an epoch that was left, they drop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bigpipe.executors.base import Died, Report
+from bigpipe.executors.base import Died
 from bigpipe.executors.delivery import DataReceiver, Handle, max_segments
+from bigpipe.ledger import Ended
 from bigpipe.plan import Plan
 from bigpipe.records import FileResult
 from bigpipe.run import Run
@@ -238,10 +239,11 @@ class EpochRun(Run):
         if self._is_passing and self._has_read:
             yield _NOTHING
 
-    def _on_end(self, result: FileResult, report: Report | None, is_final: bool) -> None:
-        if isinstance(result.outname, Handle):
-            result.outname = self._data.claim(result.outname)
-        super()._on_end(result, report, is_final)
+    def _on_end(self, ended: Sequence[Ended], is_final: bool) -> None:
+        for result, _ in ended:
+            if isinstance(result.outname, Handle):
+                result.outname = self._data.claim(result.outname)
+        super()._on_end(ended, is_final)
 
     def _died(self, event: Died, now: float) -> list[Instruction]:
         instructions = super()._died(event, now)

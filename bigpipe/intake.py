@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from bigpipe.admission import Need
 from bigpipe.claims import Claims
-from bigpipe.errors import FileError, JournalError
-from bigpipe.executors.base import Task
+from bigpipe.errors import FileError
 from bigpipe.executors.worker import file_error
 from bigpipe.ledger import Ledger
 from bigpipe.memory import MemoryWatch
@@ -48,19 +47,17 @@ class Intake:
 
     def read(self, n: int) -> list[int]:
         """Read inputs; return those that must be run, by their indices."""
-        indices = []
-        for index, in_name in self._inputs.read(n):
-            self._files.tasks[index] = Task(index, in_name)
-            try:
-                result = self._journal.kept(index, in_name)
-            except JournalError as error:
-                self._files.failed(index, FileError(str(error), in_name=in_name))
-                continue
-            if result is not None and self._claims.keep(in_name, result.outname):
-                self._files.known(result)
-            else:
-                indices.append(index)
-        return indices
+        files = self._inputs.read(n)
+        self._files.in_names.update(files)
+        ended = set()
+        for index, known in self._journal.kept(files).items():
+            if isinstance(known, FileError):
+                self._files.failed(index, known)
+                ended.add(index)
+            elif self._claims.keep(self._files.in_name(index), known.outname):
+                self._files.known(known)
+                ended.add(index)
+        return [index for index, _ in files if index not in ended]
 
     def needs(self, indices: list[int]) -> dict[int, Need]:
         """Return what is known of files before they are read; end those of which it cannot be."""

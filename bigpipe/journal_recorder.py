@@ -13,11 +13,11 @@ import reprlib
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning, JournalError, shown
+from bigpipe.errors import BigpipeWarning, FileError, shown
 from bigpipe.executors.base import Report, Task
 from bigpipe.file_states import input_states, key_of
 from bigpipe.fingerprint import Fingerprint, fingerprint_of
@@ -97,13 +97,16 @@ class JournalRecorder(Recorder):
         self._told_of: set[str] = set()
         self._swept: set[str] = set()
 
-    def kept(self, index: int, in_name: Any) -> FileResult | None:
-        """Return the result of a file that need not be run, as the journal has it."""
+    def kept(self, files: Iterable[tuple[int, Any]]) -> dict[int, FileResult | FileError]:
+        """Return the results of files that need not be run, as the journal has them, by index."""
+        known = ((index, self._known(index, in_name)) for index, in_name in files)
+        return {index: found for index, found in known if found is not None}
+
+    def _known(self, index: int, in_name: Any) -> FileResult | FileError | None:
         key = key_of(in_name)
         if key == self.path:
-            raise JournalError(
-                f"{shown(in_name)} is the journal of the run: take it out of in_names"
-            )
+            message = f"{shown(in_name)} is the journal of the run: take it out of in_names"
+            return FileError(message, in_name=in_name)
         self._keys[index] = key
         if self._resume.is_new:
             return None
@@ -119,21 +122,26 @@ class JournalRecorder(Recorder):
             self._swept.add(folder)
             remove_dead_staging(folder or os.curdir)
 
-    def prepare(self, task: Task) -> None:
-        """Have a task's report tell what will be noted."""
-        task.is_recorded = True
-        if self._by_checksum:
-            look = self._looks.get(task.index)
-            task.checksums = look.checksums if look is not None and look.result else ()
+    def prepare(self, tasks: Iterable[Task]) -> None:
+        """Have the reports of tasks tell what will be noted."""
+        for task in tasks:
+            task.is_recorded = True
+            if self._by_checksum:
+                look = self._looks.get(task.index)
+                task.checksums = look.checksums if look is not None and look.result else ()
 
-    def unchanged(self, index: int, in_name: Any) -> FileResult:
+    def unchanged(self, index: int) -> FileResult:
         """Return the result of a file whose content a worker has found unchanged."""
         result = self._looks[index].result
         assert result is not None
         return result
 
-    def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
-        """Note the end of a file, or of an attempt."""
+    def ended(self, ended: Iterable[tuple[FileResult, Report | None]], *, is_final: bool) -> None:
+        """Note the ends of files, or of attempts."""
+        for result, report in ended:
+            self._note(result, report, is_final)
+
+    def _note(self, result: FileResult, report: Report | None, is_final: bool) -> None:
         index = result.index
         key = self._keys.pop(index, None) if is_final else self._keys.get(index)
         look = self._looks.pop(index, None) if is_final and self._looks else None

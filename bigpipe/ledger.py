@@ -7,18 +7,21 @@ result has is `bigpipe.outcomes`'s; what is to be done next, `bigpipe.scheduler`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from bigpipe import outcomes
 from bigpipe.errors import FileError, TooManyErrorsError
-from bigpipe.executors.base import Died, Report, Task
+from bigpipe.executors.base import Died, Report
 from bigpipe.options import Options
+from bigpipe.recorder import Recorder
 from bigpipe.records import FileResult
 from bigpipe.retries import ErrorLimit, Retries
 from bigpipe.scheduler import Cause, GiveUp
 
-__all__ = ["Ledger"]
+__all__ = ["Ended", "Ledger"]
+
+Ended = tuple[FileResult, Report | None]
 
 
 class Ledger:
@@ -33,12 +36,15 @@ class Ledger:
     retries : Retries
         Decides whether a file that failed is tried again.
     on_end : callable
-        Told each result, the report if there is one, and whether it is the last of its file.
+        Told results, each with the report if there is one, and whether they are the last of their
+        files.
 
     Attributes
     ----------
-    tasks : dict
-        The tasks of all files that have been read and not ended, by their index.
+    journal : Recorder
+        Knows the results of files whose content is unchanged.
+    in_names : dict
+        The inputs of all files that have been read and not ended, by their index.
     deaths : dict
         For a file on which a worker has died: the last death.
     n_finished, n_failed : int
@@ -56,7 +62,7 @@ class Ledger:
         options: Options,
         budget: int,
         retries: Retries,
-        on_end: Callable[[FileResult, Report | None, bool], None],
+        on_end: Callable[[Sequence[Ended], bool], None],
     ) -> None:
         self._options = options
         self._budget = budget
@@ -64,7 +70,8 @@ class Ledger:
         self._limit = ErrorLimit(options.max_errors)
         self._on_end = on_end
         self._has_warned = False
-        self.tasks: dict[int, Task] = {}
+        self.journal = Recorder()
+        self.in_names: dict[int, Any] = {}
         self.deaths: dict[int, Died] = {}
         self.n_finished = self.n_failed = 0
         self.stop: TooManyErrorsError | None = None
@@ -73,19 +80,27 @@ class Ledger:
 
     def in_name(self, index: int | None) -> Any:
         """Return the input of a file on its way, ``None`` if there is no such file."""
-        task = None if index is None else self.tasks.get(index)
-        return None if task is None else task.in_name
+        return None if index is None else self.in_names.get(index)
 
-    def reported(self, report: Report, attempts: int, projected: int | None, now: float) -> None:
-        """Take a worker's report on a file."""
-        in_name = self.tasks[report.index].in_name
-        if report.unnamed is not None and not self._has_warned:
-            self._has_warned = True
-            outcomes.warn_of_no_name(report.unnamed, in_name)
-        if self._options.max_retries:
-            attempts += self._retries.n_begun(report.index)
-        result = outcomes.reported(report, in_name, attempts, projected)
-        self._ended(result, now, report)
+    def reported(
+        self, reports: Sequence[Report], figures: Sequence[tuple[int, int | None]], now: float
+    ) -> None:
+        """Take a worker's reports on files, with what `Scheduler.figures` has said of them."""
+        ended: list[Ended] = []
+        for report, (attempts, projected) in zip(reports, figures, strict=True):
+            index = report.index
+            if report.is_unchanged:
+                ended.append((self.journal.unchanged(index), None))
+                continue
+            in_name = self.in_names[index]
+            if report.unnamed is not None and not self._has_warned:
+                self._has_warned = True
+                outcomes.warn_of_no_name(report.unnamed, in_name)
+            n_begun = attempts + self._retries.n_begun(index)
+            result = outcomes.reported(report, in_name, n_begun, projected)
+            if result.error is None or not self._is_put_off(result, report, now):
+                ended.append((result, report))
+        self._last(ended)
 
     def died(self, index: int, death: Died, n_lost: int) -> None:
         """Note a worker's death on a file, the so many-th if it is tried again."""
@@ -93,7 +108,7 @@ class Ledger:
         if n_lost:
             n_lost += self._retries.n_begun(index)
             lost = outcomes.stopped if death.was_stopped else outcomes.killed
-            self._on_end(lost(index, self.in_name(index), death, n_lost), None, False)
+            self._on_end([(lost(index, self.in_name(index), death, n_lost), None)], False)
 
     def given_up(self, order: GiveUp, projected: int | None, now: float) -> None:
         """Take a file that the scheduler gives up."""
@@ -102,10 +117,11 @@ class Ledger:
         before = self._retries.n_begun(order.task)
         if before and result.error is not None:
             result.attempts = result.error.attempts = result.attempts + before
-        self._ended(result, now)
+        if not self._is_put_off(result, None, now):
+            self._last([(result, None)])
 
     def _why_given_up(self, order: GiveUp) -> FileResult:
-        index, in_name = order.task, self.tasks[order.task].in_name
+        index, in_name = order.task, self.in_names[order.task]
         if order.cause is Cause.REFUSED:
             return outcomes.refused(index, in_name, order.n_bytes, self._budget)
         death = self.deaths[index]
@@ -120,15 +136,16 @@ class Ledger:
     def not_started(self, index: int, error: FileError, n_begun: int = 0) -> None:
         """End a file for which no worker could be prepared."""
         n_begun += self._retries.n_begun(index)
-        self._last(outcomes.not_started(index, self.tasks[index].in_name, error, n_begun))
+        result = outcomes.not_started(index, self.in_names[index], error, n_begun)
+        self._last([(result, None)])
 
     def failed(self, index: int, error: FileError) -> None:
         """End a file that cannot be handed out."""
-        self._last(outcomes.failed(index, self.tasks[index].in_name, error))
+        self._last([(outcomes.failed(index, self.in_names[index], error), None)])
 
     def known(self, result: FileResult) -> None:
         """End a file that need not be run, as its result is in the journal."""
-        self._last(result)
+        self._last([(result, None)])
 
     def given_out(
         self, results: Generator[FileResult, None, None], held: dict[int, FileResult] | None
@@ -151,31 +168,31 @@ class Ledger:
                 yield self.ready.popleft()
             raise
 
-    def _ended(self, result: FileResult, now: float, report: Report | None = None) -> None:
-        """End a file, or put it off to be tried again."""
+    def _is_put_off(self, result: FileResult, report: Report | None, now: float) -> bool:
+        """Put a file off that has failed, if it is to be tried again; return whether it is."""
         error = result.error
-        if error is not None and self._retries.wants(result.index, error, now):
-            self.deaths.pop(result.index, None)
-            self._on_end(result, report, False)
-        else:
-            self._last(result, report)
+        if error is None or not self._retries.wants(result.index, error, now):
+            return False
+        self.deaths.pop(result.index, None)
+        self._on_end([(result, report)], False)
+        return True
 
-    def _last(self, result: FileResult, report: Report | None = None) -> None:
-        index = result.index
-        del self.tasks[index]
-        if self.deaths:
-            self.deaths.pop(index, None)
-        if self._options.max_retries:
+    def _last(self, ended: Sequence[Ended]) -> None:
+        """End files."""
+        for result, _ in ended:
+            index, error = result.index, result.error
+            del self.in_names[index]
+            if self.deaths:
+                self.deaths.pop(index, None)
             self._retries.forget(index)
-        self.n_finished += 1
-        error = result.error
-        self.n_failed += error is not None
-        if error is None or not result.from_journal:
-            reason = self._limit.add(error)
-            if reason is not None and error is not None:
-                self.stop = TooManyErrorsError(reason, [error])
-        self._on_end(result, report, True)
-        self.ready.append(result)
+            self.n_failed += error is not None
+            if error is None or not result.from_journal:
+                reason = self._limit.add(error)
+                if reason is not None and error is not None:
+                    self.stop = TooManyErrorsError(reason, [error])
+        self.n_finished += len(ended)
+        self._on_end(ended, True)
+        self.ready.extend([result for result, _ in ended])
 
 
 def _in_order(

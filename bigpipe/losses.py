@@ -6,7 +6,7 @@ Owns what is counted for that. Which worker is ended, and when, is decided in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bigpipe.admission import Admission
 from bigpipe.events import Cause, GiveUp, WorkerDied
@@ -25,6 +25,11 @@ class Losses:
     admission : Admission or None
         Is told of those that were stopped for their memory.
 
+    Attributes
+    ----------
+    alone : dict of int to int
+        Tasks that have each worker for themselves, with the deaths that count for none.
+
     Notes
     -----
     Of several tasks that one worker had begun, nobody can tell which is to blame. Such a death
@@ -36,7 +41,7 @@ class Losses:
         self._max_deaths = max_worker_deaths
         self._admission = admission
         self._deaths: dict[int, int] = {}
-        self._in_company: dict[int, int] = {}
+        self.alone: dict[int, int] = {}
 
     def attempts(self, task: int) -> int:
         """Return how often a task has been begun, the present time included."""
@@ -46,7 +51,7 @@ class Losses:
     def figures(self, tasks: Sequence[int]) -> list[tuple[int, int | None]]:
         """Return how often each task has been begun, and the bytes that it was started with."""
         admission = self._admission
-        if not (self._deaths or self._in_company) and (admission is None or admission.is_light):
+        if not (self._deaths or self.alone) and (admission is None or admission.is_light):
             return [(1, None)] * len(tasks)
         return [
             (self.attempts(task), None if admission is None else admission.projection(task))
@@ -55,17 +60,14 @@ class Losses:
 
     def deaths(self, task: int) -> int:
         """Return how many workers have died that had begun a task."""
-        return self._deaths.get(task, 0) + self._in_company.get(task, 0)
+        return self._deaths.get(task, 0) + self.alone.get(task, 0)
 
-    def is_alone(self, task: int) -> bool:
-        """Return whether no other task is to be at work beside it in its worker."""
-        return task in self._in_company
-
-    def forget(self, task: int) -> None:
-        """Drop what was counted for a task that has ended."""
-        if self._deaths or self._in_company:
-            self._deaths.pop(task, None)
-            self._in_company.pop(task, None)
+    def forget(self, tasks: Iterable[int]) -> None:
+        """Drop what was counted for tasks that have ended."""
+        if self._deaths or self.alone:
+            for task in tasks:
+                self._deaths.pop(task, None)
+                self.alone.pop(task, None)
 
     def note(self, event: WorkerDied, worker: Worker) -> list[tuple[int, GiveUp | None]]:
         """Count a death for the tasks that the worker had begun; return which are given up."""
@@ -74,7 +76,7 @@ class Losses:
         if is_known:
             return [(task, self._given_up(event, worker, task)) for task in tasks]
         for task in tasks:
-            self._in_company[task] = self._in_company.get(task, 0) + 1
+            self.alone[task] = self.alone.get(task, 0) + 1
         return [(task, None) for task in tasks]
 
     def _given_up(self, event: WorkerDied, worker: Worker, task: int) -> GiveUp | None:
@@ -96,7 +98,7 @@ class Losses:
                 if self._admission is not None and event.out_of_memory:
                     self._admission.ran_out(event.worker, task)
                 return None
-        self.forget(task)
+        self.forget((task,))
         if self._admission is not None:
             self._admission.forget(task)
         return GiveUp(task, attempts, cause, n_bytes)

@@ -37,6 +37,8 @@ __all__ = [
     "warn_of_no_name",
 ]
 
+_WRITTEN = Outcome.WRITTEN  # the most usual; a member of an enum takes time to look up
+
 
 def reported(
     report: Report, in_name: Any, attempts: int, projected: int | None = None
@@ -45,7 +47,7 @@ def reported(
     error, meta, seconds = report.error, report.meta, report.seconds
     if isinstance(seconds, tuple):  # of the first of them, as not all files pass all
         seconds = dict(zip(HOOKS, seconds))  # noqa: B905 `strict` takes as long again
-    outcome = Outcome.WRITTEN
+    outcome, rejected_by = _WRITTEN, None
     if error is not None:
         if error.in_name is None:  # where it arose, the input was not known
             what = shown(in_name) if in_name is not None else f"in_names[{report.index}] is None"
@@ -56,15 +58,16 @@ def reported(
         late = isinstance(error.__cause__, FileTimeoutError)
         outcome = Outcome.TIMED_OUT if late else Outcome.FAILED
     elif report.outname is None:
-        is_empty = isinstance(meta, dict) and not meta
-        outcome = Outcome.REJECTED if is_empty else Outcome.METADATA_ONLY
+        outcome = Outcome.METADATA_ONLY
+        if isinstance(meta, dict) and not meta:
+            outcome, rejected_by = Outcome.REJECTED, report.rejected_by
     return FileResult(
         report.index,
         in_name,
         report.outname,
         meta,
         outcome,
-        report.rejected_by if outcome is Outcome.REJECTED else None,
+        rejected_by,
         error,
         seconds,
         report.peak_rss,

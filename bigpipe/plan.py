@@ -75,7 +75,10 @@ class Inputs:
 
     def read(self, n: int) -> list[tuple[int, Any]]:
         """Return so many of the next inputs, with their numbers; fewer if there are no more."""
-        numbered = [(i, plain(in_name)) for i, in_name in islice(self._numbered, n)]
+        numbered = [
+            (i, in_name if type(in_name) is str else plain(in_name))
+            for i, in_name in islice(self._numbered, n)
+        ]
         self.have_ended = len(numbered) < n
         return numbered
 
@@ -109,8 +112,6 @@ def checked_in_names(in_names: Any) -> Iterable[Any]:
 
 def plain(in_name: Any) -> Any:
     """Return an input with numpy's strings and arrays as Python's own."""
-    if type(in_name) is str:
-        return in_name
     if isinstance(in_name, str):
         return str(in_name)
     if isinstance(in_name, list):

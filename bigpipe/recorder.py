@@ -5,8 +5,10 @@ Owns the interface between the two. With a journal, `bigpipe.journal_recorder` s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from bigpipe.errors import FileError
 from bigpipe.executors.base import Report, Task
 from bigpipe.plan import Plan
 from bigpipe.records import FileResult, Sample
@@ -31,25 +33,22 @@ class Recorder:
     wants_samples = False
     """Whether there is anybody to tell what the run is doing."""
 
-    def kept(self, index: int, in_name: Any) -> FileResult | None:
-        """Return the result of a file that need not be run, as the journal has it.
+    def kept(self, files: Iterable[tuple[int, Any]]) -> dict[int, FileResult | FileError]:
+        """Return the results of files that need not be run, as the journal has them, by index.
 
-        Raises
-        ------
-        JournalError
-            If the input is the journal.
+        An error for an input that cannot be one, as it is the journal.
         """
-        return None
+        return {}
 
-    def prepare(self, task: Task) -> None:
-        """Have a task's report tell what will be noted."""
+    def prepare(self, tasks: Iterable[Task]) -> None:
+        """Have the reports of tasks tell what will be noted."""
 
-    def unchanged(self, index: int, in_name: Any) -> FileResult:
+    def unchanged(self, index: int) -> FileResult:
         """Return the result of a file whose content a worker has found unchanged."""
         raise NotImplementedError
 
-    def ended(self, result: FileResult, report: Report | None, *, is_final: bool) -> None:
-        """Note the end of a file, or of an attempt."""
+    def ended(self, ended: Iterable[tuple[FileResult, Report | None]], *, is_final: bool) -> None:
+        """Note the ends of files, or of attempts."""
 
     def sample(self, sample: Sample, live: list[LiveRow]) -> None:
         """Note what the run is doing, and what the workers have in hand."""

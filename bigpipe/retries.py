@@ -73,7 +73,7 @@ class Retries:
 
     def n_begun(self, task: int) -> int:
         """Return how often a file has been begun before it was put off for the last time."""
-        return self._n_begun.get(task, 0)
+        return self._n_begun.get(task, 0) if self._n_begun else 0
 
     def wants(self, task: int, error: FileError, now: float) -> bool:
         """Put a file off that has failed, if it is to be tried again; return whether it is."""
@@ -116,8 +116,9 @@ class Retries:
 
     def forget(self, task: int) -> None:
         """Forget a file that has ended."""
-        self._n_tried.pop(task, None)
-        self._n_begun.pop(task, None)
+        if self._n_tried:
+            self._n_tried.pop(task, None)
+            self._n_begun.pop(task, None)
 
 
 class ErrorLimit:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 __all__ = ["InHand", "Roster", "Worker"]
@@ -29,6 +30,17 @@ class Worker:
     """It is being ended because its task took too long."""
     recall_missed: bool = False
     paused_at: float | None = None
+
+    def begin(self, now: float) -> None:
+        """Take up the first of its tasks, if it has any."""
+        self.began_at = now
+        self.paused_at = None if self.paused_at is None else now
+
+    def resume(self, now: float) -> None:
+        """Go on, as if the time since it was paused had not been."""
+        assert self.paused_at is not None
+        self.began_at += now - self.paused_at
+        self.paused_at = None
 
 
 class InHand(NamedTuple):
@@ -114,6 +126,26 @@ class Roster:
         self.idle.pop(number, None)
         self.deep.pop(number, None)
         self._roomy.pop(number, None)
+
+    def turns(self, n: int, ahead: int, *, idle_only: bool = False) -> list[int]:
+        """Return who is to be given so many tasks, one at a turn: idle workers first.
+
+        Fewer if there is no room for as many. All whose turn it is are to be filed afterwards.
+        """
+        turns = list(islice(self.idle, n))
+        roomy = self._roomy
+        for number in turns:
+            del self.idle[number]
+            roomy[number] = 1
+        n -= len(turns)
+        while roomy and n and not idle_only:
+            number = next(iter(roomy))
+            n_assigned = roomy.pop(number)
+            if n_assigned <= ahead:
+                roomy[number] = n_assigned + 1
+                turns.append(number)
+                n -= 1
+        return turns
 
     def next_to_fill(self, ahead: int) -> int | None:
         """Return who is to be given the next task: idle workers first."""

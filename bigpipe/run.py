@@ -12,7 +12,7 @@ import atexit
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,7 @@ from bigpipe.executors import base, make_executor
 from bigpipe.executors.strategies import make_strategy
 from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
-from bigpipe.ledger import Ledger
+from bigpipe.ledger import Ended, Ledger
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
 from bigpipe.memory import MemoryWatch
@@ -120,8 +120,8 @@ class Run:
         """What the run has used of its memory."""
         return self._watch.use(self._scheduler.waited_s, self._sampler.kept)
 
-    def __iter__(self) -> Run:
-        return self
+    def __iter__(self) -> Iterator[FileResult]:
+        return self._loop
 
     def __next__(self) -> FileResult:
         return next(self._loop)
@@ -304,15 +304,15 @@ class Run:
     def _submit(self, orders: list[s.Submit]) -> None:
         """Send each worker its tasks, many at a time."""
         of_worker: dict[int, list[base.Task]] = {}
-        for order in orders:
-            index = order.task
-            task = self._files.tasks[index]
-            task.granted = self._claims.grant(index, task.in_name)
-            task.memory = self._watch.share(index)
-            task.is_alone = self._scheduler.is_alone(index) or index in self._watch.too_large
-            self._journal.prepare(task)
+        files = [(order.task, self._files.in_names[order.task]) for order in orders]
+        granted = self._claims.grant(files)
+        share, alone, large = self._watch.share, self._scheduler.alone, self._watch.too_large
+        for order, (index, in_name), name in zip(orders, files, granted, strict=True):
+            task = base.Task(index, in_name, name, share(index))
+            task.is_alone = index in alone or index in large
             of_worker.setdefault(order.worker, []).append(task)
         for worker, tasks in of_worker.items():
+            self._journal.prepare(tasks)
             self._executor.submit(worker, tasks)
 
     def _recall(self, worker: int) -> list[s.Instruction]:
@@ -348,17 +348,13 @@ class Run:
     def _reported(self, event: base.Reported, now: float) -> list[s.Instruction]:
         indices = [report.index for report in event.reports]
         growths = [report.growth for report in event.reports]
-        self._watch.note(event.worker, list(map(self._files.in_name, indices)), growths)
+        self._watch.note(event.worker, [self._files.in_names[i] for i in indices], growths)
         figures = self._scheduler.figures(indices)
         # The scheduler first: it may ask what the files were, to learn from them.
         instructions = self._scheduler.ended(event.worker, indices, growths, now)
-        for report, (attempts, projected) in zip(event.reports, figures, strict=True):
-            if report.is_unchanged:
-                in_name = self._files.in_name(report.index)
-                self._files.known(self._journal.unchanged(report.index, in_name))
-            else:
-                self._files.reported(report, attempts, projected, now)
-            instructions += self._questions.ask_again(report.index)
+        self._files.reported(event.reports, figures, now)
+        for index in indices:
+            instructions += self._questions.ask_again(index)
         return instructions
 
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
@@ -388,13 +384,16 @@ class Run:
 
     # ---- results --------------------------------------------------------------------
 
-    def _on_end(self, result: FileResult, report: base.Report | None, is_final: bool) -> None:
-        has_written = result.outcome is Outcome.WRITTEN
-        has_written = has_written or (report is not None and report.has_written)
-        self._claims.finish(result.index, has_written)
+    def _on_end(self, ended: Sequence[Ended], is_final: bool) -> None:
+        written = Outcome.WRITTEN
+        self._claims.finish(
+            (result.index, result.outcome is written or (report is not None and report.has_written))
+            for result, report in ended
+        )
         if is_final and type(self._progress) is not Progress:  # which shows nothing
-            self._progress.handle(FileFinished(result))
-        self._journal.ended(result, report, is_final=is_final)
+            for result, _ in ended:
+                self._progress.handle(FileFinished(result))
+        self._journal.ended(ended, is_final=is_final)
 
     def _fail_all(self, error: FileError) -> None:
         """Give every file the error for which no worker can start: those to come as they come."""
@@ -416,7 +415,8 @@ class Run:
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
-        self._journal = self._sampler.journal = recorder(self._pipe, self._plan)
+        self._journal = recorder(self._pipe, self._plan)
+        self._files.journal = self._sampler.journal = self._journal
         self._watch.remember(self._journal.measured(N_REMEMBERED))
         parts = self._files, self._watch, self._journal, self._claims
         self._intake = Intake(self._inputs, *parts)

@@ -80,8 +80,10 @@ class Scheduler:
 
     Attributes
     ----------
-    attempts, is_alone, figures : callable
+    attempts, figures : callable
         Of tasks: see `bigpipe.losses.Losses`.
+    alone : dict
+        Tasks that have their worker for themselves: see there.
     waited_s : dict of str to float
         What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
 
@@ -110,7 +112,7 @@ class Scheduler:
         self._roster = Roster()
         self._workers = self._roster.workers
         self._losses = Losses(max_worker_deaths, admission)
-        self.attempts, self.is_alone = self._losses.attempts, self._losses.is_alone
+        self.attempts, self.alone = self._losses.attempts, self._losses.alone
         self.figures = self._losses.figures
         self._deadlines = None if file_timeout is None else Deadlines(file_timeout * n_begun)
         self._waits = Waits()
@@ -124,6 +126,11 @@ class Scheduler:
     @property
     def _pending(self) -> Pending | deque[int]:
         return self._queue if self._admission is None else self._admission.waiting
+
+    @property
+    def _free(self) -> deque[int] | None:
+        """What is pending, if none of it has to be accounted for."""
+        return self._queue if self._admission is None else self._admission.light
 
     @property
     def in_flight(self) -> list[InHand]:
@@ -173,10 +180,11 @@ class Scheduler:
         """Take in new tasks, and what is known of the memory that they will need."""
         before = len(self._pending)
         refused: list[Instruction] = []
-        if self._admission is None:
-            self._queue.extend(tasks)
-        else:
+        if self._admission is not None:
             self._account(self._admission, now)
+        if (queue := self._free) is not None:
+            queue.extend(tasks)
+        elif self._admission is not None:
             for task in tasks:
                 projected = self._admission.add(task, needs.get(task) if needs else None)
                 if projected is not None:
@@ -206,10 +214,9 @@ class Scheduler:
         if not is_light or self._deadlines is not None or worker.doomed:
             ended = zip(tasks, growths, strict=True)
             return self.handle_all([TaskEnded(number, *each) for each in ended], now)
-        for task in tasks:
-            begun = worker.assigned.popleft()
-            assert begun == task, "a worker reports in the order in which it was given tasks"
-            self._losses.forget(task)
+        begun = [worker.assigned.popleft() for _ in tasks]
+        assert begun == list(tasks), "a worker reports in the order in which it was given tasks"
+        self._losses.forget(tasks)
         self._pace.note(now - worker.began_at, len(tasks))
         self._n_unended -= len(tasks)
         worker.recall_missed = False
@@ -257,7 +264,7 @@ class Scheduler:
         worker = self._workers[event.worker]
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
-        self._losses.forget(event.task)
+        self._losses.forget((event.task,))
         self._pace.note(now - worker.began_at)
         self._n_unended -= 1
         worker.recall_missed = False
@@ -272,13 +279,11 @@ class Scheduler:
 
     def _begin(self, number: int, worker: Worker, now: float) -> None:
         """Note that a worker takes up the first of its tasks, if it has any."""
-        worker.began_at = now
-        worker.paused_at = None if worker.paused_at is None else now
-        if self._deadlines is not None:
-            if worker.assigned:
-                self._deadlines.begin(number, worker.assigned[0], now)
-            else:
-                self._deadlines.end(number)
+        worker.begin(now)
+        if self._deadlines is not None and worker.assigned:
+            self._deadlines.begin(number, worker.assigned[0], now)
+        elif self._deadlines is not None:
+            self._deadlines.end(number)
 
     def _worker_died(self, event: WorkerDied, now: float) -> list[Instruction]:
         self._take_back(event.worker, event.unbegun)
@@ -314,9 +319,9 @@ class Scheduler:
         self._file(number)
 
     def _put_back(self, task: int) -> None:
-        if self._admission is None:
-            self._queue.appendleft(task)
-        else:
+        if (queue := self._free) is not None:
+            queue.appendleft(task)
+        elif self._admission is not None:
             self._admission.put_back(task)
 
     def _overdue(self, now: float) -> list[Instruction]:
@@ -347,9 +352,8 @@ class Scheduler:
 
     def _go_on(self, now: float) -> list[Instruction]:
         """Let those who were paused for the sake of a task that is gone go on."""
-        if self._admission is None or not self._admission.charges.paused:
-            return []
-        return self._relieve(self._admission.charges, now)
+        charges = None if self._admission is None else self._admission.charges
+        return self._relieve(charges, now) if charges is not None and charges.paused else []
 
     def _relieve(self, charges: Charges, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []
@@ -357,31 +361,21 @@ class Scheduler:
             instructions.append(action)
             match action:
                 case Pause(number):
-                    instructions += self._pause(number, now)
+                    self._workers[number].paused_at = now
+                    if self._deadlines is not None:
+                        self._deadlines.pause(number, now)
+                    if len(self._workers[number].assigned) > 1:
+                        instructions.append(Recall(number))
                 case Resume(number):
-                    self._resume(number, now)
+                    self._workers[number].resume(now)
+                    if self._deadlines is not None:
+                        self._deadlines.resume(number, now)
                 case Stop(number, task):
                     self._doom(number, task)
                 case Dismiss(number):
                     self._doom(number, None)
             self._file(number)
         return instructions
-
-    def _pause(self, number: int, now: float) -> list[Instruction]:
-        worker = self._workers[number]
-        worker.paused_at = now
-        if self._deadlines is not None:
-            self._deadlines.pause(number, now)
-        return [Recall(number)] if len(worker.assigned) > 1 else []
-
-    def _resume(self, number: int, now: float) -> None:
-        """Let a worker go on, as if the time in between had not been."""
-        worker = self._workers[number]
-        assert worker.paused_at is not None
-        worker.began_at += now - worker.paused_at
-        worker.paused_at = None
-        if self._deadlines is not None:
-            self._deadlines.resume(number, now)
 
     def _account(self, admission: Admission, now: float) -> None:
         """Note what workers have waited for since the last event."""
@@ -397,11 +391,9 @@ class Scheduler:
 
     def _hand_out(self, now: float) -> list[Instruction]:
         instructions: list[Instruction] = []
-        if self._admission is None:
-            queue, ahead = self._queue, self._pace.ahead
-            while queue and (number := self._roster.next_to_fill(ahead)) is not None:
-                instructions.append(self._give(number, queue.popleft(), now))
-        elif self._pending:
+        if (queue := self._free) is not None:
+            self._deal(queue, now, instructions)
+        elif self._admission is not None:
             self._hand_out_within(self._admission, now, instructions)
         n_more = min(self.n_workers - len(self._workers), len(self._pending) - self._n_starting)
         for _ in range(n_more):
@@ -417,28 +409,38 @@ class Scheduler:
             instructions.append(Recall(victim))
         return instructions
 
+    def _deal(self, queue: deque[int], now: float, instructions: list[Instruction]) -> None:
+        """Hand out what may start anywhere."""
+        idle_only = self._admission is not None and not self._pace.is_short
+        turns = self._roster.turns(len(queue), self._pace.ahead, idle_only=idle_only)
+        for number in turns:
+            worker, task = self._workers[number], queue.popleft()
+            worker.assigned.append(task)
+            if len(worker.assigned) == 1:
+                self._begin(number, worker, now)
+            elif len(worker.assigned) == 2:
+                self._file(number)  # in its turn, among those who could give one back
+            instructions.append(Submit(number, task))
+        for number in dict.fromkeys(turns):
+            self._file(number)
+
     def _hand_out_within(
         self, admission: Admission, now: float, instructions: list[Instruction]
     ) -> None:
         """Hand out what there is room for."""
         waiting, ahead, is_short = admission.waiting, self._pace.ahead, self._pace.is_short
         while waiting and (number := self._roster.next_to_fill(ahead)) is not None:
-            if not self._workers[number].assigned:
-                task = admission.take_for_idle(number)
-            else:
-                task = admission.take_ahead(number) if is_short else None
+            worker = self._workers[number]
+            take = admission.take_ahead if worker.assigned else admission.take_for_idle
+            task = take(number) if is_short or not worker.assigned else None
+            if task is not None:
+                worker.assigned.append(task)
+                if len(worker.assigned) == 1:
+                    self._begin(number, worker, now)
+                instructions.append(Submit(number, task))
+            self._file(number)
             if task is None:
-                self._file(number)
                 return
-            instructions.append(self._give(number, task, now))
-
-    def _give(self, number: int, task: int, now: float) -> Submit:
-        worker = self._workers[number]
-        worker.assigned.append(task)
-        if len(worker.assigned) == 1:
-            self._begin(number, worker, now)
-        self._roster.file(number, worker, self._pace.ahead)
-        return Submit(number, task)
 
     def _is_worth_recalling(self) -> bool:
         """Whether an idle worker could take what was sent ahead to the next victim."""

@@ -497,20 +497,17 @@ def light(n_workers: int = 2) -> Admission:
     for worker in range(n_workers):
         admission.join(worker)
         admission.ready(worker, 10)
-    for task in range(6):
-        admission.add(task, None)
+    assert admission.light is not None
+    admission.light.extend(range(6))
     return admission
 
 
-def test_small_tasks_are_handed_out_in_their_order_without_an_account():
+def test_no_account_is_kept_of_small_tasks():
     admission = light()
-    assert [admission.take_for_idle(0), admission.take_ahead(0), admission.take_for_idle(1)] == [
-        0,
-        1,
-        2,
-    ]
+    assert admission.is_light
+    assert admission.light.popleft() == 0
+    assert list(admission.waiting) == [1, 2, 3, 4, 5]
     assert admission.charges.n_at_work == 0
-    assert list(admission.waiting) == [3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -540,8 +537,8 @@ def test_account_is_not_needed_for_what_is_small(event):
 
 def test_account_takes_in_what_workers_have_and_what_waits():
     admission = light()
-    for worker in (0, 1):
-        admission.take_for_idle(worker)
+    for _ in range(2):
+        admission.light.popleft()
     admission.keep_account({0: [0], 1: [1]})
     assert not admission.is_light
     assert admission.charges.n_at_work == 2

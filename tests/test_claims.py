@@ -26,22 +26,24 @@ def claims():
 
 
 def test_usual_name_is_granted(claims):
-    assert claims.grant(0, "a/x.fits") == "out/x.fits"
+    assert claims.grant([(0, "a/x.fits")]) == ["out/x.fits"]
 
 
 def test_second_file_of_one_usual_name_is_granted_nothing(claims):
-    claims.grant(0, "a/x.fits")
-    assert claims.grant(1, "b/x.fits") is None
+    names = ["a/x.fits", "b/x.fits", "c/y.fits", "d/x.fits"]
+    assert claims.grant(list(enumerate(names[:3]))) == ["out/x.fits", None, "out/y.fits"]
+    assert claims.grant([(3, names[3])]) == [None]
 
 
 def test_nothing_is_granted_where_only_the_data_tells_the_name():
     claims = Claims(None)
-    assert claims.grant(0, "a/x.fits") is None
+    assert claims.grant([(0, "a/x.fits")]) == [None]
     claims.close()
 
 
 def test_file_whose_name_cannot_be_predicted_is_granted_nothing(claims):
-    assert claims.grant(0, ["a.fits", "b.fits"]) is None
+    files = [(0, "a/x"), (1, ["a.fits", "b.fits"]), (2, "a/y")]
+    assert claims.grant(files) == ["out/x", None, "out/y"]
 
 
 def test_name_that_nobody_has_is_free(claims):
@@ -49,7 +51,7 @@ def test_name_that_nobody_has_is_free(claims):
 
 
 def test_file_may_claim_the_name_it_was_granted(claims):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     assert claims.claim(0, "a/x", "out/x", exists=True) == FREE
 
 
@@ -60,7 +62,7 @@ def test_file_may_claim_its_name_again(claims):
 
 def test_refusal_names_both_inputs_and_the_output_and_the_remedy(claims):
     claims.claim(0, "night1/a", "out/x", exists=False)
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     refusal = claims.claim(1, "night2/a", "out/x", exists=False).refusal
     assert "'night1/a'" in refusal
     assert "'night2/a'" in refusal
@@ -71,14 +73,14 @@ def test_refusal_names_both_inputs_and_the_output_and_the_remedy(claims):
 def test_refusal_of_a_large_group_shows_a_few_of_its_members(claims):
     group = [f"{i:04d}.fits" for i in range(5000)]
     claims.claim(0, group, "out/x", exists=False)
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert len(claims.claim(1, group, "out/x", exists=False).refusal) < 1000
 
 
 @pytest.mark.parametrize("other", ["./out/x", "out/../out/x", os.path.abspath("out/x")])
 def test_one_place_by_different_paths_is_one_name(claims, other):
     claims.claim(0, "a", "out/x", exists=False)
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert claims.claim(1, "b", other, exists=False).refusal
 
 
@@ -86,7 +88,7 @@ def test_one_place_through_a_linked_folder_is_one_name(claims, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     claims.claim(0, "a", str(tmp_path / "real" / "x"), exists=False)
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert claims.claim(1, "b", str(tmp_path / "link" / "x"), exists=False).refusal
 
 
@@ -94,30 +96,30 @@ def test_link_and_the_output_it_leads_to_are_one_name(claims, tmp_path):
     (tmp_path / "x").touch()
     (tmp_path / "link").symlink_to("x")
     assert claims.claim(0, "a", str(tmp_path / "x"), exists=True) == FREE
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert claims.claim(1, "b", str(tmp_path / "link"), exists=True).refusal
 
 
 def test_claim_of_another_files_usual_name_waits_for_that_file(claims):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     assert claims.claim(1, "b", "out/x", exists=False) == Answer(wait_for=0)
 
 
 def test_claim_is_free_once_the_other_file_has_claimed_another_name(claims):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     claims.claim(1, "b", "out/x", exists=False)
     claims.claim(0, "a/x", "out/elsewhere", exists=False)
     assert claims.claim(1, "b", "out/x", exists=False) == FREE
 
 
 def test_claim_is_refused_once_the_other_file_has_written(claims):
-    claims.grant(0, "a/x")
-    claims.finish(0, wrote=True)
+    claims.grant([(0, "a/x")])
+    claims.finish([(0, True)])
     assert "'a/x'" in claims.claim(1, "b", "out/x", exists=True).refusal
 
 
 def test_claim_waits_for_a_file_that_has_confirmed_the_name_and_may_not_write_it(claims):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     claims.claim(0, "a/x", "out/x", exists=True)
     assert claims.claim(1, "b", "out/x", exists=True) == Answer(wait_for=0)
 
@@ -130,25 +132,25 @@ def test_file_that_holds_a_name_does_not_wait_for_another(claims):
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_name_is_free_again_if_its_file_wrote_nothing(claims, asked):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     if asked:
         claims.claim(0, "a/x", "out/x", exists=True)
-    claims.finish(0, wrote=False)
+    claims.finish([(0, False)])
     assert claims.claim(1, "b", "out/x", exists=False) == FREE
 
 
 def test_name_is_free_again_if_its_file_goes_back_unbegun(claims):
-    claims.grant(0, "a/x")
+    claims.grant([(0, "a/x")])
     claims.withdraw(0)
     assert claims.claim(1, "b", "out/x", exists=False) == FREE
 
 
 def test_no_database_is_needed_for_files_that_go_back_unbegun(claims):
     for index in range(2000):
-        claims.grant(index, f"a/{index}")
+        claims.grant([(index, f"a/{index}")])
         claims.withdraw(index)
-        assert claims.grant(index, f"a/{index}") == f"out/{index}"
-        claims.finish(index, wrote=True)
+        assert claims.grant([(index, f"a/{index}")]) == [f"out/{index}"]
+        claims.finish([(index, True)])
     assert "_database" not in vars(claims)
     assert claims.claim(2000, "b", "out/0", exists=False).refusal
     assert claims.claim(2001, "b", "out/1999", exists=False).refusal
@@ -156,16 +158,16 @@ def test_no_database_is_needed_for_files_that_go_back_unbegun(claims):
 
 def test_file_that_claims_in_vain_does_not_free_the_owners_name(claims):
     claims.claim(0, "a", "out/x", exists=False)
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     claims.claim(1, "b", "out/x", exists=False)
-    claims.finish(1, wrote=False)
+    claims.finish([(1, False)])
     assert claims.claim(2, "c", "out/x", exists=False).refusal
 
 
 def test_file_may_write_several_names_and_keeps_them_all(claims):
     for name in ("out/x", "out/y", "out/x"):
         assert claims.claim(0, "a", name, exists=False) == FREE
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     for name in ("out/x", "out/y"):
         assert claims.claim(1, "b", name, exists=False).refusal
 
@@ -177,7 +179,7 @@ def test_output_over_an_input_is_refused_and_the_input_named(tmp_path, is_known)
         Path(name).touch()
     claims = Claims(None, names if is_known else None)
     for index, name in enumerate(names):
-        claims.grant(index, name)
+        claims.grant([(index, name)])
     refusal = claims.claim(0, names[0], names[1], exists=True).refusal
     assert repr(names[0]) in refusal
     assert repr(names[1]) in refusal
@@ -224,14 +226,14 @@ def test_output_of_two_files_that_need_not_be_run_is_kept_unless_they_are_one(
 )
 def test_any_name_can_be_claimed(claims, name):
     assert claims.claim(0, name, f"out/{name}", exists=False) == FREE
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert "would both be written" in claims.claim(1, "b", f"out/{name}", exists=False).refusal
 
 
 def test_many_output_folders_do_not_confuse_the_register(claims):
     for i in range(1500):
         assert claims.claim(i, str(i), f"out/{i}/x", exists=False) == FREE
-    claims.finish(0, wrote=True)
+    claims.finish([(0, True)])
     assert claims.claim(1500, "again", "out/0/x", exists=False).refusal
 
 

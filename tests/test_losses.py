@@ -21,7 +21,7 @@ def test_nobody_is_given_up_for_what_another_may_have_done(is_overdue):
     losses = Losses(1, None)
     state = {"is_overdue": True, "doomed": True} if is_overdue else {}
     assert note(losses, 1, 2, 3, **state) == [(1, None), (2, None), (3, None)]
-    assert [losses.is_alone(task) for task in (1, 2, 3, 4)] == [True, True, True, False]
+    assert sorted(losses.alone) == [1, 2, 3]
     assert [losses.attempts(task) for task in (1, 4)] == [2, 1]
 
 
@@ -29,7 +29,7 @@ def test_death_alone_tells_who_is_to_blame():
     losses = Losses(1, None)
     note(losses, 1, 2)
     assert note(losses, 1) == [(1, GiveUp(1, attempts=2, cause=Cause.DIED))]
-    assert losses.is_alone(2)
+    assert 2 in losses.alone
 
 
 def test_death_among_others_is_not_one_of_those_that_are_allowed():
@@ -42,8 +42,8 @@ def test_death_among_others_is_not_one_of_those_that_are_allowed():
 def test_what_has_ended_is_forgotten():
     losses = Losses(2, None)
     note(losses, 1, 2)
-    losses.forget(1)
-    assert (losses.deaths(1), losses.is_alone(1)) == (0, False)
+    losses.forget([1])
+    assert (losses.deaths(1), list(losses.alone)) == (0, [2])
 
 
 def test_worker_without_a_task_costs_none():
