@@ -261,9 +261,8 @@ class Claims:
             if not wrote:
                 self.withdraw(index)
                 continue
-            granted = self._granted.pop(index, None)
-            if granted is not None:
-                self._keep(granted)
+            if index in self._granted:
+                self._keep(self._granted.pop(index))
             if self._asked and (asked := self._asked.pop(index, None)) is not None:
                 self._keep(asked)
 

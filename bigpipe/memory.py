@@ -200,17 +200,18 @@ class MemoryWatch:
             return self.budget
         return given * self._n_begun
 
-    def share(self, index: int) -> int | None:
-        """Return the bytes that a pipeline may use which is run for a file.
+    def shares(self, indices: Sequence[int]) -> list[int | None]:
+        """Return the bytes that a pipeline may use which is run for a file, for each.
 
         What the caller has said that the file needs; else an equal part of the budget, as what
         was learned from files without such a pipeline says nothing of it.
         """
-        if self.admission is None:
-            return None if self._n_workers == 1 else self._equal_share
-        if self._project is not None and self.admission.is_told(index):
-            return self.admission.projection(index)
-        return self._equal_share
+        admission, equal = self.admission, self._equal_share
+        if admission is None:
+            return [None if self._n_workers == 1 else equal] * len(indices)
+        if self._project is None:
+            return [equal] * len(indices)
+        return [admission.projection(i) if admission.is_told(i) else equal for i in indices]
 
     # ---- while they are processed ---------------------------------------------------
 

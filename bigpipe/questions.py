@@ -5,7 +5,7 @@ Owns who waits for whom. Who has which name is `bigpipe.claims`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bigpipe.claims import Claims
@@ -55,7 +55,7 @@ class Questions:
         answer = self._claims.claim(event.index, in_name, event.outname, event.exists)
         if answer.wait_for is None:
             self._executor.answer(event.worker, event.index, answer.refusal)
-            return self.ask_again(event.index)
+            return self.ask_again((event.index,))
         # The other file may lead to another name yet. It is running, or it is sent ahead,
         # perhaps to the very worker that waits here: then it is taken back first.
         self._waiting.setdefault(answer.wait_for, []).append(event)
@@ -81,9 +81,10 @@ class Questions:
         """Return why a name may not be written, empty if it may; where files run one by one."""
         return self._claims.claim(index, in_name, outname, exists).refusal
 
-    def ask_again(self, index: int) -> list[Instruction]:
-        """Decide the claims that waited for a file which has ended, asked or gone back."""
+    def ask_again(self, indices: Iterable[int]) -> list[Instruction]:
+        """Decide the claims that waited for files which have ended, asked or gone back."""
         instructions: list[Instruction] = []
-        for event in self._waiting.pop(index, ()) if self._waiting else ():
-            instructions += self.ask(event)
+        for index in indices if self._waiting else ():
+            for event in self._waiting.pop(index, ()):
+                instructions += self.ask(event)
         return instructions

@@ -306,9 +306,12 @@ class Run:
         of_worker: dict[int, list[base.Task]] = {}
         files = [(order.task, self._files.in_names[order.task]) for order in orders]
         granted = self._claims.grant(files)
-        share, alone, large = self._watch.share, self._scheduler.alone, self._watch.too_large
-        for order, (index, in_name), name in zip(orders, files, granted, strict=True):
-            task = base.Task(index, in_name, name, share(index))
+        shares = self._watch.shares([order.task for order in orders])
+        alone, large = self._scheduler.alone, self._watch.too_large
+        for order, (index, in_name), name, share in zip(
+            orders, files, granted, shares, strict=True
+        ):
+            task = base.Task(index, in_name, name, share)
             task.is_alone = index in alone or index in large
             of_worker.setdefault(order.worker, []).append(task)
         for worker, tasks in of_worker.items():
@@ -320,9 +323,8 @@ class Run:
         for index in back:
             self._claims.withdraw(index)
         instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._clock.now())
-        for index in back:  # before they are handed out once more, and names granted to them
-            instructions += self._questions.ask_again(index)
-        return instructions
+        # Before they are handed out once more, and names granted to them.
+        return instructions + self._questions.ask_again(back)
 
     # ---- events ---------------------------------------------------------------------
 
@@ -353,9 +355,7 @@ class Run:
         # The scheduler first: it may ask what the files were, to learn from them.
         instructions = self._scheduler.ended(event.worker, indices, growths, now)
         self._files.reported(event.reports, figures, now)
-        for index in indices:
-            instructions += self._questions.ask_again(index)
-        return instructions
+        return instructions + self._questions.ask_again(indices)
 
     def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
@@ -371,10 +371,8 @@ class Run:
             if index not in event.unbegun:
                 n = 0 if index in given_up else self._scheduler.attempts(index) - 1
                 self._files.died(index, event, n)
-        for index in owned:
-            instructions += self._questions.ask_again(index)
         self._files.last_death = event
-        return instructions
+        return instructions + self._questions.ask_again(owned)
 
     def _owner(self, index: int) -> int | None:
         return self._scheduler.owner(index)  # which may be another scheduler by then

@@ -51,7 +51,7 @@ def packed_tasks(tasks: Iterable[Task]) -> bytes:
 def _packed(task: Task) -> tuple[Any, ...] | bytes:
     """Return a task's fields: as bytes that are for its own turn if they may fail to be read."""
     content = task.as_tuple()
-    if _is_plain(task.in_name):
+    if type(task.in_name) is str or _is_plain(task.in_name):
         return content
     import cloudpickle
 
