@@ -240,8 +240,8 @@ _ALL = [
     Case(
         "large",
         "Large files",
-        {"smoke": (3, 4096), "quick": (16, 8 << 20), "full": (40, 32 << 20)},
-        3,
+        {"smoke": (3, 4096), "quick": (16, 8 << 20), "full": (24, 32 << 20)},
+        7,
         _make_large,
         lambda n, size: (
             f"{n} arrays of {size / MIB:g} MiB: read, two passes of arithmetic, written"

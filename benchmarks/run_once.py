@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import sys
 import time
 from typing import Any
@@ -36,7 +35,6 @@ def timed_run(
     parent = _cpu_s(resource.RUSAGE_SELF) - parent
     children = _cpu_s(resource.RUSAGE_CHILDREN) - children
     cases.check_outputs(case, in_names, outdir)
-    shutil.rmtree(outdir)
     return {"wall_s": wall_s, "parent_cpu_s": parent, "children_cpu_s": children}
 
 
