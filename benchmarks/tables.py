@@ -239,7 +239,8 @@ def _about(results: dict[str, Any]) -> list[str]:
         f"{about['n_workers']} workers, load average {about['load_at_start']:.1f} at the start "
         f"and {about['load_at_end']:.1f} at the end. To make a small file took "
         f"{about['create_s_at_start'] * 1e6:.0f} us at the start, "
-        f"{about['create_s_at_end'] * 1e6:.0f} us at the end.",
+        f"{about['create_s_at_end'] * 1e6:.0f} us at the end: ext4 is slow at that for minutes "
+        "after many files were deleted.",
         f"Versions: {versions}.",
     ]
     if about["not_installed"]:
