@@ -158,7 +158,8 @@ class Postponed:
     """Holds signals back until a block has ended, in the main thread: then the first one raises.
 
     For what must not be broken off in the middle, such as to start a process and to note that it
-    is there. In the block there must be nothing that takes long.
+    is there, or to clean up. In the block there must be nothing that takes long, unless the caller
+    waits for only so long.
 
     Notes
     -----

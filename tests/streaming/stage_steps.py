@@ -165,6 +165,14 @@ class Diary:
         self._note("term")
 
 
+class TerminatedInTheEnd(Diary):
+    """Is asked to end while it cleans up, as comes to pass when others have ended first."""
+
+    def local_term(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().local_term()
+
+
 def diary_of(path: Path) -> list[list[str]]:
     """Return the process and what it wrote down, line by line."""
     return [line.split(" ", 1) for line in path.read_text().splitlines()]

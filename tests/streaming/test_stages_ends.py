@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from bigpipe.errors import UnsendableError
+from bigpipe.interrupts import Postponed
 from bigpipe.streaming import Graph, StageError, Stages, parallel
 from tests.mischief import SOON, STARTS, interrupted_after, watching
 from tests.streaming import stage_steps as steps
@@ -91,6 +92,29 @@ def test_steps_are_ended_after_an_error(place, tmp_path):
     with pytest.raises(StageError):
         list(stages)
     assert sorted(what for _, what in steps.diary_of(path)) == ["init []"] * 2 + ["term"] * 2
+
+
+@pytest.mark.process
+def test_cleaning_up_is_not_broken_off_by_a_signal(tmp_path):
+    path = tmp_path / "diary"
+    with pytest.raises(StageError):
+        list(Stages([steps.forever, steps.TerminatedInTheEnd(path), steps.fail_at_3]))
+    assert [what for _, what in steps.diary_of(path)] == ["init []", "term"]
+
+
+@pytest.mark.process
+def test_signal_just_before_cleaning_up_does_not_prevent_it(tmp_path, monkeypatch):
+    class PostponedTooLate(Postponed):
+        def __enter__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().__enter__()
+
+    path = tmp_path / "diary"
+    monkeypatch.setattr("bigpipe.streaming.graph.part.Postponed", PostponedTooLate)
+    stages = Stages([numbers, steps.Diary(path)], start_method="fork")
+    with pytest.raises(StageError, match="SIGTERM"):
+        list(stages)
+    assert [what for _, what in steps.diary_of(path)] == ["init []", "term"]
 
 
 def test_steps_are_ended_when_the_loop_is_left(place, tmp_path):

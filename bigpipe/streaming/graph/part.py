@@ -15,6 +15,7 @@ from typing import Any
 from bigpipe.context import name_of
 from bigpipe.errors import FileError, StreamError, UnsendableError
 from bigpipe.executors.worker import file_error
+from bigpipe.interrupts import Postponed
 from bigpipe.polling import polled
 from bigpipe.streaming.graph.meter import BUSY, ENDED, GIVING, TAKING, Meter
 from bigpipe.streaming.graph.network import Part
@@ -110,6 +111,7 @@ class PartRunner:
         self._skips = skips
         self._n_taken = 0
         self._element: int | None = None
+        self._at_work: Any = None  # the step, or the source, while it is to be closed
         self._ins = [
             PortIn(inlet, [ends.receivers[link] for link in inlet.links]) for inlet in part.inlets
         ]
@@ -146,6 +148,18 @@ class PartRunner:
             self._tell(Done())
         finally:
             self._meter.enter(ENDED)
+
+    def close(self) -> None:
+        """Have the step, or the source, clean up, unless it has done so.
+
+        That is not broken off by a signal to end, which may come as others end already: the one
+        that follows it is SIGKILL.
+        """
+        with Postponed():
+            at_work, self._at_work = self._at_work, None
+            if hasattr(at_work, "close"):
+                with as_failure():
+                    at_work.close()
 
     def _work(self) -> None:
         try:
@@ -325,6 +339,7 @@ class PartRunner:
         with as_failure():
             work = self._node.work
             source = iter(work if hasattr(type(work), "__iter__") else work())
+            self._at_work = source
         try:
             self._element = 0
             for element in guarded(outputs_of(source)):
@@ -333,8 +348,7 @@ class PartRunner:
                 if not self._is_wanted:
                     break
         finally:
-            if hasattr(source, "close"):
-                source.close()
+            self.close()
 
     def _run_step(self) -> None:
         with as_failure():
@@ -357,19 +371,18 @@ class PartRunner:
             if self._is_wanted:
                 self._give_all(flushed(step), (FLUSH, False))
         finally:
-            with as_failure():
-                step.close()
+            self.close()
 
     def _renewed(self, step: Step) -> Step:
         """Return a step that can go on after it has raised: a generator cannot."""
         if not is_broken(step):
             return step
+        self.close()
         with as_failure():
-            step.close()
             return self._begun(step)
 
     def _begun(self, step: Step) -> Step:
-        step = as_step(fresh(step))
+        self._at_work = step = as_step(fresh(step))
         begin(step, **self._keywords)
         return step
 

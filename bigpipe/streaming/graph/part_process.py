@@ -23,6 +23,7 @@ from bigpipe.log import LogForwarder
 from bigpipe.streaming.graph.meter import Meter
 from bigpipe.streaming.graph.network import Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
+from bigpipe.streaming.graph.step_guard import StepFailed
 from bigpipe.transport import Receiver, Sender
 
 __all__ = ["UNLIMITED", "PartSetup", "Told", "main"]
@@ -89,15 +90,20 @@ def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
     interrupts.install()
     orders = Receiver(orders_fd)
     events = _Events(events_fd, max_count=UNLIMITED)
+    runner: PartRunner | None = None
     try:
         setup = _prepare(orders, events)
         if setup is not None:
             meter = Meter(page_fd)
             os.close(page_fd)
             ends = _ends(setup, orders, events, link_fds)
-            PartRunner(setup.part, ends, meter, setup.keywords, setup.skips).run()
+            runner = PartRunner(setup.part, ends, meter, setup.keywords, setup.skips)
+            runner.run()
     except Terminated:
         interrupts.ignore()
+        if runner is not None:
+            with suppress(StepFailed):
+                runner.close()  # the signal may have come just before
         _end_by(events, interrupts.terminated_by or signal.SIGTERM)
     except (ConnectionError, EOFError):
         pass  # another part or the caller is gone, who is heard of elsewhere
