@@ -109,6 +109,11 @@ class Admission:
         return self.light is not None
 
     @property
+    def has_much_room(self) -> bool:
+        """So little is in use, or held for tasks, that what workers keep is in nobody's way."""
+        return self.is_light or self.charges.total <= self.charges.limit // 2
+
+    @property
     def waiting(self) -> Pending | deque[int]:
         """The tasks that wait."""
         return self.pending if self.light is None else self.light

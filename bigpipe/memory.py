@@ -42,6 +42,9 @@ N_TRIED = 64  # names whose sizes are looked up before it is decided whether to 
 MAX_LOOKUP_S = 100e-6  # seconds for one: a local disk takes a few us, a slow server ms
 NOISE = 32 << 20  # bytes: what libraries and the allocator keep, which nobody counts; arbitrary
 MARGIN = 1.05  # times what was measured, in the size that is recommended
+KEPT_SHARE = 16  # of the budget, what all workers together may keep of freed memory; arbitrary
+MAX_KEPT = 512 << 20  # bytes that one of them may keep; arbitrary: large arrays take less
+MIN_KEPT = 64 << 20  # bytes: what the allocator keeps by itself
 HIGH_PRESSURE = 20.0  # percent of the time in which something waited for memory; arbitrary
 
 
@@ -158,8 +161,14 @@ class MemoryWatch:
             need_of=need_of if is_light else None,
         )
         self.admission.n_to_choose_from = MAX_TO_CHOOSE_FROM if is_list else 0
+        self._executor.let_keep(self._keepable(self.admission))
         if self._executor.wants_all_tasks:  # and decides by itself which are at work at once
             self.admission.charges.limit = sys.maxsize
+
+    def _keepable(self, admission: Admission) -> int:
+        """Return how much freed memory a worker may keep at present."""
+        most = min(MAX_KEPT, self.budget // (KEPT_SHARE * self._n_workers))
+        return most if most > MIN_KEPT and admission.has_much_room else 0
 
     def remember(self, rows: Iterable[FileRow]) -> None:
         """Learn from what files of earlier runs have taken, after `open_account`."""
@@ -225,6 +234,8 @@ class MemoryWatch:
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
         for worker, n_bytes in used.items():
             self._highest[worker] = max(n_bytes, self._highest.get(worker, 0))
+        if self.admission is not None:
+            self._executor.let_keep(self._keepable(self.admission))
         self.of_worker = used
         self._used = sum(used.values())
         self._peak = max(self._peak, self._used)

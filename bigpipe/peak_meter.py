@@ -129,6 +129,14 @@ class PeakMeter:
             growth -= self._memory().shared - self._before.shared
         return max(0, growth)
 
+    def held(self) -> int:
+        """Return the bytes that are resident beyond those before the first file, now.
+
+        Mapped files and shared memory are left out.
+        """
+        now, before = self._memory(), self._before
+        return now.resident - before.resident - (now.shared - before.shared)
+
     def _peak_from_status(self) -> int | None:
         if self._status is None:
             return None

@@ -28,9 +28,9 @@ ROWS = (
     (
         *("arrays", "bloom", "buffers", "cgroups", "claims", "clock", "context", "environment"),
         *("file_states", "filesystems", "folder_claims", "formats", "input_files", "interrupts"),
-        *("journal_file", "journal_lock", "journal_reader", "journal_rows", "log", "log_payload"),
-        *("measure", "moving", "outputs", "pages", "parcels", "peak_meter", "polling"),
-        *("process_table", "progress", "segments", "snapshot", "staging"),
+        *("journal_file", "journal_lock", "journal_reader", "journal_rows", "kept_memory", "log"),
+        *("log_payload", "measure", "moving", "outputs", "pages", "parcels", "peak_meter"),
+        *("polling", "process_table", "progress", "segments", "snapshot", "staging"),
         *("transport", "tree_meter"),
     ),
     ("executors",),

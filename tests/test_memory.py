@@ -32,6 +32,7 @@ from bigpipe import (
     memory,
     num_can_process,
 )
+from bigpipe.admission import Need
 from bigpipe.measure import Share, current_share
 from bigpipe.options import Options
 from tests.mischief import PATIENCE
@@ -384,9 +385,14 @@ class Looks:
 
     can_pause = True
     n_begun = 1
+    wants_all_tasks = False
 
     def __init__(self) -> None:
         self.used: dict[int, int] = {}
+        self.kept: list[int] = []
+
+    def let_keep(self, n_bytes: int) -> None:
+        self.kept.append(n_bytes)
 
     def pids(self) -> dict[int, int]:
         return {worker: 1000 + worker for worker in self.used}
@@ -407,6 +413,22 @@ def test_peak_of_a_worker_that_died_is_the_highest_since_its_file_before_has_end
     assert watch.died(0) == 700
     assert watch.died(0) is None
     assert watch.died(1) == 8
+
+
+def test_workers_may_keep_freed_memory_while_there_is_much_room(monkeypatch):
+    looks = Looks()
+    monkeypatch.setattr(memory, "TreeMeter", lambda: looks)
+    monkeypatch.setattr(memory, "mem_available_bytes", lambda: 1 << 40)
+    watch = memory.MemoryWatch(Options(mem_available=32 << 30), 16, lambda name: 1 << 30, looks)
+    watch.open_account(lambda index: Need(), is_list=True)
+    charges = watch.admission.charges
+    for worker, used in [(0, 1 << 30), (1, 14 << 30), (2, 3 << 30)]:
+        charges.join(worker)
+        charges.ready(worker, 0)
+        looks.used[worker] = used
+        charges.measure(watch.look(float(worker)).used, None)
+    assert watch.look(3.0) is not None
+    assert looks.kept == [128 << 20, 128 << 20, 128 << 20, 128 << 20, 0]
 
 
 # ---- pipelines inside pipelines

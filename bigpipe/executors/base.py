@@ -332,6 +332,9 @@ class Executor(ABC):
         """
         raise NotImplementedError
 
+    def let_keep(self, n_bytes: int) -> None:  # noqa: B027 - an allowance, not to be made use of
+        """Let each worker keep so much freed memory for its next task."""
+
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker that is a process of its own."""
         return {}

@@ -26,6 +26,7 @@ from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.unsendable import report_of_unpicklable
 from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
+from bigpipe.kept_memory import KeptMemory
 from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
 from bigpipe.snapshot import Snapshot, unpickled_beside
@@ -164,6 +165,7 @@ class _ProcessWorker:
             catch=(BaseException,),
             cores=setup.cores,
             is_alone=True,
+            kept_memory=KeptMemory(ends.kept_bytes) if setup.strategy is None else None,
         )
 
     def _announce(self, folder: str) -> None:

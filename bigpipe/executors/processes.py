@@ -92,6 +92,7 @@ class ProcessesExecutor(Executor):
         self._payload: Beside | None = None
         self._keeper: Keeper | None = None
         self._last = ExitStack()
+        self._kept_bytes = 0
 
     def start(self, setup: Setup) -> None:
         """Pickle the keywords, once for all workers."""
@@ -128,6 +129,7 @@ class ProcessesExecutor(Executor):
             ends.close()
             raise
         ends.close_worker_fds()
+        ends.note_kept(self._kept_bytes)
         started = self._workers[worker] = _Worker(worker, child, ends)
         self._selector.register(ends.stream, selectors.EVENT_READ, started)
         self._selector.register(child, selectors.EVENT_READ, started)
@@ -211,6 +213,13 @@ class ProcessesExecutor(Executor):
         to.child.terminate()
         self.resume(worker)
         to.kill_at = time.monotonic() + STOP_GRACE
+
+    def let_keep(self, n_bytes: int) -> None:
+        """Note for all processes how much freed memory they may keep."""
+        if n_bytes != self._kept_bytes:
+            self._kept_bytes = n_bytes
+            for worker in self._workers.values():
+                worker.ends.note_kept(n_bytes)
 
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker."""

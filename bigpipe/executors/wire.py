@@ -38,7 +38,9 @@ CHUNK = 256 * 1024  # bytes read at once
 _HEADER = struct.Struct("<IBQ")
 _MAX_PAYLOAD = 2**32 - 1
 _PAUSED = struct.Struct("=d")  # behind the name, in the page that both have
-_PAGE_SIZE = STAGE_SIZE + _PAUSED.size
+_KEPT = struct.Struct("=Q")  # behind that
+_KEPT_AT = STAGE_SIZE + _PAUSED.size
+_PAGE_SIZE = _KEPT_AT + _KEPT.size
 _TICKET = struct.calcsize("Q")
 _SOME_TICKETS = 4096  # bytes read at once; arbitrary
 
@@ -158,6 +160,10 @@ class ParentEnds:
         """Tell the worker for how many seconds it has been paused, before it goes on."""
         _PAUSED.pack_into(self._stage, STAGE_SIZE, seconds)
 
+    def note_kept(self, n_bytes: int) -> None:
+        """Tell the worker how much freed memory it may keep."""
+        _KEPT.pack_into(self._stage, _KEPT_AT, n_bytes)
+
     def stage(self) -> str | None:
         """Return the name of the hook that the worker was last in."""
         return self._stage[:STAGE_SIZE].partition(b"\0")[0].decode("utf-8", "replace") or None
@@ -249,6 +255,11 @@ class WorkerEnds:
         """Return for how many seconds the parent has paused this process."""
         seconds: float = _PAUSED.unpack_from(self._stage, STAGE_SIZE)[0]
         return seconds
+
+    def kept_bytes(self) -> int:
+        """Return how many bytes of freed memory this process may keep."""
+        n_bytes: int = _KEPT.unpack_from(self._stage, _KEPT_AT)[0]
+        return n_bytes
 
     def note_fork(self) -> None:
         """Note that this is a child now. To be called by `os.fork` there."""

@@ -24,9 +24,10 @@ from bigpipe.executors.base import Report, Task
 from bigpipe.file_states import checksums, input_states, state_of
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.journal_rows import FileTexts, file_texts
+from bigpipe.kept_memory import KeptMemory
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
-from bigpipe.peak_meter import PeakMeter
+from bigpipe.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.slices import parts
 from bigpipe.staging import as_final
 
@@ -62,6 +63,8 @@ class TaskRunner:
         Whether nothing but this runs in this process, ever.
     in_thread : bool, optional
         Whether other tasks, or the caller's code, run in this process beside this one's.
+    kept_memory : KeptMemory, optional
+        What is kept of freed memory from file to file.
 
     Attributes
     ----------
@@ -86,6 +89,7 @@ class TaskRunner:
         cores: float | None = None,
         is_alone: bool = False,
         in_thread: bool = False,
+        kept_memory: KeptMemory | None = None,
     ) -> None:
         self.pipe = pipe
         self.snapshot = snapshot
@@ -98,6 +102,7 @@ class TaskRunner:
         self.cores = cores
         self.is_alone = is_alone
         self.in_thread = in_thread
+        self._kept_memory = kept_memory
         self.reserved: int | None = None
         self._share: int | None = -1  # memory, of the last file; at first, of none
         self.is_late = False
@@ -140,6 +145,9 @@ class TaskRunner:
         file = self.record(in_name, task.index, claimant)
         if self.on_hook is not None:
             self.on_hook("file_process")
+        kept = self._kept_memory
+        if kept is not None and kept.is_keeping:
+            kept.begin(in_name)
         self._meter.reset()
         outname: Any = None
         meta: Any = {}
@@ -167,6 +175,8 @@ class TaskRunner:
         file.end()
         peak, growth = self._measured()  # while the keywords are there, which are not its own
         del kwargs
+        if kept is not None and growth is not None and growth > WORTH_LOOKING:
+            kept.end(in_name, self._meter.held)
         return self.report(task, file, outname, meta, error, peak, growth, states, began_at)
 
     def looked_up(self, task: Task, in_name: Any) -> tuple[tuple[Any, ...], bool]:
