@@ -164,13 +164,26 @@ def _write_array(data: np.ndarray, name: str) -> None:
         np.save(file, data)
 
 
+def _stretch(data: np.ndarray) -> np.ndarray:
+    """Return another array, as most people write it down: by way of three more."""
+    return np.sqrt(np.abs(data * np.float32(1.5) + np.float32(2)))
+
+
 def _is_calibrated(in_name: str, outname: str) -> bool:
+    return _is_made_by(_calibrate, in_name, outname)
+
+
+def _is_stretched(in_name: str, outname: str) -> bool:
+    return _is_made_by(_stretch, in_name, outname)
+
+
+def _is_made_by(function: Callable[[np.ndarray], np.ndarray], in_name: str, outname: str) -> bool:
     before = np.load(in_name, mmap_mode="r")
     after = np.load(outname, mmap_mode="r")
     if after.shape != before.shape or os.path.getsize(outname) != os.path.getsize(in_name):
         return False
     seen = slice(None, None, CHECKED_STEP)
-    return bool(np.array_equal(after[seen], _calibrate(before[seen].copy())) and after[-1] != 0)
+    return bool(np.array_equal(after[seen], function(before[seen].copy())) and after[-1] != 0)
 
 
 # ---- work that is the processor's alone: an input says how much
@@ -219,12 +232,13 @@ def seconds_of_files(in_names: Sequence[str], total_s: float) -> list[float]:
 
 
 _TINY = {"read": _read_bytes, "process": _shout, "write": _write_bytes, "check": _is_shouted}
-_LARGE = {
+_LARGE: dict[str, Any] = {
     "read": _read_array,
     "process": _calibrate,
     "write": _write_array,
     "check": _is_calibrated,
 }
+_ARRAYS = {**_LARGE, "process": _stretch, "check": _is_stretched}
 _CPU = {"read": _read_bytes, "process": _step, "write": _write_bytes, "check": _is_stepped}
 
 _ALL = [
@@ -247,6 +261,15 @@ _ALL = [
             f"{n} arrays of {size / MIB:g} MiB: read, two passes of arithmetic, written"
         ),
         **_LARGE,
+    ),
+    Case(
+        "arrays",
+        "Large files and temporary arrays",
+        {"smoke": (3, 4096), "quick": (16, 8 << 20), "full": (24, 32 << 20)},
+        5,
+        _make_large,
+        lambda n, size: f"{n} arrays of {size / MIB:g} MiB: read, sqrt(abs(1.5 x + 2)), written",
+        **_ARRAYS,
     ),
     Case(
         "cpu",

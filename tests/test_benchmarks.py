@@ -23,7 +23,7 @@ MEASURED = BENCHMARKS / "measured.json"
 PAGE = ROOT / "docs" / "speed.rst"
 MODULES = ("cases", "compare", "contenders", "run_once", "tables")
 MODULES += ("memory_cases", "memory_run", "memory_tables", "tree_pss")
-CASES = ("tiny", "large", "cpu", "skewed", "startup")
+CASES = ("tiny", "large", "arrays", "cpu", "skewed", "startup")
 CONTENDERS = (
     *("serial loop", "multiprocessing.Pool", "ProcessPoolExecutor"),
     *("joblib", "mpire", "pebble", "bigpipe"),
