@@ -12,9 +12,8 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, threads_limited
@@ -53,6 +52,7 @@ class _Thread:
     answers: queue.SimpleQueue[tuple[int | None, str]] = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_at_work: bool = False
+    is_interrupted: bool = False
     is_stopped: bool = False
     hook: str | None = None
 
@@ -253,16 +253,36 @@ class ThreadsExecutor(Executor):
         """Let nothing be interrupted that comes after a task."""
         with me.lock:
             me.is_at_work = False
-            _raise_in(threading.get_ident(), None)
+            if me.is_interrupted:
+                me.is_interrupted = False
+                _take_back()
 
     def _interrupt(self, worker: _Thread, exception: type[BaseException]) -> None:
         with worker.lock:
             if worker.is_at_work and worker.thread is not None and worker.runner is not None:
                 worker.runner.is_late |= exception is TimeIsUp
+                worker.is_interrupted = True
                 _raise_in(worker.thread.ident, exception)
 
 
-def _raise_in(thread: int | None, exception: type[BaseException] | None) -> None:
-    """Have the interpreter raise an exception in a thread, or take back that order."""
-    value: Any = ctypes.py_object(exception) if exception is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), value)
+class _TakenBack(BaseException):
+    """Takes the place of what may still be raised."""
+
+
+def _raise_in(thread: int | None, exception: type[BaseException]) -> None:
+    """Have the interpreter raise an exception in a thread, in place of one not yet raised."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread or 0), ctypes.py_object(exception)
+    )
+
+
+def _take_back() -> None:
+    """Have nothing more raised in this thread.
+
+    An order can be cancelled, but the interpreter would go on to look for it in every thread and
+    for ever; under a debugger, Python 3.11 would do nothing else. So another one is obeyed.
+    """
+    with suppress(_TakenBack):
+        _raise_in(threading.get_ident(), _TakenBack)
+        while True:
+            pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,41 @@ def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
 class CannotBegin(Doubler):
     def worker_init(self, begin, **kwargs):
         begin("worker_init")
+
+
+TRACED = """
+import sys, threading
+from bigpipe import BigMultiPipe
+from bigpipe.executors import threads
+
+class Late(BigMultiPipe):
+    def file_read(self, in_name, **kwargs):
+        while in_name == "late":
+            pass
+        return in_name
+
+    def post_process(self, data, **kwargs):
+        return None, {}
+
+if names := sys.argv[1:]:
+    timeout = 0.1 if "late" in names else None
+    options = {"executor": "threads", "num_processes": 2, "progress": False}
+    Late().pipeline(names, file_timeout=timeout, on_error="return", **options)
+else:
+    thread = threading.Thread(target=threads._take_back)
+    thread.start()
+    thread.join()
+sys.settrace(lambda *event: None)
+(lambda: None)()
+"""
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "b"], ["a", "late", "b"], []], ids=["in time", "late", "taken back"]
+)
+def test_program_can_be_traced_after_a_run(names: list[str]):
+    """Python 3.11 hangs while anything is still to be raised in another thread."""
+    subprocess.run([sys.executable, "-c", TRACED, *names], check=True, timeout=60)
 
 
 def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path):
