@@ -187,6 +187,22 @@ def test_worker_is_cleaned_of_what_the_parent_had_set_up(start_method: str, told
     assert not description["inheritable"]
 
 
+def test_no_handler_of_the_parent_runs_in_a_worker_that_is_being_forked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A handler that raises, or writes to a file, would do so in both processes."""
+    monkeypatch.setattr(_newborn, "_forget_imports", lambda: signal.raise_signal(signal.SIGUSR1))
+    before = signal.signal(signal.SIGUSR1, lambda *_: os._exit(99))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+        with start("fork", "return_nothing") as child:
+            assert child.wait(PATIENCE) == -signal.SIGUSR1
+        assert signal.pthread_sigmask(signal.SIG_SETMASK, mask) == mask | {signal.SIGUSR2}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_worker_has_no_descriptors_of_other_workers(start_method: str, told: Told):
     with start(start_method, "describe", told.fd):
         alone = told.hear()["descriptors"]
