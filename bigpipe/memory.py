@@ -228,8 +228,9 @@ class MemoryWatch:
         """Measure all workers, if it is time to do so again."""
         if now < self._next_at:
             return None
+        # At first no worker has had a file: all that matters is what the system has left.
+        pids = self._executor.pids() if self._next_at else {}
         self._next_at = now + SAMPLE_S
-        pids = self._executor.pids()
         trees = self._meter.sample(pids.values())
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
         for worker, n_bytes in used.items():

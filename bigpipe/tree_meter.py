@@ -112,7 +112,7 @@ class TreeMeter:
             Bytes for each of them; 0 for one that is gone with all that it had started.
         """
         self._follow(pids)
-        if self._clock() >= self._list_at:
+        if self._trees and self._clock() >= self._list_at:
             self._look_for_new()
         used = {root: self._measured(tree) for root, tree in self._trees.items()}
         if self._clock() >= self._count_at:

@@ -401,6 +401,18 @@ class Looks:
         return {pid: self.used[pid - 1000] for pid in pids}
 
 
+def test_first_look_is_at_the_system_alone(monkeypatch):
+    """It takes place before any file begins, and one at the workers would hold that up."""
+    looks = Looks()
+    looks.used = {0: 900}
+    monkeypatch.setattr(memory, "TreeMeter", lambda: looks)
+    monkeypatch.setattr(memory, "mem_available_bytes", lambda: 5)
+    watch = memory.MemoryWatch(Options(), 2, None, looks)
+    first, second = watch.look(0.0), watch.look(1.0)
+    assert (first.used, first.available) == ({}, 5)
+    assert (second.used, second.available) == ({0: 900}, 5)
+
+
 def test_peak_of_a_worker_that_died_is_the_highest_since_its_file_before_has_ended(monkeypatch):
     looks = Looks()
     monkeypatch.setattr(memory, "TreeMeter", lambda: looks)

@@ -103,6 +103,11 @@ def mib(used: dict[int, int]) -> dict[int, int]:
     return {pid: n_bytes // MIB for pid, n_bytes in used.items()}
 
 
+def test_nobody_is_looked_for_without_a_worker(table: FakeTable, meter: TreeMeter) -> None:
+    assert meter.sample([]) == {}
+    assert table.n_listings == 0
+
+
 def test_descendants_count_whatever_their_group(table: FakeTable, meter: TreeMeter) -> None:
     table.add(11, 10, 1, group=10)
     table.add(12, 11, 1, group=12)
