@@ -24,7 +24,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["cpu_quotas", "memory_left", "read_text"]
+__all__ = ["cpu_quotas", "memory_left", "read_text", "word_after"]
 
 NO_LIMIT = 2**62  # bytes: version 1 tells a larger number, which depends on the size of a page
 
@@ -66,9 +66,8 @@ def memory_left(root: str) -> Iterator[int]:
         used = _number(read_text(os.path.join(folder, files.used))) if limits else None
         if used is None:
             continue
-        stat = read_text(os.path.join(folder, "memory.stat")) or ""
-        match = re.search(rf"^{files.reclaimable} ([0-9]+)$", stat, re.M)
-        yield min(limits) - used + (int(match[1]) if match else 0)
+        stat = read_text(os.path.join(folder, "memory.stat"))
+        yield min(limits) - used + (_number(word_after(files.reclaimable + " ", stat)) or 0)
 
 
 def _group_folders(controller: str, root: str) -> tuple[tuple[int, str], ...]:
@@ -77,14 +76,13 @@ def _group_folders(controller: str, root: str) -> tuple[tuple[int, str], ...]:
     return _folders_of(text, controller, root)
 
 
-# A process may be put into another group at any time, but groups are mounted when a system starts.
 @lru_cache(maxsize=8)
 def _folders_of(text: str, controller: str, root: str) -> tuple[tuple[int, str], ...]:
     return tuple(_found_folders(_groups_of_process(text), controller, root))
 
 
 def _found_folders(groups: dict[str, str], controller: str, root: str) -> Iterator[tuple[int, str]]:
-    for mount in _cgroup_mounts(read_text(os.path.join(root, "proc/self/mountinfo")) or ""):
+    for mount in _cgroup_mounts(root):
         if mount.version == 1 and controller not in mount.controllers:
             continue
         group = groups.get(controller if mount.version == 1 else "")
@@ -128,10 +126,12 @@ class _CgroupMount(NamedTuple):
     controllers: tuple[str, ...]
 
 
-def _cgroup_mounts(text: str) -> list[_CgroupMount]:
+# A process may be put into another group at any time, but groups are mounted when a system starts.
+@lru_cache(maxsize=4)
+def _cgroup_mounts(root: str) -> tuple[_CgroupMount, ...]:
     """Read ``/proc/self/mountinfo``: the mounts of control groups."""
     mounts = []
-    for line in text.splitlines():
+    for line in (read_text(os.path.join(root, "proc/self/mountinfo")) or "").splitlines():
         before, _, after = line.partition(" - ")
         fields, source = before.split(), after.split()
         if len(fields) < 5 or not source or source[0] not in ("cgroup", "cgroup2"):
@@ -144,11 +144,13 @@ def _cgroup_mounts(text: str) -> list[_CgroupMount]:
                 controllers=tuple(source[-1].split(",")),
             )
         )
-    return mounts
+    return tuple(mounts)
 
 
 def _unescape(field: str) -> str:
     """Undo the octal escapes of space, tab, newline and backslash in mount tables."""
+    if "\\" not in field:
+        return field
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
@@ -164,6 +166,14 @@ def read_text(path: str) -> str | None:
         finally:
             os.close(file)
     return None
+
+
+def word_after(words: str, text: str | None) -> str:
+    """Return what follows some words at the beginning of a line; ``''`` if there is no such line.
+
+    To compile a pattern for each such file takes longer than to read them all.
+    """
+    return next(iter(f"\n{text or ''}".partition(f"\n{words}")[2].split(maxsplit=1)), "")
 
 
 def _number(text: str | None) -> int | None:

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from bigpipe.budget import fit_count, format_bytes, parse_bytes, wanted_processes
-from bigpipe.cgroups import cpu_quotas, memory_left, read_text
+from bigpipe.cgroups import cpu_quotas, memory_left, read_text, word_after
 from bigpipe.errors import MemoryBudgetError, OptionError
 from bigpipe.options import Options
 from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
@@ -338,11 +337,9 @@ def _available(root: str) -> int:
 
 
 def _system_available(root: str) -> int:
-    match = re.search(
-        r"^MemAvailable:\s*([0-9]+) kB$", read_text(os.path.join(root, "proc/meminfo")) or "", re.M
-    )
-    if match is not None:
-        return int(match[1]) * 1024
+    kib = word_after("MemAvailable:", read_text(os.path.join(root, "proc/meminfo")))
+    if kib.isdecimal():
+        return int(kib) * 1024
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -350,11 +347,10 @@ def _system_available(root: str) -> int:
 
 def _address_space_left(root: str) -> Iterator[int]:
     """Yield the bytes that ``RLIMIT_AS`` leaves, if it is set."""
-    text = read_text(os.path.join(root, "proc/self/limits")) or ""
-    limit = re.search(r"^Max address space +([0-9]+) ", text, re.M)  # or 'unlimited'
-    if limit is not None:
+    limit = word_after("Max address space", read_text(os.path.join(root, "proc/self/limits")))
+    if limit.isdecimal():  # not 'unlimited'
         own = ProcTable(root).own_memory()
-        yield int(limit[1]) - (own.size if own is not None else 0)
+        yield int(limit) - (own.size if own is not None else 0)
 
 
 def memory_pressure(root: str = "/") -> float | None:
@@ -370,9 +366,8 @@ def memory_pressure(root: str = "/") -> float | None:
     float or None
         Percent; ``None`` where the kernel does not tell (before Linux 4.20, or turned off).
     """
-    text = read_text(os.path.join(root, "proc/pressure/memory")) or ""
-    match = re.search(r"^some avg10=([0-9.]+) ", text, re.M)
-    return float(match[1]) if match is not None else None
+    percent = word_after("some avg10=", read_text(os.path.join(root, "proc/pressure/memory")))
+    return float(percent) if percent else None
 
 
 class PsutilTable:
