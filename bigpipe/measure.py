@@ -280,15 +280,13 @@ def _psutil_count(*, logical: bool) -> int:
     return psutil.cpu_count(logical=logical) or os.cpu_count() or 1
 
 
-def _core_of(cpu: int, root: str) -> tuple[str, ...]:
-    """Name the physical core of a logical one; its own number where the system does not say."""
-    topology = os.path.join(root, f"sys/devices/system/cpu/cpu{cpu}/topology")
-    package = read_text(os.path.join(topology, "physical_package_id"))
-    core = read_text(os.path.join(topology, "core_id"))
-    if package is None or core is None:
-        return (f"cpu{cpu}",)
-    die = read_text(os.path.join(topology, "die_id")) or ""  # since Linux 5.2
-    return (package.strip(), die.strip(), core.strip())
+def _core_of(cpu: int, root: str) -> str:
+    """Name the physical core of a logical one: by its hardware threads, for which it is the same.
+
+    By its own number where the system does not say.
+    """
+    path = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+    return read_text(os.path.join(root, path)) or str(cpu)
 
 
 def _within_limits(cores: int, root: str) -> int:

@@ -50,14 +50,11 @@ def tree(tmp_path: Path) -> Tree:
     return make
 
 
-def topology(*cores: tuple[int, int]) -> dict[str, str]:
-    """Texts of ``/sys`` for logical cores that are each on a (package, core)."""
-    folder = "sys/devices/system/cpu/cpu{}/topology/{}"
-    texts = {}
-    for cpu, (package, core) in enumerate(cores):
-        texts[folder.format(cpu, "physical_package_id")] = str(package)
-        texts[folder.format(cpu, "core_id")] = str(core)
-    return texts
+def topology(*cores: str) -> dict[str, str]:
+    """Texts of ``/sys`` for logical cores, each with the core that it is a thread of."""
+    path = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    threads = [[str(cpu) for cpu, other in enumerate(cores) if other == core] for core in cores]
+    return {path.format(cpu): ",".join(siblings) for cpu, siblings in enumerate(threads)}
 
 
 def meminfo(available: int) -> dict[str, str]:
@@ -105,7 +102,7 @@ def affinity(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int] | None], Non
     return set_to
 
 
-FOUR_CORES_TWICE = topology((0, 0), (0, 1), (1, 0), (1, 1), (0, 0), (0, 1), (1, 0), (1, 1))
+FOUR_CORES_TWICE = topology(*"abcdabcd")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +110,7 @@ FOUR_CORES_TWICE = topology((0, 0), (0, 1), (1, 0), (1, 1), (0, 0), (0, 1), (1, 
     [
         pytest.param({0, 1, 2, 3, 4, 5, 6, 7}, 4, 8, id="all"),
         pytest.param({0, 4}, 1, 2, id="two-threads-of-one-core"),
-        pytest.param({0, 2}, 2, 2, id="same-core-number-in-two-packages"),
+        pytest.param({0, 2}, 2, 2, id="threads-of-two-cores"),
         pytest.param({5}, 1, 1, id="one"),
     ],
 )
@@ -129,14 +126,6 @@ def test_only_cores_of_the_affinity_count(
 def test_logical_cores_count_where_topology_is_not_told(tree: Tree, affinity: Any) -> None:
     affinity({0, 1, 2})
     assert n_cores(tree({})) == 3
-
-
-def test_cores_of_two_dies_are_told_apart(tree: Tree, affinity: Any) -> None:
-    affinity({0, 1})
-    texts = topology((0, 0), (0, 0))
-    for cpu in (0, 1):
-        texts[f"sys/devices/system/cpu/cpu{cpu}/topology/die_id"] = str(cpu)
-    assert n_cores(tree(texts)) == 2
 
 
 @pytest.mark.parametrize("count", [8, None], ids=["known", "unknown"])
@@ -226,7 +215,7 @@ def test_cpu_quota_of_every_enclosing_group_counts(
     tree: Tree, affinity: Any, texts: dict[str, str], expected: int
 ) -> None:
     affinity({0, 1, 2, 3})
-    assert n_cores(tree(topology((0, 0), (0, 1), (0, 2), (0, 3)) | texts)) == expected
+    assert n_cores(tree(topology(*"abcd") | texts)) == expected
     assert n_logical_cores(tree(texts)) == expected
 
 
