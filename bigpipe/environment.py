@@ -23,7 +23,14 @@ from typing import Any
 
 from bigpipe.errors import BigpipeWarning
 
-__all__ = ["Environment", "fork_is_safe", "limit_threads", "reseed_numpy", "threads_limited"]
+__all__ = [
+    "Environment",
+    "fork_is_safe",
+    "limit_threads",
+    "note_libraries",
+    "reseed_numpy",
+    "threads_limited",
+]
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -362,6 +369,11 @@ def _is_at_most(text: str | None, n: int) -> bool:
         return 1 <= int((text or "").split(",")[0]) <= n
     except ValueError:
         return False
+
+
+def note_libraries() -> None:
+    """Look for the numerical libraries of this process, so that a fork of it need not."""
+    _thread_libraries()
 
 
 def _thread_libraries() -> list[Any]:

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bigpipe.environment import Environment, fork_is_safe
+from bigpipe.environment import Environment, fork_is_safe, note_libraries
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors.base import (
     Asked,
@@ -154,6 +154,8 @@ class ProcessesExecutor(Executor):
         target = "bigpipe.executors.process_worker:main"
         if method != "fork":
             return launch.start(method, target, fds)
+        if self._setup.threads_per_worker is not None:
+            note_libraries()
         with launch.no_fork():  # another thread, of another run, would fork with what is set here
             process_worker.inherited = self._worker_setup()
             try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bigpipe import (
     Journal,
     Outcome,
     Pout,
+    environment,
 )
 from bigpipe.errors import RemoteError
 from tests import mischief
@@ -431,6 +433,19 @@ def test_numerical_libraries_are_limited_to_so_many_threads(
     numbers, variable = describe_in_worker(start_method, blas_threads, threads_per_worker=threads)
     assert variable == found
     assert max(numbers) <= threads
+
+
+def test_forked_worker_need_not_look_for_numerical_libraries(monkeypatch: pytest.MonkeyPatch):
+    """It takes some ms, as long as all else that it does before its first file."""
+
+    def look(n_modules: int) -> list[Any]:
+        lookers.append(os.getpid())
+        return []
+
+    lookers: list[int] = []
+    monkeypatch.setattr(environment, "_libraries_found", lru_cache(maxsize=1)(look))
+    found = describe_in_worker("fork", lambda: lookers, threads_per_worker=1)
+    assert found == [os.getpid()]
 
 
 def test_numerical_libraries_are_limited_to_the_share_of_a_worker(monkeypatch: pytest.MonkeyPatch):
