@@ -25,10 +25,7 @@ STAGING = ".bigpipe-staging"
 REAPED_AFTER = 10.0  # seconds; only a test that fails ever waits so long
 
 # What test modules import; else each worker of the fork server would, for half a second.
-launch.PRELOADED += (
-    *("bigpipe.pipeline", "bigpipe.streaming.graph.graph", "bigpipe.streaming.graph.part_process"),
-    *("hypothesis", "psutil", "pytest", "threadpoolctl"),
-)
+launch.PRELOADED += ("hypothesis", "psutil", "pytest")
 
 # No deadline: the machine may be busy. In CI the same examples are tried every time.
 hypothesis.settings.register_profile("here", deadline=None)

@@ -36,6 +36,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bigpipe.environment import note_libraries
 from bigpipe.executors._children import ended, kill_group, reap
 from bigpipe.executors._descriptors import borrowed_socket, close_parent_fd, register_parent_fd
 from bigpipe.executors._newborn import fork_worker
@@ -55,6 +56,8 @@ def serve(control: int) -> None:
     for name in request[0]["preload"]:
         with suppress(Exception):  # a worker that needs it will fail in the same way, and say so
             importlib.import_module(name)
+    with suppress(Exception):  # as above
+        note_libraries()
     _Server(control).run()
 
 

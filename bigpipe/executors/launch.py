@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 KILL_GRACE = 5.0  # seconds a killed process may take to end, stuck in a dead disk; arbitrary
-WORKER_MODULE = "bigpipe.executors.process_worker"
+NEEDED = ("bigpipe.executors.process_worker", "cloudpickle")  # by each worker
 PRELOADED = ("numpy", "astropy", "astropy.io.fits", "astropy.nddata")  # if the caller has them
 SERVER_TARGET = "bigpipe.executors._forkserver:serve"
 BOOTSTRAP = (
@@ -392,9 +392,14 @@ def _running_server() -> _OwnChild:
             if _server is not None:
                 _server.close()
             _server = _start_own(lambda control: _spawn(SERVER_TARGET, [control], NO_LIFELINE))
-            preload = [WORKER_MODULE, *(name for name in PRELOADED if name in sys.modules)]
-            send_request(_server.parent_end, {"preload": preload})
+            send_request(_server.parent_end, {"preload": _preloaded()})
         return _server
+
+
+def _preloaded() -> list[str]:
+    """Return what the server is to import, as each worker would have to otherwise."""
+    ours = [name for name in list(sys.modules) if name.startswith("bigpipe.")]
+    return [*NEEDED, *ours, *(name for name in PRELOADED if name in sys.modules)]
 
 
 def _ask(server: _OwnChild, target: str, fds: Sequence[int]) -> Child:

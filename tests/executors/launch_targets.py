@@ -133,7 +133,7 @@ def describe(told: int) -> None:
             "stdout": os.fstat(1).st_ino,
             "name": multiprocessing and multiprocessing.current_process().name,
             "daemon": multiprocessing and multiprocessing.current_process().daemon,
-            "has_numpy": "numpy" in sys.modules,
+            "modules": list(sys.modules),
             "forkserver": launch.forkserver_pid(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "inheritable": os.get_inheritable(told),
