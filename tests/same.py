@@ -174,7 +174,7 @@ COMPARED: tuple[tuple[Any, Callable[[Any, Any], bool]], ...] = (
     (np.dtype, _same_dtype),
     (np.void, lambda first, second: _same_array(np.asarray(first), np.asarray(second))),
     (float, _same_float),
-    (complex, _same_complex),
+    ((complex, np.complexfloating), _same_complex),
     ((np.floating, np.datetime64, np.timedelta64), lambda a, b: str(a) == str(b)),
     (Decimal, lambda first, second: str(first) == str(second)),
     (fits.Header, _same_header),

@@ -10,7 +10,7 @@ import hypothesis.extra.numpy as npst
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from bigpipe.encoding import decode, encode
 from bigpipe.errors import EncodingError, UnsafeValueError
@@ -142,6 +142,7 @@ def test_any_array_comes_back_the_same(value):
 
 
 @given(npst.arrays(npst.scalar_dtypes(), npst.array_shapes()))
+@example(np.array([complex(0, np.nan)], np.complex64))
 def test_any_scalar_comes_back_the_same(value):
     scalar = value.flat[0]
     assert same(decode(encode(scalar)), scalar)
