@@ -16,17 +16,16 @@ another file's end is told to `bigpipe.run`. Where workers cannot ask, there is
 
 from __future__ import annotations
 
-import marshal
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from bigpipe.bloom import BloomFilter
 from bigpipe.errors import CollisionError, shown
+from bigpipe.spool import MAX_IN_MEMORY, Spool
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "flat_names"]
 
 NOT_RUN = -1  # in place of an index: the owner is one of the files that need not be run
-MAX_IN_MEMORY = 500  # things that are written to disk at a time; arbitrary
 
 
 @dataclass(slots=True)
@@ -132,12 +130,12 @@ class Claims:
         self._predict = predict
         self._inputs = inputs
         self._seen = BloomFilter()
-        self._spooled_inputs = _Spool()
+        self._spooled_inputs = Spool()
         # Names with the index and input (as text) of their file: claims that may be freed yet,
         # those that stay, and those that stay and are in memory no more.
         self._in_flight: dict[str, tuple[str, int, str]] = {}
         self._kept: list[tuple[str, int, str]] = []
-        self._spooled = _Spool()
+        self._spooled = Spool()
         self._freed: set[str] = set()  # some of those that were freed last: nobody has them
         self._granted: dict[int, str] = {}
         self._asked: dict[int, str] = {}
@@ -357,47 +355,6 @@ class Claims:
             self._database.execute(
                 "INSERT OR IGNORE INTO ids VALUES (?, ?, ?)", (*_id_of(stat), os.fsencode(name))
             )
-
-
-class _Spool:
-    """Things kept in a temporary file, to be read once, in their order."""
-
-    def __init__(self) -> None:
-        self._new: list[Any] = []
-        self._file: IO[bytes] | None = None
-        self._read_to = 0
-
-    def extend(self, things: Iterable[Any]) -> None:
-        """Add things that `marshal` can write."""
-        self._new.extend(things)
-        if len(self._new) >= MAX_IN_MEMORY:
-            self._write()
-
-    def _write(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._file.seek(0, os.SEEK_END)
-        marshal.dump(self._new, self._file)
-        self._new = []
-
-    def read_on(self) -> Iterator[Any]:
-        """Yield what has been added since the last time."""
-        if self._file is not None:
-            self._file.seek(self._read_to)
-            while True:
-                try:
-                    things = marshal.load(self._file)
-                except EOFError:
-                    break
-                yield from things
-            self._read_to = self._file.tell()
-        things, self._new = self._new, []
-        yield from things
-
-    def close(self) -> None:
-        """Give the file up."""
-        if self._file is not None:
-            self._file.close()
 
 
 def _id_of(stat: os.stat_result) -> tuple[str, str]:
