@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from bigpipe.bloom import BloomFilter
 from bigpipe.errors import CollisionError, shown
 from bigpipe.spool import MAX_IN_MEMORY, Spool
+from bigpipe.usual_names import UsualNames
 
 if TYPE_CHECKING:
     import sqlite3
@@ -121,7 +122,8 @@ class Claims:
     The names of files in flight are in memory, those that have been written in a temporary
     file, some hundred at a time: memory stays flat however many files a run has. A filter
     of fixed size tells most new names from old ones. Only when it cannot, what is in the file
-    goes to a temporary SQLite database and is looked up there.
+    goes to a temporary SQLite database and is looked up there. Where the usual names are all
+    different, nothing is registered before somebody asks for a name.
     """
 
     def __init__(
@@ -140,6 +142,9 @@ class Claims:
         self._granted: dict[int, str] = {}
         self._asked: dict[int, str] = {}
         self._folders: dict[str, str] = {}
+        self._usual = UsualNames.of(predict, inputs)  # until a name is asked for
+        if self._usual is not None:
+            self._key(self._usual.outnames[0])  # notes the folder, as paths lead there now
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
@@ -169,6 +174,11 @@ class Claims:
                 self.protect(in_name)
         if self._predict is None:
             return [None] * len(files)
+        if self._usual is not None:
+            usual = self._usual.grant(files)
+            if usual is not None:
+                return usual
+            self._register_usual()
         predicted = [self._predicted(in_name) for _, in_name in files]
         seen = iter(self._seen.add([key for _, key in predicted if key is not None]))
         granted: list[str | None] = []
@@ -191,6 +201,7 @@ class Claims:
 
     def claim(self, index: int, in_name: Any, outname: str, exists: bool) -> Answer:
         """Decide whether a file may write a name."""
+        self._register_usual()
         if exists:
             overwritten = self._input_at(outname)
             if overwritten is not None:
@@ -227,6 +238,7 @@ class Claims:
             self.protect(in_name)
         if not isinstance(outname, (str, os.PathLike)):
             return True
+        self._register_usual()
         name = os.fsdecode(outname)
         key = self._key(os.path.realpath(name) if os.path.islink(name) else name)
         in_name = _absolute(in_name)
@@ -238,6 +250,7 @@ class Claims:
 
     def taken(self) -> tuple[list[str], list[tuple[str, str]]]:
         """Return all inputs that there are, and all outputs that stay, with their inputs."""
+        self._register_usual()
         self._identify_inputs()
         inputs = self._database.execute("SELECT name FROM ids")
         outputs = self._looked_up().execute("SELECT key, in_name FROM claims")
@@ -248,6 +261,9 @@ class Claims:
 
     def withdraw(self, index: int) -> None:
         """Free what a file holds: it goes back unbegun, or leads to another name."""
+        if self._usual is not None:
+            self._usual.finish([(index, False)])
+            return
         for held in (self._granted, self._asked):
             key = held.pop(index, None)
             if key is not None and self._in_flight.pop(key, None) is not None:
@@ -255,6 +271,9 @@ class Claims:
 
     def finish(self, files: Iterable[tuple[int, bool]]) -> None:
         """Note the ends of files: if one wrote, its name stays taken; if not, it is free again."""
+        if self._usual is not None:
+            self._usual.finish(files)
+            return
         for index, wrote in files:
             if not wrote:
                 self.withdraw(index)
@@ -263,6 +282,17 @@ class Claims:
                 self._keep(self._granted.pop(index))
             if self._asked and (asked := self._asked.pop(index, None)) is not None:
                 self._keep(asked)
+
+    def _register_usual(self) -> None:
+        """Register the usual names that were granted or written so far."""
+        if self._usual is None:
+            return
+        usual, self._usual = self._usual, None
+        for index, in_name, outname, was_written in usual.taken():
+            key = self._granted[index] = self._key(outname)
+            self._register(key, index, in_name, *self._seen.add((key,)))
+            if was_written:
+                self.finish([(index, True)])
 
     def _keep(self, key: str) -> None:
         claim = self._in_flight.pop(key, None)
