@@ -8,7 +8,7 @@ import pytest
 
 from bigpipe import outcomes
 from bigpipe.errors import FileError, FileTimeoutError
-from bigpipe.executors.base import Died, Report
+from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import Outcome
 
 
@@ -33,6 +33,12 @@ def test_outcome_follows_from_name_and_metadata(outname, meta, outcome):
     assert result.entry == (outname, meta)
     assert (result.index, result.in_name, result.attempts) == (3, "a.fits", 2)
     assert (result.seconds, result.peak_rss, result.worker) == ({"data_process": 0.5}, 10**9, 4121)
+
+
+@pytest.mark.parametrize("n", range(len(HOOKS) + 1))
+def test_seconds_that_come_without_names_are_those_of_the_first_hooks(n):
+    result = outcomes.reported(Report(0, "x", seconds=tuple(map(float, range(n)))), "a", 1)
+    assert list(result.seconds.items()) == [(HOOKS[i], float(i)) for i in range(n)]
 
 
 def test_only_a_rejected_file_tells_who_rejected_it():
