@@ -138,6 +138,12 @@ class Roster:
             del self.idle[number]
             roomy[number] = 1
         n -= len(turns)
+        if roomy and n >= len(roomy) and not idle_only:  # as long as all have room
+            rounds = max(0, min(n // len(roomy), ahead + 1 - max(roomy.values())))
+            for number in roomy:
+                roomy[number] += rounds
+            turns += [*roomy] * rounds
+            n -= len(roomy) * rounds
         while roomy and n and not idle_only:
             number = next(iter(roomy))
             n_assigned = roomy.pop(number)
