@@ -32,7 +32,7 @@ ALONE_INTERVAL = 0.01  # at a file alone, which may take less than the above; ar
 class _Told(scheduler.Scheduler):
     """A scheduler that keeps what it was told of workers, and what it said."""
 
-    said: list[tuple[float, str, int, int | None]] = []  # noqa: RUF012
+    said: list[tuple[float, str, int, Any]] = []  # noqa: RUF012
     reserved: dict[int, int] = {}  # noqa: RUF012
 
     def add(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -45,7 +45,8 @@ class _Told(scheduler.Scheduler):
 
     def _kept(self, instructions: list[Any]) -> list[Any]:
         for each in instructions:
-            words = type(each).__name__, getattr(each, "worker", None), getattr(each, "task", None)
+            tasks = getattr(each, "tasks", None) or getattr(each, "task", None)
+            words = type(each).__name__, getattr(each, "worker", None), tasks
             self.said.append((time.monotonic(), *words))
         return instructions
 

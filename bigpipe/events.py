@@ -119,10 +119,11 @@ class Start:
 
 @dataclass(slots=True)
 class Submit:
-    """Send a task to a worker; it may have others before it."""
+    """Send tasks to a worker; it may have others before them."""
 
     worker: int
-    task: int
+    tasks: tuple[int, ...]
+    """One or more, in the order in which it is to begin them."""
 
 
 @dataclass(slots=True)

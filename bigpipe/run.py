@@ -265,11 +265,8 @@ class Run:
         todo = deque(instructions)
         while todo:
             match todo.popleft():
-                case s.Submit() as first:
-                    orders: list[Any] = [first]
-                    while todo and type(todo[0]) is s.Submit:
-                        orders.append(todo.popleft())
-                    self._submit(orders)
+                case s.Submit(worker, indices):
+                    self._submit(worker, indices)
                 case s.Start(worker):
                     todo.extend(self._add_worker(worker))
                 case s.Recall(worker):
@@ -301,22 +298,16 @@ class Run:
             return fewer
         return []
 
-    def _submit(self, orders: list[s.Submit]) -> None:
-        """Send each worker its tasks, many at a time."""
-        of_worker: dict[int, list[base.Task]] = {}
-        files = [(order.task, self._files.in_names[order.task]) for order in orders]
-        granted = self._claims.grant(files)
-        shares = self._watch.shares([order.task for order in orders])
-        alone, large = self._scheduler.alone, self._watch.too_large
-        for order, (index, in_name), name, share in zip(
-            orders, files, granted, shares, strict=True
-        ):
-            task = base.Task(index, in_name, name, share)
-            task.is_alone = index in alone or index in large
-            of_worker.setdefault(order.worker, []).append(task)
-        for worker, tasks in of_worker.items():
-            self._journal.prepare(tasks)
-            self._executor.submit(worker, tasks)
+    def _submit(self, worker: int, indices: Sequence[int]) -> None:
+        """Send a worker its tasks."""
+        in_names = list(map(self._files.in_names.__getitem__, indices))
+        granted = self._claims.grant(list(zip(indices, in_names, strict=True)))
+        tasks = list(map(base.Task, indices, in_names, granted, self._watch.shares(indices)))
+        alone = {*self._scheduler.alone, *self._watch.too_large}
+        for task in tasks if alone else ():
+            task.is_alone = task.index in alone
+        self._journal.prepare(tasks)
+        self._executor.submit(worker, tasks)
 
     def _recall(self, worker: int) -> list[s.Instruction]:
         back = self._executor.recall(worker)

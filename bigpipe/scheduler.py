@@ -9,9 +9,9 @@ waits for the parent. Those not begun can be called back, when another worker is
 their own one dies::
 
     add(5)                 -> [Start(worker=0)]
-    WorkerReady(0)         -> [Submit(0, task=5)]
-    TaskEnded(0, 5)        -> [Submit(0, task=7)]
-    WorkerDied(0, [7])     -> [Submit(1, task=7), Submit(1, task=5)], 7 uncharged; or GiveUp(5)
+    WorkerReady(0)         -> [Submit(0, tasks=(5,))]
+    TaskEnded(0, 5)        -> [Submit(0, tasks=(7,))]
+    WorkerDied(0, [7])     -> [Submit(1, tasks=(7, 5))], 7 uncharged; or GiveUp(5)
 
 Which of the tasks that wait has room in memory, and whom to pause or stop when that runs out,
 is `bigpipe.admission`. Without one, tasks go out in the order in which they came.
@@ -390,11 +390,12 @@ class Scheduler:
         self._roster.file(number, self._workers[number], self._pace.ahead)
 
     def _hand_out(self, now: float) -> list[Instruction]:
-        instructions: list[Instruction] = []
+        given: dict[int, list[int]] = {}
         if (queue := self._free) is not None:
-            self._deal(queue, now, instructions)
+            self._deal(queue, now, given)
         elif self._admission is not None:
-            self._hand_out_within(self._admission, now, instructions)
+            self._hand_out_within(self._admission, now, given)
+        instructions: list[Instruction] = [Submit(i, tuple(tasks)) for i, tasks in given.items()]
         n_more = min(self.n_workers - len(self._workers), len(self._pending) - self._n_starting)
         for _ in range(n_more):
             if self._admission is not None and not self._admission.join(self._next_worker):
@@ -409,23 +410,21 @@ class Scheduler:
             instructions.append(Recall(victim))
         return instructions
 
-    def _deal(self, queue: deque[int], now: float, instructions: list[Instruction]) -> None:
+    def _deal(self, queue: deque[int], now: float, given: dict[int, list[int]]) -> None:
         """Hand out what may start anywhere."""
         idle_only = self._admission is not None and not self._pace.is_short
-        turns = self._roster.turns(len(queue), self._pace.ahead, idle_only=idle_only)
-        for number in turns:
-            worker, task = self._workers[number], queue.popleft()
-            worker.assigned.append(task)
-            if len(worker.assigned) == 1:
-                self._begin(number, worker, now)
-            elif len(worker.assigned) == 2:
-                self._file(number)  # in its turn, among those who could give one back
-            instructions.append(Submit(number, task))
-        for number in dict.fromkeys(turns):
+        for number in self._roster.turns(len(queue), self._pace.ahead, idle_only=idle_only):
+            given.setdefault(number, []).append(queue.popleft())
+        idle = [number for number in given if not self._workers[number].assigned]
+        for number, tasks in given.items():
+            self._workers[number].assigned.extend(tasks)
+        for number in idle:
+            self._begin(number, self._workers[number], now)
+        for number in sorted(given, key=idle.__contains__):
             self._file(number)
 
     def _hand_out_within(
-        self, admission: Admission, now: float, instructions: list[Instruction]
+        self, admission: Admission, now: float, given: dict[int, list[int]]
     ) -> None:
         """Hand out what there is room for."""
         waiting, ahead, is_short = admission.waiting, self._pace.ahead, self._pace.is_short
@@ -437,7 +436,7 @@ class Scheduler:
                 worker.assigned.append(task)
                 if len(worker.assigned) == 1:
                     self._begin(number, worker, now)
-                instructions.append(Submit(number, task))
+                given.setdefault(number, []).append(task)
             self._file(number)
             if task is None:
                 return

@@ -226,8 +226,8 @@ class World:
                 case Start(worker):
                     self.workers[worker] = At()
                     self.at(STARTING_S, "ready", worker, 0)
-                case Submit(worker, task):
-                    self.workers[worker].unread.append(task)
+                case Submit(worker, tasks):
+                    self.workers[worker].unread.extend(tasks)
                     self.take(worker)
                 case Recall(worker):
                     back = tuple(self.workers[worker].unread)

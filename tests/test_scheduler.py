@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -128,10 +129,10 @@ class Sim:
                 case Start(worker):
                     assert worker not in self.workers
                     self.workers[worker] = SimWorker()
-                case Submit(worker, task):
+                case Submit(worker, tasks):
                     assert self.workers[worker].is_ready
                     assert not self.workers[worker].is_told_to_end
-                    self.workers[worker].unread.append(task)
+                    self.workers[worker].unread.extend(tasks)
                 case Recall(worker):
                     back = tuple(self.workers[worker].unread)
                     self.workers[worker].unread.clear()
@@ -236,22 +237,22 @@ def test_no_more_workers_start_than_there_are_tasks(make_sim):
 def test_worker_gets_a_task_when_it_is_ready_and_one_ahead(make_sim):
     sim = make_sim(1)
     sim.add(5)
-    assert sim.ready(0) == [Submit(0, 0), Submit(0, 1)]
+    assert sim.ready(0) == [Submit(0, (0, 1))]
 
 
 def test_nothing_is_sent_ahead_where_nothing_can_be_taken_back(make_sim):
     sim = make_sim(1, max_ahead=0)
     sim.add(5)
-    assert sim.ready(0) == [Submit(0, 0)]
-    assert sim.run_one(0) == [Submit(0, 1)]
+    assert sim.ready(0) == [Submit(0, (0,))]
+    assert sim.run_one(0) == [Submit(0, (1,))]
 
 
 def test_tasks_are_handed_out_in_input_order(make_sim):
     sim = make_sim(1)
     sim.add(4)
     sim.ready(0)
-    assert sim.run_one(0) == [Submit(0, 2)]
-    assert sim.run_one(0) == [Submit(0, 3)]
+    assert sim.run_one(0) == [Submit(0, (2,))]
+    assert sim.run_one(0) == [Submit(0, (3,))]
 
 
 def test_idle_worker_comes_before_sending_ahead(make_sim):
@@ -261,7 +262,7 @@ def test_idle_worker_comes_before_sending_ahead(make_sim):
     sim.ready(1)
     sim.run_one(0)
     sim.run_one(1)
-    assert sim.add(2) == [Submit(0, 2), Submit(1, 3)]
+    assert sim.add(2) == [Submit(0, (2,)), Submit(1, (3,))]
 
 
 def test_short_tasks_are_sent_ahead_in_numbers(make_sim):
@@ -287,8 +288,7 @@ def test_many_reports_are_taken_in_before_anything_is_handed_out():
     scheduler.handle(WorkerReady(1), 0.0)  # is given 2 and 3
     ended = [TaskEnded(0, 0), TaskEnded(0, 1), TaskEnded(1, 2)]
     instructions = scheduler.handle_all(ended, 0.01)
-    assert instructions[0] == Submit(0, 4), "the one that is idle comes first"
-    assert sorted(order.task for order in instructions) == [4, 5, 6]
+    assert instructions == [Submit(0, (4, 6)), Submit(1, (5,))], "the one that is idle comes first"
     assert len(scheduler.in_flight) == 2
 
 
@@ -297,9 +297,9 @@ def test_idle_worker_gets_what_was_sent_ahead_to_another(make_sim):
     sim.add(3)
     sim.ready(0)
     sim.take(0)
-    assert sim.ready(1) == [Submit(1, 2)]
+    assert sim.ready(1) == [Submit(1, (2,))]
     sim.take(1)
-    assert sim.end(1) == [Recall(0), Submit(1, 1)]
+    assert sim.end(1) == [Recall(0), Submit(1, (1,))]
 
 
 def test_recalled_tasks_come_back_in_their_order(make_sim):
@@ -312,8 +312,9 @@ def test_recalled_tasks_come_back_in_their_order(make_sim):
     sim.take(0)
     assert len(sim.workers[0].unread) == 11
     recalled = list(sim.workers[0].unread)
-    submitted = [x.task for x in sim.ready(1) if isinstance(x, Submit)]
-    assert submitted == recalled
+    submitted = [x.tasks for x in sim.ready(1) if isinstance(x, Submit)]
+    in_turn = [task for turn in zip_longest(*submitted) for task in turn if task is not None]
+    assert in_turn == recalled
 
 
 def test_worker_that_is_being_started_is_not_started_again(make_sim):
@@ -341,7 +342,7 @@ def test_worker_whose_tasks_were_all_recalled_is_not_ended_for_taking_too_long()
     assert scheduler.handle(WorkerReady(1), 0.0) == [Recall(0)]
     scheduler.handle(TasksRecalled(0, (1,)), 0.0)
     scheduler.handle(TaskEnded(1, 1), 0.5)
-    assert scheduler.handle(TasksRecalled(0, (0,)), 1.0) == [Submit(1, 0)]
+    assert scheduler.handle(TasksRecalled(0, (0,)), 1.0) == [Submit(1, (0,))]
     assert scheduler.handle(Tick(), 10.5) == []
     assert scheduler.handle(Tick(), 11.0) == [Kill(1, 0)]
 
@@ -361,7 +362,7 @@ def test_task_whose_worker_died_is_tried_again_before_the_others(make_sim):
     sim.ready(0)
     sim.take(0)
     sim.die(0)
-    assert sim.ready(1) == [Submit(1, 0), Submit(1, 1)]
+    assert sim.ready(1) == [Submit(1, (0, 1))]
 
 
 def test_task_that_kills_its_workers_is_given_up(make_sim):
@@ -529,8 +530,8 @@ def test_tasks_are_wanted_until_every_worker_has_enough(make_sim):
     sim = make_sim(2)
     sim.add(sim.scheduler.n_wanted)
     assert sim.scheduler.n_wanted == 0
-    n_submitted = len(sim.ready(0)) + len(sim.ready(1))
-    assert sim.n_added - n_submitted == 2
+    submitted = [x.tasks for x in sim.ready(0) + sim.ready(1)]
+    assert sim.n_added - sum(map(len, submitted)) == 2
     sim.run_one(0)
     assert sim.scheduler.n_wanted == 1
 
@@ -569,8 +570,8 @@ def short(make_sim):
 
 
 def test_task_waits_for_memory_while_another_worker_is_idle(short):
-    assert short.add_given(600, 600) == [Submit(0, 3)]
-    assert short.run_one(0) == [Submit(1, 4)]
+    assert short.add_given(600, 600) == [Submit(0, (3,))]
+    assert short.run_one(0) == [Submit(1, (4,))]
 
 
 def test_task_over_the_budget_is_refused_before_it_is_begun(short):
@@ -645,7 +646,7 @@ def test_task_in_a_worker_that_has_had_others_is_run_again_before_it_is_too_larg
     short.add_given(100)
     short.take(0)
     assert short.measure({0: 1200}) == [Stop(0, 3)]
-    assert short.die(0) == [Submit(1, 3)]
+    assert short.die(0) == [Submit(1, (3,))]
 
 
 def test_task_that_ends_just_before_it_is_stopped_counts_as_ended(short):
@@ -687,7 +688,7 @@ def test_task_that_was_out_of_memory_is_projected_higher_the_next_time(short):
 
 
 def test_long_tasks_are_not_sent_ahead_within_a_budget(short):
-    assert short.add_given(1, 1, 1, 1) == [Submit(worker, worker + 3) for worker in range(3)]
+    assert short.add_given(1, 1, 1, 1) == [Submit(worker, (worker + 3,)) for worker in range(3)]
 
 
 def test_what_workers_waited_for_is_counted(short):
