@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import BigpipeWarning, OptionError, PipelineError, TooManyErrorsError
@@ -167,7 +168,7 @@ class BigMultiPipe(Hooks):
                 ended.extend(results)
             except TooManyErrorsError as error:
                 stop = str(error.message).partition("\n")[0]
-            ended.sort(key=lambda result: result.index)
+            ended.sort(key=attrgetter("index"))
             pout = Pout(ended, results.elapsed_s, results.memory)
         if stop is not None:
             raise TooManyErrorsError(stop, pout.errors, pout)

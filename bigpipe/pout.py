@@ -11,6 +11,7 @@ import pickle
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.budget import format_bytes
@@ -69,7 +70,7 @@ class Pout(list[Entry]):
         self.results = list(results)
         self.elapsed_s = elapsed_s
         self.memory = memory
-        super().__init__(result.entry for result in self.results)
+        super().__init__(map(attrgetter("outname", "meta"), self.results))
 
     @classmethod
     def from_results(cls, results: Iterable[FileResult], elapsed_s: float | None = None) -> Pout:

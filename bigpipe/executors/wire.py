@@ -47,13 +47,14 @@ _SOME_TICKETS = 4096  # bytes read at once; arbitrary
 
 def packed_tasks(tasks: Iterable[Task]) -> bytes:
     """Return tasks as the payload of a frame."""
-    return pickle.dumps(list(map(_packed, tasks)), protocol=5)
+    contents = [task.as_tuple() if type(task.in_name) is str else _packed(task) for task in tasks]
+    return pickle.dumps(contents, protocol=5)
 
 
 def _packed(task: Task) -> tuple[Any, ...] | bytes:
     """Return a task's fields: as bytes that are for its own turn if they may fail to be read."""
     content = task.as_tuple()
-    if type(task.in_name) is str or _is_plain(task.in_name):
+    if _is_plain(task.in_name):
         return content
     import cloudpickle
 
