@@ -179,20 +179,26 @@ class Ledger:
 
     def _last(self, ended: Sequence[Ended]) -> None:
         """End files."""
-        for result, _ in ended:
-            index, error = result.index, result.error
-            del self.in_names[index]
+        results = [result for result, _ in ended]
+        for result in results:
+            del self.in_names[result.index]
             if self.deaths:
-                self.deaths.pop(index, None)
-            self._retries.forget(index)
-            self.n_failed += error is not None
-            if error is None or not result.from_journal:
-                reason = self._limit.add(error)
-                if reason is not None and error is not None:
-                    self.stop = TooManyErrorsError(reason, [error])
-        self.n_finished += len(ended)
+                self.deaths.pop(result.index, None)
+            if result.error is not None or not self._limit.one_went_well:
+                self._count(result)
+        self._retries.forget(result.index for result in results)
+        self.n_finished += len(results)
         self._on_end(ended, True)
-        self.ready.extend([result for result, _ in ended])
+        self.ready.extend(results)
+
+    def _count(self, result: FileResult) -> None:
+        """See whether a file that failed is one too many, or the first that went well."""
+        error = result.error
+        self.n_failed += error is not None
+        if error is None or not result.from_journal:
+            reason = self._limit.add(error)
+            if reason is not None and error is not None:
+                self.stop = TooManyErrorsError(reason, [error])
 
 
 def _in_order(

@@ -6,7 +6,7 @@ Owns these two rules. Time arrives as a number; who tries again is `bigpipe.run`
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bigpipe.errors import BigpipeError, FileError, RemoteError
@@ -114,9 +114,9 @@ class Retries:
         self._waiting.clear()
         return tasks
 
-    def forget(self, task: int) -> None:
-        """Forget a file that has ended."""
-        if self._n_tried:
+    def forget(self, tasks: Iterable[int]) -> None:
+        """Forget files that have ended."""
+        for task in tasks if self._n_tried else ():
             self._n_tried.pop(task, None)
             self._n_begun.pop(task, None)
 
@@ -130,6 +130,11 @@ class ErrorLimit:
         Failed files at which it is stopped. ``None``: when the first 20 files have failed,
         all in the same hook with the same sort of exception.
 
+    Attributes
+    ----------
+    one_went_well : bool
+        Whether a file has ended without an error: that another does needs no telling.
+
     Examples
     --------
     >>> limit = ErrorLimit(max_errors=1)
@@ -141,12 +146,12 @@ class ErrorLimit:
         self._max_errors = max_errors
         self._n_failed = 0
         self._kinds: set[tuple[str, str]] = set()
-        self._one_went_well = False
+        self.one_went_well = False
 
     def add(self, error: FileError | None) -> str | None:
         """Take in the end of a file; return why to stop, if it is time to."""
         if error is None:
-            self._one_went_well = True
+            self.one_went_well = True
             return None
         self._n_failed += 1
         n = self._n_failed
@@ -154,7 +159,7 @@ class ErrorLimit:
             if n < self._max_errors:
                 return None
             return f"{_files(n)} failed, which is as many as max_errors allows"
-        if self._one_went_well or n > N_ALIKE:
+        if self.one_went_well or n > N_ALIKE:
             return None
         self._kinds.add(error.kind)
         if n < N_ALIKE or len(self._kinds) > 1:

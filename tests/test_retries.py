@@ -82,7 +82,7 @@ def test_file_that_has_ended_may_fail_anew():
     retries = Retries(1)
     assert retries.wants(1, error_of(OSError(), attempts=2), 0.0)
     assert retries.n_begun(1) == 2
-    retries.forget(1)
+    retries.forget([1])
     assert retries.n_begun(1) == 0
     assert retries.wants(1, error_of(OSError()), 0.0)
 
@@ -274,6 +274,15 @@ def test_all_files_of_a_short_run_are_tried(make_files, flaky):
         flaky.pipeline(names, trouble={"file_write": fail})
     assert not isinstance(caught.value, TooManyErrorsError)
     assert len(caught.value.pout) == N_ALIKE
+
+
+def test_run_whose_first_file_goes_well_goes_on(make_files, flaky):
+    names = make_files(N_ALIKE + 5)
+    trouble = {("file_write", os.path.basename(name)): fail for name in names[1:]}
+    with pytest.raises(PipelineError) as caught:
+        flaky.pipeline(names, trouble=trouble, executor="serial")
+    assert not isinstance(caught.value, TooManyErrorsError)
+    assert len(caught.value.pout) == len(names)
 
 
 def test_max_errors_lets_all_files_fail(make_files, flaky):
