@@ -46,7 +46,7 @@ class KeptMemory:
         self._kept_of: int | None = None
         self.is_keeping = False
         if _are_set:  # by the worker whose hook has started this one
-            self._library = _allocator()
+            self._library = _c_library()
             self._set(_USUAL_TRIM, _USUAL_MMAP)
             self._library.malloc_trim(0)
 
@@ -102,8 +102,11 @@ def _allocator() -> Any:
         return None
     if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return None
+    library = _c_library()
+    return library if hasattr(library, "gnu_get_libc_version") else None
+
+
+def _c_library() -> Any:
     import ctypes
 
-    library = ctypes.CDLL(None)
-    is_there = hasattr(library, "gnu_get_libc_version") and hasattr(library, "malloc_trim")
-    return library if is_there and hasattr(library, "mallopt") else None
+    return ctypes.CDLL(None)
