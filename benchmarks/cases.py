@@ -16,17 +16,20 @@ import numpy as np
 
 __all__ = [
     "CASES",
+    "STAGING",
     "Case",
     "WrongOutputs",
     "check_outputs",
     "make_inputs",
     "outname_of",
     "process_file",
+    "process_file_staged",
     "seconds_of_files",
     "shortest_s",
 ]
 
 APPEND = "_bmp"
+STAGING = ".staging"
 MIB = 1 << 20
 CHECKED_STEP = 1021  # every so many values of a large array are looked at, and its size
 LCG_FACTOR = 48271  # Park and Miller's generator: one state from the last, many at once by pow
@@ -78,6 +81,31 @@ def process_file(case_name: str, outdir: str, is_whole: bool, in_name: str) -> s
     else:
         case.write(data, outname)
     return outname
+
+
+def process_file_staged(case_name: str, outdir: str, in_name: str) -> str:
+    """Do the same, with what it takes at least to put an output and its side files in place whole.
+
+    It is looked for what is there already, the output is written in a folder of this process's
+    own, and all that is left there is moved.
+    """
+    case = CASES[case_name]
+    outname = outname_of(in_name, outdir)
+    data = case.process(case.read(in_name))
+    if os.access(outname, os.F_OK):
+        raise FileExistsError(outname)
+    folder, descriptor = _staging_folder(outdir, os.getpid())
+    case.write(data, os.path.join(folder, os.path.basename(outname)))
+    for name in os.listdir(descriptor):
+        os.replace(os.path.join(folder, name), os.path.join(outdir, name))
+    return outname
+
+
+@lru_cache(maxsize=1)
+def _staging_folder(outdir: str, pid: int) -> tuple[str, int]:
+    folder = os.path.join(outdir, STAGING, str(pid))
+    os.makedirs(folder)
+    return folder, os.open(folder, os.O_RDONLY)
 
 
 def check_outputs(case_name: str, in_names: Sequence[str], outdir: str) -> None:
