@@ -54,13 +54,15 @@ def watched(interval: float = INTERVAL) -> Iterator[Peak]:
 
 
 def _tree(root: int, without: int) -> list[int]:
+    """Return the processes that have memory: one that ends gives it up first."""
     found, todo = [], [root]
     while todo:
         pid = todo.pop()
         if pid == without:
             continue
-        found.append(pid)
         with suppress(OSError):  # it has ended
+            if not Path(f"/proc/{pid}/statm").read_text().startswith("0 "):
+                found.append(pid)
             for task in Path(f"/proc/{pid}/task").iterdir():
                 todo += map(int, (task / "children").read_text().split())
     return found
@@ -92,7 +94,8 @@ def main(root: int, interval: float) -> int:
     while not select.select([0], [], [], interval)[0]:
         tree, now = _tree(root, me), time.monotonic()
         used = look(tree)
-        if _tree(root, me) == tree:  # else a process began in between: its share would count twice
+        # If one began or ended in between, what it shares would count twice or not at all.
+        if _tree(root, me) == tree:
             samples.append((round(now, 4), used))
     print(json.dumps(samples))
     return 0
