@@ -95,7 +95,10 @@ class FileContext:
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Note that a hook, or a function of its list, begins and the one before it ends."""
-        self._take_time(hook)
+        now, before = perf_counter(), self._timed
+        if before is not None:
+            self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
+        self._timed, self._since = hook, now
         self.hook = hook = hook if function is None else f"{hook}: {name_of(function)}"
         if self.on_hook is not None:
             self.on_hook(hook)
@@ -103,22 +106,16 @@ class FileContext:
     def resume(self, hook: str | None) -> None:
         """Note that a hook goes on, which was `hook` here before others began."""
         if hook is not None:
-            self._take_time(hook.partition(":")[0])
+            self.begin(hook.partition(":")[0])
             self.hook = hook
             if self.on_hook is not None:
                 self.on_hook(hook)
 
     def end(self) -> None:
         """Note that the last hook has ended, and the next does not begin yet."""
-        self._take_time(None)
-
-    def _take_time(self, hook: str | None) -> None:
-        """Add the time that has passed to the hook that it went to; from now, it goes to this."""
-        now = perf_counter()
-        before = self._timed
+        before, self._timed = self._timed, None
         if before is not None:
-            self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
-        self._timed, self._since = hook, now
+            self.seconds[before] = self.seconds.get(before, 0.0) + perf_counter() - self._since
 
     def reject(self) -> None:
         """Note that what runs now returned ``None``."""
@@ -174,18 +171,8 @@ set_current = _current.set
 reset_current = _current.reset
 
 
-def current() -> FileContext | None:
-    """Return the record of the file being processed in this thread, or ``None``.
-
-    Examples
-    --------
-    >>> with enter(FileContext("raw/b0042.fits")):
-    ...     current().in_name
-    'raw/b0042.fits'
-    >>> current() is None
-    True
-    """
-    return _current.get()
+# Return the record of the file being processed in this thread, or ``None``.
+current: Callable[[], FileContext | None] = _current.get
 
 
 @contextmanager
@@ -206,6 +193,14 @@ def enter(context: FileContext) -> Iterator[FileContext]:
     -----
     Blocks may be nested: a hook that runs a pipeline of its own in the same thread gets
     its own file's record back afterwards. Threads that a hook starts do not inherit it.
+
+    Examples
+    --------
+    >>> with enter(FileContext("raw/b0042.fits")):
+    ...     current().in_name
+    'raw/b0042.fits'
+    >>> current() is None
+    True
     """
     token = _current.set(context)
     try:

@@ -97,7 +97,8 @@ class Hooks:
 
     def _bmp_control(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return all keywords of a hook, those that the object was constructed with too."""
-        if kwargs.keys() >= _CONTROL and kwargs.keys() >= self.kwargs.keys():
+        given = kwargs.keys()
+        if given >= _CONTROL and (not self.kwargs or given >= self.kwargs.keys()):
             return kwargs  # a run has put in everything
         merged = self.kwargs_merge(**kwargs)
         if merged.keys() >= _CONTROL:

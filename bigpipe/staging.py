@@ -115,7 +115,8 @@ class StagingFolder:
             except BlockingIOError:  # it is being swept away
                 self._unlock()
                 return False
-        self._identity = os.fstat(self._fd)
+        status = os.fstat(self._fd)
+        self._identity = (status.st_ino, status.st_dev)
         if not self.is_in_place():
             self._unlock()
             return False
@@ -129,7 +130,7 @@ class StagingFolder:
     def is_in_place(self) -> bool:
         """Whether the path still leads to this folder: it, or one above, may be gone or moved."""
         status = status_of(self.path)
-        return status is not None and os.path.samestat(status, self._identity)
+        return status is not None and (status.st_ino, status.st_dev) == self._identity
 
     def names(self) -> list[str]:
         """Return what is in it."""

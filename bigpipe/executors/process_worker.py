@@ -137,9 +137,9 @@ class _AskingClaimant(Claimant):
         self._worker = worker
 
     def confirm(self) -> None:
-        self._ends.end_if_forked()
-        self._worker.end_if_terminated()
-        super().confirm()
+        self._worker.end_if_over()
+        if self._asked:
+            super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
         self._ends.send(wire.ASK, self._number, pickle.dumps((outname, exists)))
@@ -171,8 +171,13 @@ class _ProcessWorker:
     def _announce(self, folder: str) -> None:
         self.ends.send(wire.STAGING, 0, os.fsencode(folder))
 
-    def end_if_terminated(self) -> None:
-        """End if this process was told to, and a bare ``except:`` of a hook did not let it."""
+    def end_if_over(self) -> None:
+        """End if this is a child that a hook has forked, which has come back from the hook.
+
+        Also if this process was told to end, and a bare ``except:`` of a hook did not let it.
+        """
+        if self.ends.is_forked:
+            os._exit(0)
         if self._interrupts.terminated_by is not None:
             raise Terminated
 
@@ -198,8 +203,7 @@ class _ProcessWorker:
 
     def hand_in(self, number: int, report: Report) -> None:
         """Send the report of a task."""
-        self.ends.end_if_forked()
-        self.end_if_terminated()
+        self.end_if_over()
         self.ends.end_task(number)
         self.ends.send(wire.REPORT, number, pickled_report(report))
 

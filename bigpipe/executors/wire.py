@@ -226,6 +226,14 @@ class ParentEnds:
         return frames
 
 
+class _NotOurs:
+    """Stands for the page of a worker in a child that a hook has forked."""
+
+    def __setitem__(self, place: slice, name: bytes) -> None:
+        """End the child: it has come back from the hook."""
+        os._exit(0)
+
+
 class WorkerEnds:
     """The worker's ends of its channels. Everything here blocks.
 
@@ -250,7 +258,8 @@ class WorkerEnds:
         self.is_forked = False
         self.at_work: dict[int, int] = {}
         self._has_ended = False
-        self._names: dict[str, bytes] = {}  # hooks are few, and each is noted for every file
+        self._noted: Any = self._stage
+        self._names: dict[str, tuple[slice, bytes]] = {}  # hooks are few, and noted for every file
 
     def paused_s(self) -> float:
         """Return for how many seconds the parent has paused this process."""
@@ -265,20 +274,17 @@ class WorkerEnds:
     def note_fork(self) -> None:
         """Note that this is a child now. To be called by `os.fork` there."""
         self.is_forked = True
-
-    def end_if_forked(self) -> None:
-        """End a child that a hook has forked, and that has come back from the hook."""
-        if self.is_forked:
-            os._exit(0)
+        self._noted = _NotOurs()
 
     def note_stage(self, hook: str) -> None:
         """Write the name of the hook that begins where the parent can read it."""
-        self.end_if_forked()
-        name = self._names.get(hook)
-        if name is None:
-            name = hook.encode("utf-8", "replace")[: STAGE_SIZE - 1] + b"\0"
-            self._names[hook] = name
-        self._stage[: len(name)] = name
+        place, name = self._names.get(hook) or self._encoded(hook)
+        self._noted[place] = name
+
+    def _encoded(self, hook: str) -> tuple[slice, bytes]:
+        name = hook.encode("utf-8", "replace")[: STAGE_SIZE - 1] + b"\0"
+        encoded = self._names[hook] = slice(len(name)), name
+        return encoded
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
         """Send a frame.

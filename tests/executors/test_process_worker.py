@@ -274,6 +274,25 @@ def test_child_that_comes_back_from_a_hook_does_nothing_more(
     assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 4
 
 
+class ForksAndNotes(Doubler):
+    def data_process(self, data, **kwargs):
+        mischief.fork_and_return("")
+        return super().data_process(data, **kwargs)
+
+    def post_process(self, data, note, **kwargs):
+        with open(note, "a") as file:
+            file.write("x")
+        return super().post_process(data, **kwargs)
+
+
+def test_child_that_comes_back_from_a_hook_begins_no_other(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    note = tmp_path / "note"
+    ForksAndNotes(**OPTIONS, outdir=pipe.outdir, note=note).pipeline(make_files(4))
+    assert note.read_text() == "xxxx"
+
+
 @pytest.mark.parametrize("hook", mischief.HOOKS)
 def test_child_that_leaves_a_hook_by_an_exception_does_nothing_more(
     pipe: Doubler, make_files: MakeFiles, hook: str
