@@ -1,4 +1,4 @@
-"""What is measured of bigpipe by itself: memory, import, large keywords.
+"""What is measured of bigpipe by itself: memory, the parent's time, import, large keywords.
 
 Owns these measurements; each runs in a process of its own, which `compare` starts as
 ``python alone.py NAME JSON`` and which prints a JSON object. Comparisons with others are
@@ -20,7 +20,7 @@ from typing import Any
 
 from tree_pss import watched
 
-__all__ = ["import_time", "keyword", "memory"]
+__all__ = ["import_time", "keyword", "memory", "parent_cpu"]
 
 LATE = ("numpy", "astropy", "psutil", "tqdm", "cloudpickle", "multiprocessing")
 MIB = 1 << 20
@@ -60,6 +60,32 @@ def _made_names(folder: str, n_files: int) -> Iterator[str]:
         with open(name, "wb") as file:
             file.write(b"%d" % i)
         yield name
+
+
+def parent_cpu(folder: str, n_files: int, n_workers: int, n_rounds: int) -> dict[str, Any]:
+    """Run over a list of tiny files; see how much processor time this process takes itself.
+
+    So many files that the start of the workers, which takes the same for any number, does not
+    count for much.
+    """
+    from case_pipe import CasePipe
+    from cases import check_outputs
+
+    indir = os.path.join(folder, "in")
+    os.makedirs(indir)
+    names = list(_made_names(indir, n_files))
+    taken = []
+    for i in range(n_rounds):
+        outdir = os.path.join(folder, f"out-{i}")
+        os.makedirs(outdir)
+        before = time.process_time()
+        pipe = CasePipe("tiny", outdir=outdir, num_processes=n_workers, progress=False)
+        for result in pipe.iter_pipeline(names):
+            if result.error is not None:
+                raise result.error
+        taken.append(time.process_time() - before)
+        check_outputs("tiny", names, outdir)
+    return {"n_files": n_files, "cpu_s": taken}
 
 
 def _resident_bytes() -> int:
@@ -143,7 +169,12 @@ def _seconds_with_keyword(
     return taken
 
 
-MEASUREMENTS = {"memory": memory, "import": import_time, "keyword": keyword}
+MEASUREMENTS = {
+    "memory": memory,
+    "parent": parent_cpu,
+    "import": import_time,
+    "keyword": keyword,
+}
 
 
 def main(name: str, text: str) -> int:

@@ -45,12 +45,17 @@ MIB = 1 << 20
 MAX_KEPT = 16 * MIB  # arbitrary
 N_CREATED = 500  # files; arbitrary
 MAX_RUN = 900  # seconds for one run; arbitrary, many times what the slowest takes
-ALONE = ("memory", "import", "keyword")
+ALONE = ("memory", "parent", "import", "keyword")
 ALONE_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "memory": {
         "smoke": {"looks": [10, 20, 30]},
         "quick": {"looks": [10_000, 20_000, 30_000]},
         "full": {"looks": [10_000, 50_000, 100_000]},
+    },
+    "parent": {
+        "smoke": {"n_files": 20, "n_rounds": 1},
+        "quick": {"n_files": 20_000, "n_rounds": 2},
+        "full": {"n_files": 20_000, "n_rounds": 5},
     },
     "import": {"smoke": {"n_pairs": 1}, "quick": {"n_pairs": 15}, "full": {"n_pairs": 40}},
     "keyword": {

@@ -45,7 +45,6 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     for name, case in results["cases"].items():
         if name == "tiny":
             found += [_fastest(case, is_whole) for is_whole in (True, False)]
-            found.append(_parent_cpu(case))
         elif name == "large":
             found += [_slower_than(case, is_whole) for is_whole in (True, False)]
         elif name == "cpu":
@@ -53,6 +52,8 @@ def findings(results: dict[str, Any]) -> list[Finding]:
     alone = results["alone"]
     if "memory" in alone:
         found.append(_memory(alone["memory"]))
+    if "parent" in alone:
+        found.append(_parent_cpu(alone["parent"]))
     if "keyword" in alone:
         found += _keyword(alone["keyword"])
     if "import" in alone:
@@ -105,10 +106,10 @@ def _share_of_ideal(case: dict[str, Any], key: tuple[str, bool], n_workers: int)
     return ideal * min(times[contenders.SERIAL.name, True]) / min(times[key])
 
 
-def _parent_cpu(case: dict[str, Any]) -> Finding:
-    each = min(_cpu(case, contenders.BIGPIPE.name, True, "parent_cpu_s")) / case["n_files"]
+def _parent_cpu(figures: dict[str, Any]) -> Finding:
+    each = min(figures["cpu_s"]) / figures["n_files"]
     return Finding(
-        "tiny files: the parent's own processor time for each",
+        f"the parent's own processor time for each of {figures['n_files']:,} tiny files",
         f"{each * 1e6:.1f} us",
         f"< {MAX_PARENT_CPU * 1e6:.0f} us",
         each < MAX_PARENT_CPU,
@@ -213,6 +214,11 @@ def _alone_table(results: dict[str, Any]) -> Table:
     alone = results["alone"]
     for n_files, n_bytes in alone.get("memory", {}).get("resident", ()):
         rows.append((f"the parent's memory after {n_files:,} files", f"{n_bytes / MIB:.1f} MiB"))
+    if "parent" in alone:
+        it = alone["parent"]
+        what = f"the parent's own processor time for each of {it['n_files']:,} tiny files"
+        each = (_each([seconds], it["n_files"]) for seconds in sorted(it["cpu_s"]))
+        rows.append((f"{what}, all rounds", ", ".join(each)))
     if "keyword" in alone:
         it = alone["keyword"]
         what = f"array of {it['n_bytes'] / 1e6:.0f} MB as a keyword, {it['n_files']} files"
@@ -290,7 +296,8 @@ A peer writes its outputs ``straight`` to their names, or to a temporary name an
 includes side files and what was there before, which the one line of the peers does not cover. For
 each file it also measures time and memory, keeps keywords fresh and refuses collisions, and a
 worker that dies costs no other file. For tiny files that is most of the time. "CPU/file" is
-processor time, of the process that the run was called in ("parent"), and of all processes.
+processor time, of the process that the run was called in ("parent"), and of all processes; what
+it takes to start the workers is in it.
 
 "its outputs by hand" is a ``ProcessPoolExecutor`` whose function does what such outputs take at
 least, and nothing else: look for the name, write in a folder of the worker's own, look what has

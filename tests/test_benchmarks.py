@@ -175,7 +175,7 @@ def test_ratio_is_of_the_least_times(bench):
         "cases": {"tiny": {"what": "", "n_files": 1, "runs": runs}},
         "alone": {},
     }
-    whole, straight, _ = bench["tables"].findings(results)
+    whole, straight = bench["tables"].findings(results)
     assert (whole.measured, whole.is_met) == ("0.50", True)
     assert "mpire" in whole.what
     assert (straight.measured, straight.is_met) == ("1.00", True)
@@ -205,6 +205,21 @@ def test_memory_that_grows_with_the_files_is_noticed(bench, growth, is_met):
     results = {"about": {}, "cases": {}, "alone": {"memory": {"resident": resident}}}
     (finding,) = bench["tables"].findings(results)
     assert finding.is_met is is_met
+
+
+@pytest.mark.parametrize(("seconds", "is_met"), [([0.5, 0.19], True), ([0.5, 0.21], False)])
+def test_time_of_the_parent_is_that_of_its_best_round(bench, seconds, is_met):
+    figures = {"n_files": 10_000, "cpu_s": seconds}
+    results = {"about": {}, "cases": {}, "alone": {"parent": figures}}
+    (finding,) = bench["tables"].findings(results)
+    assert finding.is_met is is_met
+
+
+@pytest.mark.process
+def test_time_of_the_parent_is_measured(tmp_path):
+    asked = {"folder": str(tmp_path), "n_files": 5, "n_rounds": 2, "n_workers": 2}
+    figures = json.loads(run_script(BENCHMARKS / "alone.py", "parent", json.dumps(asked)))
+    assert [seconds > 0 for seconds in figures["cpu_s"]] == [True, True]
 
 
 MEMORY_CASES = (
