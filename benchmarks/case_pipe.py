@@ -8,11 +8,11 @@ import cases
 
 from bigpipe import BigMultiPipe
 
-__all__ = ["CasePipe"]
+__all__ = ["CaseHooks", "CasePipe"]
 
 
-class CasePipe(BigMultiPipe):
-    """The three parts of a case, as hooks."""
+class CaseHooks:
+    """The three parts of a case, as hooks of a pipeline class that comes after this one."""
 
     def __init__(self, case_name: str, **kwargs: Any) -> None:
         self.case_name = case_name
@@ -27,3 +27,7 @@ class CasePipe(BigMultiPipe):
     def file_write(self, data: Any, outname: str, **kwargs: Any) -> str:
         cases.CASES[self.case_name].write(data, outname)
         return outname
+
+
+class CasePipe(CaseHooks, BigMultiPipe):
+    """A case as a pipeline of bigpipe's."""

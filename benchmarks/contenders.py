@@ -22,6 +22,7 @@ __all__ = [
     "BIGPIPE",
     "CONTENDERS",
     "PEERS",
+    "PREDECESSOR",
     "SERIAL",
     "STAGED",
     "Contender",
@@ -116,6 +117,17 @@ def _pebble(n_workers: int) -> Any:
     return run
 
 
+def _bigmultipipe(n_workers: int) -> Any:
+    from predecessor_pipe import PredecessorPipe
+
+    def run(work: Any, names: Sequence[str]) -> Any:
+        case_name, outdir, is_whole = work.args
+        pipe = PredecessorPipe(case_name, is_whole=is_whole, outdir=outdir, num_processes=n_workers)
+        return pipe.pipeline(list(names))
+
+    return run
+
+
 def _bigpipe(n_workers: int) -> Any:
     from case_pipe import CasePipe
 
@@ -142,7 +154,8 @@ PEERS = {
 SERIAL = Contender("serial loop", None, _serial)
 BIGPIPE = Contender("bigpipe", "bigpipe", _bigpipe)
 STAGED = Contender("its outputs by hand", None, _staged)
-CONTENDERS = {each.name: each for each in (SERIAL, *PEERS.values(), STAGED, BIGPIPE)}
+PREDECESSOR = Contender("bigmultipipe", "bigmultipipe", _bigmultipipe)
+CONTENDERS = {each.name: each for each in (SERIAL, *PEERS.values(), STAGED, PREDECESSOR, BIGPIPE)}
 
 
 def is_installed(contender: Contender) -> bool:

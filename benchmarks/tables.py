@@ -299,9 +299,11 @@ worker that dies costs no other file. For tiny files that is most of the time. "
 processor time, of the process that the run was called in ("parent"), and of all processes; what
 it takes to start the workers is in it.
 
-"its outputs by hand" is a ``ProcessPoolExecutor`` whose function does what such outputs take at
-least, and nothing else: look for the name, write in a folder of the worker's own, look what has
-been left there, move it. No way to run tiny files can be faster and promise the same of outputs.
+"bigmultipipe" is bigpipe's predecessor, with the same hooks; how whole its outputs are is up to
+``file_write``. "its outputs by hand" is a ``ProcessPoolExecutor`` whose function does what the
+outputs of bigpipe take at least, and nothing else: look for the name, write in a folder of the
+worker's own, look what has been left there, move it. No way to run tiny files can be faster and
+promise the same of outputs.
 """
 
 

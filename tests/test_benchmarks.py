@@ -26,7 +26,7 @@ MODULES += ("memory_cases", "memory_run", "memory_tables", "tree_pss")
 CASES = ("tiny", "large", "arrays", "cpu", "skewed", "startup")
 CONTENDERS = (
     *("serial loop", "multiprocessing.Pool", "ProcessPoolExecutor"),
-    *("joblib", "mpire", "pebble", "its outputs by hand", "bigpipe"),
+    *("joblib", "mpire", "pebble", "its outputs by hand", "bigmultipipe", "bigpipe"),
 )
 
 
