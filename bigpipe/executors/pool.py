@@ -6,6 +6,7 @@ dead workers nor log records; bigpipe's own workers are in `bigpipe.executors.pr
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.pool
@@ -121,8 +122,8 @@ class PoolExecutor(Executor):
     Parameters
     ----------
     pool_class : type
-        Instances are made as ``pool_class(processes=n)``, are context managers and have
-        ``map``; ``imap_unordered`` is used if they have it.
+        Instances are context managers and have ``map``; ``imap_unordered`` is used if they
+        have it. The number of processes is its argument ``processes``, or else the first one.
     n_processes : int
         Processes of the pool.
     """
@@ -174,7 +175,7 @@ class PoolExecutor(Executor):
         inputs, outputs = self._setup.taken()
         FolderClaims(self._folder, [*inputs, *(task.in_name for task in tasks)], outputs)
         call = _PoolCall(self._setup, self._folder)
-        with self.pool_class(processes=self.n_processes) as pool:
+        with _made(self.pool_class, self.n_processes) as pool:
             payloads = iter(getattr(pool, "imap_unordered", pool.map)(call, tasks))
             try:
                 for payload in payloads:
@@ -203,6 +204,17 @@ class PoolExecutor(Executor):
             _runners.pop(key).end()
         shutil.rmtree(self._folder, ignore_errors=True)
         return []
+
+
+def _made(pool_class: Any, n_processes: int) -> Any:
+    """Return a pool of so many processes."""
+    try:
+        parameters = inspect.signature(pool_class).parameters.values()
+    except ValueError:  # some classes written in C have no signature
+        return pool_class(processes=n_processes)
+    if any(x.name == "processes" or x.kind is x.VAR_KEYWORD for x in parameters):
+        return pool_class(processes=n_processes)
+    return pool_class(n_processes)  # as `concurrent.futures` calls it max_workers
 
 
 def _run_out(payloads: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.pool import Pool, ThreadPool
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,10 @@ class SerialPool:
         return [function(task) for task in tasks]
 
 
-class Threads(ThreadPoolExecutor):
-    def __init__(self, processes: int) -> None:
-        super().__init__(processes)
-
-
-POOLS = [NestablePool, NoDaemonPool, Pool, ThreadPool, SerialPool, Threads]
+POOLS = [
+    *(NestablePool, NoDaemonPool, Pool, ThreadPool, SerialPool),
+    *(ProcessPoolExecutor, ThreadPoolExecutor),
+]
 pools = pytest.mark.parametrize("pool", POOLS)
 
 
