@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bigpipe.argparse_handler import ArgparseHandler, BMPArgparseMixin
     from bigpipe.errors import (
         BigpipeError,
         BigpipeWarning,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "argparse_handler": ("ArgparseHandler", "BMPArgparseMixin"),
     "errors": (
         "BigpipeError",
         "BigpipeWarning",
@@ -84,6 +86,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "OUTNAME_APPEND",
+    "ArgparseHandler",
+    "BMPArgparseMixin",
     "BigMultiPipe",
     "BigpipeError",
     "BigpipeWarning",

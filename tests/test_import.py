@@ -16,6 +16,7 @@ CONTRACT = [
     *("BigMultiPipe", "NoDaemonPool", "NestablePool", "num_can_process", "outname_creator"),
     *("prune_pout", "bmp_cleanup", "multi_logging", "multi_proc", "no_outfile", "cached_pout"),
     *("WorkerWithKwargs", "assure_list", "OUTNAME_APPEND"),
+    *("ArgparseHandler", "BMPArgparseMixin"),
 ]
 STATE = """
 import json, logging, multiprocessing, os, signal, sys, threading, warnings
