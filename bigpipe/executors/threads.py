@@ -192,9 +192,21 @@ class ThreadsExecutor(Executor):
             self._snapshot.close()  # else one that cannot be broken off has them still
 
     def _work(self, number: int) -> None:
-        """Run in the thread: take tasks until there are no more."""
+        """Run in the thread: take tasks until there are no more, and tell of the end."""
         me = self.workers[number]
         pid = threading.get_native_id()
+        died = Died(number, pid, 1, None)
+        try:
+            self._take_tasks(me, number, pid)
+            died.exitcode = 0
+        except Terminated:
+            died.exitcode = 0  # the run was stopped: nobody waits for this file
+        finally:
+            if died.exitcode:  # a fault outside of the hooks, which Python shows
+                died.hook = me.hook
+            me.events.put(died)
+
+    def _take_tasks(self, me: _Thread, number: int, pid: int) -> None:
         if self._setup.threads_per_worker is not None:
             limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
         runner = me.runner = TaskRunner(
@@ -219,11 +231,8 @@ class ThreadsExecutor(Executor):
                 return
             while (task := me.tasks.get()) is not None:
                 self._run(me, number, runner, task)
-        except Terminated:
-            pass  # the run was stopped: nobody waits for this file
         finally:
             runner.exit()
-        me.events.put(Died(number, pid, 0, None))
 
     def _run_strategy(self, me: _Thread, number: int, runner: TaskRunner) -> None:
         with me.lock:

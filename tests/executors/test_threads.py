@@ -174,6 +174,26 @@ def test_program_can_be_traced_after_a_run(names: list[str]):
     subprocess.run([sys.executable, "-c", TRACED, *names], check=True, timeout=60)
 
 
+def test_thread_that_dies_of_a_fault_outside_of_the_hooks_does_not_hold_up_the_run(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    report = threads.TaskRunner.report
+    shown = []
+
+    def fail_once(self: Any, task: Task, *details: Any) -> Any:
+        if task.index == 1:
+            raise OSError("a hook has closed what is not its own")
+        return report(self, task, *details)
+
+    monkeypatch.setattr(threads.TaskRunner, "report", fail_once)
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    pout = pipe.pipeline(make_files(4))
+    assert written(pout) == {0, 2, 3}
+    assert pout.results[1].outcome is Outcome.KILLED
+    assert pout.errors[0].attempts == 2
+    assert [str(args.exc_value) for args in shown] == ["a hook has closed what is not its own"] * 2
+
+
 def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path):
     pipe = CannotBegin(2, executor="threads", outdir=tmp_path, begin=fail)
     with pytest.raises(PipelineError, match="5 of 5") as caught:
