@@ -108,7 +108,8 @@ class Passage:
         """Find out where the data belongs."""
         self._file.begin("outname_create")
         pipe, in_name = self._pipe, self.in_name
-        self._target = pipe.outname_create(in_name, data=data, meta=self.meta, **self.kwargs)
+        name = pipe.outname_create(in_name, data=data, meta=self.meta, **self.kwargs)
+        self._target = os.fsdecode(name) if isinstance(name, bytes) else name
 
     def write(self) -> bool:
         """Write the output, so that it appears whole or not at all."""

@@ -738,6 +738,19 @@ def test_name_may_be_a_path(in_name, tmp_path):
     assert (tmp_path / "x.bin").read_bytes() == b"000.bin\n"
 
 
+def test_output_with_a_name_in_bytes_is_staged_like_any_other(in_name, tmp_path):
+    class Bytes(BigMultiPipe):
+        def outname_create(self, in_name, **kwargs):
+            return os.fsencode(tmp_path / "x.bin")
+
+        def file_write(self, data, outname, **kwargs):
+            Path(os.fsdecode(outname)).write_bytes(data)
+            raise ValueError("half written")
+
+    run(Bytes(), in_name)
+    assert not (tmp_path / "x.bin").exists()
+
+
 def test_output_may_have_any_name_that_is_not_for_a_file(in_name):
     class Table(BigMultiPipe):
         def outname_create(self, in_name, **kwargs):
