@@ -25,6 +25,7 @@ from bigpipe.errors import BigpipeWarning
 
 __all__ = [
     "Environment",
+    "current_folder",
     "fork_is_safe",
     "limit_threads",
     "note_libraries",
@@ -83,7 +84,7 @@ class Environment:
         numpy: Any = sys.modules.get("numpy")
         return cls(
             environ=dict(os.environ),
-            cwd=_current_folder(),
+            cwd=current_folder(),
             sys_path=tuple(sys.path),
             umask=_umask(),
             locale_name=locale.setlocale(locale.LC_ALL, None),
@@ -127,7 +128,7 @@ class Environment:
                 os.environ[name] = value
 
     def _apply_cwd(self) -> None:
-        if self.cwd is not None and self.cwd != _current_folder():
+        if self.cwd is not None and self.cwd != current_folder():
             os.chdir(self.cwd)
 
     def _apply_sys_path(self) -> None:
@@ -244,7 +245,8 @@ class _LoggingSettings:
                 logger.propagate = state.propagate
 
 
-def _current_folder() -> str | None:
+def current_folder() -> str | None:
+    """Return the current folder, or ``None`` if it is gone."""
     try:
         return os.getcwd()
     except FileNotFoundError:

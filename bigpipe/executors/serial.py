@@ -8,12 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 
 from bigpipe import context
 from bigpipe.claims import DirectClaimant
 from bigpipe.clock import running_s
+from bigpipe.environment import current_folder
 from bigpipe.executors.base import (
     Executor,
     ExecutorEvent,
@@ -94,12 +95,21 @@ class SerialExecutor(Executor):
         """Run the tasks that were submitted."""
         if not self._events and not self._tasks:
             time.sleep(timeout or 0)  # a file waits to be tried again
-        elif not self._events and self.strategy is not None:
-            self.strategy.work(_Inbox(self._runner, self._setup, self._tasks, self._hand_in))
         elif not self._events:
-            self._hand_in([self._run(self._tasks.popleft())])
+            home = current_folder()
+            try:
+                self._work(home)
+            finally:
+                _return_to(home)
         events, self._events = self._events, []
         return events
+
+    def _work(self, home: str | None) -> None:
+        if self.strategy is None:
+            self._hand_in([self._run(self._tasks.popleft())])
+            return
+        inbox = _Inbox(self._runner, self._setup, self._tasks, self._hand_in, home)
+        self.strategy.work(inbox)
 
     def _hand_in(self, reports: list[Report]) -> None:
         self._events.append(Reported(self._worker, reports))
@@ -157,6 +167,13 @@ class SerialExecutor(Executor):
         return []
 
 
+def _return_to(home: str | None) -> None:
+    """Go back to a folder: a hook may have left it, and names would lead elsewhere."""
+    if home is not None and current_folder() != home:
+        with suppress(OSError):  # it may be gone
+            os.chdir(home)
+
+
 class _Inbox(Inbox):
     """Gives a strategy what was submitted."""
 
@@ -166,17 +183,20 @@ class _Inbox(Inbox):
         setup: Setup,
         tasks: deque[Task],
         hand_in: Callable[[list[Report]], None],
+        home: str | None,
     ) -> None:
         self.pipe = runner.pipe
         self._runner = runner
         self._setup = setup
         self._tasks = tasks
         self._hand_in = hand_in
+        self._home = home
 
     def take(self, wait: bool = True) -> FileRun | None:
         """Begin the next file, if there is one."""
         if not self._tasks:
             return None
+        _return_to(self._home)
         task = self._tasks.popleft()
         return FileRun(self._runner, task, _Claimant(task, self._setup, self._runner))
 

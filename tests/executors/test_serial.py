@@ -242,3 +242,22 @@ def check_sigterm_in_child(name: str) -> None:
     if not pid:
         os._exit(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2}], ids=str)
+def test_file_after_one_whose_hook_changed_the_folder_is_found(
+    pipe: Doubler,
+    make_files: MakeFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    make_files(4)
+    trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
+    names = [f"in/00{i}.bin" for i in range(4)]
+    pout = pipe.pipeline(names, trouble=trouble, outdir="out", **options)
+    assert written(pout) == {0, 1, 2, 3}
+    assert Path.cwd() == tmp_path
