@@ -36,6 +36,7 @@ from bigpipe.pages import address_of
 
 __all__ = [
     "Beside",
+    "LocalCopies",
     "LocalSnapshot",
     "Snapshot",
     "anonymous_file",
@@ -52,6 +53,7 @@ MIN_MAPPED = 1 << 20  # bytes: the same where no other process needs them; arbit
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, FunctionType, BuiltinFunctionType)
 _BY_IDENTITY = (FunctionType, BuiltinFunctionType, ModuleType, type)
+_OWNER = -1  # in place of an index among what is the same in each copy
 
 
 def anonymous_file() -> int:
@@ -285,9 +287,13 @@ class LocalSnapshot:
     ----------
     kwargs : dict
         The keywords.
+    owner : object, optional
+        What they belong to, if they are the attributes of an object: where one of them leads to
+        it, `fresh` has it lead to another.
     """
 
-    def __init__(self, kwargs: dict[str, Any]) -> None:
+    def __init__(self, kwargs: dict[str, Any], owner: Any = None) -> None:
+        self._owner = owner
         self._shared = {name: value for name, value in kwargs.items() if _is_atom(value)}
         self._identical: list[Any] = []
         self._parts: list[tuple[bytes, int]] = []
@@ -303,10 +309,10 @@ class LocalSnapshot:
     def _add(self, part: dict[str, Any]) -> bool:
         file = io.BytesIO()
         buffers: list[memoryview] = []
-        pickler = _LocalPickler(file, self._identical, _Aside(buffers, MIN_MAPPED))
+        pickler = _LocalPickler(file, self._identical, _Aside(buffers, MIN_MAPPED), self._owner)
         try:
             pickler.dump(part)
-            _LocalUnpickler(file.getvalue(), self._identical, buffers).load()
+            _LocalUnpickler(file.getvalue(), self._identical, buffers, self._owner).load()
         except Exception:  # any object's own pickling may raise anything: it is copied instead
             return False
         self._parts.append((file.getvalue(), len(buffers)))
@@ -315,9 +321,12 @@ class LocalSnapshot:
 
     def _add_copied(self, name: str, value: Any) -> None:
         try:
-            self._copied[name] = copy.deepcopy(value)
+            self._copied[name] = self._deep_copy(value, self._owner)
         except Exception:  # cannot be copied at all: shared, as the class says
             self._shared[name] = value
+
+    def _deep_copy(self, value: Any, owner: Any) -> Any:
+        return copy.deepcopy(value, {} if owner is None else {id(self._owner): owner})
 
     def _keep_buffers(self) -> None:
         """Copy the large buffers into a file, which goes with this object."""
@@ -346,24 +355,60 @@ class LocalSnapshot:
             memory = self._of_thread.memory = MappedBuffers(self._spans)
         return memory.fresh(self._fd)
 
-    def fresh(self) -> dict[str, Any]:
+    def fresh(self, owner: Any = None) -> dict[str, Any]:
         """Return the keywords as they were, none of them shared with an earlier call."""
         kwargs = dict(self._shared)
         buffers = iter(self._fresh_buffers())
         for part, n_buffers in self._parts:
             own = list(itertools.islice(buffers, n_buffers))
-            kwargs.update(_LocalUnpickler(part, self._identical, own).load())
+            kwargs.update(_LocalUnpickler(part, self._identical, own, owner).load())
         for name, value in self._copied.items():
-            kwargs[name] = copy.deepcopy(value)
+            kwargs[name] = self._deep_copy(value, owner)
         return kwargs
 
 
+class LocalCopies:
+    """Copies of a pipeline object for workers that run in this process.
+
+    Parameters
+    ----------
+    pipe : object
+        The object.
+
+    Notes
+    -----
+    What `LocalSnapshot` says of keywords is so with attributes, but for those of bigpipe's own.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        inner = getattr(pipe, "_bmp_of", pipe)
+        theirs = {name: x for name, x in vars(inner).items() if not name.startswith("_bmp_")}
+        self._attributes = LocalSnapshot(theirs, inner)
+
+    def make(self) -> Any:
+        """Return another copy."""
+        pipe = copy.copy(self._pipe)
+        inner = getattr(pipe, "_bmp_of", pipe)
+        vars(inner).update(self._attributes.fresh(inner))
+        return pipe
+
+    def close(self) -> None:
+        """Give up the memory of large arrays, but for what copies still hold."""
+        self._attributes.close()
+
+
 class _LocalPickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, identical: list[Any], aside: _Aside) -> None:
+    def __init__(
+        self, file: io.BytesIO, identical: list[Any], aside: _Aside, owner: Any = None
+    ) -> None:
         super().__init__(file, protocol=5, buffer_callback=aside)
         self._identical = identical
+        self._owner = owner
 
     def persistent_id(self, obj: Any) -> int | None:
+        if obj is self._owner and obj is not None:
+            return _OWNER
         if not isinstance(obj, _BY_IDENTITY):
             return None
         self._identical.append(obj)
@@ -374,9 +419,12 @@ class _LocalPickler(pickle.Pickler):
 
 
 class _LocalUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, identical: list[Any], buffers: list[memoryview]) -> None:
+    def __init__(
+        self, data: bytes, identical: list[Any], buffers: list[memoryview], owner: Any = None
+    ) -> None:
         super().__init__(io.BytesIO(data), buffers=buffers)
         self._identical = identical
+        self._owner = owner
 
     def persistent_load(self, pid: int) -> Any:
-        return self._identical[pid]
+        return self._owner if pid == _OWNER else self._identical[pid]

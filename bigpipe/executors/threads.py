@@ -6,7 +6,6 @@ pipeline object and fresh keywords for each file, as a worker process would.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import queue
 import threading
@@ -34,7 +33,7 @@ from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import LocalSnapshot
+from bigpipe.snapshot import LocalCopies, LocalSnapshot
 
 __all__ = ["ThreadsExecutor"]
 
@@ -130,6 +129,7 @@ class ThreadsExecutor(Executor):
         self.workers, self.events = {}, queue.SimpleQueue()
         self._setup = setup
         self._snapshot = LocalSnapshot(setup.control)
+        self._pipes = LocalCopies(setup.pipe)
         self._around.callback(self._give_up_keywords)
         if setup.threads_per_worker is not None:
             self._around.enter_context(threads_limited(setup.threads_per_worker))
@@ -189,6 +189,7 @@ class ThreadsExecutor(Executor):
     def _give_up_keywords(self) -> None:
         threads = [worker.thread for worker in self.workers.values()]
         if not any(thread is not None and thread.is_alive() for thread in threads):
+            self._pipes.close()
             self._snapshot.close()  # else one that cannot be broken off has them still
 
     def _work(self, number: int) -> None:
@@ -210,7 +211,7 @@ class ThreadsExecutor(Executor):
         if self._setup.threads_per_worker is not None:
             limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
         runner = me.runner = TaskRunner(
-            copy.copy(self._setup.pipe),
+            self._pipes.make(),
             self._snapshot,
             pid,
             Stager(),

@@ -251,6 +251,40 @@ def test_each_thread_begins_and_ends_once_with_an_object_of_its_own(
     assert len(set(began)) == len(began) >= 1
 
 
+class Hoarder(Doubler):
+    """Writes into what the object was constructed with, and returns what it was before."""
+
+    def __init__(self, seen: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seen = seen
+        self.image = np.zeros(1_000_000)
+        self.pre_process_list = [self.note]
+
+    def note(self, data, **kwargs):
+        self.image += 1
+        self.seen.append(1)
+        return data
+
+    def post_process(self, data, **kwargs):
+        return data, {"seen": (len(self.seen), int(self.image[0]))}
+
+
+@pytest.mark.parametrize("seen", [[], Log()], ids=["list", "cannot-be-copied"])
+def test_each_thread_has_its_own_of_what_an_object_holds(
+    make_files: MakeFiles, tmp_path: Path, seen: Any
+):
+    pipe = Hoarder(seen, executor="threads", num_processes=2, outdir=tmp_path)
+    by_worker: dict[int, list[tuple[int, int]]] = {}
+    for result in pipe.pipeline(make_files(10), order="given").results:
+        by_worker.setdefault(result.worker, []).append(result.meta["seen"])
+    for counts in by_worker.values():
+        assert [n for _, n in counts] == list(range(1, len(counts) + 1))
+        if type(seen) is list:
+            assert [n for n, _ in counts] == list(range(1, len(counts) + 1))
+    assert pipe.image[0] == 0
+    assert len(seen) == (0 if type(seen) is list else 10)
+
+
 class Writer(Doubler):
     """Writes into its keywords, and returns what they were before."""
 
