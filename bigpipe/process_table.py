@@ -93,6 +93,11 @@ class ProcTable:
         """Return the ids of all processes (0.6 us for each)."""
         return {int(name) for name in os.listdir(self._proc) if name.isdecimal()}
 
+    def started_by(self, thread: int) -> set[int]:
+        """Return the processes that a thread of this process has started, and that are there."""
+        text = self._read(f"self/task/{thread}", "children") or b""
+        return set(map(int, text.split()))
+
     def kin(self, pid: int) -> Kin | None:
         """Return whom a process belongs to (10 us)."""
         fields = self._fields(pid)

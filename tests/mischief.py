@@ -202,6 +202,30 @@ class Swallow:
 
 
 @dataclass(frozen=True)
+class WaitForProgram:
+    """Wait for a shell that waits for a program that never ends; the ids of both are in a file."""
+
+    note: Path
+    then: Any = None
+    is_stubborn: bool = False
+
+    def __call__(self, name: str) -> None:
+        script = "trap '' TERM; " if self.is_stubborn else ""
+        script += (
+            f"cd '{self.note.parent}'; sleep 1000 & echo $$ $! >new; mv new {self.note.name}; "
+        )
+        program = subprocess.Popen(["sh", "-c", f"{script} while :; do wait; done"])
+        program.returncode = 0  # or Python would warn that it still runs
+        try:
+            while self.then is not None and not self.note.exists():
+                pass
+            if self.then is not None:
+                self.then(name)
+        finally:
+            os.waitpid(program.pid, 0)
+
+
+@dataclass(frozen=True)
 class LeaveProgram:
     """Start a program that never ends, and note its process id in a file."""
 

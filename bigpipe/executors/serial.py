@@ -15,6 +15,8 @@ from bigpipe import context
 from bigpipe.claims import DirectClaimant
 from bigpipe.clock import running_s
 from bigpipe.environment import current_folder
+from bigpipe.executors import _programs
+from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
     Executor,
     ExecutorEvent,
@@ -61,6 +63,8 @@ class SerialExecutor(Executor):
         self._worker = 0
         self._tasks: deque[Task] = deque()
         self._is_ready = False
+        self._began_at: int | None = None
+        self._started: set[Stray] = set()
         self._last = ExitStack()
 
     def start(self, setup: Setup) -> None:
@@ -119,6 +123,7 @@ class SerialExecutor(Executor):
         around = context.current()
         report = None
         self._runner.is_late = False
+        self._began_at = _programs.now()
         has_alarm = self._can_have_alarm()
         try:
             try:
@@ -141,7 +146,16 @@ class SerialExecutor(Executor):
             if has_alarm:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # Ctrl-C may have come before the first
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        if self._runner.is_late:
+            _programs.signal_all(self._started, signal.SIGKILL)
+        self._began_at = None
         return report
+
+    def _at_work(self) -> set[Stray]:
+        """Return what the hooks of the file at work have started."""
+        if self._began_at is None:
+            return set()
+        return _programs.programs_of(threading.get_native_id(), self._began_at)
 
     def _can_have_alarm(self) -> bool:
         return (
@@ -156,11 +170,14 @@ class SerialExecutor(Executor):
             signal.setitimer(signal.ITIMER_REAL, left_s)
             return
         self._runner.is_late = True
+        self._started = self._at_work()  # now: when a program ends, nobody knows what it started
         raise TimeIsUp
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
         """Run ``worker_exit``."""
         with self._last:
+            if not graceful:
+                _programs.signal_all(self._at_work(), signal.SIGKILL)
             if self._is_ready:
                 self._is_ready = False
                 self._runner.exit()

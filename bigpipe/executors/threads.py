@@ -7,7 +7,9 @@ pipeline object and fresh keywords for each file, as a worker process would.
 from __future__ import annotations
 
 import ctypes
+import math
 import queue
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from dataclasses import dataclass, field
 
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, threads_limited
+from bigpipe.executors import _programs
+from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
     Asked,
     Died,
@@ -38,6 +42,7 @@ from bigpipe.snapshot import LocalCopies, LocalSnapshot
 __all__ = ["ThreadsExecutor"]
 
 STOP_GRACE = 0.8  # seconds for threads to be broken off; one in C code cannot be
+PROGRAM_GRACE = 0.5  # seconds from SIGTERM to SIGKILL for what their hooks have started
 
 
 @dataclass(eq=False)
@@ -54,6 +59,7 @@ class _Thread:
     is_interrupted: bool = False
     is_stopped: bool = False
     hook: str | None = None
+    began_at: int = 0  # its file, by `_programs.now`
 
     def note_hook(self, hook: str) -> None:
         self.hook = hook
@@ -99,6 +105,7 @@ class _Inbox(Inbox):
             self._has_ended = task is None
         if task is None or self._me.is_stopped:
             return None
+        self._me.began_at = _programs.now()
         return FileRun(self._runner, task, _QueueClaimant(task, self._number, self._me))
 
     def hand_in(self, files: Sequence[FileRun]) -> None:
@@ -113,7 +120,8 @@ class ThreadsExecutor(Executor):
     Notes
     -----
     A thread cannot be ended from outside: a file that takes too long is interrupted as
-    soon as its Python code runs, not while it is inside a library's C code.
+    soon as its Python code runs, not while it is inside a library's C code. Programs that its
+    hooks have started in the thread are ended (on Linux).
     """
 
     has_strategies = True
@@ -122,6 +130,7 @@ class ThreadsExecutor(Executor):
         self.workers: dict[int, _Thread] = {}
         self.events: queue.SimpleQueue[ExecutorEvent] = queue.SimpleQueue()
         self._around = ExitStack()
+        self._to_kill: list[tuple[float, set[Stray]]] = []
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
@@ -149,6 +158,7 @@ class ThreadsExecutor(Executor):
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Wait until something has happened."""
+        self._kill_programs(until=time.monotonic())
         try:
             events = [self.events.get(timeout=timeout)]
         except queue.Empty:
@@ -179,12 +189,25 @@ class ThreadsExecutor(Executor):
             worker.answers.put((None, "the run was stopped"))
             if not graceful:
                 self._interrupt(worker, Terminated)
-        until = None if graceful else time.monotonic() + STOP_GRACE
+        began = time.monotonic()
+        if not graceful:
+            self._join(until=began + PROGRAM_GRACE)
+        self._kill_programs(until=math.inf)
+        self._join(until=None if graceful else began + STOP_GRACE)
+        self._around.close()
+        return []
+
+    def _join(self, until: float | None) -> None:
         for worker in self.workers.values():
             if worker.thread is not None and worker.thread.ident is not None:  # it was started
                 worker.thread.join(None if until is None else max(0.0, until - time.monotonic()))
-        self._around.close()
-        return []
+
+    def _kill_programs(self, until: float) -> None:
+        """End by force what was asked to end, and had time for it until then."""
+        due = [programs for at, programs in self._to_kill if at <= until]
+        self._to_kill = [(at, programs) for at, programs in self._to_kill if at > until]
+        for programs in due:
+            _programs.signal_all(programs, signal.SIGKILL)
 
     def _give_up_keywords(self) -> None:
         threads = [worker.thread for worker in self.workers.values()]
@@ -251,6 +274,7 @@ class ThreadsExecutor(Executor):
             if me.is_stopped:
                 return
             me.is_at_work = True
+            me.began_at = _programs.now()
         try:
             report = runner.run(task, _QueueClaimant(task, number, me))
             self._rest(me)
@@ -273,6 +297,10 @@ class ThreadsExecutor(Executor):
                 worker.runner.is_late |= exception is TimeIsUp
                 worker.is_interrupted = True
                 _raise_in(worker.thread.ident, exception)
+                # For which its hook may wait, where no exception is raised.
+                programs = _programs.programs_of(worker.thread.native_id or 0, worker.began_at)
+                _programs.signal_all(programs, signal.SIGTERM)
+                self._to_kill.append((time.monotonic() + PROGRAM_GRACE, programs))
 
 
 class _TakenBack(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
     assert "file_timeout" in str(pout.errors[0])
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody tells who has started a program")
+@pytest.mark.timeout(60, method="thread")
+def test_program_that_a_hook_waits_for_ends_with_its_file(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path
+):
+    action = mischief.WaitForProgram(tmp_path / "note", is_stubborn=True)
+    trouble = {("data_process", "001.bin"): action}
+    pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.3)
+    assert written(pout) == {0, 2, 3}
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    shell, program = map(int, (tmp_path / "note").read_text().split())
+    assert mischief.has_gone(program)
+    assert os.waitpid(shell, 0)[1] == signal.SIGKILL
 
 
 @pytest.mark.timeout(60, method="thread")

@@ -106,6 +106,33 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
     assert pout.errors[0].hook == "data_process"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody tells who has started a program")
+@pytest.mark.parametrize("is_stubborn", [False, True])
+def test_program_that_a_hook_waits_for_ends_with_its_file(
+    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, is_stubborn: bool
+):
+    action = mischief.WaitForProgram(tmp_path / "note", is_stubborn=is_stubborn)
+    trouble = {("data_process", "001.bin"): action}
+    pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.3)
+    assert written(pout) == {0, 2, 3}
+    assert pout.results[1].outcome is Outcome.TIMED_OUT
+    assert all(map(mischief.has_gone, map(int, (tmp_path / "note").read_text().split())))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody tells who has started a program")
+@pytest.mark.parametrize("is_stubborn", [False, True])
+def test_program_that_a_hook_waits_for_ends_with_the_run(
+    pipe: Doubler, make_files: MakeFiles, gate: Gate, tmp_path: Path, is_stubborn: bool
+):
+    action = mischief.WaitForProgram(tmp_path / "note", gate, is_stubborn)
+    results = pipe.iter_pipeline(make_files(2), trouble={("data_process", "001.bin"): action})
+    next(results)
+    gate.arrived()
+    gate.open()
+    results.close()
+    assert all(map(mischief.has_gone, map(int, (tmp_path / "note").read_text().split())))
+
+
 def test_thread_whose_file_took_too_long_goes_on_with_the_next(
     pipe: Doubler, make_files: MakeFiles
 ):
