@@ -707,6 +707,14 @@ def test_a_truncated_table_is_named(tmp_path):
         read_chunks(path)
 
 
+def test_what_a_format_does_not_take_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"npy' .* dataset= means nothing; .* takes: nothing"):
+        read_chunks(ramp(tmp_path), dataset="s")
+    fits.writeto(tmp_path / "x.fits", np.ones(3))
+    with pytest.raises(StoreError, match=r"dataset= means nothing; what it takes: hdu=\."):
+        read_chunks(tmp_path / "x.fits", dataset="s")
+
+
 # HDF5 and Zarr
 
 

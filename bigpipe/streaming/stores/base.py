@@ -7,6 +7,7 @@ by `bigpipe.streaming.writer`.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -52,7 +53,8 @@ class ArrayStore(Protocol):
     n, **how)`` makes a file, over what is there, for chunks of about `n` samples. Along `axis` the
     array grows, unless its length there is given and not 0; a format that cannot grow along that
     axis raises `StoreError`. ``how`` are the keywords that the caller gave beside those of
-    `read_chunks` and `write_chunks`.
+    `read_chunks` and `write_chunks`; a `ChunkedMultiPipe` gives ``like``, and ``like_array`` if it
+    was told which of several arrays to read.
     """
 
     name: str
@@ -140,7 +142,9 @@ def open_store(name: Any, mode: str = "r", **how: Any) -> ArrayStore:
     name = os.fspath(name)
     if not os.path.exists(name):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    store: ArrayStore = _class_for(name, "dtype" in how).open(name, mode, **how)
+    kind = _class_for(name, "dtype" in how)
+    _check_keywords(name, kind.open, how)
+    store: ArrayStore = kind.open(name, mode, **how)
     return store
 
 
@@ -180,6 +184,19 @@ def _class_for(name: str, may_be_raw: bool) -> Any:
         "dtype= if it holds the bytes of an array and nothing else, or register_store(class, "
         f"{extension!r}) for a format of your own."
     )
+
+
+def _check_keywords(name: str, function: Any, how: dict[str, Any]) -> None:
+    known = inspect.signature(function).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in known.values()):
+        return
+    unknown = [f"{keyword}=" for keyword in how if keyword not in known]
+    if unknown:
+        may_be = [f"{each.name}=" for each in known.values() if each.kind is each.KEYWORD_ONLY]
+        raise StoreError(
+            f"{name!r} is of a format for which {', '.join(unknown)} means nothing; what it takes: "
+            f"{', '.join(may_be) or 'nothing'}."
+        )
 
 
 def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
