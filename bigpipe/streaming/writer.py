@@ -307,6 +307,8 @@ def write_chunks(
     **how : dict
         - ``like``: a file, such as the input; it counts if it is of the same format. A FITS image
           gets its header, an HDF5 dataset or Zarr array its attributes, and HDF5 its compression;
+        - ``like_array``: which dataset or HDU of that file, if it has several; by default the one
+          called ``dataset``, or the first HDU that has data;
         - ``header``: of a FITS file;
         - ``dataset``: path of the array in an HDF5 file (``"data"``) or a Zarr store (the array is
           the store);

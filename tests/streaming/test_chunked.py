@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -175,6 +176,26 @@ class TestChunkedEqualsWhole:
         outname, _ = of_one(pipe.pipeline(["a.dat"], num_processes=1))
         assert np.load(outname).dtype == np.float32
         np.testing.assert_array_equal(np.load(outname), whole)
+
+
+class TestSeveralArrays:
+    def test_the_output_is_like_the_image_that_was_read(self, folder):
+        hdus = [fits.ImageHDU(np.ones(9), name=name) for name in ("SCI", "VAR")]
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto("a.fits")
+        for how in ({"hdu": "VAR"}, {"read_options": {"hdu": "VAR"}}):
+            outname, _ = of_one(ChunkedMultiPipe(**SERIAL, **how).pipeline(["a.fits"]))
+            assert fits.getheader(outname)["EXTNAME"] == "VAR"
+
+    @pytest.mark.parametrize("how", [{}, {"write_options": {"dataset": "raw"}}])
+    def test_the_output_is_like_the_dataset_that_was_read(self, folder, how):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File("a.h5", "w") as file:
+            file["raw/images"], file["raw/times"] = np.ones((9, 2, 2)), np.arange(9)
+            file["raw/images"].attrs["pixel_size"] = 0.16
+        pipe = ChunkedMultiPipe(dataset="raw/images", **SERIAL, **how)
+        outname, _ = of_one(pipe.pipeline(["a.h5"]))
+        with h5py.File(outname) as file:
+            assert dict(file["raw" if how else "data"].attrs) == {"pixel_size": 0.16}
 
 
 class TestKeywords:

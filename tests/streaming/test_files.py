@@ -698,6 +698,13 @@ def test_a_table_with_arrays_of_different_lengths_is_refused(tmp_path):
         read_chunks(tmp_path / "x.fits")
 
 
+def test_the_header_is_that_of_the_image_that_was_read(tmp_path):
+    two = [fits.ImageHDU(np.ones(3), fits.Header({"KIND": name}), name) for name in ("SCI", "VAR")]
+    fits.HDUList([fits.PrimaryHDU(), *two]).writeto(tmp_path / "x.fits")
+    write_chunks(tmp_path / "y.fits", [np.ones(3)], like=tmp_path / "x.fits", like_array="VAR")
+    assert fits.getheader(tmp_path / "y.fits")["KIND"] == "VAR"
+
+
 def test_a_truncated_table_is_named(tmp_path):
     path = tmp_path / "x.fits"
     make_table(1000).write(path)
@@ -758,6 +765,71 @@ def test_how_the_input_is_stored_is_kept(tmp_path):
         assert (file["s"].compression, file["s"].shuffle, dict(file["s"].attrs)) == (
             *("gzip", True, {"unit": "m"}),
         )
+
+
+@pytest.mark.parametrize(
+    ("how", "unit"),
+    [
+        pytest.param({"like_array": "a/x"}, "m", id="named"),
+        pytest.param({"like_array": "a/x", "dataset": "y"}, "m", id="named, the output as another"),
+        pytest.param({"dataset": "y"}, "s", id="as the output"),
+    ],
+)
+@pytest.mark.parametrize("extension", ["h5", "zarr"])
+def test_an_output_is_like_one_of_several_arrays(tmp_path, extension, how, unit):
+    path = path_of(tmp_path, extension).with_name(f"several.{extension}")
+    make_several(path, {"a/x": "m", "y": "s"})
+    made = path.with_name(f"made.{extension}")
+    write_chunks(made, [np.ones(3)], like=path, **how)
+    assert attributes_of(made, how.get("dataset")) == {"unit": unit}
+
+
+@pytest.mark.parametrize("extension", ["h5", "zarr"])
+def test_which_of_several_arrays_an_output_is_like_must_be_said(tmp_path, extension):
+    path = path_of(tmp_path, extension).with_name(f"several.{extension}")
+    make_several(path, {"a/x": "m", "y": "s"})
+    with pytest.raises(StoreError, match=r"Give one as like_array=: a/x, y\."):
+        write_chunks(path.with_name(f"made.{extension}"), [np.ones(3)], like=path)
+
+
+@pytest.mark.parametrize("extension", ["h5", "zarr"])
+def test_an_output_of_another_name_is_like_the_only_array(tmp_path, extension):
+    path = path_of(tmp_path, extension).with_name(f"several.{extension}")
+    make_several(path, {"a/x": "m"})
+    made = path.with_name(f"made.{extension}")
+    write_chunks(made, [np.ones(3)], like=path, dataset="y")
+    assert attributes_of(made, "y") == {"unit": "m"}
+
+
+def make_several(path, units):
+    if path.suffix == ".h5":
+        root = pytest.importorskip("h5py").File(path, "w")
+    else:
+        root = pytest.importorskip("zarr").open_group(str(path), mode="w")
+    for name, unit in units.items():
+        make = getattr(root, "create_array", None) or root.create_dataset
+        make(name, shape=(3,), dtype="f8").attrs["unit"] = unit
+    if path.suffix == ".h5":
+        root.close()
+
+
+def attributes_of(path, dataset):
+    if path.suffix == ".h5":
+        with pytest.importorskip("h5py").File(path) as file:
+            return dict(file[dataset or "data"].attrs)
+    root = pytest.importorskip("zarr").open(str(path), mode="r")
+    return dict((root if dataset is None else root[dataset]).attrs)
+
+
+def test_how_integers_are_packed_does_not_round_floats(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("s", data=np.arange(100, dtype="i2"), scaleoffset=0, chunks=True)
+    write_chunks(tmp_path / "y.h5", [np.full(9, 0.123456789)], like=tmp_path / "x.h5")
+    write_chunks(tmp_path / "z.h5", [np.arange(9, dtype="i2")], like=tmp_path / "x.h5")
+    with h5py.File(tmp_path / "y.h5") as file, h5py.File(tmp_path / "z.h5") as packed:
+        assert file["data"][0] == 0.123456789
+        assert packed["data"].scaleoffset is not None
 
 
 def test_attributes_of_a_zarr_array_are_kept(tmp_path):

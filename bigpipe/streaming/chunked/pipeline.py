@@ -363,9 +363,10 @@ class ChunkedMultiPipe(BigMultiPipe):
         keywords = self.kwargs_merge(**kwargs)
         writing = {name: keywords[name] for name in _WRITING if keywords.get(name) is not None}
         in_name = keywords.get("in_name")
-        if isinstance(in_name, (str, os.PathLike)):
-            writing["like"] = in_name
-        writing |= keywords.get("write_options") or {}
+        given = keywords.get("write_options") or {}
+        if isinstance(in_name, (str, os.PathLike)) and "like" not in given:
+            writing |= {"like": in_name, **_array_read(keywords)}
+        writing |= given
         passage = self._bmp_current_passage()
         file = None
         if passage is not None:
@@ -435,3 +436,10 @@ def _streamed(stream: Any, course: Course) -> Source | Flow:
 
 def _not_called(function: Any, chunk: Any) -> Any:
     raise AssertionError("a step is called by itself")
+
+
+def _array_read(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return, as a keyword of the writer, which of several arrays of the input was read."""
+    reading = {**keywords, **(keywords.get("read_options") or {})}
+    given = [reading[name] for name in ("dataset", "hdu") if reading.get(name) is not None]
+    return {"like_array": given[0]} if given else {}

@@ -15,7 +15,7 @@ from bigpipe.chunks import storage_grid
 from bigpipe.errors import StoreError
 from bigpipe.streaming.stores.base import native
 
-__all__ = ["ChunkedStore", "array_of", "take_grid"]
+__all__ = ["ChunkedStore", "array_of", "model_of", "take_grid"]
 
 
 class ChunkedStore:
@@ -62,6 +62,25 @@ def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
             f"dataset {dataset!r} is not among the arrays of numbers in {name!r}: {known}."
         )
     return arrays[path]
+
+
+def model_of(
+    name: str, arrays: Mapping[str, Any], like_array: str | None, dataset: str | None
+) -> Any:
+    """Return the array of a file ``like`` that an output is to resemble.
+
+    That is `like_array`; else the one that is called as the output, `dataset`; else the only one.
+    """
+    if like_array is None:
+        if dataset is not None and dataset.strip("/") in arrays:
+            like_array = dataset
+        elif len(arrays) != 1:
+            known = ", ".join(sorted(arrays)) or "none"
+            raise StoreError(
+                f"which array of {name!r} is the output to be like? Give one as like_array=: "
+                f"{known}."
+            )
+    return array_of(name, arrays, like_array)
 
 
 def take_grid(

@@ -60,13 +60,14 @@ class FitsStore:
         n: int,
         header: Any = None,
         like: Any = None,
+        like_array: int | str | None = None,
         hdu: int | str | None = None,
     ) -> ArrayStore:
         """Make a file with an image or, if the dtype has fields, with a table."""
         if name.lower().endswith(_COMPRESSED):
             raise StoreError(f"{name!r} would be compressed, and cannot grow: write a .fits file.")
         if header is None and like is not None:
-            header = formats.header_of(like, hdu)
+            header = formats.header_of(like, hdu if like_array is None else like_array)
         if dtype.names is not None:
             return FitsTable.create(name, dtype=dtype, header=header)
         return GrowingFitsImage.create(name, shape=shape, dtype=dtype, axis=axis, header=header)

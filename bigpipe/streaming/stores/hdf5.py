@@ -12,7 +12,7 @@ import numpy as np
 
 from bigpipe.errors import StoreError
 from bigpipe.formats import library
-from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, take_grid
+from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, model_of, take_grid
 
 __all__ = ["Hdf5Store"]
 
@@ -64,6 +64,7 @@ class Hdf5Store(ChunkedStore):
         n: int,
         dataset: str | None = None,
         like: Any = None,
+        like_array: str | None = None,
         **storage: Any,
     ) -> Hdf5Store:
         """Make a file; keywords of ``h5py.Group.create_dataset`` are handed on."""
@@ -71,7 +72,7 @@ class Hdf5Store(ChunkedStore):
         grid = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
         if like is not None and os.fspath(like).lower().endswith((".h5", ".hdf5")):
-            attributes, settings = _settings_of(like, dataset)
+            attributes, settings = _settings_of(like, like_array, dataset, dtype)
             storage = {**settings, **storage}
         file = _open_file(name, "w")
         try:
@@ -133,13 +134,15 @@ def _arrays_of(file: Any) -> dict[str, Any]:
     return found
 
 
-def _settings_of(like: Any, dataset: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings_of(
+    like: Any, like_array: str | None, dataset: str | None, dtype: np.dtype[Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the attributes of a dataset, and how it is stored."""
-    store = Hdf5Store.open(os.fspath(like), "r", dataset=dataset)
-    try:
-        found = store._array
+    name = os.fspath(like)
+    with _open_file(name, "r") as file:
+        found = model_of(name, _arrays_of(file), like_array, dataset)
         attributes = {key: value for key, value in found.attrs.items() if key not in _OF_THE_FILE}
         settings = {key: getattr(found, key) for key in _STORAGE}
+        if found.dtype != dtype:  # of integers it counts bits, of floats the digits that are kept
+            del settings["scaleoffset"]
         return attributes, {key: value for key, value in settings.items() if value is not None}
-    finally:
-        store.close()

@@ -47,6 +47,7 @@ class NpyStore(FlatStore):
         axis: int,
         n: int,
         like: Any = None,
+        like_array: Any = None,
     ) -> NpyStore:
         """Make a file whose array can grow along its first axis or, in Fortran order, its last."""
         is_fortran = axis == len(shape) - 1 > 0 and shape[axis] == 0

@@ -52,6 +52,7 @@ class RawStore(FlatStore):
         axis: int,
         n: int,
         like: Any = None,
+        like_array: Any = None,
     ) -> RawStore:
         """Make a file whose array can grow along its first axis."""
         if axis != 0 and shape[axis] == 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bigpipe.errors import StoreError
 from bigpipe.formats import library, zarr_arrays
-from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, take_grid
+from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, model_of, take_grid
 
 __all__ = ["ZarrStore"]
 
@@ -42,6 +42,7 @@ class ZarrStore(ChunkedStore):
         n: int,
         dataset: str | None = None,
         like: Any = None,
+        like_array: str | None = None,
         **storage: Any,
     ) -> ZarrStore:
         """Make a folder; keywords that zarr takes to create an array are handed on."""
@@ -49,7 +50,7 @@ class ZarrStore(ChunkedStore):
         storage["chunks"] = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
         if like is not None and os.fspath(like).rstrip(os.sep).lower().endswith(".zarr"):
-            attributes = dict(cls.open(os.fspath(like), "r", dataset=dataset)._array.attrs)
+            attributes = _attributes_of(os.fspath(like), like_array, dataset)
         if os.path.isdir(name):
             shutil.rmtree(name)
         if dataset is None:
@@ -67,6 +68,13 @@ class ZarrStore(ChunkedStore):
 
     def close(self) -> None:
         """Do nothing: no file is kept open."""
+
+
+def _attributes_of(like: str, like_array: str | None, dataset: str | None) -> dict[str, Any]:
+    root = _library(like).open(like, mode="r")
+    if not hasattr(root, "shape"):
+        root = model_of(like, zarr_arrays(root), like_array, dataset)
+    return dict(root.attrs)
 
 
 def _library(name: str) -> Any:
