@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.budget import format_bytes
-from bigpipe.errors import BigpipeWarning, FileError, OptionError, summarise
+from bigpipe.errors import BigpipeWarning, FileError, OptionError, shown, summarise
 from bigpipe.moving import write_whole
 from bigpipe.records import FileResult, MemoryUse, Outcome
 
@@ -117,7 +117,8 @@ class Pout(list[Entry]):
         Returns
         -------
         str
-            One line, and one for each kind of error.
+            One line, one for the memory, one for each hook or function that rejected files, and
+            one for each kind of error.
         """
         n_files = len(self.results)
         counts = Counter(result.outcome for result in self.results)
@@ -137,8 +138,18 @@ class Pout(list[Entry]):
             text += f"; highest peak RSS {format_bytes(max(peaks))}"
         if self.memory is not None and self.memory.peak:
             text += f"\n{_told(self.memory)}"
+        for who, names in self._rejected().items():
+            text += f"\n  {len(names)} x rejected by {who}, first: {shown(names[0])}"
         errors = self.errors
         return f"{text}\n{summarise(errors)}" if errors else text
+
+    def _rejected(self) -> dict[str, list[Any]]:
+        """Return, by the hook or function that rejected them, the inputs."""
+        found: dict[str, list[Any]] = {}
+        for result in self.results:
+            if result.rejected_by is not None:
+                found.setdefault(result.rejected_by, []).append(result.in_name)
+        return found
 
     def to_table(self) -> QTable:
         """Return the inputs and their metadata as a table.

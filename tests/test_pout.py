@@ -110,6 +110,18 @@ def test_summary_counts_each_outcome_and_kind_of_error() -> None:
     assert kinds[1].strip().startswith("1 x ValueError in data_process")
 
 
+def test_summary_says_who_rejected_files_and_which_was_the_first() -> None:
+    ends = [(0, "data_process"), (1, "pre_process: clouds"), (2, "data_process"), (3, None)]
+    rejected = [
+        FileResult(i, f"{i}.fits", None, {}, Outcome.REJECTED, rejected_by=who) for i, who in ends
+    ]
+    assert Pout(rejected).summary().split("\n") == [
+        "4 files: 4 rejected",
+        "  2 x rejected by data_process, first: '0.fits'",
+        "  1 x rejected by pre_process: clouds, first: '1.fits'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("pout", "text"),
     [
