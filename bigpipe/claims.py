@@ -31,7 +31,7 @@ from bigpipe.usual_names import UsualNames
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "flat_names"]
+__all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "clash", "flat_names"]
 
 NOT_RUN = -1  # in place of an index: the owner is one of the files that need not be run
 
@@ -219,10 +219,7 @@ class Claims:
                 is_in_flight = owner in self._granted or owner in self._asked
                 if is_in_flight and index not in self._asked:  # who waits holds nothing
                     return Answer(wait_for=owner)
-                return Answer(
-                    f"{shown(in_name)} and {owner_name} would both be written to {outname!r}; "
-                    "give outnames, outdirs or outname_appends that differ"
-                )
+                return Answer(clash(shown(in_name), owner_name, outname))
         before = self._asked.get(index, key)
         if before != key:  # a `file_process` of a subclass writes several
             self._keep(before)
@@ -399,6 +396,16 @@ def _absolute(in_name: Any) -> Any:
     if isinstance(in_name, (list, tuple)):
         return [_absolute(member) for member in in_name]
     return in_name
+
+
+def clash(in_name: str, owner: str, outname: str) -> str:
+    """Say why an input cannot be written to a name that another one has."""
+    if in_name == owner:
+        return f"{in_name} is among the inputs twice, and {outname!r} can be written once: omit one"
+    return (
+        f"{in_name} and {owner} would both be written to {outname!r}; "
+        "give outnames, outdirs or outname_appends that differ"
+    )
 
 
 def flat_names(in_name: Any) -> Iterator[str]:

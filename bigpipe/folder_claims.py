@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from bigpipe.claims import NOT_RUN, flat_names
+from bigpipe.claims import NOT_RUN, clash, flat_names
 from bigpipe.errors import shown
 
 __all__ = ["FolderClaims"]
@@ -54,7 +54,7 @@ class FolderClaims:
             return ""
         if sort == "input":
             return f"the output {outname!r} of {shown(in_name)} would overwrite the input {owner!r}"
-        return f"{shown(in_name)} and {owner} would both be written to {outname!r}"
+        return clash(shown(in_name), owner, outname)
 
     def _take(self, path: str, label: str) -> str | None:
         digest = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()

@@ -20,6 +20,7 @@ from typing import Any
 
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
+from bigpipe.errors import CollisionError, FileTimeoutError
 from bigpipe.moving import is_there
 from bigpipe.outputs import StagedOutput, explain
 
@@ -153,6 +154,8 @@ class Passage:
             had_folder = os.path.lexists(os.path.dirname(staged.path))
             staged.discard()
             explain(error, staged)
+            if isinstance(error, OSError) and staged.exists:
+                _confirm_instead(claimant, error)
             if isinstance(error, FileNotFoundError) and not had_folder:
                 raise _missing_folder(final) from error
             raise
@@ -207,6 +210,15 @@ def _name_finally(meta: Any, staged: StagedOutput) -> None:
         for key, value in meta.items():
             if isinstance(value, (str, Path)) and folder in str(value):
                 meta[key] = type(value)(staged.final_name(value) or "")
+
+
+def _confirm_instead(claimant: Claimant, error: OSError) -> None:
+    """Blame what is there on the input that wrote it, if that was one of this run."""
+    if not isinstance(error, FileTimeoutError):
+        try:
+            claimant.confirm()
+        except CollisionError as collision:
+            raise collision from error
 
 
 def _missing_folder(outname: str) -> FileNotFoundError:

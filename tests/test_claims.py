@@ -221,6 +221,13 @@ def test_output_of_two_files_that_need_not_be_run_is_kept_unless_they_are_one(
     assert claims.keep(second, "/nowhere/sum.fits") is may_have_it
 
 
+def test_input_that_is_there_twice_is_told_so(claims):
+    assert claims.claim(0, "a", "out/a", exists=False) == FREE
+    claims.finish([(0, True)])
+    refusal = claims.claim(1, "a", "out/a", exists=True).refusal
+    assert refusal == "'a' is among the inputs twice, and 'out/a' can be written once: omit one"
+
+
 @pytest.mark.parametrize(
     "name", ["with\nnewline", "surrogate\udcff", "quote'\"", "x" * 250], ids=lambda x: ascii(x)[:12]
 )

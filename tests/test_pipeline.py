@@ -859,6 +859,33 @@ def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, a
 
 
 @not_spawned
+def test_hook_that_does_not_overwrite_is_refused_what_another_input_has_written(
+    make_files, outdir, anywhere
+):
+    files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
+    pout = Refusing(outdir=outdir).pipeline(files, on_error="return", **anywhere)
+    assert len(collisions(pout)) == 1
+
+
+@not_spawned
+def test_hook_that_does_not_overwrite_an_earlier_run_has_its_own_error(
+    make_files, outdir, anywhere
+):
+    Refusing(outdir=outdir).pipeline(make_files(2), **anywhere)
+    pout = Refusing(outdir=outdir).pipeline(make_files(2), on_error="return", **anywhere)
+    assert [type(error.__cause__) for error in pout.errors] == [FileExistsError] * 2
+
+
+class Refusing(Doubler):
+    """Does not write over what is there."""
+
+    def file_write(self, data, outname, **kwargs):
+        if os.path.exists(outname):
+            raise FileExistsError(f"{outname} is there already")
+        return super().file_write(data, outname, **kwargs)
+
+
+@not_spawned
 @pytest.mark.filterwarnings("ignore:file_write has written:bigpipe.BigpipeWarning")
 def test_output_whose_name_is_not_returned_is_taken_all_the_same(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]
