@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +39,7 @@ __all__ = [
     "WorkerTraceback",
     "shown",
     "signal_name",
+    "warn",
 ]
 
 MAX_KINDS_SHOWN = 8  # lines of a summary by kind; arbitrary, fits a small terminal
@@ -422,3 +425,11 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the caller's code that has led here, however deep in bigpipe this is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "bigpipe":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, BigpipeWarning, stacklevel=level)

@@ -16,12 +16,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import warnings
 from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning, JournalError
+from bigpipe.errors import JournalError, warn
 from bigpipe.filesystems import file_system, is_network
 from bigpipe.journal_lock import JournalLock
 from bigpipe.journal_reader import APPLICATION_ID, FORMAT, Explained, check, uri
@@ -198,12 +197,10 @@ class JournalFile:
         if self._is_failing:
             return
         self._is_failing = True
-        warnings.warn(
+        warn(
             f"the journal {self.path!r} cannot be written ({error}). The run goes on, its outputs "
             f"are not affected; what is missing is tried again every {RETRY_S:g} s. Make room, or "
             "the files that are not in the journal will be run again",
-            BigpipeWarning,
-            stacklevel=2,
         )
 
     # ---- in the end -----------------------------------------------------------------
@@ -229,11 +226,9 @@ class JournalFile:
                 )
             self._n_lost += len(self._files)
             if self._n_lost:
-                warnings.warn(
+                warn(
                     f"{self._n_lost} files are not in the journal {self.path!r}, which could not "
                     "be written; they will be run again with it",
-                    BigpipeWarning,
-                    stacklevel=2,
                 )
             with suppress(sqlite3.Error):  # somebody reads it: then it stays as it is
                 # One file, which can be copied, and read where nothing can be written.
@@ -275,12 +270,10 @@ class JournalFile:
 
 
 def _warn_of_network(path: str) -> None:
-    warnings.warn(
+    warn(
         f"the journal {path!r} is on a file system of several machines ({file_system(path)}), "
         "where locks may not hold: nobody can read it during the run, and writing is slower. A "
-        "local disk is better",
-        BigpipeWarning,
-        stacklevel=3,
+        "local disk is better"
     )
 
 

@@ -12,12 +12,11 @@ import platform
 import reprlib
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning, FileError, shown
+from bigpipe.errors import FileError, shown, warn
 from bigpipe.executors.base import Report, Task
 from bigpipe.file_states import input_states, key_of
 from bigpipe.fingerprint import Fingerprint, fingerprint_of
@@ -168,19 +167,15 @@ class JournalRecorder(Recorder):
     def _warn_of(self, result: FileResult, meta: str | None, lost: str | None) -> None:
         if lost is not None and lost not in self._told_of:
             self._told_of.add(lost)
-            warnings.warn(
+            warn(
                 f"the result of {shown(result.in_name)} cannot be kept in the journal: {lost}. "
                 "It will be run again with this journal, and so will others like it",
-                BigpipeWarning,
-                stacklevel=2,
             )
         if meta is not None and len(meta) > LARGE_META and "large" not in self._told_of:
             self._told_of.add("large")
-            warnings.warn(
+            warn(
                 f"the metadata of {shown(result.in_name)} take {len(meta) >> 20} MiB in the "
                 "journal: write what is large to a file, beside the output",
-                BigpipeWarning,
-                stacklevel=2,
             )
 
     def sample(self, sample: Sample, live: list[LiveRow]) -> None:
@@ -209,11 +204,9 @@ def warn_of_unstable(fingerprint: Fingerprint) -> None:
     """Warn of what would not be noticed if it changed."""
     if fingerprint.unstable:
         what = ", ".join(f"{name} ({reason})" for name, reason in fingerprint.unstable)
-        warnings.warn(
+        warn(
             f"no content can be told of {what}: if it changes, finished files are not run again. "
             "Give fingerprint={'name': 'a text that changes with it'}",
-            BigpipeWarning,
-            stacklevel=4,
         )
 
 

@@ -11,7 +11,6 @@ import json
 import math
 import sys
 import time
-import warnings
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
@@ -21,7 +20,7 @@ from bigpipe.admission import Admission, Need, small
 from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.claims import flat_names
 from bigpipe.context import name_of
-from bigpipe.errors import BigpipeWarning, OptionError, shown
+from bigpipe.errors import OptionError, shown, warn
 from bigpipe.events import Measured
 from bigpipe.executors.base import Executor
 from bigpipe.input_files import file_size, is_compressed
@@ -287,13 +286,11 @@ class MemoryWatch:
         n, (most, in_name) = self._n_exceeded, self._largest
         if not n:
             return
-        warnings.warn(
+        warn(
             f"{n} file{'' if n == 1 else 's'} needed more than process_size="
             f"{self._constant} bytes ({format_bytes(self._constant or 0)}), {shown(in_name)} the "
             f"most: {format_bytes(most)} beyond the worker itself. Give process_size="
-            f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out",
-            BigpipeWarning,
-            stacklevel=5,
+            f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out"
         )
 
     def use(self, waited_s: dict[str, float], samples: Iterable[Sample] = ()) -> MemoryUse:

@@ -7,18 +7,17 @@ has ended is decided by `bigpipe.scheduler`.
 from __future__ import annotations
 
 import signal
-import warnings
 from typing import Any
 
 from bigpipe.budget import format_bytes
 from bigpipe.errors import (
-    BigpipeWarning,
     FileError,
     FileTimeoutError,
     MemoryBudgetError,
     WorkerError,
     shown,
     signal_name,
+    warn,
 )
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import FileResult, Outcome
@@ -185,12 +184,10 @@ def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) ->
 
 def warn_of_no_name(outname: str, in_name: Any) -> None:
     """Warn of a file that is written and has no name in the result."""
-    warnings.warn(
+    warn(
         f"file_write has written {outname!r} for {shown(in_name)} and returned None, so the result "
         "has no name for it: end file_write with 'return outname'. It may be so for other files "
         "too",
-        BigpipeWarning,
-        stacklevel=3,
     )
 
 
@@ -204,11 +201,9 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
     """
     if not n_workers:
         raise WorkerError(f"no worker can be started: {error}") from error
-    warnings.warn(
+    warn(
         f"the run goes on with {n_workers} workers (num_processes), as the system's limits allow "
         f"no more: {error}",
-        BigpipeWarning,
-        stacklevel=3,
     )
 
 

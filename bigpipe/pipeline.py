@@ -6,13 +6,12 @@ many files are processed at once, and where, is `bigpipe.run`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from bigpipe.errors import BigpipeWarning, OptionError, PipelineError, TooManyErrorsError
+from bigpipe.errors import OptionError, PipelineError, TooManyErrorsError, warn
 from bigpipe.hooks import RESERVED, Hooks
 from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
@@ -338,7 +337,7 @@ class BigMultiPipe(Hooks):
                     "name; give it another"
                 )
         for doubt in self._bmp_doubts(control).values():
-            warnings.warn(doubt, BigpipeWarning, stacklevel=3)
+            warn(doubt)
         predict = self._bmp_predictor(control)
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 

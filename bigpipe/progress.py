@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from typing import IO, Any
 
 from bigpipe.budget import format_bytes
-from bigpipe.errors import BigpipeWarning, OptionError
+from bigpipe.errors import OptionError, warn
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
 __all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s", "say"]
@@ -119,11 +118,9 @@ class _CallbackProgress(Progress):
             if self._has_warned:
                 return
             self._has_warned = True
-            warnings.warn(
+            warn(
                 f"The function given as progress= raised {type(error).__name__}: {error} "
-                f"(at {type(event).__name__}). The run goes on; later errors of it are not shown.",
-                BigpipeWarning,
-                stacklevel=2,
+                f"(at {type(event).__name__}). The run goes on; later errors of it are not shown."
             )
 
 

@@ -932,6 +932,7 @@ def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, an
     assert pout == [(None, {})] * 6
     [text] = [str(warning.message) for warning in warned]
     assert "'return outname'" in text
+    assert warned[0].filename == __file__  # where the run was called, not within bigpipe
     number = text.partition("/in/")[2][:3]
     assert f"'{outdir}/{number}_bmp.bin'" in text
     assert len(names_in(outdir)) == 6

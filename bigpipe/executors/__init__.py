@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
-from bigpipe.errors import BigpipeWarning, OptionError
+from bigpipe.errors import OptionError, warn
 from bigpipe.executors.base import Executor
 from bigpipe.executors.strategies import Interleaved, Overlapped, Strategy
 from bigpipe.options import Options
@@ -26,10 +24,8 @@ def make_executor(options: Options, n_workers: int, strategy: Strategy) -> Execu
         raise OptionError("max_retries cannot be used with PoolClass: leave one of them out.")
     can_stop = executor.can_stop and (executor.can_pause or executor.strategy is None)
     if options.file_timeout is not None and not can_stop:
-        warnings.warn(
+        warn(
             f"{type(executor).__name__} cannot stop a file: file_timeout is not kept",
-            BigpipeWarning,
-            stacklevel=5,
         )
     return executor
 

@@ -7,7 +7,6 @@ Owns which part of a file is read when. How it is read is the affair of its stor
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.chunks import Tiling, axis_index, chunk_length, region, sample_nbytes
-from bigpipe.errors import BigpipeWarning, StoreError
+from bigpipe.errors import StoreError, warn
 from bigpipe.streaming.stores.base import open_store
 
 __all__ = ["DEFAULT_NBYTES", "ChunkReader", "read_chunks"]
@@ -92,12 +91,10 @@ class ChunkReader:
         self.n, self.overlap, self.chunk_nbytes = n, overlap, n * sample
 
     def _warn(self, n: int, nbytes: int, wanted: int) -> None:
-        warnings.warn(
+        warn(
             f"The smallest chunk of {self.name!r} along axis {self.axis}, {n} samples, has "
             f"{format_bytes(nbytes)}, more than the {format_bytes(wanted)} wanted. Along another "
             "axis, chunks may be smaller.",
-            BigpipeWarning,
-            stacklevel=4,
         )
 
     @property

@@ -8,7 +8,6 @@ else is as for whole files, in `bigpipe.hooks` and `bigpipe.pipeline`.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 from bigpipe import context
 from bigpipe.budget import parse_bytes
 from bigpipe.context import name_of
-from bigpipe.errors import BigpipeWarning, OptionError
+from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.hooks import Hooks
 from bigpipe.options import Options, assure_list
@@ -140,12 +139,10 @@ class ChunkedMultiPipe(BigMultiPipe):
         steps += [] if self._bmp_processes_by_method else [self.data_process]
         unsaved = [name_of(each) for each in steps if not self._bmp_can_save(each)]
         if unsaved:
-            warnings.warn(
+            warn(
                 "checkpoint has no effect, and a file whose run is killed starts over: "
                 f"{', '.join(unsaved)} cannot say what is remembered from chunk to chunk. A class "
                 "with run(chunk) can, with methods get_state() and set_state(state)",
-                BigpipeWarning,
-                stacklevel=4,
             )
 
     def _bmp_can_save(self, function: Any) -> bool:
