@@ -148,6 +148,8 @@ def opened(path: str) -> JournalReader:
     """
     if not os.path.exists(path):
         raise JournalError(f"there is no journal {path!r}")
+    if os.path.isdir(path):
+        raise JournalError(f"{path!r} is a folder: give the name of a journal")
     with Explained(path):
         database = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)
         try:

@@ -119,12 +119,13 @@ def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
     ("arguments", "told"),
     [
         (["status", "none"], "there is no journal"),
+        (["status", "."], "'.' is a folder: give the name of a journal"),
         (["errors", "{names[0]}"], "no journal"),
         (["trace", "elsewhere"], "no journal knows"),
         (["trace", "elsewhere", "--journal", "{journal}"], "knows nothing of"),
         (["clean", "none"], "is no folder"),
     ],
-    ids=["no journal", "another file", "unknown", "unknown to this", "no folder"],
+    ids=["no journal", "a folder", "another file", "unknown", "unknown to this", "no folder"],
 )
 def test_what_cannot_be_told_is_said(night, capsys, arguments, told):
     journal, names = night
