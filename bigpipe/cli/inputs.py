@@ -10,6 +10,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 from bigpipe.errors import OptionError
@@ -74,8 +75,14 @@ def _names_of(argument: str, pattern: str | None, are_null_ended: bool) -> Itera
         yield from _matching(os.path.join(glob.escape(argument), pattern))
     elif glob.has_magic(argument) and not os.path.lexists(argument):
         yield from _matching(argument)
+    elif pattern is not None and not os.path.lexists(argument) and not _fits(argument, pattern):
+        raise OptionError(f"there is no folder {argument!r}")
     else:
         yield argument
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatch(os.path.basename(name.rstrip(os.sep)), os.path.basename(pattern))
 
 
 def _listed(content: bytes, are_null_ended: bool) -> list[str]:

@@ -96,6 +96,12 @@ def test_list_of_names_is_read(argument, content, is_null, names, monkeypatch):
     assert expanded([argument], are_null_ended=is_null) == names
 
 
+def test_folder_that_is_not_there_is_refused_and_a_file_left_to_the_run():
+    with pytest.raises(OptionError, match="there is no folder 'rww/'"):
+        expanded(["rww/"], pattern="*.npy")
+    assert expanded(["rww/gone.npy"], pattern="**/*.npy") == ["rww/gone.npy"]
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
