@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from bigpipe.errors import BigpipeWarning
+from bigpipe.errors import BigpipeWarning, shown
 
 __all__ = [
     "FILES_FAILED",
@@ -83,20 +84,36 @@ def only_results_on_stdout() -> Iterator[None]:
     """Send to standard error what hooks and their programs print, in workers too.
 
     Warnings of bigpipe are shown without the line of code that led to them, which is bigpipe's.
+    Log messages that nobody has a handler for are shown with the file that they are about.
     """
-    shown = warnings.formatwarning
+    stock = warnings.formatwarning
 
     def formatted(message: Any, category: Any, *rest: Any, **more: Any) -> str:
         if issubclass(category, BigpipeWarning):
             return f"bigpipe: warning: {message}\n"
-        return shown(message, category, *rest, **more)
+        return stock(message, category, *rest, **more)
 
     warnings.formatwarning = formatted
+    last = logging.lastResort
+    if last is not None:
+        last.setFormatter(_Naming())
     try:
         with _stdout_descriptor_on_stderr(), contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        warnings.formatwarning = shown
+        warnings.formatwarning = stock
+        if last is not None:
+            last.setFormatter(None)
+
+
+class _Naming(logging.Formatter):
+    """Puts the input in front of a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line: a name is escaped where it would break that."""
+        in_name = getattr(record, "in_name", None)
+        text = super().format(record)
+        return text if in_name is None else f"{shown(in_name)}: {text}"
 
 
 @contextlib.contextmanager

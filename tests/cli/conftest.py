@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 SCRIPT = """
+import logging
 import os
 import numpy as np
 from bigpipe import BigMultiPipe, FunctionPipe
@@ -47,6 +48,10 @@ class Planless(Reduce):
 
 def double(data, factor=2):
     return data * factor
+
+def dim(data):
+    logging.getLogger("dim").warning("no signal")
+    return data
 
 def mean(arrays):
     return np.mean(arrays, axis=0)

@@ -216,6 +216,14 @@ def test_name_that_is_no_text_is_printed(form, folder):
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_log_message_names_the_file_that_it_is_about(executor, folder):
+    arguments = ("code/reduction.py:dim", "--outdir", "out", "--executor", executor, "raw/1.npy")
+    _, err = command("run", *arguments).communicate(timeout=100)
+    assert "'raw/1.npy': no signal\n" in err
+
+
+@pytest.mark.process
 def test_warning_has_no_line_of_code(folder):
     arguments = ("code/reduction.py:double", *HERE, "raw/1.npy", "--set", "facter=5")
     _, err = command("run", *arguments).communicate(timeout=100)
