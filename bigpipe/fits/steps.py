@@ -18,7 +18,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 
 from bigpipe.fits import headers
-from bigpipe.fits.matching import best_match, keys_of
+from bigpipe.fits.given_masters import master_for, said_of
 
 __all__ = [
     "correct_gain",
@@ -114,8 +114,8 @@ def subtract_overscan(
         parts = (headers.Amplifier((slice(0, shape[0]), slice(0, shape[1])), section),)
     if any(part.overscan is None for part in parts):
         raise ValueError(
-            f"{_name(kwargs)}the header does not say where the overscan is (BIASSEC, COVER): give "
-            "overscan_section='[x1:x2, y1:y2]', or leave subtract_overscan out."
+            f"{said_of(kwargs)}the header does not say where the overscan is (BIASSEC, COVER): "
+            "give overscan_section='[x1:x2, y1:y2]', or leave subtract_overscan out."
         )
     result = ccd.copy()
     result.data = result.data.astype(np.result_type(ccd.data.dtype, np.float32), copy=False)
@@ -198,7 +198,7 @@ def subtract_bias(ccd: CCDData, bias: Any = None, **kwargs: Any) -> CCDData:
     -----
     By `ccdproc.subtract_bias`.
     """
-    master = _master(ccd, bias, "bias", kwargs)
+    master = master_for(ccd, bias, "bias", kwargs)
     done = _ccdproc().subtract_bias(ccd, master, add_keyword=None)
     return _noted(done, "bias subtracted", master)
 
@@ -235,11 +235,11 @@ def subtract_dark(
     -----
     By `ccdproc.subtract_dark`.
     """
-    master = _master(ccd, dark, "dark", {**kwargs, "dark_scale": dark_scale})
+    master = master_for(ccd, dark, "dark", {**kwargs, "dark_scale": dark_scale})
     exposures = [headers.exposure_of(each.header) for each in (ccd, master)]
     if dark_scale and (exposures[0] is None or not exposures[1]):
         raise ValueError(
-            f"{_name(kwargs)}an exposure is not known ({exposures[0]} s, the dark's "
+            f"{said_of(kwargs)}an exposure is not known ({exposures[0]} s, the dark's "
             f"{exposures[1]} s), so the dark cannot be scaled: give dark_scale=False."
         )
     light, own = ((1.0 if exposure is None else exposure) * u.s for exposure in exposures)
@@ -292,7 +292,7 @@ def divide_flat(
     -----
     By `ccdproc.flat_correct`.
     """
-    master = _master(ccd, flat, "flat", kwargs)
+    master = master_for(ccd, flat, "flat", kwargs)
     done = _ccdproc().flat_correct(
         ccd, master, min_value=flat_min_value, norm_value=flat_norm_value, add_keyword=None
     )
@@ -330,7 +330,7 @@ def correct_gain(ccd: CCDData, gain: float | None = None, **kwargs: Any) -> CCDD
         return ccd
     gain = headers.gain_of(ccd.header) if gain is None else gain
     if gain is None:
-        raise ValueError(f"{_name(kwargs)}the header has no GAIN or EGAIN: give gain=.")
+        raise ValueError(f"{said_of(kwargs)}the header has no GAIN or EGAIN: give gain=.")
     done = _ccdproc().gain_correct(ccd, gain * u.electron / u.adu, add_keyword=None)
     return _noted(done, f"multiplied by the gain {gain:g}")
 
@@ -389,7 +389,7 @@ def remove_cosmic_rays(
         return ccd
     noise = headers.read_noise_of(ccd.header) if read_noise is None else read_noise
     if noise is None:
-        raise ValueError(f"{_name(kwargs)}the header has no RDNOISE: give read_noise=.")
+        raise ValueError(f"{said_of(kwargs)}the header has no RDNOISE: give read_noise=.")
     if ccd.unit == u.electron:
         gain = 1.0
     elif gain is None:
@@ -405,34 +405,6 @@ def remove_cosmic_rays(
     if bmp_meta is not None:
         bmp_meta["n_cosmics"] = bmp_meta.get("n_cosmics", 0) + n_hit
     return _noted(result, f"{n_hit} pixels cleaned of cosmic rays")
-
-
-def _master(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> CCDData:
-    """Return the master to use: the one that was given, or the one of several that fits."""
-    if given is None:
-        step = "divide_flat" if kind == "flat" else f"subtract_{kind}"
-        raise ValueError(f"{_name(kwargs)}{step} was given no {kind}=: a master frame.")
-    if isinstance(given, CCDData):
-        return given
-    tolerance = kwargs.get("temperature_tolerance")
-    options = {} if tolerance is None else {"temperature_tolerance": tolerance}
-    candidates = list(given)
-    index = best_match(
-        kind,
-        keys_of(ccd.header, ccd.data.shape),
-        [keys_of(master.header, master.data.shape) for master in candidates],
-        scales=kwargs.get("dark_scale", True),
-        **options,
-    )
-    if index is None:
-        raise ValueError(f"{_name(kwargs)}none of the {len(candidates)} masters fits as {kind}.")
-    master: CCDData = candidates[index]
-    return master
-
-
-def _name(kwargs: dict[str, Any]) -> str:
-    name = kwargs.get("in_name")
-    return f"{name}: " if name is not None else ""
 
 
 def _noted(ccd: CCDData, text: str, master: CCDData | None = None) -> CCDData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,30 @@ def test_a_step_without_its_master_says_which_keyword(step: Any) -> None:
     kind = {"subtract_bias": "bias", "subtract_dark": "dark", "divide_flat": "flat"}[step.__name__]
     with pytest.raises(ValueError, match=rf"a\.fits: {step.__name__} was given no {kind}="):
         step(ccd(), in_name="a.fits")
+
+
+@pytest.mark.parametrize(
+    ("bias", "error", "told"),
+    [
+        ("b.fits", TypeError, r"bias= is the name 'b.fits': give the frame, bias=read_ccd\("),
+        ([Path("b.fits")], TypeError, "bias= is the name 'b.fits'"),
+        (np.ones((4, 5)), TypeError, "bias= is of type ndarray: give a CCDData"),
+        (
+            CCDData(np.ones((9, 8)), unit="adu"),
+            ValueError,
+            "the bias is 9 x 8 pixels, the frame 4 x 5",
+        ),
+    ],
+    ids=["name", "list of a path", "array", "shape"],
+)
+def test_what_is_no_master_for_a_frame_is_named(bias: Any, error: Any, told: str) -> None:
+    with pytest.raises(error, match=r"a\.fits: " + told):
+        subtract_bias(ccd(), bias=bias, in_name="a.fits")
+
+
+def test_one_row_of_a_bias_serves_all_rows() -> None:
+    done = subtract_bias(ccd(), bias=ccd(np.full((1, 5), 90)))
+    np.testing.assert_array_equal(done.data, SKY - 90)
 
 
 def test_the_gain_turns_adu_into_electrons_once() -> None:

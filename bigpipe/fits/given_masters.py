@@ -1,0 +1,103 @@
+"""Master frames as steps are given them: one, several of which one fits, or what is none.
+
+Owns what is said of what cannot serve. Which of several fits is decided in
+`bigpipe.fits.matching`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from astropy.nddata import CCDData
+
+from bigpipe.fits.matching import best_match, keys_of
+
+__all__ = ["master_for", "said_of"]
+
+
+def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> CCDData:
+    """Return the master to use: the one that was given, or the one of several that fits.
+
+    Parameters
+    ----------
+    ccd : CCDData
+        The frame that is calibrated.
+    given : CCDData or iterable of CCDData
+        What the step was given.
+    kind : str
+        As what it is to serve, and the keyword: ``'bias'``, ``'dark'`` or ``'flat'``.
+    kwargs : dict
+        Keywords of the step.
+
+    Returns
+    -------
+    CCDData
+        One master.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it does not fit.
+    TypeError
+        If it is no frame.
+    """
+    where = said_of(kwargs)
+    if given is None:
+        step = "divide_flat" if kind == "flat" else f"subtract_{kind}"
+        raise ValueError(f"{where}{step} was given no {kind}=: a master frame.")
+    masters = _frames(given, kind, where)
+    if isinstance(given, CCDData):
+        if not _covers(given.shape, ccd.shape):
+            raise ValueError(
+                f"{where}the {kind} is {_pixels(given)} pixels, the frame {_pixels(ccd)}: trim "
+                "both in the same way, or give the master of this camera and binning."
+            )
+        return given
+    tolerance = kwargs.get("temperature_tolerance")
+    options = {} if tolerance is None else {"temperature_tolerance": tolerance}
+    index = best_match(
+        kind,
+        keys_of(ccd.header, ccd.data.shape),
+        [keys_of(master.header, master.data.shape) for master in masters],
+        scales=kwargs.get("dark_scale", True),
+        **options,
+    )
+    if index is None:
+        raise ValueError(f"{where}none of the {len(masters)} masters fits as {kind}.")
+    return masters[index]
+
+
+def said_of(kwargs: dict[str, Any]) -> str:
+    """Return how an error of a step begins: with the file, if it is known."""
+    name = kwargs.get("in_name")
+    return f"{name}: " if name is not None else ""
+
+
+def _frames(given: Any, kind: str, where: str) -> list[CCDData]:
+    is_one = isinstance(given, (CCDData, str, os.PathLike, np.ndarray))
+    masters = [given] if is_one else list(given)
+    for each in masters:
+        if isinstance(each, (str, os.PathLike)):
+            name = os.fspath(each)
+            raise TypeError(
+                f"{where}{kind}= is the name {name!r}: give the frame, {kind}=read_ccd({name!r})."
+            )
+        if not isinstance(each, CCDData):
+            raise TypeError(
+                f"{where}{kind}= is of type {type(each).__name__}: give a CCDData, such as "
+                "read_ccd returns."
+            )
+    return masters
+
+
+def _covers(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        return False
+
+
+def _pixels(ccd: CCDData) -> str:
+    return " x ".join(map(str, ccd.shape))
