@@ -183,7 +183,7 @@ class Night:
             if lacking:
                 lines.append(f"No {kind} fits {names_text(lacking)}.")
         lines += [f"{os.path.basename(name)}: {reason}" for name, reason in self.unreadable]
-        return "\n".join(lines)
+        return "\n".join(lines) or "no FITS files"
 
 
 def night(

@@ -125,6 +125,11 @@ def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
         sorted_night(tmp_path / "none")
 
 
+def test_a_folder_without_frames_is_said(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    assert str(night(tmp_path)) == "no FITS files"
+
+
 def test_groups_are_inputs_of_the_pipeline_that_combines(tmp_path: Path) -> None:
     write_night(tmp_path)
     groups = sorted_night(tmp_path).groups("dark")
