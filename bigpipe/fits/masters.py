@@ -19,6 +19,7 @@ import numpy as np
 
 from bigpipe import context
 from bigpipe.budget import parse_bytes
+from bigpipe.errors import warn
 from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.layout import layouts_of
 from bigpipe.fits.matching import keys_of, name_of_master
@@ -85,6 +86,12 @@ class CombinePipe(CCDMultiPipe):
 
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Any:
         self._bmp_n_groups = len(in_names) if hasattr(in_names, "__len__") else None
+        names = in_names if isinstance(in_names, (list, tuple)) else ()
+        if len(names) > 1 and all(isinstance(name, (str, os.PathLike)) for name in names):
+            warn(
+                f"each of the {len(names)} inputs is one frame, and is combined with no other: for "
+                "one master of them, give a list with a list, pipeline([names])"
+            )
         return super()._bmp_plan(in_names, given)
 
     def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:

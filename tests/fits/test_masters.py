@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from bigpipe import OptionError, PipelineError, for_each_member
+from bigpipe import BigpipeWarning, OptionError, PipelineError, for_each_member
 from bigpipe.fits import CombinePipe
 from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.pipeline import WORKER_BYTES
@@ -196,6 +196,14 @@ def test_files_of_several_images_cannot_be_combined_as_such(
 ) -> None:
     with pytest.raises(PipelineError, match="was read as list; one CCDData for each file"):
         pipe(tmp_path, num_processes=1).pipeline(groups[:1], hdu="all", outname="m.fits")
+
+
+def test_a_list_of_frames_in_place_of_groups_is_doubted(
+    tmp_path: Path, groups: list[list[str]]
+) -> None:
+    with pytest.warns(BigpipeWarning, match=r"each of the 5 inputs .* pipeline\(\[names\]\)"):
+        pout = pipe(tmp_path, num_processes=1).pipeline(groups[0])
+    assert len(pout) == 5
 
 
 def test_a_rule_that_is_not_known_is_refused_before_anything_is_read(
