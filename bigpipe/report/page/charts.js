@@ -5,7 +5,7 @@ const samples = data.samples.map(
     ({ at, used, budget, nWorkers, inFlight, finished, failed, waits: [memory, paused, inputs] }));
 const WAITS = ["memory", "paused", "inputs"];
 const WAIT_WORDS = { memory: "for memory", paused: "paused for memory", inputs: "for inputs" };
-const isMeasured = samples.some((sample) => sample.used !== null);
+const isMeasured = samples.some((sample) => sample.used > 0);  // a short run has ended before
 const waited = samples.length ? samples[samples.length - 1].waits : [0, 0, 0];
 
 function byteTicks(most, n) {
