@@ -57,8 +57,9 @@ class BigMultiPipe(Hooks):
         Bytes that all workers together may use, or text such as ``'12 GiB'``.
     mem_frac : float, optional
         Part of the memory available now to use if ``mem_available`` is not given.
-    process_size : int or str, optional
-        Bytes that one file needs at most; ``None``: memory does not limit.
+    process_size : int, str or callable, optional
+        Bytes that a worker needs for one file at most, or a function of the input that returns
+        them; ``None``: learned from the files.
     outdir : str or os.PathLike, optional
         Folder of the outputs; ``None`` for the current one.
     create_outdir : bool, optional
