@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import _SubParsersAction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bigpipe.demo
-from bigpipe.cli import main
+from bigpipe.cli import _make_parser, main
 
 SMALL = ("--frames", "1", "--shape", "64x64", "--num-processes", "1")
 
@@ -39,6 +40,16 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_is_printed_where_no_command_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "demo" in capsys.readouterr().out
+
+
+def test_each_command_says_what_it_does_and_what_it_takes() -> None:
+    [commands] = (
+        action for action in _make_parser()._actions if isinstance(action, _SubParsersAction)
+    )
+    for name, parser in commands.choices.items():
+        assert parser.description, name
+        for action in parser._actions:
+            assert action.help, (name, action.dest)
 
 
 @pytest.mark.parametrize(

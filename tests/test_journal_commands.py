@@ -67,9 +67,10 @@ for result in pipe.iter_pipeline(["a", "b"], ordered=True):
     [
         ([], "data_process raised ValueError on '{name}'", "Traceback"),
         (["--traceback"], "ValueError: 001.bin is no good", "nothing of this"),
-        (["--names"], "{name}", "raised"),
+        (["--names"], "{name}\n", "raised"),
+        (["-0"], "{name}\0", "\n"),
     ],
-    ids=["lines", "tracebacks", "names"],
+    ids=["lines", "tracebacks", "names", "names with NUL"],
 )
 def test_errors_are_shown_and_told_by_the_exit_code(night, capsys, arguments, told, not_told):
     journal, names = night

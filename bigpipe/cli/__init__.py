@@ -20,6 +20,7 @@ from bigpipe.report.command import add as add_report_and_watch
 
 __all__ = ["main"]
 
+_JOURNAL = "what was given to the run as journal"
 _SIMULATION_ONLY = ("frames", "shape", "seed")
 
 
@@ -184,33 +185,46 @@ def _demo(arguments: argparse.Namespace) -> int:
     return FILES_FAILED if report.n_failed else OK
 
 
+def _add_command(
+    commands: argparse._SubParsersAction[Any], name: str, what: str
+) -> argparse.ArgumentParser:
+    described = f"{what[0].upper()}{what[1:]}."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=described)
+    return parser
+
+
 def _add_status(commands: argparse._SubParsersAction[Any]) -> None:
-    status = commands.add_parser(
-        "status", help="tell how far a run is, or how it ended, from its journal"
+    status = _add_command(
+        commands, "status", "tell how far a run is, or how it ended, from its journal"
     )
-    status.add_argument("journal", type=Path, metavar="JOURNAL")
+    status.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
     status.set_defaults(run=_status)
 
 
 def _add_errors(commands: argparse._SubParsersAction[Any]) -> None:
-    errors = commands.add_parser(
-        "errors", help="show what failed in the last run of a journal, and why"
+    errors = _add_command(
+        commands, "errors", "show what failed in the last run of a journal, and why"
     )
-    errors.add_argument("journal", type=Path, metavar="JOURNAL")
+    errors.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
     errors.add_argument(
         "--traceback", action="store_true", help="with the traceback of each, not a line alone"
     )
     errors.add_argument(
         "--names", action="store_true", help="only the names of the inputs, one to a line"
     )
+    errors.add_argument(
+        "-0", "--null", action="store_true", help="names that end with NUL, for bigpipe run - -0"
+    )
     errors.set_defaults(run=_errors)
 
 
 def _add_trace(commands: argparse._SubParsersAction[Any]) -> None:
-    trace = commands.add_parser(
-        "trace", help="tell by which input, keywords, code and versions an output was made"
+    trace = _add_command(
+        commands,
+        "trace",
+        "tell by which input, keywords, code and versions an output was made",
     )
-    trace.add_argument("output", type=Path, metavar="FILE")
+    trace.add_argument("output", type=Path, metavar="FILE", help="an output")
     trace.add_argument(
         "--journal",
         type=Path,
@@ -221,10 +235,10 @@ def _add_trace(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_clean(commands: argparse._SubParsersAction[Any]) -> None:
-    clean = commands.add_parser(
-        "clean", help="remove what killed runs have left in a folder, and below it"
+    clean = _add_command(
+        commands, "clean", "remove what killed runs have left in a folder, and below it"
     )
-    clean.add_argument("folder", type=Path, metavar="DIR")
+    clean.add_argument("folder", type=Path, metavar="DIR", help="a folder of outputs")
     clean.add_argument(
         "--checkpoints",
         action="store_true",
@@ -247,14 +261,16 @@ def _errors(arguments: argparse.Namespace) -> int:
 
     with Journal(arguments.journal) as journal:
         errors = journal.errors()
+    are_names = arguments.names or arguments.null
     for error in errors:
-        if arguments.names:
-            print(error.in_name if isinstance(error.in_name, str) else shown(error.in_name))
+        if are_names:
+            name = error.in_name if isinstance(error.in_name, str) else shown(error.in_name)
+            print(name, end="\0" if arguments.null else "\n")
         else:
             print(error)
             if arguments.traceback and error.traceback:
                 print(error.traceback)
-    if errors and not arguments.names:
+    if errors and not are_names:
         n = len(errors)
         say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
     return FILES_FAILED if errors else OK

@@ -57,7 +57,7 @@ def add(commands: argparse._SubParsersAction[Any], parser: argparse.ArgumentPars
         description=_HOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    completion.add_argument("shell", choices=tuple(SHELLS))
+    completion.add_argument("shell", choices=tuple(SHELLS), help="which one")
     completion.set_defaults(run=partial(_print, commands, parser))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = ["add"]
 
+_JOURNAL = "what was given to the run as journal"
 OK, FILES_FAILED, USAGE = 0, 1, 2
 
 
@@ -27,7 +28,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "alone, write only those."
         ),
     )
-    report.add_argument("journal", type=Path, metavar="JOURNAL")
+    report.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
     report.add_argument(
         "-o",
         "--output",
@@ -51,7 +52,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "until it has ended. Without a terminal, say it once."
         ),
     )
-    watch.add_argument("journal", type=Path, metavar="JOURNAL")
+    watch.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
     watch.add_argument(
         "--interval",
         type=_seconds,
