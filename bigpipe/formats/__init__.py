@@ -13,11 +13,27 @@ from typing import Any
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import array_of, arrays_of, format_of, library
 from bigpipe.formats.fits_files import FITS, hdu_of, header_of, read_fits, write_fits
-from bigpipe.formats.hierarchies import read_hdf5, read_zarr, write_hdf5, write_zarr, zarr_arrays
+from bigpipe.formats.hierarchies import (
+    close_hdf5,
+    read_hdf5,
+    read_zarr,
+    write_hdf5,
+    write_zarr,
+    zarr_arrays,
+)
 from bigpipe.formats.images import IMAGES, TIFF, read_image, read_tiff, write_image, write_tiff
 from bigpipe.formats.npy import read_npy, read_npy_slice, read_npz, write_npy, write_npz
 
-__all__ = ["hdu_of", "header_of", "library", "read", "read_slice", "write", "zarr_arrays"]
+__all__ = [
+    "close_hdf5",
+    "hdu_of",
+    "header_of",
+    "library",
+    "read",
+    "read_slice",
+    "write",
+    "zarr_arrays",
+]
 
 _TEXT = (".txt", ".csv", ".tsv", ".ecsv", ".json", ".log", ".md", ".xml", ".html")
 # How objects of other libraries write themselves: astropy's HDUs; its tables and CCDData;

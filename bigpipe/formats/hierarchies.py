@@ -7,8 +7,9 @@ import shutil
 from typing import Any
 
 from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
+from bigpipe.snapshot import anonymous_file
 
-__all__ = ["read_hdf5", "read_zarr", "write_hdf5", "write_zarr", "zarr_arrays"]
+__all__ = ["close_hdf5", "read_hdf5", "read_zarr", "write_hdf5", "write_zarr", "zarr_arrays"]
 
 
 def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
@@ -29,9 +30,40 @@ def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
 def write_hdf5(arrays: dict[str, Any], name: str) -> None:
     """Write arrays by name."""
     h5py = library(name, ("h5py", "h5py"))
-    with h5py.File(name, "w") as file:
+    file = h5py.File(name, "w")
+    try:
         for path, array in arrays.items():
             file.create_dataset(path, data=array)
+    finally:
+        close_hdf5(file)
+
+
+def close_hdf5(file: Any) -> None:
+    """Close an HDF5 file that was written to, also if the disk is full.
+
+    What cannot be written then would be tried again whenever something of the file is let go of,
+    and h5py ends the process in the end. So it goes into a file without a name, and what the file
+    holds stays as it is.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open.
+
+    Raises
+    ------
+    OSError
+        If something could not be written. The file is closed.
+    """
+    try:
+        file.flush()
+    except (OSError, RuntimeError) as error:
+        name, spare = file.filename, anonymous_file()
+        os.dup2(spare, file.id.get_vfd_handle(), inheritable=False)
+        os.close(spare)
+        file.close()
+        raise OSError(f"{name!r} could not be written: {error}") from error
+    file.close()
 
 
 def read_zarr(name: str, dataset: str | None, part: Any = ...) -> Any:

@@ -6,6 +6,7 @@ it is written is the affair of its store, in `bigpipe.streaming.stores`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -193,7 +194,8 @@ class ChunkWriter:
         self._is_closed = True
         self._tail = []
         if self._store is not None:
-            self._store.close()
+            with contextlib.suppress(OSError):  # why it is given up is known already
+                self._store.close()
 
     def __enter__(self) -> Self:
         return self

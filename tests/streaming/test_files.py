@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -857,6 +860,50 @@ def test_what_hdf5_knows_about_a_file_is_written_when_it_is_flushed_and_not_befo
         assert (config.evictions_enabled, config.incr_mode, config.decr_mode) == (False, 0, 0)
         with h5py.File(tmp_path / "y.h5", "w") as file:
             assert file.id.get_mdc_config().evictions_enabled
+
+
+FULL = """
+import gc, resource, sys
+import h5py, numpy as np
+from bigpipe.formats import hierarchies, write
+from bigpipe.streaming import write_chunks
+
+no_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, no_limit[1]))
+unnamed = hierarchies.anonymous_file
+
+def elsewhere():  # the limit stands for a disk that is full; what has no name is not there
+    resource.setrlimit(resource.RLIMIT_FSIZE, no_limit)
+    return unnamed()
+
+hierarchies.anonymous_file = elsewhere
+try:
+    if sys.argv[2] == "chunks":
+        write_chunks(sys.argv[1], [np.random.default_rng(i).random(40_000) for i in range(9)])
+    else:
+        write({str(i): np.random.default_rng(i).random(40_000) for i in range(9)}, sys.argv[1])
+except OSError as error:
+    print("raised")
+gc.collect()
+h5py.File(sys.argv[1], "w").close()
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("how", ["chunks", "whole"])
+def test_full_disk_is_an_error_and_not_the_end_of_the_process(how, tmp_path):
+    """h5py ends it where it lets go of a file that cannot be written."""
+    pytest.importorskip("h5py")
+    pytest.importorskip("resource")
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "x.h5"), how],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "raised\n"), ran.stderr
 
 
 # Real files

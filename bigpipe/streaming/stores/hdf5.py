@@ -5,13 +5,14 @@ Owns what is an array there, and how a file is flushed so that a killed run can 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 import numpy as np
 
 from bigpipe.errors import StoreError
-from bigpipe.formats import library
+from bigpipe.formats import close_hdf5, library
 from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, model_of, take_grid
 
 __all__ = ["Hdf5Store"]
@@ -81,7 +82,8 @@ class Hdf5Store(ChunkedStore):
             )
             made.attrs.update(attributes)
         except BaseException:
-            file.close()
+            with contextlib.suppress(OSError):
+                close_hdf5(file)
             raise
         return cls(name, file, made)
 
@@ -93,7 +95,7 @@ class Hdf5Store(ChunkedStore):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        close_hdf5(self._file)
 
 
 def _open_file(name: str, mode: str) -> Any:
