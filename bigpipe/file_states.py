@@ -99,7 +99,7 @@ def checksum(name: str) -> str | None:
         for path in sorted(_files_below(name)):
             digest.update(os.fsencode(os.path.relpath(path, name)) + b"\0")
             digest.update(_sha256(path).encode())
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name can have a null character
         return None
     return digest.hexdigest()
 

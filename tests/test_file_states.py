@@ -97,6 +97,11 @@ def test_checksum_of_a_folder_tells_names_and_content(folder, change):
     assert checksum(folder) != before
 
 
+@pytest.mark.parametrize("name", ["no such file", "a\0b"])
+def test_what_is_not_there_has_no_checksum(name):
+    assert checksum(name) is None
+
+
 def test_checksum_is_that_of_the_content(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "b").write_bytes(b"abc")
