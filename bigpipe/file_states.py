@@ -15,7 +15,7 @@ from typing import Any
 
 from bigpipe.claims import flat_names
 
-__all__ = ["State", "checksum", "checksums", "input_states", "key_of", "state_of"]
+__all__ = ["State", "checksum", "checksums", "input_states", "key_of", "names_of", "state_of"]
 
 State = tuple[int, int]
 """Bytes, and time of the last change in ns since 1970. Of a folder, all in it together."""
@@ -46,6 +46,17 @@ def key_of(in_name: Any) -> str:
     if isinstance(in_name, (list, tuple)):
         return json.dumps(_nested(in_name))
     return f"{type(in_name).__qualname__} {in_name!r}"
+
+
+def names_of(key: str) -> list[str]:
+    """Return the files of an input that is known by a key.
+
+    Examples
+    --------
+    >>> names_of("/raw/a.fits"), names_of('["/raw/a.fits", ["/raw/b.fits"]]')
+    (['/raw/a.fits'], ['/raw/a.fits', '/raw/b.fits'])
+    """
+    return list(flat_names(json.loads(key) if key.startswith(("[", '"')) else key))
 
 
 def _nested(in_name: Any) -> Any:

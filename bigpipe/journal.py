@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.encoding import decode
 from bigpipe.errors import FileError, JournalError
-from bigpipe.file_states import state_of
+from bigpipe.file_states import key_of, names_of, state_of
 from bigpipe.journal_lock import holder_of
 from bigpipe.journal_reader import Explained, opened
-from bigpipe.journal_rows import FileRow, RunRow, result_of
+from bigpipe.journal_rows import FileRow, RunRow, input_bytes, result_of
 from bigpipe.origin import JournalRun, Origin
 from bigpipe.pout import Pout
 from bigpipe.records import FileResult, Outcome
@@ -126,8 +126,6 @@ class Journal:
         FileResult
             One for each attempt.
         """
-        from bigpipe.file_states import key_of
-
         where = ("1",) if in_name is None else ("key = ?", key_of(in_name))
         with Explained(self.path):
             for row in self._reader.attempts(*where):
@@ -174,7 +172,7 @@ class Journal:
         """
         with Explained(self.path):
             rows = self._reader.measured(n)
-        return [(decode(row.in_name), _bytes_of(row), row.growth or 0) for row in rows]
+        return [(decode(row.in_name), input_bytes(row), row.growth or 0) for row in rows]
 
     def to_table(self, run: int | None = None) -> Table:
         """Return the inputs of a run as a table.
@@ -230,10 +228,9 @@ class Journal:
         raise JournalError(f"the journal {self.path!r} knows nothing of {name!r}")
 
     def _origin(self, name: str, then: Any, row: FileRow) -> Origin:
-        names = json.loads(row.key) if row.key[:1] in '["' else row.key
         states = json.loads(row.inputs)
         inputs = []
-        for in_name, state in zip(_flat(names), states, strict=False):
+        for in_name, state in zip(names_of(row.key), states, strict=False):
             now = state_of(in_name)
             same = now is not None and state is not None and list(now) == state[:2]
             checksum = state[2] if state is not None and len(state) > 2 else None
@@ -308,17 +305,13 @@ def _cells(row: FileRow) -> tuple[Any, ...]:
         row.outcome,
         None if outname is None else str(outname),
         sum(seconds.values()) if seconds else None,
-        _bytes_of(row) or None,
+        input_bytes(row) or None,
         row.peak_rss,
         row.projected,
         row.attempt,
         datetime.fromtimestamp(row.ended_at).isoformat(sep=" ", timespec="seconds"),
         None if row.error is None else json.loads(row.error)["message"],
     )
-
-
-def _bytes_of(row: FileRow) -> int:
-    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
 
 
 def _result(row: FileRow) -> FileResult:
@@ -349,14 +342,6 @@ def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalR
         json.loads(row.versions),
         json.loads(row.options or "{}"),
     )
-
-
-def _flat(names: Any) -> Iterator[str]:
-    if isinstance(names, str):
-        yield names
-    else:
-        for name in names:
-            yield from _flat(name)
 
 
 def _is_same(name: str, other: str) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "error_text",
     "file_row",
     "file_texts",
+    "input_bytes",
     "pipe_name",
     "result_of",
     "written_row",
@@ -289,6 +290,11 @@ def pipe_name(pipe: Any) -> str:
     """Return what a pipeline is called in a journal."""
     cls = type(pipe)
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def input_bytes(row: FileRow) -> int:
+    """Return the bytes of all files of an input, those that were none left out."""
+    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
 
 
 def error_text(error: FileError) -> str:

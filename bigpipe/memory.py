@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.admission import Admission, Need, small
 from bigpipe.budget import format_bytes, parse_bytes
-from bigpipe.claims import flat_names
 from bigpipe.context import name_of
 from bigpipe.errors import OptionError, shown, warn
 from bigpipe.events import Measured
 from bigpipe.executors.base import Executor
+from bigpipe.file_states import names_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.measure import mem_available_bytes, memory_pressure, usable_memory
 from bigpipe.options import Options
@@ -33,7 +33,7 @@ from bigpipe.tree_meter import TreeMeter
 if TYPE_CHECKING:
     from bigpipe.journal_rows import FileRow
 
-__all__ = ["MemoryWatch"]
+__all__ = ["MemoryWatch", "need_of"]
 
 MAX_TO_CHOOSE_FROM = 1000  # inputs of a list that wait, of which some may fit; arbitrary
 SAMPLE_S = 0.1  # seconds between looks at the workers; arbitrary: a core writes 1 GB in it
@@ -179,11 +179,7 @@ class MemoryWatch:
                 return
             self.admission.keep_account({})
         for row in rows:
-            states = json.loads(row.inputs)
-            size = sum(state[0] for state in states) * self._n_begun if all(states) else None
-            names = flat_names(json.loads(row.key)) if row.key[:1] == "[" else [row.key]
-            need = Need(size=size, is_compressed=is_compressed(list(names)))
-            self.admission.learn(need, row.growth or 0)
+            self.admission.learn(need_of(row, self._n_begun), row.growth or 0)
 
     def need(self, index: int, in_name: Any) -> Need:
         """Return what is known of an input before it is read.
@@ -296,6 +292,13 @@ class MemoryWatch:
     def use(self, waited_s: dict[str, float], samples: Iterable[Sample] = ()) -> MemoryUse:
         """Return what the run has used."""
         return MemoryUse(self.budget, self._peak, waited_s, tuple(samples))
+
+
+def need_of(row: FileRow, n_at_once: int = 1) -> Need:
+    """Return what was known of a file of an earlier run, or of so many like it, before it began."""
+    states = json.loads(row.inputs)
+    size = sum(state[0] for state in states) * n_at_once if all(states) else None
+    return Need(size=size, is_compressed=is_compressed(names_of(row.key)))
 
 
 def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int]:

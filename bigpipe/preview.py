@@ -24,8 +24,9 @@ from bigpipe.fingerprint import fingerprint_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.journal_lock import holder_of
 from bigpipe.journal_reader import JournalReader, opened
-from bigpipe.journal_rows import FileRow, pipe_name
+from bigpipe.journal_rows import FileRow, input_bytes, pipe_name
 from bigpipe.measure import count_workers, usable_memory
+from bigpipe.memory import need_of
 from bigpipe.plan import Plan, plain
 from bigpipe.projection import Projector
 from bigpipe.resume import Look, Resume
@@ -299,9 +300,7 @@ class _Previewer:
         projector = Projector(budget)
         rows = [row for row in rows if row.growth is not None]
         for row in rows:
-            names = json.loads(row.key) if row.key[:1] == "[" else [row.key]
-            need = Need(size=_bytes_of(row), is_compressed=is_compressed(names))
-            projector.learn(need, row.growth or 0)
+            projector.learn(need_of(row), row.growth or 0)
         for file in files:
             if file.step is Step.KEEP:
                 continue
@@ -339,7 +338,7 @@ class _Previewer:
         self, to_run: list[PlannedFile], rows: list[FileRow]
     ) -> tuple[int | None, int | None]:
         sizes = [file.size or 0 for file in to_run]
-        before = [(_bytes_of(row), _output_bytes_of(row)) for row in rows]
+        before = [(input_bytes(row), _output_bytes_of(row)) for row in rows]
         n_in, n_out = (sum(column) for column in zip(*before, strict=True)) if before else (0, 0)
         needed = int(sum(sizes) * (n_out / n_in if n_in else 1.0))
         folder = os.path.abspath(self._options.outdir or os.curdir)
@@ -365,10 +364,6 @@ def _identity(name: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _bytes_of(row: FileRow) -> int:
-    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
-
-
 def _output_bytes_of(row: FileRow) -> int:
     return sum(state[0] for _, state in json.loads(row.outputs) if state is not None)
 
@@ -378,7 +373,7 @@ def _seconds(to_run: list[PlannedFile], rows: list[FileRow], n_workers: int) -> 
     if not rows or not n_workers:
         return None
     spent = sum(sum(json.loads(row.seconds).values()) for row in rows)
-    n_bytes = sum(map(_bytes_of, rows))
+    n_bytes = sum(map(input_bytes, rows))
     sizes = [file.size for file in to_run]
     if n_bytes and None not in sizes:
         work = spent * sum(size or 0 for size in sizes) / n_bytes

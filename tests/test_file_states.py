@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bigpipe.file_states import checksum, checksums, input_states, key_of, state_of
+from bigpipe.file_states import checksum, checksums, input_states, key_of, names_of, state_of
 
 
 def touch(path, by_ns=1):
@@ -33,6 +33,19 @@ def test_one_file_has_one_key_whatever_it_is_called(in_name, tmp_path, monkeypat
 def test_keys_differ_where_inputs_do():
     in_names = ["/a", "/b", ["/a"], [["/a"]], ["/a", "/b"], 1, "/1", 1.0, "/\udcff", "/\n"]
     assert len({key_of(in_name) for in_name in in_names}) == len(in_names)
+
+
+@pytest.mark.parametrize(
+    ("in_name", "names"),
+    [
+        ("/a.fits", ["/a.fits"]),
+        ("/\udcff.gz", ["/\udcff.gz"]),
+        (["/a", ["/b\n", "/\udcff"]], ["/a", "/b\n", "/\udcff"]),
+    ],
+    ids=["name", "name that is no UTF-8", "group"],
+)
+def test_key_tells_the_names_of_its_files(in_name, names):
+    assert names_of(key_of(in_name)) == names
 
 
 def test_key_goes_into_a_database_whatever_the_name_is():
