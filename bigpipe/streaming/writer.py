@@ -19,6 +19,7 @@ from bigpipe.chunks import axis_index, region, whole_cells
 from bigpipe.errors import StoreError
 from bigpipe.streaming.steps.base import outputs_of
 from bigpipe.streaming.stores.base import ArrayStore, create_store, open_store
+from bigpipe.streaming.stores.raw import RawStore
 
 __all__ = ["ChunkWriter", "write_chunks"]
 
@@ -166,7 +167,7 @@ class ChunkWriter:
         return {
             "position": self.position,
             "tail": np.concatenate(self._tail, self._axis) if self._tail else None,
-            "is_raw": type(self._store).__name__ == "RawStore",
+            "is_raw": isinstance(self._store, RawStore),
             "dtype": getattr(self._store, "stored", self._store.dtype),
             "shape": list(self._store.shape),
         }

@@ -22,9 +22,10 @@ from typing import Any
 from bigpipe.context import FileContext
 from bigpipe.errors import StreamError
 from bigpipe.passage import RESERVED
-from bigpipe.streaming.steps.base import Step, begin, has_ended, outputs_of
-from bigpipe.streaming.steps.combine import Compose, compose
+from bigpipe.streaming.steps.base import Step
+from bigpipe.streaming.steps.combine import compose
 from bigpipe.streaming.steps.saving import can_save, restore, state_of
+from bigpipe.streaming.steps.streams import through
 
 __all__ = ["Course", "Flow", "Source", "close", "parts_between"]
 
@@ -160,18 +161,7 @@ class Flow(Iterator[Any]):
         self._at_end = at_end
         self._ahead: deque[Any] = deque()
         self._chain = compose(*make_parts())
-        self._chunks = self._run(self._chain)
-
-    def _run(self, chain: Compose) -> Iterator[Any]:
-        try:
-            begin(chain, **self._keywords)
-            for chunk in outputs_of(self.source):
-                yield from outputs_of(chain(chunk))
-                if has_ended(chain):
-                    break
-            yield from outputs_of(chain.flush())
-        finally:
-            chain.close()
+        self._chunks = through(self._chain, source, keywords)
 
     def has_any(self) -> bool:
         """Whether a chunk comes: waits for the first. If none does, the stream has ended."""
@@ -247,7 +237,7 @@ class Flow(Iterator[Any]):
     def go_on(self, state: Any) -> None:
         """Bring fresh steps into a state, and take chunks from the source again."""
         restore(self._chain, state, **self._keywords)
-        self._chunks = self._run(self._chain)
+        self._chunks = through(self._chain, self.source, self._keywords)
 
 
 def parts_between(stream: Any) -> tuple[list[Flow], Source] | None:

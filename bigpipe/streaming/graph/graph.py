@@ -302,12 +302,7 @@ class Graph:
                 part,
                 self._keywords,
                 self._on_error == "skip",
-                {
-                    link: self._prefetch
-                    for outlet in part.outlets
-                    for group in outlet.groups
-                    for link in group
-                },
+                dict.fromkeys(part.links_out, self._prefetch),
                 threads,
             )
             for part in network.parts

@@ -171,14 +171,8 @@ class ProcessMembers:
         return member
 
     def _fds_of(self, part: Part) -> list[int]:
-        ins = [self._fds.pop((link, True)) for inlet in part.inlets for link in inlet.links]
-        outs = [
-            self._fds.pop((link, False))
-            for outlet in part.outlets
-            for group in outlet.groups
-            for link in group
-        ]
-        return ins + outs
+        ins = [self._fds.pop((link, True)) for link in part.links_in]
+        return ins + [self._fds.pop((link, False)) for link in part.links_out]
 
     def _begin(self, setup: PartSetup, fds: Sequence[int]) -> launch.Child:
         if self._method != "fork":
@@ -281,9 +275,8 @@ class ThreadMembers:
         orders, orders_there = open_local_link(UNLIMITED)
         events_there, events = open_local_link(UNLIMITED)
         ends = Ends(orders_there, events_there)
-        for inlet in setup.part.inlets:
-            for link in inlet.links:
-                ends.receivers[link] = self._receivers.pop(link)
+        for link in setup.part.links_in:
+            ends.receivers[link] = self._receivers.pop(link)
         for link, room in setup.room.items():
             ends.senders[link] = self._senders.pop(link)
             ends.senders[link].max_count = room

@@ -15,7 +15,7 @@ __all__ = ["BUSY", "ENDED", "GIVING", "PAGE_SIZE", "STATES", "TAKING", "Meter"]
 STATES = ("starting", "busy", "waits to take", "waits to give", "ended")
 _STARTING, BUSY, TAKING, GIVING, ENDED = range(5)
 
-_N_TAKEN, _N_GIVEN, _STATE, _SINCE, _FILL, _N_FILL, _N_SKIPPED, _SECONDS = range(8)
+_N_TAKEN, _N_GIVEN, _STATE, _SINCE, _FILL, _N_SKIPPED, _SECONDS = range(7)
 _N_FIELDS = _SECONDS + len(STATES)
 PAGE_SIZE = mmap.PAGESIZE
 
@@ -65,7 +65,6 @@ class Meter:
         fields = self._fields
         fields[_N_GIVEN] += 1
         fields[_FILL] += fill
-        fields[_N_FILL] += 1
 
     @property
     def state(self) -> int:
@@ -90,7 +89,7 @@ class Meter:
     @property
     def fill(self) -> float:
         """Part of the room behind it that was taken up, on average; 0 if it gives nothing."""
-        return self._fields[_FILL] / max(1.0, self._fields[_N_FILL])
+        return self._fields[_FILL] / max(1.0, self._fields[_N_GIVEN])
 
     def seconds(self, state: int) -> float:
         """Return the seconds spent in a state so far."""

@@ -47,8 +47,6 @@ class Node:
     """For a switch: the stream for each value."""
     is_strict: bool = True
     """Whether streams that come in must be equally long."""
-    is_hidden: bool = False
-    """Not shown: no stage of the caller's."""
 
 
 @dataclass
@@ -84,6 +82,16 @@ class Part:
     outlets: list[Outlet] = field(default_factory=list)
     is_watched: bool = False
     """Whether it is to tell when it waits for long: the graph may come to stand still."""
+
+    @property
+    def links_in(self) -> list[int]:
+        """The links by which elements come, in the order of its inlets."""
+        return [link for inlet in self.inlets for link in inlet.links]
+
+    @property
+    def links_out(self) -> list[int]:
+        """The links by which elements go, in the order of its outlets."""
+        return [link for outlet in self.outlets for group in outlet.groups for link in group]
 
 
 class Network:
@@ -240,7 +248,7 @@ class Network:
                 if not _needs_relay(node, takers):
                     continue
                 own = f"{stream} of {node.name}, in order"
-                relay = Node(own, "relay", None, (stream,), (own,), is_hidden=True)
+                relay = Node(own, "relay", None, (stream,), (own,))
                 for taker in takers:
                     if taker.copies > 1:
                         takes = tuple(own if each == stream else each for each in taker.takes)

@@ -158,11 +158,8 @@ def _prepare(orders: Receiver, events: Sender) -> PartSetup | None:
 def _ends(setup: PartSetup, orders: Receiver, events: Sender, link_fds: Sequence[int]) -> Ends:
     fds = iter(link_fds)
     ends = Ends(orders, events)
-    for inlet in setup.part.inlets:
-        for link in inlet.links:
-            ends.receivers[link] = Receiver(next(fds))
-    for outlet in setup.part.outlets:
-        for group in outlet.groups:
-            for link in group:
-                ends.senders[link] = Sender(next(fds), max_count=setup.room[link])
+    for link in setup.part.links_in:
+        ends.receivers[link] = Receiver(next(fds))
+    for link in setup.part.links_out:
+        ends.senders[link] = Sender(next(fds), max_count=setup.room[link])
     return ends

@@ -20,8 +20,6 @@ from bigpipe.streaming.graph.network import Inlet
 __all__ = ["FLUSH", "PortIn", "PortOut", "Sequel"]
 
 FLUSH = 1 << 62  # number of what a copy gives in the end: after all else
-_NEXT = object()
-
 Sequel = tuple[int, bool]
 """Number of an element, and whether nothing more is made of it."""
 

@@ -6,7 +6,7 @@ Owns who begins, flushes and closes steps when a stream runs in this process.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from bigpipe.errors import StreamError
@@ -14,7 +14,7 @@ from bigpipe.streaming.steps.base import begin, has_ended, outputs_of
 from bigpipe.streaming.steps.combine import Compose, compose
 from bigpipe.streaming.steps.kinds import fresh
 
-__all__ = ["run_steps", "zip_streams"]
+__all__ = ["run_steps", "through", "zip_streams"]
 
 _END = object()
 _STRICT = object()
@@ -54,18 +54,25 @@ def run_steps(chunks: Iterable[Any], /, *steps: Any, **kwargs: Any) -> Iterator[
 def _run(chunks: Iterable[Any], chain: Compose, keywords: dict[str, Any]) -> Iterator[Any]:
     source = iter(chunks)
     try:
+        yield from through(chain, source, keywords)
+    finally:
+        if source is not chunks and hasattr(source, "close"):
+            source.close()
+
+
+def through(
+    chain: Compose, chunks: Iterator[Any], keywords: dict[str, Any]
+) -> Generator[Any, None, None]:
+    """Send chunks through a chain, from its beginning to its end; close it, whatever happens."""
+    try:
         begin(chain, **keywords)
-        for chunk in outputs_of(source):
+        for chunk in outputs_of(chunks):
             yield from outputs_of(chain(chunk))
             if has_ended(chain):
                 break
         yield from outputs_of(chain.flush())
     finally:
-        try:
-            chain.close()
-        finally:
-            if source is not chunks and hasattr(source, "close"):
-                source.close()
+        chain.close()
 
 
 def zip_streams(*streams: Iterable[Any], fill: Any = _STRICT) -> Iterator[tuple[Any, ...]]:

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from bigpipe import formats
 from bigpipe.errors import FormatError, StoreError
 from bigpipe.streaming.stores.base import ArrayStore, native, truncated
-from bigpipe.streaming.stores.fits_cards import compression_of, header_bytes, padding, with_card
+from bigpipe.streaming.stores.fits_cards import (
+    BLOCK,
+    compression_of,
+    header_bytes,
+    padding,
+    with_card,
+)
 from bigpipe.streaming.stores.fits_table import FitsTable
 from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
 
@@ -232,7 +238,7 @@ def _check_length(name: str, hdu: Any) -> None:
 
 def _start_of(name: str) -> bytes:
     with open(name, "rb") as file:
-        return file.read(4 * 2880)
+        return file.read(4 * BLOCK)
 
 
 def _unreadable(name: str, error: Exception) -> StoreError:
