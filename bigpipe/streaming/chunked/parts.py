@@ -12,13 +12,13 @@ from typing import Any
 from bigpipe.context import name_of
 from bigpipe.errors import StreamError
 from bigpipe.passage import process_batch
-from bigpipe.streaming.steps.base import Step, begin, has_ended, is_several
+from bigpipe.streaming.steps.base import StatelessStep, Step, begin, has_ended, is_several
 from bigpipe.streaming.steps.saving import restore, state_of
 
 __all__ = ["Batch", "Call", "Part"]
 
 
-class Call(Step):
+class Call(StatelessStep):
     """A function that is called with a chunk and keywords, as a step.
 
     Parameters
@@ -39,12 +39,6 @@ class Call(Step):
     def run(self, chunk: Any) -> Any:
         """Call the function."""
         return self._call(chunk)
-
-    def get_state(self) -> None:
-        """Return nothing: there is no state."""
-
-    def set_state(self, state: None) -> None:
-        """Do nothing."""
 
     def _can_save(self) -> bool:
         return self._is_stateless

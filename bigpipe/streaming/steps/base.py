@@ -21,6 +21,7 @@ from bigpipe.context import name_of
 from bigpipe.errors import StepError
 
 __all__ = [
+    "StatelessStep",
     "Step",
     "StopStream",
     "accepted_by",
@@ -244,6 +245,16 @@ class Step:
 
     def _can_save(self) -> bool:
         return has_state(self)
+
+
+class StatelessStep(Step):
+    """A step that remembers nothing from chunk to chunk."""
+
+    def get_state(self) -> None:
+        """Return nothing: there is no state."""
+
+    def set_state(self, state: None) -> None:
+        """Do nothing."""
 
 
 def begin(what: Step, /, **kwargs: Any) -> None:

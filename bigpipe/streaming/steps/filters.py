@@ -28,6 +28,20 @@ __all__ = ["count", "decimate", "fir", "iir", "running_mean", "sosfilt"]
 BLOCK = 1 << 15  # numbers that are filtered at a time, so that they stay in a core's cache
 
 
+class _Remembering(Step):
+    """A step that remembers one thing from chunk to chunk."""
+
+    _remembered: str  # the attribute
+
+    def get_state(self) -> Any:
+        """Return what the next chunk needs to know of those before."""
+        return getattr(self, self._remembered)
+
+    def set_state(self, state: Any) -> None:
+        """Take over what the next chunk needs to know of those before."""
+        setattr(self, self._remembered, state)
+
+
 class fir(Step):
     """Filter samples by their weighted sum with those before them.
 
@@ -96,7 +110,7 @@ class fir(Step):
         self._before, self._phase = state["before"], state["phase"]
 
 
-class _Recursive(Step):
+class _Recursive(_Remembering):
     """A filter of scipy, whose delays go from chunk to chunk.
 
     Parameters
@@ -109,12 +123,14 @@ class _Recursive(Step):
         As for `sosfilt`.
     """
 
+    _remembered = "_zi"
+
     def __init__(
         self, coefficients: tuple[Any, ...], delays: tuple[int, ...], axis: int, steady: bool
     ) -> None:
         self.axis, self.steady = axis, steady
         self._coefficients, self._delays = coefficients, delays
-        self._zi: Any = None
+        self._zi: Any = None  # the delays
 
     def functions(self) -> tuple[Any, Any]:
         """Return scipy's functions that filter, and that give the delays of a steady signal."""
@@ -143,14 +159,6 @@ class _Recursive(Step):
         *sections, n_delays = self._delays
         lengths = (n_delays if i == axis else 1 for i in range(first.ndim))
         return zi.reshape(*sections, *lengths) * level
-
-    def get_state(self) -> Any:
-        """Return the delays of the filter."""
-        return self._zi
-
-    def set_state(self, state: Any) -> None:
-        """Take over the delays of the filter."""
-        self._zi = state
 
 
 class sosfilt(_Recursive):
@@ -209,7 +217,7 @@ class iir(_Recursive):
         return signal.lfilter, signal.lfilter_zi
 
 
-class running_mean(Step):
+class running_mean(_Remembering):
     """The mean of each sample and the `n` - 1 before it.
 
     Parameters
@@ -236,6 +244,8 @@ class running_mean(Step):
     >>> mean([1, 3]).tolist(), mean([6]).tolist()
     ([1.0, 2.0], [4.5])
     """
+
+    _remembered = "_held"
 
     def __init__(self, n: int, axis: int = 0) -> None:
         if n < 1:
@@ -278,16 +288,8 @@ class running_mean(Step):
         whole = namespace.moveaxis(whole, 0, axis)
         return whole.astype(samples.dtype, copy=False) if is_numpy(whole) else whole
 
-    def get_state(self) -> Any:
-        """Return the samples that the next ones need."""
-        return self._held
 
-    def set_state(self, state: Any) -> None:
-        """Take over the samples that the next ones need."""
-        self._held = state
-
-
-class decimate(Step):
+class decimate(_Remembering):
     """Give every `n`-th sample, beginning with the first.
 
     Parameters
@@ -308,6 +310,8 @@ class decimate(Step):
     ([0, 3], [6])
     """
 
+    _remembered = "_phase"
+
     def __init__(self, n: int, axis: int = 0) -> None:
         if n < 1:
             raise StreamError(f"decimate({n}) is no distance of samples: give 1 or more.")
@@ -322,16 +326,8 @@ class decimate(Step):
         first, self._phase = self._phase, (self._phase - length) % self.n
         return cut(chunk, axis, first, max(first, length), self.n)
 
-    def get_state(self) -> int:
-        """Return how many samples are skipped next."""
-        return self._phase
 
-    def set_state(self, state: int) -> None:
-        """Take over how many samples are skipped next."""
-        self._phase = state
-
-
-class count(Step):
+class count(_Remembering):
     """Count samples; the number is the last chunk, and the only one.
 
     Parameters
@@ -345,6 +341,8 @@ class count(Step):
     >>> list(run_steps([[1, 2], [3]], count())), list(run_steps([[1, 2], [3]], count(axis=None)))
     ([3], [2])
     """
+
+    _remembered = "_count"
 
     def __init__(self, axis: int | None = 0) -> None:
         self.axis = axis
@@ -362,14 +360,6 @@ class count(Step):
     def local_term(self) -> int:
         """Give the number."""
         return self._count
-
-    def get_state(self) -> int:
-        """Return the number so far."""
-        return self._count
-
-    def set_state(self, state: int) -> None:
-        """Take over the number so far."""
-        self._count = state
 
 
 def _weighted(samples: Any, weights: list[Any], axis: int, first: int, every: int) -> Any:

@@ -12,7 +12,14 @@ from typing import Any
 
 from bigpipe.context import name_of
 from bigpipe.errors import StepError
-from bigpipe.streaming.steps.base import Step, StopStream, accepted_by, begin, has_state
+from bigpipe.streaming.steps.base import (
+    StatelessStep,
+    Step,
+    StopStream,
+    accepted_by,
+    begin,
+    has_state,
+)
 
 __all__ = [
     "FunctionStep",
@@ -28,7 +35,7 @@ _NUMPY_FUNCTIONS = ("ufunc", "_ArrayFunctionDispatcher")
 _MAKES_STEPS = "_bigpipe_makes_steps"  # attribute of what `step` returns
 
 
-class FunctionStep(Step):
+class FunctionStep(StatelessStep):
     """A function as a step: without state.
 
     Parameters
@@ -44,12 +51,6 @@ class FunctionStep(Step):
     def run(self, chunk: Any) -> Any:
         """Call the function."""
         return self.function(chunk)
-
-    def get_state(self) -> None:
-        """Return nothing: there is no state."""
-
-    def set_state(self, state: None) -> None:
-        """Do nothing."""
 
     def _fresh(self) -> FunctionStep:
         return FunctionStep(self.function)

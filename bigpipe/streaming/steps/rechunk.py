@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bigpipe.errors import StreamError
-from bigpipe.streaming.steps.base import Step
+from bigpipe.streaming.steps.base import StatelessStep, Step
 from bigpipe.streaming.steps.namespaces import (
     as_chunk,
     axis_of,
@@ -67,7 +67,7 @@ class pack(Step):
         self._held = list(state)
 
 
-class unpack(Step):
+class unpack(StatelessStep):
     """Give the elements of each chunk one by one: what `pack` has put together.
 
     Examples
@@ -82,12 +82,6 @@ class unpack(Step):
         if hasattr(chunk, "shape"):
             return (chunk[(i, ...)] for i in range(chunk.shape[0]))
         return iter(chunk)
-
-    def get_state(self) -> None:
-        """Return nothing: there is no state."""
-
-    def set_state(self, state: None) -> None:
-        """Do nothing."""
 
 
 class windows(Step):

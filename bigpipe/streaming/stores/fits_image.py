@@ -76,7 +76,7 @@ class FitsStore:
             header = formats.header_of(like, hdu if like_array is None else like_array)
         if dtype.names is not None:
             return FitsTable.create(name, dtype=dtype, header=header)
-        return GrowingFitsImage.create(name, shape=shape, dtype=dtype, axis=axis, header=header)
+        return GrowingFitsImage.begin(name, shape=shape, dtype=dtype, axis=axis, header=header)
 
 
 class FitsImage:
@@ -134,7 +134,7 @@ class GrowingFitsImage(FlatStore):
     _header: bytes
 
     @classmethod
-    def create(
+    def begin(
         cls, name: str, *, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int, header: Any
     ) -> GrowingFitsImage:
         """Make a file; the first axis of the array is the last of the FITS file."""
@@ -156,7 +156,7 @@ class GrowingFitsImage(FlatStore):
 
     @classmethod
     def reopen(cls, name: str) -> GrowingFitsImage:
-        """Open a file that `create` has made, however far it has come."""
+        """Open a file that `begin` has made, however far it has come."""
         file = open_bytes(name, "r+")
         fits.Header.fromfile(file, padding=True)
         n_header = file.tell()

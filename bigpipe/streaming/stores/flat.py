@@ -46,6 +46,8 @@ class FlatStore:
     """
 
     chunks: tuple[int, ...] | None = None
+    has_fortran_order = False
+    """Whether the format can say that the first axis changes fastest."""
 
     def __init__(
         self,
@@ -79,6 +81,32 @@ class FlatStore:
             raise truncated(name, found, needed)
         file = open_bytes(name, mode)
         return cls(name, file, shape=shape, stored=stored, start=start, is_fortran=is_fortran)
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        axis: int,
+        n: int,
+        like: Any = None,
+        like_array: Any = None,
+    ) -> Self:
+        """Make a file whose array can grow along its first axis or, in Fortran order, its last."""
+        is_fortran = cls.has_fortran_order and axis == len(shape) - 1 > 0 and shape[axis] == 0
+        if axis != 0 and not is_fortran and shape[axis] == 0:
+            raise needs_first_axis(name, axis, shape)
+        header = cls.header_of(dtype, shape, is_fortran)
+        file = open_bytes(name, "w+")
+        file.write(header)
+        return cls(name, file, shape=shape, stored=dtype, start=len(header), is_fortran=is_fortran)
+
+    @classmethod
+    def header_of(cls, dtype: np.dtype[Any], shape: tuple[int, ...], is_fortran: bool) -> bytes:
+        """Return what comes before the array of a new file; here, nothing does."""
+        return b""
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
         """Return a region as an array of its own."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bigpipe.errors import StoreError
-from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+from bigpipe.streaming.stores.flat import FlatStore, open_bytes
 
 __all__ = ["NpyStore"]
 
@@ -24,6 +24,8 @@ ALIGNMENT = 64  # bytes, of which the header is a multiple
 
 class NpyStore(FlatStore):
     """An array in an ``.npy`` file."""
+
+    has_fortran_order = True
 
     @classmethod
     def open(cls, name: str, mode: str) -> NpyStore:
@@ -38,26 +40,9 @@ class NpyStore(FlatStore):
         )
 
     @classmethod
-    def create(
-        cls,
-        name: str,
-        *,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        axis: int,
-        n: int,
-        like: Any = None,
-        like_array: Any = None,
-    ) -> NpyStore:
-        """Make a file whose array can grow along its first axis or, in Fortran order, its last."""
-        is_fortran = axis == len(shape) - 1 > 0 and shape[axis] == 0
-        if axis != 0 and not is_fortran and shape[axis] == 0:
-            raise needs_first_axis(name, axis, shape)
-        header = _header(dtype, shape, is_fortran)
-        file = open_bytes(name, "w+")
-        store = cls(name, file, shape=shape, stored=dtype, start=len(header), is_fortran=is_fortran)
-        store.write_header()
-        return store
+    def header_of(cls, dtype: np.dtype[Any], shape: tuple[int, ...], is_fortran: bool) -> bytes:
+        """Return the header, with room for a longer shape."""
+        return _header(dtype, shape, is_fortran)
 
     def write_header(self) -> None:
         """Write the shape as it is now, into a header of the same length."""

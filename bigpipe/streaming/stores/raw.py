@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bigpipe.errors import StoreError
-from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+from bigpipe.streaming.stores.flat import FlatStore
 
 __all__ = ["RawStore"]
 
@@ -41,24 +41,6 @@ class RawStore(FlatStore):
         if shape[0] == -1:
             shape = (_n_samples(name, mode, stored, shape, offset), *shape[1:])
         return cls.of_whole(name, mode, shape=shape, stored=stored, start=offset)
-
-    @classmethod
-    def create(
-        cls,
-        name: str,
-        *,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        axis: int,
-        n: int,
-        like: Any = None,
-        like_array: Any = None,
-    ) -> RawStore:
-        """Make a file whose array can grow along its first axis."""
-        if axis != 0 and shape[axis] == 0:
-            raise needs_first_axis(name, axis, shape)
-        file = open_bytes(name, "w+")
-        return cls(name, file, shape=shape, stored=dtype, start=0)
 
 
 def _n_samples(
