@@ -18,13 +18,13 @@ The functions take the folder that stands for ``/``.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["cpu_quotas", "memory_left", "read_text", "word_after"]
+from bigpipe.system_files import Mount, mounts_in, read_text, word_after
+
+__all__ = ["cpu_quotas", "memory_left"]
 
 NO_LIMIT = 2**62  # bytes: version 1 tells a larger number, which depends on the size of a page
 
@@ -83,17 +83,18 @@ def _folders_of(text: str, controller: str, root: str) -> tuple[tuple[int, str],
 
 def _found_folders(groups: dict[str, str], controller: str, root: str) -> Iterator[tuple[int, str]]:
     for mount in _cgroup_mounts(root):
-        if mount.version == 1 and controller not in mount.controllers:
+        version = 2 if mount.kind == "cgroup2" else 1
+        if version == 1 and controller not in mount.options.split(","):
             continue
-        group = groups.get(controller if mount.version == 1 else "")
+        group = groups.get(controller if version == 1 else "")
         if group is None:
             continue
         top = os.path.join(root, mount.point.lstrip("/"))
-        below = _path_below(group, mount.group)
+        below = _path_below(group, mount.root)
         while below:
-            yield mount.version, os.path.join(top, below)
+            yield version, os.path.join(top, below)
             below = os.path.dirname(below)
-        yield mount.version, top
+        yield version, top
 
 
 def _path_below(group: str, mounted: str) -> str:
@@ -118,62 +119,12 @@ def _groups_of_process(text: str) -> dict[str, str]:
     return groups
 
 
-class _CgroupMount(NamedTuple):
-    version: int
-    group: str
-    """The group that is found at the mount point."""
-    point: str
-    controllers: tuple[str, ...]
-
-
 # A process may be put into another group at any time, but groups are mounted when a system starts.
 @lru_cache(maxsize=4)
-def _cgroup_mounts(root: str) -> tuple[_CgroupMount, ...]:
-    """Read ``/proc/self/mountinfo``: the mounts of control groups."""
-    mounts = []
-    for line in (read_text(os.path.join(root, "proc/self/mountinfo")) or "").splitlines():
-        before, _, after = line.partition(" - ")
-        fields, source = before.split(), after.split()
-        if len(fields) < 5 or not source or source[0] not in ("cgroup", "cgroup2"):
-            continue
-        mounts.append(
-            _CgroupMount(
-                version=2 if source[0] == "cgroup2" else 1,
-                group=_unescape(fields[3]),
-                point=_unescape(fields[4]),
-                controllers=tuple(source[-1].split(",")),
-            )
-        )
-    return tuple(mounts)
-
-
-def _unescape(field: str) -> str:
-    """Undo the octal escapes of space, tab, newline and backslash in mount tables."""
-    if "\\" not in field:
-        return field
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def read_text(path: str) -> str | None:
-    """Return what a file of the system says, ``None`` if there is none to be read."""
-    # A file that is missing, or that this process may not read, sets no limit it can know.
-    # This is read ten times a second: a file object would take nearly twice as long.
-    with suppress(OSError):
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            parts = iter(lambda: os.read(file, 1 << 16), b"")
-            return b"".join(parts).decode("utf-8", "surrogateescape")
-        finally:
-            os.close(file)
-    return None
-
-
-def word_after(words: str, text: str | None) -> str:
-    """Return what follows some words at the beginning of a line; ``''`` if there is no such line.
-
-    To compile a pattern for each such file takes longer than to read them all.
-    """
-    return next(iter(f"\n{text or ''}".partition(f"\n{words}")[2].split(maxsplit=1)), "")
+def _cgroup_mounts(root: str) -> tuple[Mount, ...]:
+    """Return the mounts of control groups."""
+    mounts = mounts_in(read_text(os.path.join(root, "proc/self/mountinfo")))
+    return tuple(mount for mount in mounts if mount.kind in ("cgroup", "cgroup2"))
 
 
 def _number(text: str | None) -> int | None:

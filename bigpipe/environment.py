@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from bigpipe.errors import BigpipeWarning
+from bigpipe.system_files import read_text, word_after
 
 __all__ = [
     "Environment",
@@ -255,14 +255,8 @@ def current_folder() -> str | None:
 
 def _umask() -> int | None:
     # `os.umask` would change it for a moment, in which another thread may make a file.
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    for line in status.splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return None
+    umask = word_after("Umask:", read_text("/proc/self/status"))
+    return int(umask, 8) if umask else None
 
 
 def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:

@@ -6,7 +6,8 @@ Owns the names of those that are reached over a network, where locks may not hol
 from __future__ import annotations
 
 import os
-import re
+
+from bigpipe.system_files import mounts_in, read_text
 
 __all__ = ["file_system", "is_network"]
 
@@ -48,20 +49,12 @@ def file_system(path: str | os.PathLike[str], mounts: str | None = None) -> str:
     'nfs4'
     """
     if mounts is None:
-        try:
-            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-                mounts = file.read()
-        except OSError:  # another system than Linux
-            return ""
+        mounts = read_text("/proc/self/mountinfo")  # none on another system than Linux
     real = os.path.realpath(path)
     longest, found = "", ""
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        if len(fields) < 5 or not after:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+    for mount in mounts_in(mounts):
+        point = mount.point
         is_below = real == point or real.startswith(point.rstrip("/") + "/")
         if is_below and len(point) >= len(longest):  # of two on one point, the last is seen
-            longest, found = point, after.split()[0]
+            longest, found = point, mount.kind
     return found

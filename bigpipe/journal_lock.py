@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 
 from bigpipe.errors import JournalError
+from bigpipe.process_table import ProcTable
 
 __all__ = ["JournalLock", "holder_of"]
 
@@ -163,11 +164,8 @@ def _is_dead(owner: dict[str, object]) -> bool:
 
 def _start_of(pid: int) -> str:
     """Return when a process began, in a form that is its own; empty where that is not told."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except OSError:
-        return ""
+    birth = ProcTable().birth(pid)
+    return "" if birth is None else str(birth.began_at)
 
 
 def holder_of(path: str) -> dict[str, object] | None:

@@ -23,10 +23,11 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from bigpipe.budget import fit_count, format_bytes, parse_bytes, wanted_processes
-from bigpipe.cgroups import cpu_quotas, memory_left, read_text, word_after
+from bigpipe.cgroups import cpu_quotas, memory_left
 from bigpipe.errors import MemoryBudgetError, OptionError
 from bigpipe.options import Options
 from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
+from bigpipe.system_files import read_text, word_after
 
 __all__ = [
     "PsutilTable",

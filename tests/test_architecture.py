@@ -31,7 +31,7 @@ ROWS = (
         *("journal_file", "journal_lock", "journal_reader", "journal_rows", "kept_memory", "log"),
         *("log_payload", "measure", "moving", "outputs", "pages", "parcels", "peak_meter"),
         *("polling", "process_table", "progress", "segments", "snapshot", "spool", "staging"),
-        *("transport", "tree_meter", "usual_names"),
+        *("system_files", "transport", "tree_meter", "usual_names"),
     ),
     ("executors",),
     (

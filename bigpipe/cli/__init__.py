@@ -299,8 +299,7 @@ def _trace(arguments: argparse.Namespace) -> int:
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from bigpipe.outputs import remove_dead_staging
-    from bigpipe.staging import STAGING_NAME
+    from bigpipe.staging import STAGING_NAME, remove_dead_staging
 
     if not arguments.folder.is_dir():
         return refuse(f"{str(arguments.folder)!r} is no folder")
