@@ -111,7 +111,7 @@ def _path_below(group: str, mounted: str) -> str:
 def _groups_of_process(text: str) -> dict[str, str]:
     """Read ``/proc/self/cgroup``: the group for each controller, of version 2 for ``''``."""
     groups = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if path.startswith("/"):

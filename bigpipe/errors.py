@@ -393,9 +393,9 @@ def summarise(errors: Sequence[FileError]) -> str:
 def _shorten_repeats(errors: Sequence[FileError]) -> None:
     seen: set[tuple[str, str]] = set()
     for error in errors:
-        shown = error.__cause__.__cause__ if error.__cause__ is not None else None
-        if isinstance(shown, WorkerTraceback):
-            shown.brief = error.kind in seen
+        printed = error.__cause__.__cause__ if error.__cause__ is not None else None
+        if isinstance(printed, WorkerTraceback):
+            printed.brief = error.kind in seen
         seen.add(error.kind)
 
 

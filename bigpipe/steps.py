@@ -1,7 +1,7 @@
 """Ready-made pre- and post-processing functions, and functions that make such functions.
 
 Owns what they do with data, keywords and metadata. When a listed function is called, and
-what becomes of what it returns, is in `bigpipe.pipeline`.
+what becomes of what it returns, is in `bigpipe.hooks`.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def mounts_in(text: str | None) -> Iterator[Mount]:
     """
     for line in (text or "").split("\n"):
         before, _, after = line.partition(" - ")
-        fields, source = before.split(), after.split()
-        if len(fields) >= 5 and source:
+        fields, source = before.split(" "), after.split(" ")
+        if len(fields) >= 5 and source[0]:
             yield Mount(_unescaped(fields[3]), _unescaped(fields[4]), source[0], source[-1])
 
 

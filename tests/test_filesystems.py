@@ -34,6 +34,11 @@ def test_mount_that_is_nearest_tells(path, kind):
     assert file_system(path, MOUNTS) == kind
 
 
+def test_mount_may_have_any_character_in_its_name():
+    mounts = f"{MOUNTS}35 22 0:43 / /mnt/a\N{LINE SEPARATOR}b rw - nfs4 server:/a rw\n"
+    assert file_system("/mnt/a\N{LINE SEPARATOR}b/j", mounts) == "nfs4"
+
+
 def test_link_is_followed(tmp_path):
     os.symlink("/home/ada", tmp_path / "link")
     assert file_system(tmp_path / "link" / "j", MOUNTS) == "nfs4"

@@ -21,6 +21,7 @@ __all__ = [
     "header_of",
     "image_hdus",
     "is_fits_name",
+    "members_of",
     "opened",
     "read_header",
     "stem_of",
@@ -41,6 +42,13 @@ _COMMENTARY = ("COMMENT", "HISTORY")
 def is_fits_name(name: str | os.PathLike[str]) -> bool:
     """Tell whether a name ends like that of a FITS file, compressed or not."""
     return _FITS_NAME.search(os.fspath(name)) is not None
+
+
+def members_of(in_name: Any) -> list[Any]:
+    """Return the names of an input: its own, or those of a (nested) group."""
+    if isinstance(in_name, (str, os.PathLike)):
+        return [in_name]
+    return [name for each in in_name or () for name in members_of(each)]
 
 
 def stem_of(name: str | os.PathLike[str]) -> str:

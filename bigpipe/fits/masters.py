@@ -5,7 +5,7 @@ Owns the way of a group through the hooks. Where its frames are kept meanwhile i
 
     file_read       reads a frame, runs the pre-processing list on it, lays it into the stack;
                     then the next
-    data_process    combines the stack, by stripes of rows if it is on disk
+    data_process    combines the stack, by stripes of pixels if it is on disk
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from bigpipe import context
 from bigpipe.budget import parse_bytes
 from bigpipe.errors import warn
+from bigpipe.fits.files import members_of
 from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.layout import layouts_of
 from bigpipe.fits.matching import keys_of, name_of_master
@@ -120,16 +121,21 @@ class CombinePipe(CCDMultiPipe):
         if isinstance(in_name, (str, os.PathLike)):
             return super().projected_size(in_name, **kwargs)
         keywords = self.kwargs_merge(**kwargs)
+        names = members_of(in_name)
         stack, n_pixels = 0, 0
-        for name in _flat(in_name):
+        for name in names:
             frame = next(iter(_layout(name)), None)
             if frame is None:
                 return None
             stack += frame.n_pixels * _stack_dtype(frame.bitpix).itemsize
             n_pixels = max(n_pixels, frame.n_pixels)
-        at_work = max((self._bmp_image_bytes(name, keywords) or 0) for name in _flat(in_name))
+        at_work = self._bmp_largest(names, keywords)
         limit = self._bmp_limit(keywords, at_work)
         return WORKER_BYTES + at_work + RESULT_BYTES * n_pixels + min(stack, limit)
+
+    def _bmp_largest(self, names: list[Any], keywords: dict[str, Any]) -> int:
+        """Return the bytes that the largest frame needs while it is at work."""
+        return max((self._bmp_image_bytes(name, keywords) or 0 for name in names), default=0)
 
     def _bmp_limit(self, keywords: dict[str, Any], at_work: int) -> int:
         """Return the bytes that a stack may take."""
@@ -164,8 +170,8 @@ class CombinePipe(CCDMultiPipe):
         if isinstance(in_name, (str, os.PathLike)):
             return super().file_read(in_name, **kwargs)
         keywords = self._bmp_control(kwargs)
-        names = _flat(in_name)
-        at_work = max((self._bmp_image_bytes(name, keywords) or 0) for name in names)
+        names = members_of(in_name)
+        at_work = self._bmp_largest(names, keywords)
         stack = FrameStack(
             len(names), self._bmp_limit(keywords, at_work), keywords.get("outdir"), keywords
         )
@@ -266,12 +272,6 @@ def rule_of(keywords: dict[str, Any]) -> Rule:
     return Rule(
         **{each.name: keywords[each.name] for each in fields(Rule) if each.name in keywords}
     )
-
-
-def _flat(in_name: Any) -> list[Any]:
-    if isinstance(in_name, (str, os.PathLike)):
-        return [in_name]
-    return [name for each in in_name for name in _flat(each)]
 
 
 def _layout(name: Any) -> Iterator[Any]:

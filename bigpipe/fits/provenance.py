@@ -14,6 +14,7 @@ from typing import Any
 from astropy.io import fits
 
 from bigpipe.context import name_of
+from bigpipe.fits.files import members_of
 
 __all__ = ["note_origin"]
 
@@ -55,7 +56,7 @@ def note_origin(
     version = vars(sys.modules["bigpipe"])["__version__"]
     header["BMPVERS"] = (version, "version of bigpipe")
     header["BMPPIPE"] = (type(pipe).__qualname__, "pipeline that made this file")
-    names = [os.path.basename(os.fspath(name)) for name in _flat(in_name)]
+    names = [os.path.basename(os.fspath(name)) for name in members_of(in_name)]
     header["BMPNIN"] = (len(names), "inputs")
     for number, name in enumerate(names[:MAX_INPUTS], start=1):
         header[f"BMPIN{number:03d}"] = _printable(name)
@@ -65,12 +66,6 @@ def note_origin(
     for keyword in sorted(set(keywords) - _NOT_NOTED):
         text = f"bigpipe keyword {keyword} = {_described(keywords[keyword])}"
         header.add_history(_printable(text))
-
-
-def _flat(in_name: Any) -> list[Any]:
-    if isinstance(in_name, (str, os.PathLike)):
-        return [in_name]
-    return [name for each in in_name or () for name in _flat(each)]
 
 
 def _described(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Many values of each pixel become one: means and medians with rejection, numpy only.
 
-Owns the arithmetic. Where the values come from, and how many rows fit into memory, is
-`bigpipe.fits.masters`.
+Owns the arithmetic. Where the values come from, and how many pixels fit into memory, is
+`bigpipe.fits.frame_stack`.
 """
 
 from __future__ import annotations

@@ -58,9 +58,8 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
         height = HEIGHT / record.n_hands
         low = record.lanes[attempt.worker] + 1 - HEIGHT / 2 + record.hand(attempt) * height
         if attempt.kind is not None or id(attempt) in names:  # throughout, so that it is seen
-            ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
             bars[names.get(id(attempt), "failed")].append(
-                _bar(at, ended_at - record.began_at, low, height)
+                _bar(at, attempt.last_at - record.began_at, low, height)
             )
             continue
         for phase in PHASES:
@@ -95,12 +94,8 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
 
     Parameters
     ----------
-    source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if not given.
-    run : int, optional
-        Number of the run in the journal; the last one if not given.
+    source, ax, run
+        As for `plot_timeline`.
 
     Returns
     -------

@@ -69,6 +69,12 @@ class Attempt(NamedTuple):
     """Of the worker; ``''`` if there is none."""
 
     @property
+    def last_at(self) -> float:
+        """Seconds since 1970 when it was last heard of: its end, or else its beginning."""
+        assert self.began_at is not None
+        return self.began_at if self.ended_at is None else self.ended_at
+
+    @property
     def seconds(self) -> float:
         """Seconds in all hooks."""
         return self.read_s + self.process_s + self.write_s
@@ -119,9 +125,8 @@ class RunRecord:
         spans: dict[int | None, list[float]] = {}
         for attempt in self.drawn():
             assert attempt.began_at is not None
-            end = attempt.began_at if attempt.ended_at is None else attempt.ended_at
-            span = spans.setdefault(attempt.worker, [attempt.began_at, end])
-            span[:] = min(span[0], attempt.began_at), max(span[1], end)
+            span = spans.setdefault(attempt.worker, [attempt.began_at, attempt.last_at])
+            span[:] = min(span[0], attempt.began_at), max(span[1], attempt.last_at)
         lanes: dict[int | None, int] = {}
         free_at: list[float] = []
         for worker, (began_at, ended_at) in sorted(spans.items(), key=lambda item: item[1]):
@@ -139,8 +144,7 @@ class RunRecord:
             ends = free_at.setdefault(attempt.worker, [])
             until = attempt.began_at + CLOCK_NOISE
             hand = next((i for i, end in enumerate(ends) if end <= until), len(ends))
-            ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
-            ends[hand : hand + 1] = [max(ended_at, attempt.began_at + attempt.seconds)]
+            ends[hand : hand + 1] = [max(attempt.last_at, attempt.began_at + attempt.seconds)]
             hands[id(attempt)] = hand
         return hands
 

@@ -83,8 +83,7 @@ class _Block:
 
     def __init__(self, attempt: Attempt, began_at: float, free_at: int) -> None:
         assert attempt.began_at is not None
-        ended_at = attempt.began_at if attempt.ended_at is None else attempt.ended_at
-        lasted = max(ended_at - attempt.began_at, attempt.seconds)
+        lasted = max(attempt.last_at - attempt.began_at, attempt.seconds)
         self.attempt = attempt
         self.start = max(free_at, _ticks(attempt.began_at - began_at))
         self.end = max(self.start, _ticks(attempt.began_at - began_at + lasted))

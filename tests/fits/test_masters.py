@@ -99,6 +99,10 @@ def test_a_group_of_which_no_frame_is_left_is_rejected(
     assert pout == [(None, {}), (None, {})]
 
 
+def test_an_empty_group_is_rejected(tmp_path: Path) -> None:
+    assert pipe(tmp_path).pipeline([[]], executor="serial") == [(None, {})]
+
+
 def test_a_function_of_the_frames_may_name_the_master(
     tmp_path: Path, groups: list[list[str]]
 ) -> None:
