@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from bigpipe.executors import keeper
+from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.staging import STAGING_NAME as STAGING
 from bigpipe.staging import remove_dead_staging
 from tests.gate import Gate
@@ -350,6 +351,19 @@ def test_handlers_are_as_they_were_after_a_run(make_files: MakeFiles, tmp_path: 
     before = [signal.getsignal(number) for number in numbers]
     Doubler(1, outdir=tmp_path).pipeline(make_files(2))
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("ends_all", [True, False])
+def test_signal_after_one_that_leads_to_the_end_is_not_heard(ends_all: bool):
+    interrupts = Interrupts(lambda: ends_all)
+    interrupts.install()
+    try:
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        with nullcontext() if ends_all else pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        interrupts.uninstall()
 
 
 def test_handler_of_the_caller_is_left_alone(make_files: MakeFiles, tmp_path: Path):

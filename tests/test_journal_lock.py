@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -60,6 +62,36 @@ def test_lock_that_could_not_be_taken_can_be_tried_again(tmp_path):
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
             JournalLock(path)
+
+
+def test_lock_file_that_is_removed_before_it_is_locked_is_made_anew(path, monkeypatch):
+    lock_at_once = fcntl.lockf
+    removed = []
+
+    def lock_late(fd, how):
+        if not removed:
+            removed.append(os.unlink(f"{path}-lock"))
+        lock_at_once(fd, how)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_late)
+    lock = JournalLock(path)
+    assert os.path.samestat(os.stat(lock.path), os.fstat(lock._fd))
+    lock.release()
+
+
+def test_who_looks_whether_a_dead_run_has_the_journal_does_not_have_it(path, monkeypatch):
+    leave = "import sys; from bigpipe.journal_lock import JournalLock as L; L(sys.argv[1])"
+    told_by_python(leave, path)
+    lock_at_once = fcntl.lockf
+    n_looking = iter(range(2))
+
+    def lock_beside_others(fd, how):
+        if next(n_looking, None) is not None:
+            raise BlockingIOError(errno.EAGAIN, "somebody looks")
+        lock_at_once(fd, how)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_beside_others)
+    JournalLock(path).release()
 
 
 def test_links_lead_to_one_lock(path, tmp_path):

@@ -526,7 +526,7 @@ def test_size_that_was_exceeded_is_told_once_with_the_figure_to_give(make):
 
 
 def test_size_is_not_called_exceeded_for_what_python_itself_takes(make):
-    Filling().pipeline(make(1, 1), process_size="1 MB", mem_available="1 GB", **PROCESSES)
+    Filling().pipeline(make(20, 20), process_size="1 MB", mem_available="1 GB", **PROCESSES)
 
 
 def test_failure_for_want_of_memory_survives_pickling(make):

@@ -387,15 +387,13 @@ def test_number_of_workers_that_a_task_may_cost_can_be_chosen(make_sim, limit):
 
 
 def test_deaths_on_different_tasks_are_counted_apart(make_sim):
-    sim = make_sim(1, max_worker_deaths=2)
+    sim = make_sim(2, max_worker_deaths=2)
     sim.add(2)
-    sim.ready(0)
-    sim.take(0)
-    sim.die(0)
-    sim.ready(1)
-    sim.run_one(1)
-    sim.take(1)
-    sim.die(1)
+    for worker in range(2):
+        sim.ready(worker)
+        sim.take(worker)
+    for worker in range(2):
+        sim.die(worker)
     assert not sim.given_up
 
 

@@ -62,8 +62,24 @@ def test_batches_are_the_same_elsewhere(pipe, make_files, executor):
     assert written(pout) == set(range(7))
 
 
-def test_serial_run_does_one_thing_at_a_time_for_a_debugger(pipe, make_files):
-    assert written(pipe.pipeline(make_files(4), executor="serial", **OVERLAP)) == set(range(4))
+class ThreadsNoted(BigMultiPipe):
+    """Puts into the metadata in which threads a file was read, processed and written."""
+
+    def file_read(self, in_name, **kwargs):
+        return {threading.get_ident()}
+
+    def data_process(self, data, **kwargs):
+        return data | {threading.get_ident()}
+
+    def file_write(self, data, outname, meta, **kwargs):
+        Path(outname).touch()
+        meta["threads"] = data | {threading.get_ident()}
+        return outname
+
+
+def test_serial_run_does_one_thing_at_a_time_for_a_debugger(options, make_files):
+    pout = ThreadsNoted(**options).pipeline(make_files(4), executor="serial", **OVERLAP)
+    assert [meta["threads"] for _, meta in pout] == [{threading.get_ident()}] * 4
 
 
 def test_single_worker_overlaps_too(options, make_files, tmp_path):

@@ -263,8 +263,13 @@ def test_budget_far_above_what_is_used_does_not_hide_it(used, top, label):
 def test_figures_of_an_empty_run_are_empty(plot):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax = plot(record([], 0.0))
-    ax.figure.canvas.draw()
-    pyplot.close(ax.figure)
+    try:
+        ax.figure.canvas.draw()
+        drawn = [path for each in ax.collections for path in each.get_paths()]
+        assert not any(len(path.vertices) for path in drawn)
+        assert not any(len(line.get_xdata()) for line in ax.lines)
+    finally:
+        pyplot.close(ax.figure)
 
 
 def test_missing_matplotlib_is_named_with_what_to_do(run, monkeypatch):

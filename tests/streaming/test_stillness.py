@@ -73,6 +73,7 @@ def test_end_of_a_part_will_move_its_neighbours(fork, ended):
 def test_what_has_ended_altogether_does_not_stand_still(fork):
     for number in (SOURCE, LATE, JOIN):
         fork.end(number)
+    fork.tell(CALLER, Waiting())
     assert not fork.is_still()
 
 
