@@ -236,7 +236,7 @@ def _for_pandas(name: str, column: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(column, Time):
         values = getattr(column, "unmasked", column).to_value("datetime64")
         values = values.astype("datetime64[ns]")
-        values[np.broadcast_to(mask, values.shape)] = np.datetime64("NaT")
+        values[np.broadcast_to(mask, values.shape)] = np.datetime64("NaT", "ns")
     elif isinstance(column, Quantity):
         unit = str(column.unit)
         name = f"{name} ({unit})" if unit else name

@@ -30,7 +30,7 @@ SCALARS = {
     "complex64": np.complex64(1 - 2j),
     "largest uint64": np.uint64(2**64 - 1),
     "datetime64": np.datetime64("2024-05-01T12:00:00.123", "ns"),
-    "datetime64 not a time": np.datetime64("NaT"),
+    "datetime64 not a time": np.datetime64("NaT", "s"),
     "datetime64 in steps of 25 s": np.datetime64(5, (np.str_("s"), 25)),
     "timedelta64": np.timedelta64(-3, "W"),
     "str_": np.str_("é\0\0"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import os
 import sys
 import types
 from collections import OrderedDict
@@ -360,6 +361,9 @@ class _Walk:
             self._set("pipeline", [self._token(part) for part in parts])
         elif (cards := header_cards(obj)) is not None:
             self._set("header", [self._token(cards)])
+        elif isinstance(obj, os.PathLike) and type(obj).__module__.partition(".")[0] == "pathlib":
+            # Python 3.13 would pickle it by the pieces that it was made of, one or several.
+            self._set(f"{type(obj).__name__} {os.fspath(obj)}")
         else:
             self._reduced(obj)
 

@@ -174,6 +174,11 @@ print({name: digest(make(1)).text for name, make in VALUES.items()})
 """
 
 
+def test_path_is_the_same_whatever_it_was_made_of():
+    assert len({digest(path) for path in (Path("a/b"), Path("a", "b"), Path("a") / "./b")}) == 1
+    assert digest(Path("a/b")) != digest(Path("a", "c"))
+
+
 def test_digests_are_the_same_in_processes_with_other_hashes():
     found = [
         subprocess.run(
