@@ -28,6 +28,7 @@ MAX_CACHED = 4096  # code objects whose digests are kept; arbitrary
 
 _OPS = dis.opmap
 _SILENT = {_OPS[name] for name in ("NOP", "RESUME", "CACHE", "EXTENDED_ARG") if name in _OPS}
+_NOP = _OPS["NOP"]
 _CACHE = _OPS.get("CACHE")
 _EXTENDED = _OPS["EXTENDED_ARG"]
 _GOTO = _OPS["JUMP_FORWARD"]
@@ -45,6 +46,9 @@ _LAST = {
 _LOAD_GLOBAL = _OPS["LOAD_GLOBAL"]  # its lowest bit says something else
 _LOADS = {_OPS[name] for name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") if name in _OPS}
 _STORES = {_OPS[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL")}
+_STORE_NAME = _OPS["STORE_NAME"]
+# What the body of a class notes from Python 3.13 on: its line, and attributes in random order.
+_NOTES = ("__firstlineno__", "__static_attributes__")
 _BACK = _OPS["JUMP_BACKWARD"]
 # A branch's own direction follows from where its target is put.
 _BRANCHES = {
@@ -143,7 +147,10 @@ def _instructions(code: CodeType) -> dict[int, _Instruction]:
         begin = offset if begin is None else begin
         if op == _EXTENDED:
             continue
-        last = found[begin] = _Instruction(op, arg, offset + 2)
+        before, last = last, _Instruction(op, arg, offset + 2)
+        found[begin] = last
+        if op == _STORE_NAME and before is not None and code.co_names[arg] in _NOTES:
+            before.op = last.op = _NOP
         arg, begin = 0, None
     for each in found.values():
         if each.op in _JUMPS:
