@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,51 @@ def test_class_and_functions_of_a_function_travel(
     assert [Path(outname).read_bytes() for outname, _ in pout] == [
         f"00{i}.bin!!".encode() for i in range(3)
     ]
+
+
+@pytest.mark.parametrize("place", ["method", "function", "keyword"])
+def test_object_of_a_class_of_a_function_comes_back_as_one_of_that_class(
+    make_files: MakeFiles, tmp_path: Path, start_method: str, place: str
+):
+    @dataclass
+    class Level:
+        n: int
+
+    class BadLevelError(Exception):
+        pass
+
+    def measure(data: bytes, bmp_meta: Any, **kwargs: Any) -> bytes:
+        if data == b"001.bin\n":
+            raise BadLevelError
+        bmp_meta["level"] = Level(3)
+        return data
+
+    class Measurer(BigMultiPipe):
+        def post_process(self, data, measure=measure, **kwargs):
+            meta: dict[str, Any] = {}
+            return measure(data, bmp_meta=meta), meta
+
+    pipe = Measurer() if place == "method" else BigMultiPipe()
+    if place == "keyword":
+        pipe = PassOn()
+    given = {"function": {"post_process_list": measure}, "keyword": {"measure": measure}}
+    pout = pipe.pipeline(
+        make_files(3),
+        **given.get(place, {}),
+        num_processes=2,
+        executor="processes",
+        start_method=start_method,
+        outdir=tmp_path,
+        on_error="return",
+    )
+    assert isinstance(pout.errors[0].__cause__, BadLevelError)
+    assert [meta.get("level") for _, meta in pout] == [Level(3), None, Level(3)]
+
+
+class PassOn(BigMultiPipe):
+    def post_process(self, data, measure, **kwargs):
+        meta: dict[str, Any] = {}
+        return measure(data, bmp_meta=meta), meta
 
 
 class State:

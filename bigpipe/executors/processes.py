@@ -31,6 +31,7 @@ from contextlib import ExitStack
 
 from bigpipe.environment import Environment, fork_is_safe, note_libraries
 from bigpipe.executors import launch, process_worker, wire
+from bigpipe.executors._local_classes import note_local_classes
 from bigpipe.executors.base import (
     Asked,
     Died,
@@ -103,8 +104,11 @@ class ProcessesExecutor(Executor):
         self._last.callback(self._selector.close)
         self._snapshot = Snapshot(setup.control, is_filled=False)
         self._last.callback(self._snapshot.close)
+        method = self._method()
+        if method == "fork":
+            note_local_classes(setup.pipe, setup.control)
         with Postponed():  # or an interrupt might leave the process behind
-            if self._method() == "fork":
+            if method == "fork":
                 self._keeper = Keeper.start(self._snapshot)
             if self._keeper is not None:
                 self._last.callback(self._keeper.close)
