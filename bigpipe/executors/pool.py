@@ -22,6 +22,7 @@ from multiprocessing import util
 from typing import Any
 
 from bigpipe.claims import DirectClaimant
+from bigpipe.environment import limit_threads
 from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
     Executor,
@@ -233,6 +234,8 @@ class _PoolCall:
         content = (setup.pipe, setup.control)
         self._payload = pickled_for_workers(content, setup.pipe, setup.control)
         self._cores = setup.cores_per_worker
+        self._threads = setup.threads_per_worker
+        self._home = os.getpid()
         self._folder = folder
 
     def __call__(self, task: Task) -> bytes:
@@ -240,6 +243,8 @@ class _PoolCall:
             return b""
         key = (self._folder, os.getpid(), threading.get_ident())
         if key not in _runners:
+            if self._threads is not None and os.getpid() != self._home:
+                limit_threads(self._threads)
             pipe, control = pickle.loads(self._payload)
             _runners[key] = _PoolRunner(pipe, control, self._cores)
         runner, error = _runners[key].runner, _runners[key].error

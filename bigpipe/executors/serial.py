@@ -14,7 +14,7 @@ from types import FrameType
 from bigpipe import context
 from bigpipe.claims import DirectClaimant
 from bigpipe.clock import running_s
-from bigpipe.environment import current_folder
+from bigpipe.environment import current_folder, threads_limited
 from bigpipe.executors import _programs
 from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
@@ -73,6 +73,8 @@ class SerialExecutor(Executor):
         self._events, self._tasks = [], deque()
         snapshot = LocalSnapshot(setup.control)
         self._last.callback(snapshot.close)
+        if setup.threads_per_worker is not None:
+            self._last.enter_context(threads_limited(setup.threads_per_worker))
         self._runner = TaskRunner(
             setup.pipe,
             snapshot,

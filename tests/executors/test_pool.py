@@ -156,6 +156,20 @@ def test_keywords_are_fresh_for_each_file(pool: Any):
     assert [meta["before"] for _, meta in pout] == [["first"]] * 4
 
 
+class Threaded(Doubler):
+    def file_process(self, in_name, **kwargs):
+        return None, {"threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+@pytest.mark.parametrize(("pool", "threads"), [(NestablePool, "3"), (SerialPool, "7")])
+def test_numerical_threads_are_limited_in_the_processes_of_a_pool(
+    monkeypatch: pytest.MonkeyPatch, pool: Any, threads: str
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    pout = Threaded(2).pipeline(["a", "b"], PoolClass=pool, threads_per_worker=3)
+    assert [meta["threads"] for _, meta in pout] == [threads] * 2
+
+
 class Forgetful(SerialPool):
     def map(self, function: Any, tasks: list[Any]) -> list[Any]:
         return super().map(function, tasks)[1:]

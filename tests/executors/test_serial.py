@@ -277,3 +277,15 @@ def test_file_after_one_whose_hook_changed_the_folder_is_found(
     pout = pipe.pipeline(names, trouble=trouble, outdir="out", **options)
     assert written(pout) == {0, 1, 2, 3}
     assert Path.cwd() == tmp_path
+
+
+class Threaded(Doubler):
+    def file_process(self, in_name, **kwargs):
+        return None, {"threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def test_numerical_threads_are_limited_for_a_run_if_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    pout = Threaded().pipeline(["a", "b"], executor="serial", threads_per_worker=3)
+    assert [meta["threads"] for _, meta in pout] == ["3", "3"]
+    assert Threaded().pipeline(["a"])[0] == (None, {"threads": "7"})
