@@ -182,6 +182,12 @@ def _executor(name: str, value: Any) -> Any:
     return value
 
 
+def _pool_class(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise OptionError(f"{name}={value!r} is not a class of pools, such as NestablePool.")
+    return value
+
+
 def _strategy(name: str, value: Any) -> Any:
     if isinstance(value, str) and "." not in value:
         return _OneOf(*STRATEGIES)(name, value)
@@ -193,10 +199,6 @@ def _strategy(name: str, value: Any) -> Any:
 def _progress(name: str, value: Any) -> Any:
     if not (isinstance(value, bool) or callable(value)):
         raise OptionError(f"{name}={value!r} is neither True, False nor callable.")
-    return value
-
-
-def _anything(name: str, value: Any) -> Any:
     return value
 
 
@@ -218,14 +220,12 @@ _AS_TEXT: dict[Any, AsText] = {
     _path: ((Kind.PATH,), ()),
     _text: ((Kind.TEXT,), ()),
     _fingerprint: ((Kind.TEXT,), ()),
-    _anything: ((Kind.OBJECT,), ()),
+    _pool_class: ((Kind.OBJECT,), ()),
 }
 """What an option with a check is as text, and the words that it may be."""
 
 
-def _option(
-    default: Any, help: str, *, check: Callable[[str, Any], Any] = _anything, unit: str = ""
-) -> Any:
+def _option(default: Any, help: str, *, check: Callable[[str, Any], Any], unit: str = "") -> Any:
     as_text: AsText
     if isinstance(check, _OneOf):
         as_text = (Kind.CHOICE,), check.choices
@@ -281,7 +281,9 @@ class Options:
         None, "Functions run after data_process, in this order.", check=_functions
     )
     PoolClass: Any = _option(
-        None, "Class of the pool to use in place of bigpipe's own workers, such as NestablePool."
+        None,
+        "Class of the pool to use in place of bigpipe's own workers, such as NestablePool.",
+        check=_pool_class,
     )
     executor: Any = _option(
         None,

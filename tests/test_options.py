@@ -117,6 +117,7 @@ def test_executor_may_be_an_instance():
         {"max_worker_deaths": 1.5},
         {"threads_per_worker": 0},
         {"progress": "bar"},
+        {"PoolClass": 3},
     ],
     ids=shown,
 )
