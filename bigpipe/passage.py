@@ -200,7 +200,11 @@ def make_folder_of(outname: str) -> None:
     """Make the folder that a name is in."""
     folder = os.path.dirname(outname)
     if folder:
-        os.makedirs(folder, exist_ok=True)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except FileExistsError as error:
+            what = "where the folder of the output would be, there is a file: give another outdir"
+            raise NotADirectoryError(errno.ENOTDIR, what, error.filename) from error
 
 
 def _name_finally(meta: Any, staged: StagedOutput) -> None:

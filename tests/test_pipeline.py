@@ -858,6 +858,12 @@ def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, a
     assert_whole(pout)
 
 
+def test_folder_that_is_a_file_is_said_so(make_files):
+    [name] = make_files(1)
+    with pytest.raises(PipelineError, match=rf"there is a file: give another outdir: '{name}'"):
+        Doubler(outdir=name, create_outdir=True).pipeline([name], executor="serial")
+
+
 @not_spawned
 def test_hook_that_does_not_overwrite_is_refused_what_another_input_has_written(
     make_files, outdir, anywhere
