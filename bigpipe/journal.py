@@ -15,6 +15,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from bigpipe.durations import format_seconds
 from bigpipe.encoding import decode
 from bigpipe.errors import FileError, JournalError
 from bigpipe.file_states import key_of, names_of, state_of
@@ -269,7 +270,8 @@ class Journal:
         text = f"{head}\n{n_ended}{total} files have ended{': ' if ends else ''}{ends}"
         if last.state == "at work" and last.n_files is not None and n_run:
             elapsed_s = time.time() - last.began.timestamp()
-            text += f"\nabout {elapsed_s * (last.n_files - n_ended) / n_run:.3g} s to go"
+            left_s = elapsed_s * (last.n_files - n_ended) / n_run
+            text += f"\nabout {format_seconds(left_s)} to go"
         return text
 
     def _rows(self, run: int | None) -> Iterator[FileRow]:

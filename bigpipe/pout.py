@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.budget import format_bytes
+from bigpipe.durations import format_rate, format_seconds
 from bigpipe.errors import BigpipeWarning, FileError, OptionError, shown, summarise
 from bigpipe.moving import write_whole
 from bigpipe.records import FileResult, MemoryUse, Outcome
@@ -130,9 +131,9 @@ class Pout(list[Entry]):
         if n_kept:
             text += f" ({n_kept} of them before, says the journal)"
         if self.elapsed_s is not None:
-            text += f" in {self.elapsed_s:.3g} s"
+            text += f" in {format_seconds(self.elapsed_s)}"
             if self.elapsed_s > 0:
-                text += f" ({n_files / self.elapsed_s:.3g} files/s)"
+                text += f" ({format_rate(n_files / self.elapsed_s)})"
         peaks = [result.peak_rss for result in self.results if result.peak_rss is not None]
         if peaks:
             text += f"; highest peak RSS {format_bytes(max(peaks))}"
@@ -208,7 +209,7 @@ def _told(memory: MemoryUse) -> str:
         f"memory: {format_bytes(memory.peak)} at most in all workers, of a budget of "
         f"{format_bytes(memory.budget)}"
     )
-    waits = [f"{what} {seconds:.3g} s" for what, seconds in memory.waited_s.items() if seconds >= 1]
+    waits = [f"{what} {format_seconds(s)}" for what, s in memory.waited_s.items() if s >= 1]
     return f"{text}; workers waited: {', '.join(waits)}" if waits else text
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from bigpipe.admission import Need
 from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.claims import flat_names
+from bigpipe.durations import format_seconds
 from bigpipe.errors import BigpipeError, UnsendableError, shown
 from bigpipe.file_states import key_of
 from bigpipe.fingerprint import fingerprint_of
@@ -105,7 +106,7 @@ class Preview:
         head = f"{n} file{'' if n == 1 else 's'}{': ' if steps else ''}{steps}"
         head += f"; {self.n_workers} at once, within {format_bytes(self.budget)} of memory"
         if self.seconds is not None:
-            head += f", in about {self.seconds:.3g} s"
+            head += f", in about {format_seconds(self.seconds)}"
         lines = [head]
         if self.disk_needed is not None and self.disk_free is not None:
             lines.append(

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from bigpipe.budget import format_bytes
+from bigpipe.durations import format_rate
 from bigpipe.errors import OptionError, warn
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
@@ -147,9 +148,7 @@ class _Counts:
         duration = self.last_finish - self.started
         if not self.n_done or duration <= 0:
             return "? files/s"
-        rate = self.n_done / duration
-        number, unit = (rate, "files/s") if rate >= 1 else (1 / rate, "s/file")
-        return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
+        return format_rate(self.n_done / duration)
 
     def left(self) -> str:
         if self.n_files is None:

@@ -21,8 +21,8 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "chunks", "deadlines", "encoding", "events"),
-        *("fingerprint", "losses", "options", "outname", "pace", "passes", "pending"),
+        *("admission", "budget", "charges", "chunks", "deadlines", "durations", "encoding"),
+        *("events", "fingerprint", "losses", "options", "outname", "pace", "passes", "pending"),
         *("projection", "retries", "roster", "scheduler", "slices", "waits"),
     ),
     (
@@ -48,7 +48,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "chunks", "deadlines", "events", "fingerprint", "losses"),
+    *("admission", "budget", "charges", "chunks", "deadlines", "durations", "events"),
+    *("fingerprint", "losses"),
     *("outname", "pace", "passes", "pending", "projection", "retries", "roster", "scheduler"),
     *("slices", "waits"),
 )

@@ -110,6 +110,19 @@ def test_summary_counts_each_outcome_and_kind_of_error() -> None:
     assert kinds[1].strip().startswith("1 x ValueError in data_process")
 
 
+@pytest.mark.parametrize(
+    ("n", "elapsed_s", "told"),
+    [
+        (2, 13_000.0, "2 files: 2 written in 3 h 37 min (1 h 48 min/file)"),
+        (2, 1230.0, "2 files: 2 written in 20 min (615 s/file)"),
+        (8000, 2.0, "8000 files: 8000 written in 2 s (4000 files/s)"),
+    ],
+)
+def test_summary_has_no_exponents(n: int, elapsed_s: float, told: str) -> None:
+    written = FileResult(0, "a", "b", {}, Outcome.WRITTEN)
+    assert Pout([written] * n, elapsed_s).summary() == told
+
+
 def test_summary_says_who_rejected_files_and_which_was_the_first() -> None:
     ends = [(0, "data_process"), (1, "pre_process: clouds"), (2, "data_process"), (3, None)]
     rejected = [

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.durations import format_seconds
 from bigpipe.records import Outcome
 from bigpipe.report.record import Attempt, RunRecord
 
@@ -64,7 +65,7 @@ def _about_failures(files: list[Attempt]) -> Iterator[str]:
         most = max((x.seconds for x in files if x.error is None), default=0.0)
         yield (
             f"{_n_files(n)} took longer than file_timeout; the longest of the others took "
-            f"{most:.3g} s."
+            f"{format_seconds(most)}."
         )
     kinds = Counter(attempt.kind for attempt in files if attempt.kind is not None)
     for (hook, what), n in kinds.most_common(1):
@@ -149,8 +150,8 @@ def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     if alone_s >= max(MIN_S, LONG_TAIL * record.elapsed_s):
         part = alone_s / record.elapsed_s
         text = (
-            f"In the last {alone_s:.3g} s, {part:.0%} of the time, only one worker was at work, on "
-            f"{ended[-1][1]!r}"
+            f"In the last {format_seconds(alone_s)}, {part:.0%} of the time, only one worker was "
+            f"at work, on {ended[-1][1]!r}"
         )
         if record.options.get("order") == "'given'":
             text += ". Leave out order='given': the largest files are then begun first"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from bigpipe.budget import format_bytes
+from bigpipe.durations import format_rate
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.journal import Journal
@@ -73,7 +74,7 @@ class Glance:
             parts.append(f"{now.n_failed} failed")
         parts += [x for x in (self._rate(), self._left(run)) if x]
         lines = [", ".join(parts)]
-        if now.used is not None:
+        if now.used:
             lines.append(f"{format_bytes(now.used)} of {format_bytes(now.budget)} of memory")
         if not self.has_ended and self.at - now.at > STALE_S:
             lines.append(f"last heard of {_clock(self.at - now.at)} ago")
@@ -86,8 +87,7 @@ class Glance:
         seconds, n = last.at - first.at, last.n_finished - first.n_finished
         if seconds <= 0 or n <= 0:
             return ""
-        rate = n / seconds
-        return f"{rate:.3g} files/s" if rate >= 1 else f"{1 / rate:.3g} s/file"
+        return format_rate(n / seconds)
 
     def _left(self, run: JournalRun) -> str:
         began_at, last = run.began.timestamp(), self.samples[-1]

@@ -56,8 +56,9 @@ def test_text_tells_how_far_the_run_is_and_what_is_in_hand():
     assert max(map(len, lines)) <= 80
 
 
-def test_text_of_a_run_that_has_ended_tells_how_fast_it_was():
-    samples = [sample(0), sample(10, None, n_finished=100)]
+@pytest.mark.parametrize("used", [None, 0])  # no worker, or a run that ended before the first look
+def test_text_of_a_run_that_has_ended_tells_how_fast_it_was(used):
+    samples = [sample(0), sample(10, used, n_finished=100)]
     text = seen(samples, at=10.0, state="finished").text()
     assert text == "night.Reduce, run 3, finished\n100 of 100 files, 10 files/s, in 0:10"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bigpipe.durations import format_seconds
 from bigpipe.streaming.graph.meter import BUSY, ENDED, GIVING, STATES, TAKING, Meter
 from bigpipe.streaming.graph.stage_errors import StageError
 
@@ -105,7 +106,7 @@ class Report:
             ).rstrip()
             for row in rows
         ]
-        lines.append(f"{self.elapsed_s:.3g} s; bottleneck: {self.bottleneck}")
+        lines.append(f"{format_seconds(self.elapsed_s)}; bottleneck: {self.bottleneck}")
         return "\n".join(lines)
 
 

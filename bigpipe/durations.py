@@ -1,0 +1,35 @@
+"""Seconds and rates as text for people."""
+
+from __future__ import annotations
+
+__all__ = ["format_rate", "format_seconds"]
+
+LARGE = 999.5  # what three digits show as 1000, for which they would need an exponent
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration with three digits, or, from some 17 minutes on, in minutes and hours.
+
+    Examples
+    --------
+    >>> format_seconds(0.02461), format_seconds(15.72), format_seconds(1234), format_seconds(13000)
+    ('0.0246 s', '15.7 s', '21 min', '3 h 37 min')
+    """
+    if seconds < LARGE:
+        return f"{seconds:.3g} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def format_rate(n_per_second: float) -> str:
+    """Write how many files a second takes, or how long one takes.
+
+    Examples
+    --------
+    >>> format_rate(5512.3), format_rate(3.824), format_rate(0.01), format_rate(0.0001)
+    ('5512 files/s', '3.82 files/s', '100 s/file', '2 h 47 min/file')
+    """
+    if 0 < n_per_second < 1:
+        return f"{format_seconds(1 / n_per_second)}/file"
+    text = f"{n_per_second:.3g}" if n_per_second < LARGE else f"{n_per_second:.0f}"
+    return f"{text} files/s"
