@@ -230,6 +230,15 @@ def test_page_shows_no_memory_that_was_not_measured(tmp_path, used, is_shown):
 
 @pytest.mark.process
 @needs_browser
+def test_page_of_a_run_in_which_nothing_was_run_draws_no_time(tmp_path):
+    kept = attempt(0, None, is_kept=True)
+    write_page(record([kept], samples=[sample(0, 0)]), tmp_path / "run.html")
+    script = "return document.getElementById('time-section').hidden;"
+    assert seen(tmp_path / "run.html", script, tmp_path) is True
+
+
+@pytest.mark.process
+@needs_browser
 @pytest.mark.parametrize(
     "run",
     [

@@ -65,7 +65,7 @@ function makeWith() {
 }
 
 function makeTime() {
-  document.getElementById("time-section").hidden = !lanes.length && !samples.length;
+  document.getElementById("time-section").hidden = !lanes.length && !isMeasured;
   legend("legend", [["read", "reading"], ["process", "processing"], ["write", "writing"],
     ...(hasFailed ? [["failed", "failed"]] : []),
     ...(superseded.n ? [["again", "broken off or failed, and run again"]] : []),
