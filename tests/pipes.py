@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigpipe import BigMultiPipe
+from bigpipe import BigMultiPipe, FileResult, Outcome
 
 
 class Doubler(BigMultiPipe):
@@ -58,6 +58,16 @@ def note_size(data, bmp_meta=None, **kwargs):
     """A post function that gives each file metadata: the key ``size``."""
     bmp_meta["size"] = len(data)
     return data
+
+
+def written(results: Iterable[FileResult]) -> set[int]:
+    """Numbers of the files that are written, and whole, by a `Doubler`."""
+    return {
+        result.index
+        for result in results
+        if result.outcome is Outcome.WRITTEN
+        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
+    }
 
 
 def base_name(data: bytes) -> str:

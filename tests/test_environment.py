@@ -261,6 +261,18 @@ def test_numpy_obeys_the_limit_and_gets_its_threads_back(own_settings):
     assert n_threads() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of threads here")
+def test_limit_leaves_no_threads_of_numpy_behind(own_settings):
+    matrix = np.ones((600, 600))
+    matrix @ matrix  # large enough for its threads to be started
+    before = os.listdir("/proc/self/task")
+    for _ in range(2):
+        with threads_limited(1):
+            pass
+        matrix @ matrix
+    assert os.listdir("/proc/self/task") == before
+
+
 def test_variables_are_as_before_after_the_limit(own_settings):
     os.environ.pop("OMP_NUM_THREADS", None)
     os.environ["MKL_NUM_THREADS"] = "8"

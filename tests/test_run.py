@@ -29,7 +29,7 @@ from bigpipe.executors import Executor, base
 from bigpipe.scheduler import MAX_AHEAD
 from tests import mischief
 from tests.gate import Gate
-from tests.pipes import Doubler, fail, kill_self
+from tests.pipes import Doubler, fail, kill_self, written
 
 MakeFiles = Callable[..., list[str]]
 
@@ -50,16 +50,6 @@ def pipe(tmp_path: Path) -> Doubler:
         outdir=tmp_path / "out",
         create_outdir=True,
     )
-
-
-def written(results: list[FileResult]) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
 
 
 class Names(Iterator[str]):

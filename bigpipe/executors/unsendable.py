@@ -82,14 +82,11 @@ def _failed(report: Report, error: FileError) -> Report:
 def _without_objects(index: int | None, payload: bytes) -> Report:
     """Unpickle a report without any code of others: objects are replaced by what does nothing."""
     try:
-        report = Report(*_Unpickler(BytesIO(payload)).load())
+        return Report(*_Unpickler(BytesIO(payload)).load())
     except Exception as error:  # what an object is made by may be called in yet other ways
         if index is None:
             raise WorkerError("a pool has returned what is no result of a file") from error
         return Report(index, has_written=True)  # for all that is known
-    if isinstance(report.outname, _StandIn):
-        report.outname, report.has_written = None, True
-    return report
 
 
 class _StandIn:

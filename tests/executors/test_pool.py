@@ -17,16 +17,14 @@ import pytest
 from bigpipe import (
     NestablePool,
     NoDaemonPool,
-    Outcome,
     PipelineError,
-    Pout,
     WorkerError,
     WorkerWithKwargs,
 )
 from bigpipe.executors.pool import PoolExecutor
 from bigpipe.staging import remove_dead_staging
 from tests import mischief
-from tests.pipes import Doubler, fail, fail_unpicklably
+from tests.pipes import Doubler, fail, fail_unpicklably, written
 
 pytestmark = pytest.mark.process
 
@@ -61,20 +59,12 @@ def pipe(tmp_path: Path) -> Doubler:
     return Doubler(2, outdir=tmp_path / "out", create_outdir=True, on_error="return")
 
 
-def written(pout: Pout) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
-
-
 def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     names = make_files(3)
     executor = PoolExecutor(NestablePool, 2)
-    assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+    assert [written(pipe.pipeline(names, executor=executor).results) for _ in range(2)] == [
+        {0, 1, 2}
+    ] * 2
 
 
 @pools
@@ -83,7 +73,7 @@ def test_files_are_processed_in_the_pool_that_was_chosen(
 ):
     names = make_files(12)
     pout = pipe.pipeline(names, PoolClass=pool)
-    assert written(pout) == set(range(12))
+    assert written(pout.results) == set(range(12))
     assert [result.in_name for result in pout.results] == names
 
 
@@ -97,14 +87,14 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
         ("file_read", "004.bin"): fail_unpicklably,
     }
     pout = pipe.pipeline(make_files(6), PoolClass=pool, trouble=trouble)
-    assert written(pout) == {0, 2, 5}
+    assert written(pout.results) == {0, 2, 5}
     assert [error.hook for error in pout.errors] == ["data_process", "file_write", "file_read"]
 
 
 @pools
 def test_two_files_with_one_output_are_refused(pipe: Doubler, make_files: MakeFiles, pool: Any):
     pout = pipe.pipeline(make_files(3), PoolClass=pool, outname="same.bin")
-    assert len(written(pout)) == 1
+    assert len(written(pout.results)) == 1
     assert len(pout.errors) == 2
     assert "same.bin" in str(pout.errors[0])
 
@@ -244,5 +234,5 @@ def test_metadata_that_cannot_be_unpickled_fail_their_file_alone(
 ):
     options = {"on_error": "return", "outdir": pipe.outdir, "create_outdir": True}
     pout = Annotated(2, **options).pipeline(make_files(3), PoolClass=NestablePool)
-    assert written(pout) == {0, 2}
+    assert written(pout.results) == {0, 2}
     assert "The output is in place" in str(pout.errors[0])

@@ -23,7 +23,6 @@ from bigpipe import (
     FileFinished,
     Journal,
     Outcome,
-    Pout,
     environment,
 )
 from bigpipe.errors import RemoteError
@@ -34,6 +33,7 @@ from tests.pipes import (
     Doubler,
     fail,
     fail_unpicklably,
+    written,
 )
 
 pytestmark = pytest.mark.process
@@ -51,16 +51,6 @@ def pipe(tmp_path: Path) -> Doubler:
         create_outdir=True,
         on_error="return",
     )
-
-
-def written(pout: Pout) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
 
 
 # Hooks that raise.
@@ -82,7 +72,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 ):
     names = make_files(4)
     pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     [error] = pout.errors
     assert type(error.__cause__) is cause
     assert (error.hook, error.in_name, error.exitcode) == ("data_process", names[1], None)
@@ -105,7 +95,7 @@ def test_exception_that_cannot_be_brought_back_is_told_as_text(
     [error] = pout.errors
     assert isinstance(error.__cause__, RemoteError)
     assert str(error.__cause__) == "UnpicklableError: 000.bin is no good"
-    assert written(pout) == {1}
+    assert written(pout.results) == {1}
 
 
 def test_exception_that_cannot_be_pickled_is_told_as_text(pipe: Doubler, make_files: MakeFiles):
@@ -262,7 +252,7 @@ def test_hook_that_behaves_badly_harms_no_file(
 ):
     trouble = {("data_process", "001.bin"): action}
     pout = pipe.pipeline(make_files(6), trouble=trouble, start_method=start_method)
-    assert written(pout) == set(range(6))
+    assert written(pout.results) == set(range(6))
     assert [result.attempts for result in pout.results] == [1] * 6
 
 
@@ -298,13 +288,13 @@ def test_child_that_leaves_a_hook_by_an_exception_does_nothing_more(
     pipe: Doubler, make_files: MakeFiles, hook: str
 ):
     pout = pipe.pipeline(make_files(4), trouble={(hook, "001.bin"): mischief.fork_and_raise})
-    assert written(pout) == set(range(4))
+    assert written(pout.results) == set(range(4))
 
 
 def test_hook_that_closes_every_descriptor_costs_its_own_file(pipe: Doubler, make_files: MakeFiles):
     trouble = {("data_process", "001.bin"): mischief.close_all_descriptors}
     pout = pipe.pipeline(make_files(6), trouble=trouble)
-    assert written(pout) == {0, 2, 3, 4, 5}
+    assert written(pout.results) == {0, 2, 3, 4, 5}
     assert pout.results[1].outcome is Outcome.KILLED
     assert pout.errors[0].hook in ("data_process", "post_process", "outname_create", "file_write")
 
@@ -331,7 +321,7 @@ def test_file_after_one_whose_hook_changed_the_folder_is_found(
     trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
     names = [f"in/00{i}.bin" for i in range(4)]
     pout = pipe.pipeline(names, trouble=trouble, outdir="out", num_processes=1)
-    assert written(pout) == {0, 1, 2, 3}
+    assert written(pout.results) == {0, 1, 2, 3}
 
 
 # What a worker takes over.

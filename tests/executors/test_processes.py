@@ -20,7 +20,7 @@ from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.executors.wire import ParentEnds
 from tests import mischief
 from tests.gate import Gate
-from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
+from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size, written
 
 pytestmark = pytest.mark.process
 
@@ -48,16 +48,6 @@ def pipe(tmp_path: Path) -> Doubler:
     )
 
 
-def written(pout: Pout) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
-
-
 def outputs(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "out").iterdir()}
 
@@ -72,7 +62,7 @@ def test_file_that_kills_its_workers_is_reported_with_the_hook(
     names = make_files(8)
     trouble = {(hook, f"00{i}.bin"): die for i, hook in enumerate(mischief.HOOKS)}
     pout = pipe.pipeline(names, trouble=trouble)
-    assert written(pout) == {6, 7}
+    assert written(pout.results) == {6, 7}
     assert outputs(tmp_path) == {"006_bmp.bin", "007_bmp.bin"}
     for result, hook in zip(pout.results, mischief.HOOKS, strict=False):
         error = result.error
@@ -93,7 +83,7 @@ def test_file_that_kills_one_worker_is_tried_once_more(
         for i, hook in enumerate(mischief.HOOKS)
     }
     pout = pipe.pipeline(names, trouble=trouble)
-    assert written(pout) == set(range(8))
+    assert written(pout.results) == set(range(8))
     assert [result.attempts for result in pout.results] == [2] * 6 + [1] * 2
 
 
@@ -126,7 +116,7 @@ def test_files_sent_ahead_to_a_worker_that_dies_are_not_charged(
 ):
     trouble = {("file_read", "000.bin"): kill_self}
     pout = pipe.pipeline(make_files(60), trouble=trouble, num_processes=1)
-    assert written(pout) == set(range(1, 60))
+    assert written(pout.results) == set(range(1, 60))
     assert [result.attempts for result in pout.results] == [2] + [1] * 59
 
 
@@ -149,7 +139,7 @@ def test_run_survives_that_one_file_in_ten_kills_its_worker(pipe: Doubler, make_
     deadly = set(range(0, 300, 10))
     trouble = {("data_process", f"{i:03d}.bin"): kill_self for i in deadly}
     pout = pipe.pipeline(make_files(300), trouble=trouble)
-    assert written(pout) == set(range(300)) - deadly
+    assert written(pout.results) == set(range(300)) - deadly
     assert {result.index for result in pout.results if result.outcome is Outcome.KILLED} == deadly
     assert all(result.attempts == 1 for result in pout.results if result.index not in deadly)
 
@@ -176,7 +166,7 @@ def test_other_file_takes_the_output_of_one_that_lost_its_worker_or_is_refused(
 ):
     trouble = {("file_write", "000.bin"): FirstTimeOnly(kill_self, tmp_path / "flag")}
     pout = pipe.pipeline(make_files(2), trouble=trouble, outname="same.bin")
-    [winner] = written(pout)
+    [winner] = written(pout.results)
     assert pout.results[1 - winner].outcome is Outcome.FAILED
     assert "same.bin" in str(pout.errors[0])
 
@@ -217,7 +207,7 @@ def test_program_that_a_hook_left_behind_ends_with_the_run(
     note = tmp_path / "pid"
     trouble = {"data_process": mischief.LeaveProgram(note)}
     pout = pipe.pipeline(make_files(1), trouble=trouble, start_method=start_method)
-    assert written(pout) == {0}
+    assert written(pout.results) == {0}
     assert mischief.has_gone(int(note.read_text()))
 
 
@@ -265,7 +255,7 @@ def test_file_that_takes_too_long_is_ended_and_the_others_are_not(
     note = tmp_path / "pid"
     trouble = {("file_write", "001.bin"): mischief.LeaveProgram(note, hang, has_own_session)}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.5)
-    assert written(pout) == {0, 2, 3, 4, 5}
+    assert written(pout.results) == {0, 2, 3, 4, 5}
     [error] = pout.errors
     assert pout.results[1].outcome is Outcome.TIMED_OUT
     assert isinstance(error.__cause__, FileTimeoutError)
@@ -387,7 +377,7 @@ def test_attribute_that_cannot_be_pickled_is_inherited_by_fork(
     pipe: Doubler, make_files: MakeFiles
 ):
     pipe.catalogue = Unpicklable()
-    assert written(pipe.pipeline(make_files(2), start_method="fork")) == {0, 1}
+    assert written(pipe.pipeline(make_files(2), start_method="fork").results) == {0, 1}
 
 
 def test_executor_and_listener_of_the_object_need_not_travel(
@@ -404,7 +394,7 @@ def test_executor_and_listener_of_the_object_need_not_travel(
     pipe = Doubler(
         2, executor=executor, progress=listen, start_method=start_method, outdir=tmp_path
     )
-    assert written(pipe.pipeline(make_files(2))) == {0, 1}
+    assert written(pipe.pipeline(make_files(2)).results) == {0, 1}
     assert heard
 
 
@@ -477,7 +467,9 @@ def die_in_post(data, **kwargs):
 def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     names = make_files(3)
     executor = ProcessesExecutor()
-    assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+    assert [written(pipe.pipeline(names, executor=executor).results) for _ in range(2)] == [
+        {0, 1, 2}
+    ] * 2
 
 
 def test_worker_that_asks_for_a_name_is_not_kept_waiting(
@@ -506,7 +498,7 @@ def test_names_of_a_class_made_inside_a_function_reach_the_workers(
             return self.name
 
     pout = pipe.pipeline([Name(name) for name in make_files(3)], start_method=start_method)
-    assert written(pout) == {0, 1, 2}
+    assert written(pout.results) == {0, 1, 2}
 
 
 def test_name_that_cannot_be_sent_is_told_with_the_remedy(pipe: Doubler):

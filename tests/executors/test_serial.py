@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout, context
+from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, context
 from bigpipe.executors import serial
 from tests import mischief
-from tests.pipes import Doubler, fail
+from tests.pipes import Doubler, fail, written
 
 MakeFiles = Callable[..., list[str]]
 
@@ -26,16 +26,6 @@ def pipe(tmp_path: Path) -> Doubler:
     return Doubler(
         executor="serial", outdir=tmp_path / "out", create_outdir=True, on_error="return"
     )
-
-
-def written(pout: Pout) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
 
 
 class Whereabouts(Doubler):
@@ -70,7 +60,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 ):
     names = make_files(4)
     pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     [error] = pout.errors
     assert type(error.__cause__) is cause
     assert (error.hook, error.in_name) == ("data_process", names[1])
@@ -99,7 +89,7 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
 ):
     trouble = {("data_process", "001.bin"): mischief.loop}
     pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.2)
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
     assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
     assert "file_timeout" in str(pout.errors[0])
@@ -136,7 +126,7 @@ def test_alarm_that_rings_when_the_hooks_are_done_does_not_reach_the_caller(
     monkeypatch.setattr(serial, "TaskRunner", LateRunner)
     pout = pipe.pipeline(make_files(3), file_timeout=0.2)
     assert pout.results[0].outcome is Outcome.TIMED_OUT
-    assert written(pout) == {1, 2}
+    assert written(pout.results) == {1, 2}
     assert context.current() is None
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
 
@@ -168,7 +158,7 @@ def test_alarm_that_rings_too_early_as_the_process_was_paused_is_set_again(
         assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
 
     pout = pipe.pipeline(make_files(1), trouble={"data_process": is_set}, file_timeout=60)
-    assert written(pout) == {0}
+    assert written(pout.results) == {0}
 
 
 @pytest.mark.timeout(60, method="thread")
@@ -179,7 +169,7 @@ def test_alarm_of_the_caller_is_left_alone(pipe: Doubler, make_files: MakeFiles)
         pout = pipe.pipeline(make_files(1), trouble={"data_process": ring}, file_timeout=60)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert written(pout) == {0}
+    assert written(pout.results) == {0}
     assert heard == [signal.SIGALRM]
 
 
@@ -249,7 +239,7 @@ def test_keywords_are_fresh_for_each_file():
 def test_process_that_a_hook_forks_can_be_ended_by_sigterm(make_files: MakeFiles, pipe: Doubler):
     """A pool ends its processes so, and waits for them."""
     pout = pipe.pipeline(make_files(1), trouble={"data_process": check_sigterm_in_child})
-    assert written(pout) == {0}
+    assert written(pout.results) == {0}
 
 
 def check_sigterm_in_child(name: str) -> None:

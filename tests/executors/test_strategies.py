@@ -15,7 +15,7 @@ from bigpipe.executors.strategies import Strategy
 from bigpipe.options import Options
 from tests.ids import shown
 from tests.mischief import loop
-from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size
+from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size, written
 
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
 
@@ -36,15 +36,6 @@ def pipe(options: dict[str, Any]) -> Doubler:
     return Doubler(post_process_list=note_size, **options)
 
 
-def written(pout: Any) -> set[int]:
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
-
-
 # The same results.
 
 
@@ -53,13 +44,13 @@ def test_results_are_those_of_one_file_after_another(pipe, make_files, way, star
     names = make_files(11)
     expected = pipe.pipeline(names, executor="serial")
     assert pipe.pipeline(names, start_method=start_method, overwrite=True, **way) == expected
-    assert len(written(expected)) == 11
+    assert len(written(expected.results)) == 11
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads"])
 def test_batches_are_the_same_elsewhere(pipe, make_files, executor):
     pout = pipe.pipeline(make_files(7), executor=executor, **BATCHES)
-    assert written(pout) == set(range(7))
+    assert written(pout.results) == set(range(7))
 
 
 class ThreadsNoted(BigMultiPipe):
@@ -288,7 +279,7 @@ def test_step_for_a_batch_must_return_as_many_as_it_was_given(options, make_file
 def test_file_that_kills_its_workers_costs_no_other(pipe, make_files, way):
     trouble = {("data_process", "004.bin"): kill_self}
     pout = pipe.pipeline(make_files(12), trouble=trouble, **way)
-    assert written(pout) == set(range(12)) - {4}
+    assert written(pout.results) == set(range(12)) - {4}
     assert (pout.results[4].outcome, pout.errors[0].hook) == (Outcome.KILLED, "data_process")
 
 
@@ -296,7 +287,7 @@ def test_file_that_kills_its_workers_costs_no_other(pipe, make_files, way):
 def test_deaths_while_reading_or_writing_cost_no_other(pipe, make_files, hook):
     trouble = {(hook, "004.bin"): kill_self}
     pout = pipe.pipeline(make_files(12), trouble=trouble, max_worker_deaths=1, **OVERLAP)
-    assert written(pout) == set(range(12)) - {4}
+    assert written(pout.results) == set(range(12)) - {4}
     assert pout.errors[0].hook == hook
 
 
@@ -304,7 +295,7 @@ def test_deaths_while_reading_or_writing_cost_no_other(pipe, make_files, hook):
 def test_file_that_kills_one_worker_is_tried_again(pipe, make_files, tmp_path, way):
     trouble = {("data_process", "002.bin"): FirstTimeOnly(exit_at_once, tmp_path / "flag")}
     pout = pipe.pipeline(make_files(8), trouble=trouble, **way)
-    assert written(pout) == set(range(8))
+    assert written(pout.results) == set(range(8))
     assert pout.results[2].attempts == 2
 
 
@@ -312,7 +303,7 @@ def test_file_that_kills_one_worker_is_tried_again(pipe, make_files, tmp_path, w
 def test_file_that_hangs_costs_no_other(pipe, make_files, way):
     trouble = {("data_process", "001.bin"): loop}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.5, **way)
-    assert written(pout) == set(range(6)) - {1}
+    assert written(pout.results) == set(range(6)) - {1}
     assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
 
 
@@ -320,7 +311,7 @@ def test_file_that_hangs_costs_no_other(pipe, make_files, way):
 @pytest.mark.parametrize("hook", ["file_read", "pre_process", "data_process", "file_write"])
 def test_file_that_fails_costs_no_other(pipe, make_files, way, hook):
     pout = pipe.pipeline(make_files(7), trouble={(hook, "003.bin"): fail}, **way)
-    assert written(pout) == set(range(7)) - {3}
+    assert written(pout.results) == set(range(7)) - {3}
     assert pout.errors[0].hook == hook
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, Pout
+from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError
 from bigpipe.executors import threads
 from bigpipe.executors.base import Setup, Task
 from tests import mischief
 from tests.gate import Gate
-from tests.pipes import Doubler, fail
+from tests.pipes import Doubler, fail, written
 
 MakeFiles = Callable[..., list[str]]
 
@@ -41,16 +41,6 @@ def no_thread_left_behind() -> Any:
     assert set(threading.enumerate()) <= before
 
 
-def written(pout: Pout) -> set[int]:
-    """Numbers of the files that are written, and whole."""
-    return {
-        result.index
-        for result in pout.results
-        if result.outcome is Outcome.WRITTEN
-        and Path(result.outname).read_bytes() == Path(result.in_name).read_bytes() * 2
-    }
-
-
 def test_files_are_processed_at_the_same_time_in_one_process(
     pipe: Doubler, make_files: MakeFiles, gate: Gate
 ):
@@ -66,7 +56,7 @@ def test_files_are_processed_at_the_same_time_in_one_process(
 def test_result_names_its_thread(pipe: Doubler, make_files: MakeFiles):
     pout = pipe.pipeline(make_files(20))
     workers = {result.worker for result in pout.results}
-    assert written(pout) == set(range(20))
+    assert written(pout.results) == set(range(20))
     assert threading.get_native_id() not in workers
     assert 1 <= len(workers) <= 2
 
@@ -88,7 +78,7 @@ def test_whatever_a_hook_raises_fails_its_file_alone(
 ):
     names = make_files(6)
     pout = pipe.pipeline(names, trouble={("data_process", "001.bin"): action})
-    assert written(pout) == {0, 2, 3, 4, 5}
+    assert written(pout.results) == {0, 2, 3, 4, 5}
     [error] = pout.errors
     assert type(error.__cause__) is cause
     assert (error.hook, error.in_name) == ("data_process", names[1])
@@ -99,7 +89,7 @@ def test_file_that_takes_too_long_is_interrupted_and_the_others_are_not(
 ):
     trouble = {("data_process", "001.bin"): mischief.loop}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.3)
-    assert written(pout) == {0, 2, 3, 4, 5}
+    assert written(pout.results) == {0, 2, 3, 4, 5}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
     assert isinstance(pout.errors[0].__cause__, FileTimeoutError)
     assert "file_timeout" in str(pout.errors[0])
@@ -138,7 +128,7 @@ def test_thread_whose_file_took_too_long_goes_on_with_the_next(
 ):
     trouble = {("data_process", f"00{i}.bin"): mischief.loop for i in (0, 1, 3)}
     pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.2)
-    assert written(pout) == {2, 4, 5}
+    assert written(pout.results) == {2, 4, 5}
     assert [error.in_name[-7:] for error in pout.errors] == ["000.bin", "001.bin", "003.bin"]
 
 
@@ -158,7 +148,7 @@ def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
     pout = pipe.pipeline(make_files(4), file_timeout=0.2)
     assert [result.index for result in pout.results] == [0, 1, 2, 3]
     assert pout.results[0].outcome is Outcome.TIMED_OUT
-    assert written(pout) == {1, 2, 3}
+    assert written(pout.results) == {1, 2, 3}
 
 
 class CannotBegin(Doubler):
@@ -349,14 +339,16 @@ def test_lambdas_and_open_files_are_handed_on_as_they_are(
             note=note,
             post_process_list=[lambda data, note, **kwargs: note.write(".") and data],
         )
-    assert written(pout) == {0, 1, 2}
+    assert written(pout.results) == {0, 1, 2}
     assert (tmp_path / "note").read_text() == "..."
 
 
 def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     names = make_files(3)
     executor = threads.ThreadsExecutor()
-    assert [written(pipe.pipeline(names, executor=executor)) for _ in range(2)] == [{0, 1, 2}] * 2
+    assert [written(pipe.pipeline(names, executor=executor).results) for _ in range(2)] == [
+        {0, 1, 2}
+    ] * 2
 
 
 def test_task_that_was_sent_and_not_begun_is_not_begun_after_the_end():

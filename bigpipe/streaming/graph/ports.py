@@ -80,7 +80,7 @@ class PortIn:
         return None
 
     def _count(self, number: int, is_last: bool) -> None:
-        if is_last and number != FLUSH:
+        if is_last:
             self._expected = number + 1
 
     def take(self) -> tuple[Any, Sequel]:
