@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0, all went well; 1, some files failed; 2, it cannot be done as asked;
-        130, interrupted.
+        130, interrupted; 141, who read the output has left.
     """
     try:
         code = _run(argv)
