@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import bigpipe
-from bigpipe import argparse_handler, streaming
+from bigpipe import streaming
 from bigpipe.options import NAMES, table
 from tests.checked import run, script_of
 
@@ -149,7 +149,6 @@ def test_who_comes_from_bigmultipipe_is_told_of_each_option_that_is_new() -> Non
     "name",
     [
         *(name for name in bigpipe.__all__ if name != "__version__"),
-        *argparse_handler.__all__,
         *streaming.__all__,
         "Executor",
     ],
