@@ -124,12 +124,11 @@ def _size(text: str | None) -> int | None:
 
 
 def _about_inputs(record: RunRecord) -> Iterator[str]:
-    """Say so if workers waited for names, but not in the end, when there were no more."""
+    """Say so if workers waited for names, which were no list."""
     samples = record.samples
-    at_work = [x for x in samples if record.n_files is None or x.n_finished < record.n_files]
-    if record.n_files is not None or len(at_work) < 2 or record.elapsed_s < MIN_S:
+    if record.n_files is not None or len(samples) < 2 or record.elapsed_s < MIN_S:
         return
-    part = at_work[-1].waited_for_inputs / (record.elapsed_s * record.n_workers)
+    part = samples[-1].waited_for_inputs / (record.elapsed_s * record.n_workers)
     if part >= WORTH_SAYING:
         yield (
             f"Workers waited for the next input {part:.0%} of the time: what makes the names is "

@@ -9,8 +9,6 @@ import pytest
 from bigpipe.report.advice import advise
 from tests.report.runs import GIB, attempt, failed, record, sample
 
-HALF = {"worker": 101}
-
 
 def even(n=10, each_s=3.0, **fields):
     """Files that keep two workers busy all the time."""
@@ -18,8 +16,11 @@ def even(n=10, each_s=3.0, **fields):
 
 
 def test_nothing_is_said_of_a_run_that_went_well():
-    samples = [sample(0), sample(15, waited_for_memory=2.0, waited_for_inputs=2.0)]
-    assert advise(record(even(), 15.0, samples=samples)) == []
+    waited = {f"waited_{what}": 2.0 for what in ("for_memory", "for_inputs", "paused")}
+    samples = [sample(0), sample(15, **waited)]
+    again = [failed(0, 0.0, read_s=2.0)]
+    run = record(even(), 15.0, samples=samples, superseded=again, n_files=None)
+    assert advise(run) == []
     assert advise(record([], 0.0)) == []
 
 
@@ -32,7 +33,7 @@ def test_nothing_is_said_of_a_run_that_went_well():
             "2 files lost the worker",
         ),
         (
-            [*even(), attempt(10, None, outcome="timed out")],
+            [*even(), failed(10, 0.0, read_s=9.0), attempt(11, None, outcome="timed out")],
             {},
             "1 file took longer than file_timeout; the longest of the others took 3 s",
         ),
@@ -44,7 +45,7 @@ def test_nothing_is_said_of_a_run_that_went_well():
         (
             [*even(8), attempt(8, 0.0, projected=3 * GIB), attempt(9, 3.0, projected=3 * GIB)],
             {"samples": [sample(15, waited_for_memory=18.0)]},
-            "waited for memory 60% of the time: 2 files above 2.0 GiB ran almost alone",
+            "waited for memory 60% of the time: 2 files above 2.0 GiB ran almost alone.",
         ),
         (
             even(projected=GIB),
@@ -80,7 +81,12 @@ def test_nothing_is_said_of_a_run_that_went_well():
         (
             [*even(), attempt(10, 12.0, process_s=8.0)],
             {"elapsed_s": 22.0},
-            "In the last 7 s, 32% of the time, only one worker was at work, on 'raw/10.fits'",
+            "In the last 7 s, 32% of the time, only one worker was at work, on 'raw/10.fits'. Let",
+        ),
+        (
+            [*even(), attempt(10, 12.0, process_s=8.0)],
+            {"elapsed_s": 22.0, "options": {"order": "'given'"}},
+            "was at work, on 'raw/10.fits'. Leave out order='given'",
         ),
         (
             even(10, 12.0, read_s=10.0),
@@ -100,7 +106,7 @@ def test_nothing_is_said_of_a_run_that_went_well():
     ],
     ids=[
         *("killed", "late", "one kind", "large", "size", "memory", "paused", "again", "inputs"),
-        *("tail", "reading", "writing", "tiny"),
+        *("tail", "given", "reading", "writing", "tiny"),
     ],
 )
 def test_advice_follows_from_figures(files, fields, said):
@@ -109,10 +115,39 @@ def test_advice_follows_from_figures(files, fields, said):
     assert all(text.endswith(".") for text in told)
 
 
+def test_more_memory_is_no_help_against_files_that_fill_it():
+    files = [*even(8), attempt(8, 0.0, projected=3 * GIB)]
+    [told] = advise(record(files, 15.0, samples=[sample(15, waited_for_memory=18.0)]))
+    assert told.endswith("ran almost alone.")
+
+
 def test_reading_meanwhile_is_no_time_lost():
     assert advise(record(even(read_s=10.0), 60.0)) == []
 
 
-def test_time_in_which_the_last_files_ended_is_not_a_want_of_inputs():
+@pytest.mark.parametrize(
+    ("files", "elapsed_s", "fields"),
+    [
+        ([*even(), *(failed(i, i - 10.0) for i in range(10, 19))], 15.0, {}),
+        (
+            [*even(), attempt(10, 12.0, process_s=8.0)],
+            22.0,
+            {"in_flight": [attempt(11, 15.0, worker=101, ended_at=None, outcome=None)]},
+        ),
+        ([attempt(i, 3.0 * i, process_s=1.0 + 7 * (i == 3)) for i in range(4)], 19.0, {}),
+        (
+            [attempt(i, 0.0, process_s=1.0 + (i == 3), worker=100 + i % 2) for i in range(4)],
+            4.0,
+            {},
+        ),
+        ([attempt(i, 0.0, read_s=0, write_s=0, process_s=0.001) for i in range(999)], 15.0, {}),
+    ],
+    ids=["few alike", "at work", "one worker", "short", "few tiny"],
+)
+def test_nothing_is_said_below_a_threshold(files, elapsed_s, fields):
+    assert advise(record(files, elapsed_s, **fields)) == []
+
+
+def test_who_gives_a_list_is_not_told_to_give_one():
     samples = [sample(0), sample(15, waited_for_inputs=15.0, n_finished=10)]
     assert advise(record(even(), 15.0, samples=samples)) == []
