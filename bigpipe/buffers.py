@@ -245,9 +245,10 @@ class InheritedBuffers:
             wanted = written & ~self._fetched[i]
             if wanted.any():
                 missing += self._ranges(i, wanted, MAX_RANGES)
-                self._fetched[i] |= wanted
         if missing:
             self._fetch(missing)
+            for i, written in enumerate(self._written):
+                self._fetched[i] |= written
         for i, written in enumerate(self._written):
             for _, start, stop in self._ranges(i, written) if written.any() else ():
                 _read_all(fd, self._views[i][start:stop], self._spans[i][0] + start)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bigpipe import buffers, pages
-from bigpipe.buffers import InheritedBuffers, MappedBuffers, map_privately, write_all
+from bigpipe.buffers import BuffersLost, InheritedBuffers, MappedBuffers, map_privately, write_all
 from bigpipe.executors import launch
 from bigpipe.pages import PAGE
 from bigpipe.snapshot import anonymous_file
@@ -203,6 +203,19 @@ def test_many_parts_are_asked_for_as_one(inherited, monkeypatch):
     del first
     assert contents(inherited.fresh()) == CONTENTS
     assert inherited.asked == [(0, 0, 5 * PAGE - 50)]
+
+
+def test_what_could_not_be_fetched_is_asked_for_again(inherited, monkeypatch):
+    def refuse(ranges):
+        raise BuffersLost("its keeper is gone")
+
+    as_arrays(inherited.fresh())[0][0] = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(inherited.buffers, "_fetch", refuse)
+        for _ in range(2):
+            with pytest.raises(BuffersLost):
+                inherited.fresh()
+    assert contents(inherited.fresh()) == CONTENTS
 
 
 def test_memory_beside_a_buffer_is_left_alone(inherited):
