@@ -6,8 +6,9 @@ code, is `bigpipe.fingerprint.content`'s affair.
 The code object is read, not the source: the file may have been edited since it was imported, and
 a notebook has none. File, line numbers, comments and docstrings are in no instruction. But
 where lines are broken does show: the compiler keeps a ``NOP``, or a jump to a jump,
-where it would otherwise lose a line. So instructions are taken in the order in which they can
-be reached, without those.
+where it would otherwise lose a line; it makes one instruction of two only where both are of one
+line, and inverts a condition to get around a jump. So instructions are taken in the order in
+which they can be reached, without those, one by one, and conditions in one form.
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ DIGEST_BYTES = 16  # enough that no two contents will ever meet by chance
 MAX_CACHED = 4096  # code objects whose digests are kept; arbitrary
 
 _OPS = dis.opmap
-_SILENT = {_OPS[name] for name in ("NOP", "RESUME", "CACHE", "EXTENDED_ARG") if name in _OPS}
+_SILENT = {
+    _OPS[name] for name in ("NOP", "RESUME", "CACHE", "EXTENDED_ARG", "NOT_TAKEN") if name in _OPS
+}
 _NOP = _OPS["NOP"]
 _CACHE = _OPS.get("CACHE")
 _EXTENDED = _OPS["EXTENDED_ARG"]
 _GOTO = _OPS["JUMP_FORWARD"]
+_GOTOS = {_OPS[name] for name in ("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT")}
 _BACKWARD = {op for name, op in _OPS.items() if "BACKWARD" in name}
 _JUMPS = {*dis.hasjrel, *dis.hasjabs}
 _CONSTS = set(dis.hasconst)
 _LAST = {
     _OPS[name]
     for name in (
-        *("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"),
+        *("RETURN_VALUE", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"),
         *("JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"),
     )
     if name in _OPS
@@ -49,20 +53,36 @@ _STORES = {_OPS[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL")}
 _STORE_NAME = _OPS["STORE_NAME"]
 # What the body of a class notes from Python 3.13 on: its line, and attributes in random order.
 _NOTES = ("__firstlineno__", "__static_attributes__")
-_BACK = _OPS["JUMP_BACKWARD"]
-# A branch's own direction follows from where its target is put.
+# Two instructions in one, each with half of the argument.
+_PAIRS = {
+    _OPS[f"{first}_{second}"]: (_OPS[first], _OPS[second])
+    for first, second in (
+        ("LOAD_FAST", "LOAD_FAST"),
+        ("STORE_FAST", "LOAD_FAST"),
+        ("STORE_FAST", "STORE_FAST"),
+        ("LOAD_FAST_BORROW", "LOAD_FAST_BORROW"),
+    )
+    if f"{first}_{second}" in _OPS
+}
+_LOAD_CONST = _OPS["LOAD_CONST"]
+_RETURN = _OPS["RETURN_VALUE"]
+_RETURN_CONST = _OPS.get("RETURN_CONST")
+# For each conditional jump, the one forward if true or if ``None``, and whether it asks the same.
 _BRANCHES = {
-    op: _OPS.get(name.replace("BACKWARD", "FORWARD"), op)
+    op: (_OPS[name.replace("BACKWARD", "FORWARD").replace(no, yes)], no not in name)
+    for yes, no in (("TRUE", "FALSE"), ("NONE", "NOT_NONE"))
     for name, op in _OPS.items()
-    if name.startswith("POP_JUMP_")
+    if name.startswith("POP_JUMP_") and name.endswith((f"IF_{yes}", f"IF_{no}"))
 }
 # Keeping the value and popping it: where one such jump leads to another, the compiler makes one
 # of them, or not, by the lines that they are in.
-_OR_POP = {
-    _OPS[f"JUMP_IF_{truth}_OR_POP"]: truth == "TRUE"
-    for truth in ("TRUE", "FALSE")
-    if f"JUMP_IF_{truth}_OR_POP" in _OPS
+_OR_POP = {op for name, op in _OPS.items() if name.endswith("_OR_POP")}
+_TRUTH = {
+    op: "_IF_TRUE" in dis.opname[op]
+    for op in (*_BRANCHES, *_OR_POP)
+    if "NONE" not in dis.opname[op]
 }
+_POP_IF = {truth: op for op, truth in _TRUTH.items() if op not in _OR_POP | _BACKWARD}
 _FLAGS = (
     inspect.CO_VARARGS
     | inspect.CO_VARKEYWORDS
@@ -155,7 +175,23 @@ def _instructions(code: CodeType) -> dict[int, _Instruction]:
     for each in found.values():
         if each.op in _JUMPS:
             each.target = each.next + 2 * (-each.arg if each.op in _BACKWARD else each.arg)
+    _take_apart(found)
     return found
+
+
+def _take_apart(found: dict[int, _Instruction]) -> None:
+    """Make two of each instruction that does the work of two: the odd offsets are free."""
+    for at, each in list(found.items()):
+        if each.op in _PAIRS:
+            first, second = _PAIRS[each.op]
+            args = each.arg >> 4, each.arg & 15
+        elif each.op == _RETURN_CONST:
+            first, second = _LOAD_CONST, _RETURN
+            args = each.arg, 0
+        else:
+            continue
+        found[at] = _Instruction(first, args[0], at + 1)
+        found[at + 1] = _Instruction(second, args[1], each.next)
 
 
 def _handlers(code: CodeType) -> list[tuple[int, int, int, int]]:
@@ -186,7 +222,7 @@ def _flow(
     """Return the instructions in the order in which they can be reached, each as bytes."""
     handler_of: dict[int, tuple[int, int]] = {}
     for start, end, landing, rest in handlers:
-        for offset in range(start, end, 2):
+        for offset in range(start, end):
             handler_of[offset] = (landing, rest)
     number_of: dict[int, int] = {}
     lines: list[tuple[int, int | None, bytes, tuple[int, int] | None]] = []
@@ -198,7 +234,7 @@ def _flow(
         while at not in number_of:
             each = instructions[at]
             number_of[at] = len(lines)
-            op, target = _jump(instructions, each)
+            op, then, target = _exits(instructions, each)
             handler = handler_of.get(at)
             waiting += [offset for offset in (handler[0] if handler else None, target) if offset]
             arg = b"" if target is not None else b"%d" % each.arg
@@ -207,7 +243,7 @@ def _flow(
             lines.append((op, target, arg, handler))
             if each.op in _LAST:
                 break
-            at = _settled(instructions, each.next)
+            at = _settled(instructions, then)
         else:
             lines.append((_GOTO, at, b"", None))
     places = {target for _, target, _, _ in lines if target is not None}
@@ -226,36 +262,36 @@ def _flow(
 
 
 def _settled(instructions: dict[int, _Instruction], at: int) -> int:
-    """Return the offset of the first instruction from here on that does something."""
-    seen = set()
-    while (each := instructions[at]).op in _SILENT or (each.op == _GOTO and at not in seen):
-        seen.add(at)
+    """Return the offset of the first instruction from here on that does something.
+
+    Of an endless loop of nothing, it is the last one: the jump back.
+    """
+    passed: list[int] = []
+    while (each := instructions[at]).op in _SILENT or each.op in _GOTOS:
+        if at in passed:
+            return max(passed[passed.index(at) :])
+        passed.append(at)
         at = each.next if each.target is None else each.target
     return at
 
 
-def _jump(instructions: dict[int, _Instruction], each: _Instruction) -> tuple[int, int | None]:
-    """Return the operation and where it jumps to, after all jumps that follow from it."""
+def _exits(
+    instructions: dict[int, _Instruction], each: _Instruction
+) -> tuple[int, int, int | None]:
+    """Return the operation, what follows and where it jumps to, in the one form of all such."""
     op, target = each.op, each.target
     while target is not None and op in _OR_POP:
         then = instructions[_settled(instructions, target)]
-        truth = _OR_POP[op]
-        if _OR_POP.get(then.op) == truth:
-            target = then.target
-        elif then.op in _OR_POP:
-            op, target = _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"], then.next
-        elif then.op == _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"]:
-            op, target = then.op, then.target
-        elif then.op == _OPS[f"POP_JUMP_FORWARD_IF_{str(not truth).upper()}"]:
-            op, target = _OPS[f"POP_JUMP_FORWARD_IF_{str(truth).upper()}"], then.next
-        else:
+        if then.op not in _TRUTH:
             break
-    while target is not None and op in _BRANCHES:
-        then = instructions[_settled(instructions, target)]
-        if then.op != _BACK:
-            break
-        target = then.target
-    return _BRANCHES.get(op, op), target
+        truth = _TRUTH[op]
+        kept = then.op in _OR_POP and _TRUTH[then.op] == truth
+        target = then.target if _TRUTH[then.op] == truth else then.next
+        op = op if kept else _POP_IF[truth]
+    if target is None or op not in _BRANCHES:
+        return op, each.next, target
+    op, jumps = _BRANCHES[op]
+    return (op, each.next, target) if jumps else (op, target, each.next)
 
 
 def _constant(const: object) -> bytes:

@@ -99,6 +99,78 @@ def test_what_does_something_counts(old, new):
     assert digest_of(PLAIN) != digest_of(PLAIN.replace(old, new))
 
 
+BRANCHES = {
+    "if": "if a: b()",
+    "if not": "if not a: b()",
+    "else": "if a: pass\nelse: c()",
+    "both": "if a: b()\nelse: c()",
+    "swapped": "if a: c()\nelse: b()",
+    "is None": "if a is None: b()",
+    "is not None": "if a is not None: b()",
+    "while": "while a: b()",
+    "while not": "while not a: b()",
+    "while and else": "while a: b()\nelse: c()",
+    "continue": "while a:\n  if b(): continue\n  c()",
+    "continue if not": "while a:\n  if not b(): continue\n  c()",
+    "break": "while a:\n  if b(): break\n  c()",
+    "break if not": "while a:\n  if not b(): break\n  c()",
+    "for": "for x in a: b()",
+    "for and break": "for x in a:\n  b()\n  break",
+    "for and if": "for x in a:\n  if x: b()",
+    "for and if not": "for x in a:\n  if not x: b()",
+    "for and if None": "for x in a:\n  if x is None: b()",
+    "for and if not None": "for x in a:\n  if x is not None: b()",
+    "and": "a and b()",
+    "or": "a or b()",
+    "and or": "a and b() or c()",
+    "or and": "(a or b()) and c()",
+    "endless": "while True: pass",
+    "endless with end": "try:\n  while True: pass\nexcept E: b()",
+    "nothing": "pass",
+}
+
+
+def test_where_each_outcome_of_a_condition_leads_counts():
+    names_of: dict[bytes, list[str]] = {}
+    for name, body in BRANCHES.items():
+        lines = body.replace("\n", "\n  ")
+        # Names and variables are the same in all, as they would count too.
+        source = f"def f(a, x):\n  b, c, d, E\n  {lines}\n  d()"
+        names_of.setdefault(code_digest(inner_codes(compiled(source))[0]).digest, []).append(name)
+    assert [names for names in names_of.values() if len(names) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("g(a, b)", "g(\n    a,\n    b,\n)"),
+        ("a, b = g(); g(a)", "a, b = g()\ng(\na)"),
+        ("[x for x in a if x]", "[\nx\nfor x in a\nif x\n]"),
+        ("[x for x in a if x is None if b]", "[\nx\nfor x in a\nif x is None\nif b\n]"),
+        ("if not a: g()", "if a: pass\nelse: g()"),
+        ("return (a and b) or g", "return (\n(\na\nand\nb\n)\nor\ng)"),
+    ],
+    ids=["loads", "stores", "condition in a loop", "two conditions", "not", "and or"],
+)
+def test_another_form_of_the_same_has_the_same_digest(one, other):
+    codes = [
+        inner_codes(
+            compiled("def f(a, b):\n" + "".join(f"  {each}\n" for each in body.split("\n")))
+        )
+        for body in (one, other)
+    ]
+    assert code_digest(codes[0][0]).digest == code_digest(codes[1][0]).digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("g(a, b)", "g(b, a)"), ("a, b = g", "b, a = g"), ("a = g; h(b)", "b = g; h(a)")],
+    ids=["loads", "stores", "store and load"],
+)
+def test_order_of_variables_counts(one, other):
+    assert digest_of(f"def f(a, b): {one}") != digest_of(f"def f(a, b): {other}")
+
+
 def test_which_handler_takes_an_error_counts():
     source = "try:\n    a()\n    b()\nexcept E:\n    c()\n"
     other = "a()\ntry:\n    b()\nexcept E:\n    c()\n"
