@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -83,6 +85,15 @@ class Interrupts:
             for number, usual in _USUAL.items():
                 if signal.getsignal(number) == self._interrupt:
                     signal.signal(number, usual)
+
+    def end_process(self) -> None:
+        """End as the signal would have ended this process, by which its parent can tell."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # a hook may have closed it
+                stream.flush()
+        number = self.terminated_by or signal.SIGTERM
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if _postponement.is_on:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,19 +63,10 @@ def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int, *more: in
         if worker is not None:
             worker.work()
     except Terminated:
-        _end_by(interrupts.terminated_by or signal.SIGTERM)
+        interrupts.end_process()
     except (ConnectionError, EOFError):
         pass  # the parent is gone or has closed the channels: nobody is left to report to
     return 0
-
-
-def _end_by(number: int) -> None:
-    """End as the signal would have ended this process, by which the parent can tell."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # a hook may have closed it
-            stream.flush()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def _prepare(

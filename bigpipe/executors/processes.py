@@ -48,12 +48,12 @@ from bigpipe.executors.base import (
 from bigpipe.executors.keeper import Keeper
 from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.interrupts import Postponed
+from bigpipe.pace import MAX_AHEAD
 from bigpipe.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
-MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
 MAX_SLACK = 0.008  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
 HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary

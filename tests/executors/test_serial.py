@@ -105,7 +105,7 @@ def test_program_that_a_hook_waits_for_ends_with_its_file(
     action = mischief.WaitForProgram(tmp_path / "note", is_stubborn=True)
     trouble = {("data_process", "001.bin"): action}
     pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.3)
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
     shell, program = map(int, (tmp_path / "note").read_text().split())
     assert mischief.has_gone(program)
@@ -265,7 +265,7 @@ def test_file_after_one_whose_hook_changed_the_folder_is_found(
     trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
     names = [f"in/00{i}.bin" for i in range(4)]
     pout = pipe.pipeline(names, trouble=trouble, outdir="out", **options)
-    assert written(pout) == {0, 1, 2, 3}
+    assert written(pout.results) == {0, 1, 2, 3}
     assert Path.cwd() == tmp_path
 
 

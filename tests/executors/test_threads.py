@@ -104,7 +104,7 @@ def test_program_that_a_hook_waits_for_ends_with_its_file(
     action = mischief.WaitForProgram(tmp_path / "note", is_stubborn=is_stubborn)
     trouble = {("data_process", "001.bin"): action}
     pout = pipe.pipeline(make_files(4), trouble=trouble, file_timeout=0.3)
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     assert pout.results[1].outcome is Outcome.TIMED_OUT
     assert all(map(mischief.has_gone, map(int, (tmp_path / "note").read_text().split())))
 
@@ -205,7 +205,7 @@ def test_thread_that_dies_of_a_fault_outside_of_the_hooks_does_not_hold_up_the_r
     monkeypatch.setattr(threads.TaskRunner, "report", fail_once)
     monkeypatch.setattr(threading, "excepthook", shown.append)
     pout = pipe.pipeline(make_files(4))
-    assert written(pout) == {0, 2, 3}
+    assert written(pout.results) == {0, 2, 3}
     assert pout.results[1].outcome is Outcome.KILLED
     assert pout.errors[0].attempts == 2
     assert [str(args.exc_value) for args in shown] == ["a hook has closed what is not its own"] * 2

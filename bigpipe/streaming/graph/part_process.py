@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -104,23 +102,14 @@ def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
         if runner is not None:
             with suppress(StepFailed):
                 runner.close()  # the signal may have come just before
-        _end_by(events, interrupts.terminated_by or signal.SIGTERM)
+        with suppress(ConnectionError):
+            events.close()
+        interrupts.end_process()
     except (ConnectionError, EOFError):
         pass  # another part or the caller is gone, who is heard of elsewhere
     with suppress(ConnectionError):
         events.close()
     return 0
-
-
-def _end_by(events: Sender, number: int) -> None:
-    """End as the signal would have ended this process, by which the caller can tell."""
-    with suppress(ConnectionError):
-        events.close()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def _prepare(orders: Receiver, events: Sender) -> PartSetup | None:
