@@ -7,8 +7,9 @@ The code object is read, not the source: the file may have been edited since it 
 a notebook has none. File, line numbers, comments and docstrings are in no instruction. But
 where lines are broken does show: the compiler keeps a ``NOP``, or a jump to a jump,
 where it would otherwise lose a line; it makes one instruction of two only where both are of one
-line, and inverts a condition to get around a jump. So instructions are taken in the order in
-which they can be reached, without those, one by one, and conditions in one form.
+line, exchanges two stores only there, and inverts a condition to get around a jump. So
+instructions are taken in the order in which they can be reached, without those, one by one, and
+stores and conditions in one form.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ _PAIRS = {
     )
     if f"{first}_{second}" in _OPS
 }
+_SWAP, _STORE, _POP = _OPS["SWAP"], _OPS["STORE_FAST"], _OPS["POP_TOP"]
 _LOAD_CONST = _OPS["LOAD_CONST"]
 _RETURN = _OPS["RETURN_VALUE"]
 _RETURN_CONST = _OPS.get("RETURN_CONST")
@@ -176,6 +178,7 @@ def _instructions(code: CodeType) -> dict[int, _Instruction]:
         if each.op in _JUMPS:
             each.target = each.next + 2 * (-each.arg if each.op in _BACKWARD else each.arg)
     _take_apart(found)
+    _store_without_swaps(found)
     return found
 
 
@@ -192,6 +195,28 @@ def _take_apart(found: dict[int, _Instruction]) -> None:
             continue
         found[at] = _Instruction(first, args[0], at + 1)
         found[at + 1] = _Instruction(second, args[1], each.next)
+
+
+def _store_without_swaps(found: dict[int, _Instruction]) -> None:
+    """Exchange two stores rather than their values, as the compiler does within one line."""
+    targets = {each.target for each in found.values()}
+    places = [at for at in sorted(found) if found[at].op not in _SILENT]
+    for i in reversed(range(len(places))):
+        swap = found[places[i]]
+        ends = places[i + 1 : i + 1 + swap.arg]
+        if swap.op != _SWAP or len(ends) < swap.arg:
+            continue
+        takers = [found[at] for at in ends]
+        stored = [each.arg for each in takers if each.op == _STORE]
+        if (
+            all(each.op in (_STORE, _POP) for each in takers)
+            and len(set(stored)) == len(stored)
+            and targets.isdisjoint(range(places[i] + 1, ends[-1] + 1))
+        ):
+            first, last = takers[0], takers[-1]
+            first.op, first.arg, last.op, last.arg = last.op, last.arg, first.op, first.arg
+            swap.op = _NOP
+            del places[i]
 
 
 def _handlers(code: CodeType) -> list[tuple[int, int, int, int]]:

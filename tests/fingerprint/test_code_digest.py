@@ -145,17 +145,30 @@ def test_where_each_outcome_of_a_condition_leads_counts():
     [
         ("g(a, b)", "g(\n    a,\n    b,\n)"),
         ("a, b = g(); g(a)", "a, b = g()\ng(\na)"),
+        ("a, b = b, g", "(\na,\nb,\n) = b, g"),
+        ("a, b, c = b, c, a", "(\na,\nb,\nc,\n) = b, c, a"),
+        ("_, a, _ = b, c, a", "(\n_,\na,\n_,\n) = b, c, a"),
         ("[x for x in a if x]", "[\nx\nfor x in a\nif x\n]"),
         ("[x for x in a if x is None if b]", "[\nx\nfor x in a\nif x is None\nif b\n]"),
         ("if not a: g()", "if a: pass\nelse: g()"),
         ("return (a and b) or g", "return (\n(\na\nand\nb\n)\nor\ng)"),
     ],
-    ids=["loads", "stores", "condition in a loop", "two conditions", "not", "and or"],
+    ids=[
+        "loads",
+        "stores",
+        "pair",
+        "triple",
+        "one of a triple",
+        "condition in a loop",
+        "two conditions",
+        "not",
+        "and or",
+    ],
 )
 def test_another_form_of_the_same_has_the_same_digest(one, other):
     codes = [
         inner_codes(
-            compiled("def f(a, b):\n" + "".join(f"  {each}\n" for each in body.split("\n")))
+            compiled("def f(a, b, c=0):\n" + "".join(f"  {each}\n" for each in body.split("\n")))
         )
         for body in (one, other)
     ]
@@ -164,8 +177,15 @@ def test_another_form_of_the_same_has_the_same_digest(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("g(a, b)", "g(b, a)"), ("a, b = g", "b, a = g"), ("a = g; h(b)", "b = g; h(a)")],
-    ids=["loads", "stores", "store and load"],
+    [
+        ("g(a, b)", "g(b, a)"),
+        ("a, b = g", "b, a = g"),
+        ("a = g; h(b)", "b = g; h(a)"),
+        ("a, b = b, a", "b, a = b, a"),
+        ("a, _, _ = a, b, g", "_, a, _ = a, b, g"),
+        ("(\n a,\n b) = b, a", "(\n b,\n a) = b, a"),
+    ],
+    ids=["loads", "stores", "store and load", "pair", "triple", "pair on lines"],
 )
 def test_order_of_variables_counts(one, other):
     assert digest_of(f"def f(a, b): {one}") != digest_of(f"def f(a, b): {other}")
