@@ -7,7 +7,7 @@ The code object is read, not the source: the file may have been edited since it 
 a notebook has none. File, line numbers, comments and docstrings are in no instruction. But
 where lines are broken does show: the compiler keeps a ``NOP``, or a jump to a jump,
 where it would otherwise lose a line; it makes one instruction of two only where both are of one
-line, exchanges two stores only there, and inverts a condition to get around a jump. So
+line, leaves out swaps and stores only there, and inverts a condition to get around a jump. So
 instructions are taken in the order in which they can be reached, without those, one by one, and
 stores and conditions in one form.
 """
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from types import CodeType
 from typing import Any
 
@@ -178,7 +179,7 @@ def _instructions(code: CodeType) -> dict[int, _Instruction]:
         if each.op in _JUMPS:
             each.target = each.next + 2 * (-each.arg if each.op in _BACKWARD else each.arg)
     _take_apart(found)
-    _store_without_swaps(found)
+    _store_as_in_one_line(found)
     return found
 
 
@@ -197,8 +198,8 @@ def _take_apart(found: dict[int, _Instruction]) -> None:
         found[at + 1] = _Instruction(second, args[1], each.next)
 
 
-def _store_without_swaps(found: dict[int, _Instruction]) -> None:
-    """Exchange two stores rather than their values, as the compiler does within one line."""
+def _store_as_in_one_line(found: dict[int, _Instruction]) -> None:
+    """Exchange two stores rather than their values, and drop what is replaced at once."""
     targets = {each.target for each in found.values()}
     places = [at for at in sorted(found) if found[at].op not in _SILENT]
     for i in reversed(range(len(places))):
@@ -217,6 +218,14 @@ def _store_without_swaps(found: dict[int, _Instruction]) -> None:
             first.op, first.arg, last.op, last.arg = last.op, last.arg, first.op, first.arg
             swap.op = _NOP
             del places[i]
+    for at, after in pairwise(places):
+        store, again = found[at], found[after]
+        if (
+            store.op == again.op == _STORE
+            and store.arg == again.arg
+            and targets.isdisjoint(range(at + 1, after + 1))
+        ):
+            store.op, store.arg = _POP, 0
 
 
 def _handlers(code: CodeType) -> list[tuple[int, int, int, int]]:
