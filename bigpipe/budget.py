@@ -14,7 +14,9 @@ from typing import Any
 
 from bigpipe.errors import OptionError
 
-__all__ = ["fit_count", "format_bytes", "parse_bytes", "wanted_processes"]
+__all__ = ["fit_count", "format_bytes", "parse_bytes", "seconds_to_fill", "wanted_processes"]
+
+FILLING_BYTES_PER_S = 10e9  # of one core, at most: the kernel clears each page beforehand
 
 _FACTORS = {
     "": 1,
@@ -171,3 +173,14 @@ def fit_count(
     if memory_bytes is not None and process_size:
         count = min(count, memory_bytes // process_size)
     return count
+
+
+def seconds_to_fill(n_bytes: int, n_cores: int) -> float:
+    """Return how long it takes at least until so many cores have filled so much free memory.
+
+    Examples
+    --------
+    >>> seconds_to_fill(20_000_000_000, 2)
+    1.0
+    """
+    return n_bytes / (FILLING_BYTES_PER_S * n_cores)

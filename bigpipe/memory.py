@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from array import array
@@ -17,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.admission import Admission, Need, small
-from bigpipe.budget import format_bytes, parse_bytes
+from bigpipe.budget import format_bytes, parse_bytes, seconds_to_fill
 from bigpipe.context import name_of
 from bigpipe.errors import OptionError, shown, warn
 from bigpipe.events import Measured
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["MemoryWatch", "need_of"]
 
 MAX_TO_CHOOSE_FROM = 1000  # inputs of a list that wait, of which some may fit; arbitrary
-SAMPLE_S = 0.1  # seconds between looks at the workers; arbitrary: a core writes 1 GB in it
+MIN_SAMPLE_S = 0.1  # seconds between looks at the workers while memory may run short; arbitrary
+MAX_SAMPLE_S = 0.5  # seconds between them in any case: what hooks start is found by then; arbitrary
 N_TRIED = 64  # names whose sizes are looked up before it is decided whether to go on
 MAX_LOOKUP_S = 100e-6  # seconds for one: a local disk takes a few us, a slow server ms
 NOISE = 32 << 20  # bytes: what libraries and the allocator keep, which nobody counts; arbitrary
@@ -225,7 +227,6 @@ class MemoryWatch:
             return None
         # At first no worker has had a file: all that matters is what the system has left.
         pids = self._executor.pids() if self._next_at else {}
-        self._next_at = now + SAMPLE_S
         trees = self._meter.sample(pids.values())
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
         for worker, n_bytes in used.items():
@@ -237,7 +238,11 @@ class MemoryWatch:
         self._peak = max(self._peak, self._used)
         self._recent = max(self._recent, self._used)
         is_tight = (memory_pressure() or 0.0) > HIGH_PRESSURE
-        return Measured(used, mem_available_bytes(), is_tight)
+        available = mem_available_bytes()
+        room = 0 if is_tight else min(self.budget - self._used, available)
+        soon = seconds_to_fill(room, os.cpu_count() or 1) / 2
+        self._next_at = now + min(MAX_SAMPLE_S, max(MIN_SAMPLE_S, soon))
+        return Measured(used, available, is_tight)
 
     def until_look(self, now: float) -> float:
         """Return the seconds until it is time to measure again."""

@@ -63,8 +63,8 @@ class FileResult:
     """Bytes: highest resident memory of the worker while it had this file. Includes what the
     worker held before. On systems that cannot reset it, the worker's highest so far; in
     threads, that of the whole process. Of a file whose worker has died or was ended: the most
-    that the worker and what it had started held at a look, ten times a second, at the last
-    attempt; the peak may have been higher."""
+    that the worker and what it had started held at a look, two to ten times a second, at the
+    last attempt; the peak may have been higher."""
     attempts: int = 1
     """How often the file was begun."""
     worker: int | None = None

@@ -17,9 +17,9 @@ from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
 
 __all__ = ["ProcessTable", "TreeMeter", "system_table"]
 
-LISTING_PART = 0.01  # of the time, at most, goes into looking for new processes; arbitrary
+LISTING_PART = 0.005  # of the time, at most, goes into looking for new processes; arbitrary
 MAX_LISTING_GAP = 1.0  # seconds: however many processes there are, they are looked through
-EXACT_PART = 0.01  # of the time, at most, goes into counting pages again; arbitrary
+EXACT_PART = 0.005  # of the time, at most, goes into counting pages again; arbitrary
 WORTH_COUNTING = 16 << 20  # bytes: pages shared of a smaller process do not matter; arbitrary
 
 
@@ -65,13 +65,13 @@ class TreeMeter:
     process that was seen once as one of them is kept, whatever becomes of its parent. Only one that
     leaves the group and loses its parent between two samples is missed. Processes that are
     new are looked for in each sample, or less often where the machine has so many that it
-    would take more than 1 % of the time.
+    would take more than 0.5 % of the time.
 
     Counted is private resident memory: neither mapped files nor shared memory, so that
     large keywords, which all workers share, are not counted for each. Pages that a worker
     shares with the process it was forked from are not counted, and those that it shares
     with its own children once: the kernel is asked at first sight and then, as it takes
-    20 us for each MiB, in at most 1 % of the time. In between, a page that was shared and
+    20 us for each MiB, in at most 0.5 % of the time. In between, a page that was shared and
     is written to goes unnoticed.
 
     A sample costs 60 us for each hundred processes of the machine, and 10 us for each of

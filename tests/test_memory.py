@@ -352,7 +352,8 @@ def test_sizes_ten_times_too_small_are_corrected_in_the_same_run(make):
 @process
 def test_first_file_that_is_large_may_be_known_by_nothing_but_its_report(make, monkeypatch):
     """Files that look small have no account: it is opened when one of them has ended."""
-    monkeypatch.setattr(memory, "SAMPLE_S", 1000.0)
+    monkeypatch.setattr(memory, "MIN_SAMPLE_S", 1000.0)
+    monkeypatch.setattr(memory, "MAX_SAMPLE_S", 1000.0)
     pout = Filling().pipeline(make(1, 60, 1, 1, 1), mem_available="400 MB", **PROCESSES)
     assert [meta["mb"] for _, meta in pout] == [1, 60, 1, 1, 1]
 
@@ -411,6 +412,34 @@ def test_first_look_is_at_the_system_alone(monkeypatch):
     first, second = watch.look(0.0), watch.look(1.0)
     assert (first.used, first.available) == ({}, 5)
     assert (second.used, second.available) == ({0: 900}, 5)
+
+
+@pytest.mark.parametrize(
+    ("used", "available", "pressure", "expected"),
+    [
+        (0, 80, 0.0, 0.5),
+        (0, 10, 0.0, 0.25),
+        (0, 2, 0.0, 0.1),
+        (74, 80, 0.0, 0.15),
+        (90, 80, 0.0, 0.1),
+        (0, 80, 50.0, 0.1),
+    ],
+    ids=["much room", "less", "little", "budget", "above it", "pressure"],
+)
+def test_workers_are_looked_at_before_the_cores_can_fill_half_of_the_room(
+    monkeypatch, used, available, pressure, expected
+):
+    """Two cores, 20 GB/s; sizes are in GB."""
+    looks = Looks()
+    looks.used = {0: used * 1000 * MB}
+    monkeypatch.setattr(memory, "TreeMeter", lambda: looks)
+    monkeypatch.setattr(memory.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(memory, "mem_available_bytes", lambda: available * 1000 * MB)
+    monkeypatch.setattr(memory, "memory_pressure", lambda: pressure)
+    watch = memory.MemoryWatch(Options(mem_available=80_000 * MB), 2, None, looks)
+    watch.look(0.0)
+    assert watch.look(1000.0) is not None
+    assert watch.until_look(1000.0) == pytest.approx(expected)
 
 
 def test_peak_of_a_worker_that_died_is_the_highest_since_its_file_before_has_ended(monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 from bigpipe.measure import PsutilTable
 from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
 from bigpipe.tree_meter import (
+    EXACT_PART,
     LISTING_PART,
     MAX_LISTING_GAP,
     ProcessTable,
@@ -262,7 +263,7 @@ def test_counting_again_takes_turns_and_little_of_the_time(
 ) -> None:
     for pid in (10, 20):
         table.add(pid, 1, 100, group=pid, unshared=40)
-    table.counting_takes = 0.1
+    table.counting_takes = 10 * EXACT_PART
     meter.sample([10, 20])
     table.counted.clear()
     for _ in range(35):
