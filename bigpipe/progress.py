@@ -32,6 +32,11 @@ WIDE = 110  # columns: from there on memory is shown too
 class Progress:
     """Show nothing: the base of the others, and what ``progress=False`` gives."""
 
+    is_in_terminal = False
+    """Whether it is in the way of what others print there."""
+    lock: AbstractContextManager[Any] = nullcontext()
+    """Nothing is drawn while another thread holds it."""
+
     def handle(self, event: Event) -> None:
         """Take note of an event."""
 
@@ -297,11 +302,11 @@ class _BarProgress(_CountingProgress):
 
     def __init__(self, stream: IO[str], in_notebook: bool) -> None:
         super().__init__(stream)
-        self._in_notebook = in_notebook
+        self.is_in_terminal = not in_notebook
         self._bar: Any = None
         self._is_shown = False
         # The run draws, and any thread that logs clears.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def clear(self) -> None:
         if self._is_shown:
@@ -325,27 +330,28 @@ class _BarProgress(_CountingProgress):
                 self._bar.close()
 
     def _erase(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._is_shown:
                 self._is_shown = False
                 self._bar.clear(nolock=True)
 
     def _write(self) -> None:
-        with self._lock:
+        with self.lock:
+            self._is_shown = False  # while it is drawn, which prints too
             if self._bar is None:
-                self._bar = _new_bar(self._stream, self._counts, self._in_notebook)
+                self._bar = _new_bar(self._stream, self._counts, not self.is_in_terminal)
             else:
                 self._bar.n = self._counts.n_done
                 self._bar.refresh(nolock=True)
             self._is_shown = True
 
     def _write_last(self) -> None:
-        with self._lock:
+        with self.lock:
+            self._is_shown = False
             if self._bar is None:
-                self._bar = _new_bar(self._stream, self._counts, self._in_notebook)
+                self._bar = _new_bar(self._stream, self._counts, not self.is_in_terminal)
             self._bar.n = self._counts.n_done
             self._bar.close()
-            self._is_shown = False
 
 
 def _new_bar(stream: IO[str], counts: _Counts, in_notebook: bool) -> Any:

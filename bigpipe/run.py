@@ -32,6 +32,7 @@ from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
 from bigpipe.memory import MemoryWatch
 from bigpipe.plan import Inputs, Plan
+from bigpipe.prints import room_for_prints
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
 from bigpipe.questions import Questions
 from bigpipe.recorder import Recorder, recorder
@@ -400,6 +401,8 @@ class Run:
         atexit.register(self.close)
         self._interrupts.install()
         self._last.enter_context(self._records)
+        if self._progress.is_in_terminal:
+            self._last.enter_context(room_for_prints(self._make_room, self._progress.lock))
         self._claims = Claims(self._plan.predict, self._plan.protected)
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
@@ -413,7 +416,13 @@ class Run:
         self._progress.handle(RunStarted(self._plan.n_files, self._n_workers))
         claims = self._questions.ask_now, self._claims.taken
         arguments = self._pipe, self._plan.control, self._options, self._n_workers
-        self._executor.start(base.Setup.of(*arguments, *claims))
+        setup = base.Setup.of(*arguments, *claims)
+        setup.has_bar = self._progress.is_in_terminal
+        self._executor.start(setup)
+
+    def _make_room(self, stream: Any) -> str:
+        self._progress.clear()
+        return ""
 
     def _finish(self, graceful: bool) -> None:
         try:

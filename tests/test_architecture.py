@@ -30,8 +30,8 @@ ROWS = (
         *("file_states", "filesystems", "folder_claims", "formats", "input_files", "interrupts"),
         *("journal_file", "journal_lock", "journal_reader", "journal_rows", "kept_memory", "log"),
         *("log_payload", "measure", "moving", "outputs", "pages", "parcels", "peak_meter"),
-        *("polling", "process_table", "progress", "segments", "snapshot", "spool", "staging"),
-        *("system_files", "transport", "tree_meter", "usual_names"),
+        *("polling", "prints", "process_table", "progress", "segments", "snapshot", "spool"),
+        *("staging", "system_files", "transport", "tree_meter", "usual_names"),
     ),
     ("executors",),
     (

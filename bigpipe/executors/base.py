@@ -145,6 +145,8 @@ class Setup:
     taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
     """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
     cannot ask."""
+    has_bar: bool = False
+    """Whether this process draws a bar in the terminal in which workers print."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:

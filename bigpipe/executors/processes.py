@@ -174,6 +174,7 @@ class ProcessesExecutor(Executor):
             self._setup.threads_per_worker,
             self._setup.cores_per_worker,
             self.strategy,
+            self._setup.has_bar,
         )
 
     def _portable(self) -> bytes:

@@ -1,0 +1,146 @@
+"""What is printed in a terminal while a bar is there: whole lines, in the place of the bar.
+
+Owns the way of ``print`` to the terminal, in this process and in workers. Log records and
+warnings come from `bigpipe.log`, the bar is `bigpipe.progress`'s.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["erasing", "room_for_prints"]
+
+USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
+OF_DRAWING = "\r\x1b"  # begin what draws on the screen by itself, such as a bar
+
+
+def room_for_prints(
+    make_room: Callable[[Any], str], lock: AbstractContextManager[Any] | None = None
+) -> ExitStack:
+    """Call a function before each line that this process prints in a terminal.
+
+    Parameters
+    ----------
+    make_room : callable
+        Called with the stream, in the thread that prints. Returns text to be written before
+        the line.
+    lock : context manager, optional
+        Is held meanwhile, and while the line is written.
+
+    Returns
+    -------
+    ExitStack
+        Ends it, when it is closed.
+
+    Notes
+    -----
+    A line is written when it is whole, or flushed. Seen is only what goes through
+    ``sys.stdout`` and ``sys.stderr``, which stay the objects that they are, not what a
+    program or a library writes by itself. What forks of this process print passes as it is.
+    """
+    prints = ExitStack()
+    for stream in {sys.stdout, sys.stderr}:
+        if type(stream) is io.TextIOWrapper and _is_terminal(stream):
+            prints.callback(_Prints(stream, make_room, lock or nullcontext()).end)
+    return prints
+
+
+def erasing(stream: Any) -> str:
+    """Return text that erases the line of the cursor: a bar that another process has drawn."""
+    columns = 0
+    with suppress(OSError, ValueError):
+        columns = os.get_terminal_size(stream.fileno()).columns
+    return "\r" + " " * ((columns or USUAL_COLUMNS) - 1) + "\r"
+
+
+@dataclass(slots=True)
+class _Line:
+    """Where a thread is in its line."""
+
+    held: str = ""
+    """What it has printed of it."""
+    has_drawn: bool = False
+    """Whether it has drawn something there by itself."""
+
+
+class _Prints:
+    """Stands for two methods of a stream."""
+
+    def __init__(
+        self, stream: Any, make_room: Callable[[Any], str], lock: AbstractContextManager[Any]
+    ) -> None:
+        self._stream = stream
+        self._make_room = make_room
+        self._lock = lock
+        self._pid = os.getpid()
+        self._is_over = False
+        self._is_at_start = True
+        self._lines: defaultdict[int, _Line] = defaultdict(_Line)  # by thread
+        self._before = stream.write, stream.flush
+        stream.write, stream.flush = self.write, self.flush
+
+    def write(self, text: str) -> int:
+        write = self._before[0]
+        if not text or self._passes:
+            return int(write(text))
+        line = self._lines[threading.get_ident()]
+        if text[0] in OF_DRAWING or (line.has_drawn and text[0] == "\n"):
+            line.has_drawn = text[0] != "\n"
+            return int(write(text))
+        line.has_drawn = False
+        whole, end, line.held = (line.held + text).rpartition("\n")
+        if end:
+            self._show(whole + end)
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._passes:
+            line = self._lines[threading.get_ident()]
+            if line.held and not line.has_drawn:
+                held, line.held = line.held, ""
+                self._show(held)
+        self._before[1]()
+
+    def end(self) -> None:
+        """Write what is held; let all pass from now on; take off what has ended."""
+        if not self._passes:
+            with suppress(OSError, ValueError):  # the terminal is gone, or the stream closed
+                for line in list(self._lines.values()):
+                    if line.held:
+                        self._show(line.held)
+        self._is_over = True
+        while (top := _on(self._stream)) is not None and top._is_over:
+            del self._stream.write, self._stream.flush
+            if isinstance(getattr(top._before[0], "__self__", None), _Prints):
+                self._stream.write, self._stream.flush = top._before
+
+    @property
+    def _passes(self) -> bool:
+        return self._is_over or self._pid != os.getpid()
+
+    def _show(self, text: str) -> None:
+        with self._lock:
+            room = self._make_room(self._stream) if self._is_at_start else ""
+            self._is_at_start = text[-1] == "\n"
+            self._before[0](room + text)
+
+
+def _on(stream: Any) -> _Prints | None:
+    """Return what stands for the methods of a stream."""
+    owner = getattr(vars(stream).get("write"), "__self__", None)
+    return owner if isinstance(owner, _Prints) else None
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except ValueError:  # closed
+        return False

@@ -1,0 +1,247 @@
+"""Tests of `bigpipe.prints`: lines and bars in one terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import tty
+import types
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import pytest
+
+from bigpipe import prints
+from bigpipe.prints import erasing, room_for_prints
+
+COLUMNS = 60
+
+
+class Screen:
+    """A terminal, and what is to be seen in it."""
+
+    def __init__(self) -> None:
+        self._ours, self.fd = os.openpty()
+        tty.setraw(self.fd)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+
+    def open(self) -> IO[str]:
+        return os.fdopen(os.dup(self.fd), "w", encoding="utf-8")
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.close(self._ours)
+
+    def text(self) -> str:
+        """Return what was written, until nobody has the terminal open any more."""
+        os.close(self.fd)
+        read = b""
+        while True:
+            try:
+                data = os.read(self._ours, 65536)
+            except OSError:  # on Linux, how a terminal ends
+                break
+            if not data:
+                break
+            read += data
+        self.fd = os.open(os.devnull, os.O_RDONLY)
+        return read.decode()
+
+    def lines(self) -> list[str]:
+        """Return what is to be seen in the end, where later text may stand over earlier."""
+        rows = [""]
+        at = 0
+        for char in self.text():
+            if char == "\n":
+                rows.append("")
+            if char in "\r\n":
+                at = 0
+                continue
+            rows[-1] = rows[-1][:at] + char + rows[-1][at + 1 :]
+            at += 1
+        return [row.rstrip() for row in rows if row.strip()]
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    screen = Screen()
+    yield screen
+    screen.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["executor=serial"],
+        ["executor=threads"],
+        pytest.param(["start_method=fork"], marks=pytest.mark.process),
+        pytest.param(["start_method=spawn"], marks=pytest.mark.process),
+    ],
+    ids=["serial", "threads", "fork", "spawn"],
+)
+def test_lines_that_hooks_and_the_caller_print_stand_above_the_bar(screen, tmp_path, options):
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        (tmp_path / f"in/{i}.txt").write_text("data")
+    os.mkfifo(tmp_path / "gate")
+    if "start_method=fork" in options or "start_method=spawn" in options:
+        options = [*options, "executor=processes"]
+    command = [sys.executable, "-m", "tests.printing", tmp_path, *options]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": screen.fd, "stderr": screen.fd}
+    subprocess.run(command, check=True, timeout=60, **streams)
+    *lines, bar = screen.lines()
+    expected = ["read 0.txt"] * 2 + ["done 0"] + ["read 1.txt"] * 2 + ["done 1"]
+    assert lines == expected
+    assert re.match(r"2/2\|█+\|", bar)
+
+
+def set_streams(monkeypatch: pytest.MonkeyPatch, stream: IO[str]) -> None:
+    # pytest itself replaces those of `sys` between a fixture and its test.
+    both = types.SimpleNamespace(stdout=stream, stderr=stream)
+    monkeypatch.setattr(prints, "sys", both)
+
+
+@pytest.fixture
+def stream(screen, monkeypatch) -> Iterator[IO[str]]:
+    """Standard output and standard error."""
+    with screen.open() as stream:
+        set_streams(monkeypatch, stream)
+        yield stream
+
+
+def mark(stream: IO[str]) -> str:
+    return "<"
+
+
+def in_thread(function: Callable[..., object], *args: object, **kwargs: object) -> None:
+    thread = threading.Thread(target=function, args=args, kwargs=kwargs)
+    thread.start()
+    thread.join()
+
+
+def test_room_is_made_once_for_each_line(screen, stream):
+    with stream, room_for_prints(mark):
+        print("one", 1, file=stream)
+        print(file=stream)
+        print("two\nthree", file=stream)
+    assert screen.text() == "<one 1\n<\n<two\n<three\n"
+
+
+def test_lines_of_threads_are_not_mixed(screen, stream):
+    with stream, room_for_prints(mark):
+        print("one", end=" ", file=stream)
+        in_thread(print, "two", file=stream)
+        print("three", file=stream)
+    assert screen.text() == "<two\n<one three\n"
+
+
+def test_part_of_a_line_is_written_when_it_is_flushed(screen, stream):
+    with stream, room_for_prints(mark):
+        print(".", end="", flush=True, file=stream)
+        in_thread(print, "-", end="", file=stream)
+        print(".", end="", file=stream)
+        assert os.read(screen._ours, 100) == b"<."
+        print(file=stream, flush=True)
+    assert screen.text() == ".\n<-"
+
+
+def test_what_draws_by_itself_is_let_be(screen, stream):
+    with stream, room_for_prints(mark):
+        stream.write("\r 50%")
+        stream.write("\r100%")
+        stream.flush()
+        stream.write("\n")
+        stream.write("\n")
+    assert screen.text() == "\r 50%\r100%\n<\n"
+
+
+def test_part_of_a_line_waits_while_a_bar_is_drawn(screen, stream):
+    with stream, room_for_prints(mark):
+        print("one", end=" ", file=stream)
+        stream.write("\r 50%")
+        stream.flush()
+        print("two", file=stream)
+    assert screen.text() == "\r 50%<one two\n"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_streams_are_as_before_when_all_runs_have_ended(screen, stream, first):
+    runs = [room_for_prints(lambda stream, i=i: f"{i}<") for i in (0, 1)]
+    print("both", file=stream)
+    runs.pop(first).close()
+    print("one", file=stream)
+    runs.pop().close()
+    print("none", file=stream)
+    assert not vars(stream).keys() & {"write", "flush"}
+    stream.close()
+    left = 1 - first
+    assert screen.text() == f"0<1<both\n{left}<one\nnone\n"
+
+
+def test_text_that_is_held_in_the_end_is_written(screen, stream):
+    run = room_for_prints(mark)
+    in_thread(print, "one", end="", file=stream)
+    run.close()
+    stream.close()
+    assert screen.text() == "<one"
+
+
+@pytest.mark.process
+def test_fork_prints_as_it_likes(screen, stream):
+    with stream, room_for_prints(mark):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                print("child", end="", flush=True, file=stream)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+    assert screen.text() == "child"
+
+
+def test_lock_is_held_while_a_line_is_written(screen, stream):
+    held = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            held.append("lock")
+
+        def __exit__(self, *exc_info: object) -> None:
+            held.append("unlock")
+
+    with stream, room_for_prints(lambda stream: held.append("room") or "", Lock()):
+        print("one", file=stream)
+    assert held == ["lock", "room", "unlock"]
+
+
+def test_file_is_let_be(monkeypatch, tmp_path):
+    with open(tmp_path / "log", "w") as file:
+        set_streams(monkeypatch, file)
+        with room_for_prints(mark):
+            print("one", file=file)
+            assert not vars(file).keys() & {"write", "flush"}
+    assert (tmp_path / "log").read_text() == "one\n"
+
+
+def test_whole_line_of_the_terminal_is_erased(screen):
+    with screen.open() as stream:
+        assert erasing(stream) == "\r" + " " * (COLUMNS - 1) + "\r"
+
+
+def test_line_of_a_terminal_of_unknown_width_is_erased(screen):
+    fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    with screen.open() as stream:
+        assert erasing(stream) == "\r" + " " * 79 + "\r"
+
+
+def test_terminal_that_is_gone_is_no_fault_of_the_run(screen, stream):
+    run = room_for_prints(mark)
+    in_thread(print, "one", end="", file=stream)
+    stream.close()
+    run.close()
