@@ -154,22 +154,13 @@ class WorkerTraceback(BigpipeError):
     ----------
     text : str
         The formatted traceback.
-
-    Attributes
-    ----------
-    brief : bool
-        Print one line instead of the whole text. Set on all but the first of many
-        failures of one kind, so that a thousand of them stay readable.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-        self.brief = False
 
     def __str__(self) -> str:
-        if self.brief:
-            return "(as above; the whole traceback is in FileError.traceback)"
         return f'\n"""\n{self.text}"""'
 
 
@@ -195,7 +186,8 @@ class FileError(BigpipeError, RuntimeError):
     Notes
     -----
     ``__cause__`` is the exception that the hook raised, if one was; its own
-    ``__cause__`` prints the worker's traceback. Survives pickling even if the
+    ``__cause__`` prints the worker's traceback, in a `PipelineError` only for the first of
+    many failures of one kind. Survives pickling even if the
     original exception does not: then a `RemoteError` takes its place.
     """
 
@@ -391,11 +383,14 @@ def summarise(errors: Sequence[FileError]) -> str:
 
 
 def _shorten_repeats(errors: Sequence[FileError]) -> None:
+    """Have the first failure of each kind print the worker's traceback, and no other."""
     seen: set[tuple[str, str]] = set()
     for error in errors:
-        printed = error.__cause__.__cause__ if error.__cause__ is not None else None
-        if isinstance(printed, WorkerTraceback):
-            printed.brief = error.kind in seen
+        cause = error.__cause__
+        if cause is not None and isinstance(cause.__cause__, WorkerTraceback):
+            cause.__cause__ = None
+        if error.kind not in seen and cause is not None and cause.__traceback__ is None:
+            show_worker_traceback(error)
         seen.add(error.kind)
 
 

@@ -355,12 +355,28 @@ def test_pipeline_error_survives_pickling(module):
     assert type(back.exceptions[1].__cause__) is OSError
 
 
-def test_first_of_each_kind_shows_its_traceback_and_the_others_say_where_it_is():
+def printed(error: PipelineError) -> list[str | None]:
+    """Return the traceback that each failure prints."""
+    shown = [each.__cause__.__cause__ for each in error.exceptions]
+    assert all(isinstance(each, WorkerTraceback | None) for each in shown)
+    return [None if each is None else each.text for each in shown]
+
+
+def test_first_of_each_kind_alone_prints_its_traceback():
     error = pipeline_error(6)
-    tracebacks = [each.__cause__.__cause__ for each in error.exceptions]
-    assert all(isinstance(each, WorkerTraceback) for each in tracebacks)
-    assert [TRACEBACK in str(each) for each in tracebacks] == [True, True] + [False] * 4
-    assert "FileError.traceback" in str(tracebacks[2])
+    assert printed(error) == [TRACEBACK] * 2 + [None] * 4
+    assert [each.traceback for each in error.exceptions] == [TRACEBACK] * 6
+    assert printed(error.derive(error.exceptions[4:])) == [TRACEBACK] * 2
+
+
+def test_failure_that_has_its_frames_keeps_them():
+    error = file_error(cause=ValueError("x"))
+    try:
+        raise error.__cause__
+    except ValueError as raised:
+        frames = raised.__traceback__
+    cause = PipelineError("1 of 1 files failed", [error]).exceptions[0].__cause__
+    assert cause.__traceback__ is frames is not None
 
 
 def test_summary_shows_the_most_frequent_kinds_and_counts_the_rest():
@@ -410,4 +426,4 @@ def test_a_thousand_failures_print_short(tmp_path):
     assert ran.returncode == 1
     assert any("1000 x ValueError in data_process" in line for line in lines)
     assert any("in deeper" in line for line in lines)
-    assert len(lines) < 250
+    assert len(lines) < 180
