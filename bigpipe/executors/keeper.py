@@ -30,6 +30,7 @@ from bigpipe.snapshot import Snapshot
 __all__ = ["Keeper", "main"]
 
 MIN_KEPT = 32 << 20  # bytes: a file with less is written sooner than a process is forked; arbitrary
+END_GRACE = 1.0  # seconds from the end of its sockets to that of the process; arbitrary
 AT_ONCE = 1000  # parts in one packet: 24 KB
 
 _PART = struct.Struct("<QQQ")
@@ -98,6 +99,10 @@ class Keeper:
     def is_alive(self) -> bool:
         """Whether it can be asked still; only in the parent."""
         return self._child.poll() is None
+
+    def has_ended(self) -> bool:
+        """Whether it is gone, or so nearly that nobody can ask it any more; only in the parent."""
+        return self._child.wait(END_GRACE) is not None
 
     def fetch(self, ranges: list[Range]) -> None:
         """Have parts of the buffers put into the file; called in any process.

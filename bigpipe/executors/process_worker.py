@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigpipe import clock, context
+from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.errors import FileError
@@ -30,7 +31,9 @@ from bigpipe.outputs import Stager
 from bigpipe.prints import erasing, room_for_prints
 from bigpipe.snapshot import Snapshot, unpickled_beside
 
-__all__ = ["WorkerSetup", "main", "pickled_report"]
+__all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
+
+KEYWORDS_LOST = 75  # exit code: of BSD's <sysexits.h>, for what may do another time
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int, *more: in
             worker.work()
     except Terminated:
         interrupts.end_process()
+    except BuffersLost:
+        return KEYWORDS_LOST
     except (ConnectionError, EOFError):
         pass  # the parent is gone or has closed the channels: nobody is left to report to
     return 0

@@ -72,6 +72,7 @@ class _Worker:
         self.stagings: deque[str] = deque(maxlen=MAX_STAGINGS)
         self.kill_at: float | None = None
         self.stage_when_killed: str | None = None
+        self.keeper: Keeper | None = None  # on which it depends
         self.paused_at: float | None = None
         self.paused_s = 0.0  # before that
         self.is_gone = False
@@ -135,6 +136,7 @@ class ProcessesExecutor(Executor):
         ends.close_worker_fds()
         ends.note_kept(self._kept_bytes)
         started = self._workers[worker] = _Worker(worker, child, ends)
+        started.keeper = self._keeper if method == "fork" else None
         self._selector.register(ends.stream, selectors.EVENT_READ, started)
         self._selector.register(child, selectors.EVENT_READ, started)
         return started
@@ -349,6 +351,8 @@ class ProcessesExecutor(Executor):
         worker.child.kill_group()
         exitcode = worker.child.wait(None) or 0
         unbegun = self._take_back(worker)
+        if exitcode == process_worker.KEYWORDS_LOST and worker.keeper and worker.keeper.has_ended():
+            unbegun = (*worker.sent.values(), *unbegun)  # what it had begun is not to blame
         hook = worker.stage_when_killed or worker.ends.stage()
         died = Died(worker.number, worker.child.pid, exitcode, hook, unbegun)
         del self._workers[worker.number]

@@ -314,6 +314,7 @@ def test_what_the_caller_writes_during_a_run_no_later_worker_sees(pipe, make_fil
 @needs_pages
 @pytest.mark.process
 def test_run_goes_on_when_the_keeper_is_killed(pipe, make_files, monkeypatch):
+    """Workers that cannot do without it end; that is no file's fault, and counts for none."""
     begun = []
     start = Keeper.start
 
@@ -329,9 +330,11 @@ def test_run_goes_on_when_the_keeper_is_killed(pipe, make_files, monkeypatch):
         large=np.ones(N, np.uint8),
         pre_process_list=write,
         post_process_list=note_found,
+        max_worker_deaths=1,
         **forked,
     ):
         seen.append(result.meta["found"])
+        assert result.attempts == 1
         if begun[0].is_alive:
             os.kill(begun[0]._child.pid, signal.SIGKILL)
             begun[0]._child.wait()
