@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["MAX_AHEAD", "Pace"]
 
-AHEAD_SECONDS = 0.02  # work sent ahead to a worker; arbitrary, many times a parent's delay
+AHEAD_SECONDS = 0.05  # work sent ahead to a worker; arbitrary, many times a parent's delay
 MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
 MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
 SHORT_S = (
@@ -39,7 +39,7 @@ class Pace:
     1
     >>> pace.note(0.001)
     >>> pace.ahead, pace.is_short
-    (20, True)
+    (50, True)
     """
 
     def __init__(self, max_ahead: int, min_ahead: int = 0) -> None:

@@ -54,7 +54,7 @@ from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
-MAX_SLACK = 0.008  # seconds: reports of tiny files are read many at a time, not one by one
+MAX_SLACK = 0.02  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
 HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
 STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
