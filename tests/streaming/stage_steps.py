@@ -102,6 +102,13 @@ def total():
 
 
 @step
+def running_total():
+    found = 0
+    while True:
+        found += yield found
+
+
+@step
 def running_total_that_fails_at_3():
     found = 0
     while True:

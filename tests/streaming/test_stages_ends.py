@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from bigpipe.errors import UnsendableError
-from bigpipe.interrupts import Postponed
-from bigpipe.streaming import Graph, StageError, Stages, parallel
+from bigpipe.interrupts import Postponed, Terminated
+from bigpipe.streaming import Graph, StageError, Stages, compose, parallel
+from bigpipe.streaming.graph.step_guard import as_failure
 from tests.mischief import SOON, STARTS, interrupted_after, watching
 from tests.streaming import stage_steps as steps
 from tests.streaming.stage_steps import numbers, square
@@ -67,11 +68,21 @@ def test_order_is_kept_where_an_element_is_skipped_in_parallel(place):
     assert list(stages) == [n * n for n in range(10) if n != 3]
 
 
-def test_generator_that_raised_begins_anew_if_that_is_skipped():
-    stages = Stages(
-        [range(6), steps.running_total_that_fails_at_3()], executor="threads", on_error="skip"
-    )
-    assert list(stages) == [0, 1, 3, 4, 9]
+@pytest.mark.parametrize("wrapped", [lambda step: step, compose], ids=["alone", "composed"])
+def test_generator_that_raised_begins_anew_if_that_is_skipped(wrapped):
+    work = wrapped(steps.running_total_that_fails_at_3())
+    assert list(Stages([range(6), work], executor="threads", on_error="skip")) == [0, 1, 3, 4, 9]
+
+
+def test_step_that_can_go_on_keeps_what_it_has_if_an_error_behind_it_is_skipped():
+    work = compose(steps.running_total(), steps.fail_at_3)
+    stages = Stages([range(6), work], executor="threads", on_error="skip")
+    assert list(stages) == [0, 1, 6, 10, 15]
+
+
+def test_order_to_end_is_no_failure_of_a_step():
+    with pytest.raises(Terminated), as_failure():
+        raise Terminated
 
 
 def test_error_with_full_queues_everywhere_is_no_deadlock(place):
