@@ -62,7 +62,7 @@ def _made_names(folder: str, n_files: int) -> Iterator[str]:
         yield name
 
 
-def parent_cpu(folder: str, n_files: int, n_workers: int, n_rounds: int) -> dict[str, Any]:
+def parent_cpu(folder: str, n_files: int, n_workers: int) -> dict[str, Any]:
     """Run over a list of tiny files; see how much processor time this process takes itself.
 
     So many files that the start of the workers, which takes the same for any number, does not
@@ -74,18 +74,16 @@ def parent_cpu(folder: str, n_files: int, n_workers: int, n_rounds: int) -> dict
     indir = os.path.join(folder, "in")
     os.makedirs(indir)
     names = list(_made_names(indir, n_files))
-    taken = []
-    for i in range(n_rounds):
-        outdir = os.path.join(folder, f"out-{i}")
-        os.makedirs(outdir)
-        before = time.process_time()
-        pipe = CasePipe("tiny", outdir=outdir, num_processes=n_workers, progress=False)
-        for result in pipe.iter_pipeline(names):
-            if result.error is not None:
-                raise result.error
-        taken.append(time.process_time() - before)
-        check_outputs("tiny", names, outdir)
-    return {"n_files": n_files, "cpu_s": taken}
+    outdir = os.path.join(folder, "out")
+    os.makedirs(outdir)
+    before = time.process_time()
+    pipe = CasePipe("tiny", outdir=outdir, num_processes=n_workers, progress=False)
+    for result in pipe.iter_pipeline(names):
+        if result.error is not None:
+            raise result.error
+    cpu_s = time.process_time() - before
+    check_outputs("tiny", names, outdir)
+    return {"cpu_s": cpu_s}
 
 
 def _resident_bytes() -> int:

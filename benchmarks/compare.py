@@ -6,9 +6,10 @@
 
 Every contender does the same work on the same files, one after another in each of several
 rounds (A B C, B C A, ...), each in a fresh process, so that what else the machine does hits
-all alike. That only adds to times: shown is the least of all rounds. A time counts only when all
-outputs are there and right. Peers are measured twice where outputs matter: writing straight
-to the final name, and writing to a temporary name that `os.replace` makes the final one:
+all alike. That only adds to times: shown is the least of all rounds. A full measurement also
+waits for a quiet moment before each of them, and repeats it if that has not lasted. A time counts
+only when all outputs are there and right. Peers are measured twice where outputs matter: writing
+straight to the final name, and writing to a temporary name that `os.replace` makes the final one:
 the latter is the part of bigpipe's work that they can do in a line.
 
 Owns the command and the order of the runs. What is run is `cases`, `contenders` and
@@ -35,6 +36,7 @@ from typing import Any
 import cases
 import contenders
 import tables
+from calm import Calm
 
 from bigpipe.measure import n_cores
 
@@ -44,6 +46,7 @@ HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
 MAX_KEPT = 16 * MIB  # arbitrary
 N_CREATED = 500  # files; arbitrary
+PATIENCE_S = 100.0  # seconds for quiet moments, of each benchmark; arbitrary
 MAX_RUN = 900  # seconds for one run; arbitrary, many times what the slowest takes
 ALONE = ("memory", "parent", "import", "keyword")
 ALONE_SIZES: dict[str, dict[str, dict[str, Any]]] = {
@@ -68,26 +71,34 @@ BOTH_WAYS = ("tiny", "large")  # where how an output is written is a part of the
 
 
 def measure(
-    names: Sequence[str], size: str, folder: Path, n_workers: int, n_rounds: int | None
+    names: Sequence[str],
+    size: str,
+    folder: Path,
+    n_workers: int,
+    n_rounds: int | None,
+    patience_s: float = 0.0,
 ) -> dict[str, Any]:
     """Run the benchmarks of these names; return all figures."""
     results = {"about": describe_machine(size, folder, n_workers), "cases": {}, "alone": {}}
     # Nobody's first run counts: it compiles modules and reads libraries from disk.
-    _measure_case("startup", "smoke", folder / "warm-up", n_workers, 1)
+    _measure_case("startup", "smoke", folder / "warm-up", n_workers, 1, Calm(0.0))
+    calm = Calm(patience_s)
     for name in names:
         here = folder / name
+        calm.begin()
         if name in ALONE:
-            results["alone"][name] = _measure_alone(name, size, here, n_workers)
+            results["alone"][name] = _measure_alone(name, size, here, n_workers, calm)
         else:
-            results["cases"][name] = _measure_case(name, size, here, n_workers, n_rounds)
+            results["cases"][name] = _measure_case(name, size, here, n_workers, n_rounds, calm)
         _remove_large(here)
+    results["about"]["calm"] = calm.as_dict()
     results["about"]["load_at_end"] = os.getloadavg()[0]
     results["about"]["create_s_at_end"] = create_s(folder / "at-end")
     return results
 
 
 def _measure_case(
-    name: str, size: str, folder: Path, n_workers: int, n_rounds: int | None
+    name: str, size: str, folder: Path, n_workers: int, n_rounds: int | None, calm: Calm
 ) -> dict[str, Any]:
     case = cases.CASES[name]
     indir = folder / "in"
@@ -100,20 +111,27 @@ def _measure_case(
         start = round_ % len(entrants)
         for contender, is_whole in entrants[start:] + entrants[:start]:
             _say(f"{name}: round {round_ + 1} of {rounds}, {contender}")
-            outdir = folder / f"out-{len(runs)}"
             asked = {
                 "contender": contender,
                 "case": name,
                 "in_folder": str(indir),
-                "outdir": str(outdir),
                 "is_whole": is_whole,
                 "n_workers": n_workers,
             }
-            if not _is_in_memory(folder):
-                os.sync()  # what the one before has written is not this one's to wait for
-            taken = run_script(folder.parent, "run_once.py", json.dumps(asked))
-            runs.append({"contender": contender, "is_whole": is_whole, "round": round_, **taken})
-            _remove_large(outdir)
+            has_lasted = False
+            while not has_lasted:
+                outdir = folder / f"out-{len(runs)}"
+                asked["outdir"] = str(outdir)
+                if not _is_in_memory(folder):
+                    os.sync()  # what the one before has written is not this one's to wait for
+                calm.wait()
+                began_at = time.perf_counter()
+                taken = run_script(folder.parent, "run_once.py", json.dumps(asked))
+                has_lasted = calm.has_lasted(began_at)
+                runs.append(
+                    {"contender": contender, "is_whole": is_whole, "round": round_, **taken}
+                )
+                _remove_large(outdir)
     found = {"what": case.describe(*case.sizes[size]), "n_files": len(in_names), "runs": runs}
     if case.ideal_s is not None:
         found["shares"] = cases.seconds_of_files(in_names, 1.0)
@@ -152,13 +170,32 @@ def _entrants(case: str) -> list[tuple[str, bool]]:
     ]
 
 
-def _measure_alone(name: str, size: str, folder: Path, n_workers: int) -> dict[str, Any]:
+def _measure_alone(
+    name: str, size: str, folder: Path, n_workers: int, calm: Calm
+) -> dict[str, Any]:
     _say(name)
-    folder.mkdir()
     asked = dict(ALONE_SIZES[name][size])
+    if name == "parent":
+        return _measure_parent(asked, folder, n_workers, calm)
+    folder.mkdir()
     if name != "import":
         asked |= {"folder": str(folder), "n_workers": n_workers}
+    calm.wait()
     return run_script(folder.parent, "alone.py", name, json.dumps(asked))
+
+
+def _measure_parent(
+    asked: dict[str, Any], folder: Path, n_workers: int, calm: Calm
+) -> dict[str, Any]:
+    """Have each round in a process of its own, as the contenders have theirs."""
+    n_files, taken = asked["n_files"], []
+    for i in range(asked["n_rounds"]):
+        here = folder / f"round-{i}"
+        here.mkdir(parents=True)
+        given = {"folder": str(here), "n_files": n_files, "n_workers": n_workers}
+        calm.wait()
+        taken.append(run_script(folder.parent, "alone.py", "parent", json.dumps(given))["cpu_s"])
+    return {"n_files": n_files, "cpu_s": taken}
 
 
 def _check_room(indir: Path) -> None:
@@ -250,6 +287,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_const", const="quick", dest="size")
     parser.add_argument("--rounds", type=int, help="how often each contender runs")
     parser.add_argument("--processes", type=int, help="workers (all cores)")
+    parser.add_argument(
+        "--patience", type=float, help="seconds each waits for quiet moments (100; --quick: 0)"
+    )
     parser.add_argument("--folder", help="where inputs and outputs are (a temporary folder)")
     parser.add_argument("--json", type=Path, help="write the figures here, to be read again")
     parser.add_argument("--read", type=Path, help="measure nothing: show figures of --json")
@@ -268,9 +308,11 @@ def main(given: Sequence[str] | None = None) -> int:
                 tempfile.TemporaryDirectory(prefix="bigpipe-bench-", dir=arguments.folder)
             )
             n_workers = arguments.processes or n_cores()
-            results = measure(
-                arguments.only, arguments.size, Path(folder), n_workers, arguments.rounds
-            )
+            patience_s = arguments.patience
+            if patience_s is None:
+                patience_s = PATIENCE_S if arguments.size == "full" else 0.0
+            where = arguments.only, arguments.size, Path(folder)
+            results = measure(*where, n_workers, arguments.rounds, patience_s)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.page:

@@ -248,11 +248,24 @@ def _about(results: dict[str, Any]) -> list[str]:
         f"{about['create_s_at_start'] * 1e6:.0f} us at the start, "
         f"{about['create_s_at_end'] * 1e6:.0f} us at the end: ext4 is slow at that for minutes "
         "after many files were deleted.",
+        *_calm(about.get("calm")),
         f"Versions: {versions}.",
     ]
     if about["not_installed"]:
         lines.append(f"Not installed, so not compared: {', '.join(about['not_installed'])}.")
     return lines
+
+
+def _calm(calm: dict[str, float] | None) -> list[str]:
+    if not calm:
+        return []
+    return [
+        "Before each run it was waited for a moment in which a loop of plain Python takes about as "
+        f"long on each core as it does at best, {calm['least_s'] * 1e3:.1f} ms: "
+        f"{calm['waited_s']:.0f} s in all. {calm['n_quiet']} of {calm['n_moments']} runs began so; "
+        "for the others none came in time. A run was made once more when such a moment had not "
+        f"lasted until its end, {calm['n_repeated']} times, until there was no patience left."
+    ]
 
 
 def as_text(results: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 MEASURED = BENCHMARKS / "measured.json"
 PAGE = ROOT / "docs" / "speed.rst"
-MODULES = ("cases", "compare", "contenders", "run_once", "tables")
+MODULES = ("calm", "cases", "compare", "contenders", "run_once", "tables")
 MODULES += ("memory_cases", "memory_run", "memory_tables", "tree_pss")
 CASES = ("tiny", "large", "arrays", "cpu", "skewed", "startup")
 CONTENDERS = (
@@ -216,10 +216,95 @@ def test_time_of_the_parent_is_that_of_its_best_round(bench, seconds, is_met):
 
 
 @pytest.mark.process
-def test_time_of_the_parent_is_measured(tmp_path):
-    asked = {"folder": str(tmp_path), "n_files": 5, "n_rounds": 2, "n_workers": 2}
-    figures = json.loads(run_script(BENCHMARKS / "alone.py", "parent", json.dumps(asked)))
+def test_time_of_the_parent_is_measured_in_a_process_for_each_round(bench, tmp_path):
+    asked, calm = {"n_files": 5, "n_rounds": 2}, bench["calm"].Calm(0.0)
+    figures = bench["compare"]._measure_parent(asked, tmp_path / "parent", 2, calm)
+    assert figures["n_files"] == 5
     assert [seconds > 0 for seconds in figures["cpu_s"]] == [True, True]
+    assert len(list((tmp_path / "parent").glob("*/out/*.txt"))) == 10
+
+
+class Loops:
+    """Stands for the loop by which a quiet moment is told, and for the clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, calm: ModuleType, times: list[float]):
+        self.left = [1.0] * calm.N_FIRST + times
+        self.now = 0.0
+        monkeypatch.setattr(calm, "loop_s", lambda: self.left.pop(0))
+        monkeypatch.setattr(calm, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_quiet_moment_is_waited_for(bench, monkeypatch):
+    loops = Loops(monkeypatch, bench["calm"], [2.0, 1.2, 1.1, 9.9])
+    calm = bench["calm"].Calm(100.0)
+    calm.wait()
+    assert loops.left == [9.9]
+    assert (calm.n_quiet, calm.n_moments, calm.waited_s) == (1, 1, loops.now)
+
+
+def test_patience_has_an_end_for_one_run_and_for_one_benchmark(bench, monkeypatch):
+    loops = Loops(monkeypatch, bench["calm"], [2.0] * 1000)
+    calm = bench["calm"].Calm(50.0)
+    calm.wait()
+    assert loops.now == pytest.approx(5.0)
+    for _ in range(100):
+        calm.wait()
+    assert loops.now == pytest.approx(50.0)
+    calm.begin()
+    calm.wait()
+    assert loops.now == pytest.approx(55.0)
+    assert (calm.n_quiet, calm.n_moments) == (0, 102)
+
+
+def test_run_is_repeated_when_the_moment_has_not_lasted(bench, monkeypatch):
+    loops = Loops(monkeypatch, bench["calm"], [1.0, 2.0, 1.0, 1.1, 1.0])
+    calm = bench["calm"].Calm(100.0)
+    lasted = []
+    for _ in range(2):
+        calm.wait()
+        began_at = loops.now
+        loops.now += 60.0
+        lasted.append(calm.has_lasted(began_at))
+    assert lasted == [False, True]
+    assert calm.n_repeated == 1
+
+
+def test_run_is_not_repeated_without_patience(bench, monkeypatch):
+    loops = Loops(monkeypatch, bench["calm"], [2.0, 2.0])
+    calm = bench["calm"].Calm(100.0)
+    assert not calm.has_lasted(loops.now - 200.0)
+    assert calm.has_lasted(loops.now)
+    assert bench["calm"].Calm(0.0).has_lasted(0.0)
+
+
+def test_nobody_waits_without_being_asked(bench, monkeypatch):
+    monkeypatch.setattr(bench["calm"], "loop_s", lambda: pytest.fail("it was looked"))
+    calm = bench["calm"].Calm(0.0)
+    calm.wait()
+    assert calm.as_dict() == {}
+
+
+def test_page_tells_how_many_runs_began_in_a_quiet_moment(bench):
+    results = json.loads(MEASURED.read_text("utf-8"))
+    results["about"]["calm"] = {"least_s": 0.003, "waited_s": 41.2, "n_moments": 37, "n_quiet": 34}
+    results["about"]["calm"]["n_repeated"] = 5
+    page = bench["tables"].as_page(results)
+    assert "3.0 ms: 41 s in all. 34 of 37 runs began so" in page
+    results["about"]["calm"] = {}
+    assert "began so" not in bench["tables"].as_page(results)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has none")
+def test_loop_leaves_the_process_on_the_cores_that_it_had(bench):
+    before = os.sched_getaffinity(0)
+    assert bench["calm"].loop_s() > 0
+    assert os.sched_getaffinity(0) == before
 
 
 MEMORY_CASES = (
