@@ -85,6 +85,8 @@ class _Prints:
         self._is_at_start = True
         self._lines: defaultdict[int, _Line] = defaultdict(_Line)  # by thread
         self._before = stream.write, stream.flush
+        # Those of another run, or of someone who has put his own there.
+        self._had = {name: x for name, x in vars(stream).items() if name in ("write", "flush")}
         stream.write, stream.flush = self.write, self.flush
 
     def write(self, text: str) -> int:
@@ -119,8 +121,7 @@ class _Prints:
         self._is_over = True
         while (top := _on(self._stream)) is not None and top._is_over:
             del self._stream.write, self._stream.flush
-            if isinstance(getattr(top._before[0], "__self__", None), _Prints):
-                self._stream.write, self._stream.flush = top._before
+            vars(self._stream).update(top._had)
 
     @property
     def _passes(self) -> bool:

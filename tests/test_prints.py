@@ -184,6 +184,26 @@ def test_streams_are_as_before_when_all_runs_have_ended(screen, stream, first):
     assert screen.text() == f"0<1<both\n{left}<one\nnone\n"
 
 
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "meanwhile"])
+def test_what_others_have_put_there_stays(screen, stream, is_before):
+    noted = []
+
+    def put() -> None:
+        stream.write = lambda text, write=stream.write: noted.append(text) or write(text)
+
+    if is_before:
+        put()
+    run = room_for_prints(mark)
+    if not is_before:
+        put()
+    print("one", file=stream)
+    run.close()
+    print("two", file=stream)
+    stream.close()
+    assert screen.text() == "<one\ntwo\n"
+    assert "".join(noted) == ("<one\ntwo\n" if is_before else "one\ntwo\n")
+
+
 def test_text_that_is_held_in_the_end_is_written(screen, stream):
     run = room_for_prints(mark)
     in_thread(print, "one", end="", file=stream)
