@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import struct
 import subprocess
 import sys
-import termios
 import threading
-import tty
 import types
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -19,58 +15,14 @@ import pytest
 
 from bigpipe import prints
 from bigpipe.prints import erasing, room_for_prints
+from tests.screen import Screen
 
 COLUMNS = 60
 
 
-class Screen:
-    """A terminal, and what is to be seen in it."""
-
-    def __init__(self) -> None:
-        self._ours, self.fd = os.openpty()
-        tty.setraw(self.fd)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-
-    def open(self) -> IO[str]:
-        return os.fdopen(os.dup(self.fd), "w", encoding="utf-8")
-
-    def close(self) -> None:
-        os.close(self.fd)
-        os.close(self._ours)
-
-    def text(self) -> str:
-        """Return what was written, until nobody has the terminal open any more."""
-        os.close(self.fd)
-        read = b""
-        while True:
-            try:
-                data = os.read(self._ours, 65536)
-            except OSError:  # on Linux, how a terminal ends
-                break
-            if not data:
-                break
-            read += data
-        self.fd = os.open(os.devnull, os.O_RDONLY)
-        return read.decode()
-
-    def lines(self) -> list[str]:
-        """Return what is to be seen in the end, where later text may stand over earlier."""
-        rows = [""]
-        at = 0
-        for char in self.text():
-            if char == "\n":
-                rows.append("")
-            if char in "\r\n":
-                at = 0
-                continue
-            rows[-1] = rows[-1][:at] + char + rows[-1][at + 1 :]
-            at += 1
-        return [row.rstrip() for row in rows if row.strip()]
-
-
 @pytest.fixture
 def screen() -> Iterator[Screen]:
-    screen = Screen()
+    screen = Screen(COLUMNS)
     yield screen
     screen.close()
 
@@ -108,11 +60,11 @@ def set_streams(monkeypatch: pytest.MonkeyPatch, stream: IO[str]) -> None:
 
 
 @pytest.fixture
-def stream(screen, monkeypatch) -> Iterator[IO[str]]:
+def stream(screen, monkeypatch) -> IO[str]:
     """Standard output and standard error."""
-    with screen.open() as stream:
-        set_streams(monkeypatch, stream)
-        yield stream
+    stream = screen.open()
+    set_streams(monkeypatch, stream)
+    return stream
 
 
 def mark(stream: IO[str]) -> str:
@@ -146,7 +98,7 @@ def test_part_of_a_line_is_written_when_it_is_flushed(screen, stream):
         print(".", end="", flush=True, file=stream)
         in_thread(print, "-", end="", file=stream)
         print(".", end="", file=stream)
-        assert os.read(screen._ours, 100) == b"<."
+        assert os.read(screen.ours, 100) == b"<."
         print(file=stream, flush=True)
     assert screen.text() == ".\n<-"
 
@@ -255,7 +207,7 @@ def test_whole_line_of_the_terminal_is_erased(screen):
 
 
 def test_line_of_a_terminal_of_unknown_width_is_erased(screen):
-    fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    screen.resize(0)
     with screen.open() as stream:
         assert erasing(stream) == "\r" + " " * 79 + "\r"
 

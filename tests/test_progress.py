@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
-import os
 import re
-import struct
 import sys
-import termios
 import threading
-import tty
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import IO, ClassVar
 
 import pytest
@@ -23,6 +19,7 @@ from bigpipe import progress
 from bigpipe.errors import BigpipeWarning, FileError, OptionError
 from bigpipe.progress import Progress, interrupted_line, make_progress, remaining_s
 from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
+from tests.screen import Screen
 
 WRITTEN = FileFinished(FileResult(0, "a.fits", "a_bmp.fits", {}, Outcome.WRITTEN))
 FAILED = FileFinished(
@@ -277,38 +274,17 @@ def test_bar_inside_another_one_leaves_no_line(terminal, clock):
     assert re.search(r"2/2 files[^\r\n]*\n\r +\x1b\[A", terminal.getvalue())
 
 
-class Screen:
-    """The other side of a real terminal."""
-
-    def __init__(self, n_columns: int) -> None:
-        self._ours, theirs = os.openpty()
-        tty.setraw(theirs)
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, n_columns, 0, 0))
-        self.stream = os.fdopen(theirs, "w", encoding="utf-8")
-
-    def lines(self) -> list[str]:
-        self.stream.close()
-        read = b""
-        while True:
-            try:
-                data = os.read(self._ours, 65536)
-            except OSError:  # on Linux, how a terminal ends
-                break
-            if not data:
-                break
-            read += data
-        os.close(self._ours)
-        return [line for line in re.split(r"[\r\n]+", read.decode()) if line.strip()]
-
-
 @pytest.fixture
-def make_screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Screen]:
-    def make(n_columns: int) -> Screen:
-        screen = Screen(n_columns)
-        _set_stderr(monkeypatch, screen.stream)
-        return screen
+def make_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Screen]]:
+    with ExitStack() as stack:
 
-    return make
+        def make(n_columns: int) -> Screen:
+            screen = Screen(n_columns)
+            stack.callback(screen.close)
+            _set_stderr(monkeypatch, screen.open())
+            return screen
+
+        yield make
 
 
 @pytest.mark.parametrize("n_files", [20, 100_000, None])
@@ -322,7 +298,7 @@ def test_bar_fits_the_terminal_and_tells_what_matters(make_screen, clock, n_colu
         shown.handle(FAILED)
     shown.tick(16)
     shown.close()
-    lines = screen.lines()
+    lines = screen.states()
     assert max(map(len, lines)) <= n_columns
     assert all("12" in line and "failed=12" in line for line in lines[-1:])
 
