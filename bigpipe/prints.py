@@ -47,8 +47,9 @@ def room_for_prints(
     program or a library writes by itself. What forks of this process print passes as it is.
     """
     prints = ExitStack()
-    for stream in {sys.stdout, sys.stderr}:
-        if type(stream) is io.TextIOWrapper and _is_terminal(stream):
+    streams = [each for each in (sys.stdout, sys.stderr) if type(each) is io.TextIOWrapper]
+    for stream in dict.fromkeys(streams):  # both may be one
+        if _is_terminal(stream):
             prints.callback(_Prints(stream, make_room, lock or nullcontext()).end)
     return prints
 

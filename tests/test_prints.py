@@ -201,6 +201,18 @@ def test_file_is_let_be(monkeypatch, tmp_path):
     assert (tmp_path / "log").read_text() == "one\n"
 
 
+def test_what_has_been_put_in_place_of_a_stream_is_let_be(monkeypatch):
+    class Strange:
+        __hash__ = None
+
+        def isatty(self) -> bool:
+            return True
+
+    set_streams(monkeypatch, Strange())
+    with room_for_prints(mark):
+        assert not vars(prints.sys.stdout)
+
+
 def test_whole_line_of_the_terminal_is_erased(screen):
     with screen.open() as stream:
         assert erasing(stream) == "\r" + " " * (COLUMNS - 1) + "\r"
