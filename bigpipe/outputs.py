@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bigpipe import moving
+from bigpipe.environment import current_folder
 from bigpipe.errors import CollisionError, OutnameError
 from bigpipe.moving import overwrites_input
 from bigpipe.staging import (
@@ -53,6 +54,7 @@ class Stager:
     def __init__(self, announce: Callable[[str], None] | None = None) -> None:
         self._announce = announce
         self._pid = os.getpid()
+        self._home = current_folder()
         # The device and inode of an output folder, whatever it is called at the moment.
         self._idle: dict[tuple[int, int], StagingFolder] = {}
         self._all: set[StagingFolder] = set()
@@ -110,6 +112,15 @@ class Stager:
         if exists:
             staged.copy_existing()
         return staged
+
+    def anchored(self, name: str) -> str:
+        """Return a name that leads where it would have when this stager was made.
+
+        It is as it was, or if it is relative and a hook has left the folder, absolute.
+        """
+        if name.startswith(os.sep) or self._home in (None, current_folder()):
+            return name
+        return os.path.join(self._home or "", name)
 
     def is_here(self) -> bool:
         """Whether this is not a child that a hook has forked, and that unwinds."""

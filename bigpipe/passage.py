@@ -124,9 +124,21 @@ class Passage:
         self._file.reject()
         return False
 
+    def _anchored(self, outname: Any) -> Any:
+        """Return the output's name, absolute if it is relative and a hook has left its folder."""
+        stager = self._file.stager
+        if stager is None or not isinstance(outname, (str, os.PathLike)):
+            return outname
+        name = os.fspath(outname)
+        anchored = stager.anchored(name)
+        if anchored == name:
+            return outname
+        return Path(anchored) if isinstance(outname, Path) else anchored
+
     def _write(self, data: Any) -> Any:
-        pipe, file, outname, meta = self._pipe, self._file, self._target, self.meta
+        pipe, file, meta = self._pipe, self._file, self.meta
         in_name, kwargs = self.in_name, self.kwargs
+        outname = self._target = self._anchored(self._target)
         if not isinstance(outname, (str, os.PathLike)):
             return pipe.file_write(data, outname, meta=meta, in_name=in_name, **kwargs)
         final = os.fspath(outname)

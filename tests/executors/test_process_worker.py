@@ -299,15 +299,25 @@ def test_hook_that_closes_every_descriptor_costs_its_own_file(pipe: Doubler, mak
     assert pout.errors[0].hook in ("data_process", "post_process", "outname_create", "file_write")
 
 
-def test_hook_that_changes_the_folder_does_not_misplace_its_output(
-    pipe: Doubler, make_files: MakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hook", ["file_read", "outname_create", "file_write"])
+@pytest.mark.parametrize("executor", ["processes", "serial"])
+def test_output_is_where_its_name_says_though_a_hook_changed_the_folder(
+    pipe: Doubler,
+    make_files: MakeFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    hook: str,
 ):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(tmp_path)
-    trouble = {("file_write", "001.bin"): mischief.ChangeFolder(elsewhere)}
-    pipe.pipeline(make_files(2), trouble=trouble, outdir="relative")
-    assert (tmp_path / "relative" / "001_bmp.bin").exists()
+    trouble = {(hook, "001.bin"): mischief.ChangeFolder(elsewhere)}
+    pout = pipe.pipeline(make_files(2), trouble=trouble, outdir="relative", executor=executor)
+    assert [os.path.abspath(name) for name, _ in pout] == [
+        str(tmp_path / "relative" / f"00{i}_bmp.bin") for i in range(2)
+    ]
+    assert all(os.path.exists(name) for name, _ in pout)
     assert list(elsewhere.iterdir()) == []
 
 
