@@ -37,6 +37,7 @@ __all__ = [
     "UnsendableError",
     "WorkerError",
     "WorkerTraceback",
+    "how_ended",
     "shown",
     "signal_name",
     "warn",
@@ -420,6 +421,19 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def how_ended(exitcode: int) -> str:
+    """Return how a process ended, as a sentence about it says: minus a signal, or a code.
+
+    Examples
+    --------
+    >>> how_ended(-9), how_ended(3)
+    ('was killed by SIGKILL', 'ended with exit code 3')
+    """
+    if exitcode < 0:
+        return f"was killed by {signal_name(-exitcode)}"
+    return f"ended with exit code {exitcode}"
 
 
 def warn(message: str) -> None:

@@ -15,8 +15,8 @@ from bigpipe.errors import (
     FileTimeoutError,
     MemoryBudgetError,
     WorkerError,
+    how_ended,
     shown,
-    signal_name,
     warn,
 )
 from bigpipe.executors.base import HOOKS, Died, Report
@@ -97,10 +97,7 @@ def _by_hook(seconds: tuple[float, ...]) -> dict[str, float]:
 
 def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
     """Return the result of a file on which as many workers have died as may."""
-    if death.exitcode < 0:
-        how = f"was killed by {signal_name(-death.exitcode)}"
-    else:
-        how = f"ended with exit code {death.exitcode}"
+    how = how_ended(death.exitcode)
     before = "" if attempts == 1 else f", as did {attempts - 1} before it"
     message = f"worker {death.pid} {how} on {shown(in_name)}{_stage(death)}{before}"
     if death.exitcode == -signal.SIGKILL:
@@ -210,19 +207,13 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
 def start_failure(n_deaths: int, death: Died) -> FileError:
     """Return the error of all files when workers die before they are ready."""
     return FileError(
-        f"{n_deaths} workers in a row died before they were ready, the last one {_how(death)}"
-        f"{_stage(death)}; what they wrote to standard error may tell why, and executor='serial' "
-        "runs without workers",
+        f"{n_deaths} workers in a row died before they were ready, of which the last one "
+        f"{how_ended(death.exitcode)}{_stage(death)}; what they wrote to standard error may tell "
+        "why, and executor='serial' runs without workers",
         hook=death.hook or "start of the worker",
         exitcode=death.exitcode,
         attempts=0,
     )
-
-
-def _how(death: Died) -> str:
-    if death.exitcode < 0:
-        return f"by {signal_name(-death.exitcode)}"
-    return f"with exit code {death.exitcode}"
 
 
 def _stage(death: Died) -> str:

@@ -5,9 +5,10 @@ Owns the exception and its words.
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
-from bigpipe.errors import BigpipeError, FileError, signal_name
+from bigpipe.errors import BigpipeError, FileError, how_ended
 
 __all__ = ["StageError"]
 
@@ -75,15 +76,12 @@ class StageError(BigpipeError, RuntimeError):
     @classmethod
     def died(cls, stage: str, element: int | None, pid: int, exitcode: int) -> StageError:
         """Make the error of a stage whose process has ended by itself."""
-        how = f"was killed by {signal_name(-exitcode)}" if exitcode < 0 else "ended"
-        if exitcode >= 0:
-            how += f" with exit code {exitcode}"
         where = " before its first element" if element is None else f" on element {element}"
         hint = ""
-        if exitcode == -9:
+        if exitcode == -signal.SIGKILL:
             hint = ". Memory may have run out: use smaller chunks, or lower prefetch"
         return cls(
-            f"the stage {stage!r} (process {pid}) {how}{where}{hint}",
+            f"the stage {stage!r} (process {pid}) {how_ended(exitcode)}{where}{hint}",
             stage=stage,
             element=element,
             exitcode=exitcode,
