@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from bigpipe.epoch_run import EpochRun, Epochs
@@ -132,12 +131,7 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        frames: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def _data(self, in_names: Iterable[Any]) -> Generator[Any, None, None]:

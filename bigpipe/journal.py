@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.durations import format_seconds
@@ -70,12 +69,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        frames: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
