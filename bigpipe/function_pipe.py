@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe import formats
-from bigpipe.options import CONTROL_OPTIONS
+from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
 from bigpipe.slices import takes_slices
@@ -22,8 +22,8 @@ __all__ = ["FunctionPipe"]
 Function = Callable[..., Any]
 
 _UNASKED = (
-    *(*CONTROL_OPTIONS, "outname_ext", "no_bmp_cleanup"),
-    *("pre_process_list", "post_process_list"),
+    *(*CONTROL_OPTIONS, *FUNCTION_LISTS),
+    *("outname_ext", "no_bmp_cleanup"),
 )
 """Keywords that act without a function that takes them."""
 
@@ -166,7 +166,7 @@ class FunctionPipe(BigMultiPipe):
     def _bmp_all_taken(self, control: dict[str, Any]) -> set[str] | None:
         """Return the keywords that any function takes; ``None`` if one of them takes all."""
         of_data = [*self.pre_process_list, *self.post_process_list]
-        for name in ("pre_process_list", "post_process_list"):
+        for name in FUNCTION_LISTS:
             of_data += control.get(name, ())
         if self.process is not None:
             of_data.append(self.process)

@@ -18,7 +18,16 @@ from typing import Any
 from bigpipe.budget import parse_bytes
 from bigpipe.errors import OptionError
 
-__all__ = ["CONTROL_OPTIONS", "NAMES", "Kind", "Options", "assure_list", "near_miss", "table"]
+__all__ = [
+    "CONTROL_OPTIONS",
+    "FUNCTION_LISTS",
+    "NAMES",
+    "Kind",
+    "Options",
+    "assure_list",
+    "near_miss",
+    "table",
+]
 
 EXECUTORS = ("processes", "threads", "serial")
 START_METHODS = ("fork", "forkserver", "spawn")
@@ -51,6 +60,9 @@ class Kind(Enum):
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
 """Options that the hooks receive among their keywords."""
+
+FUNCTION_LISTS = ("pre_process_list", "post_process_list")
+"""Options that are lists of functions; those of a run are appended to those of the object."""
 
 
 def assure_list(x: Any) -> list[Any]:
@@ -204,10 +216,7 @@ def _progress(name: str, value: Any) -> Any:
 
 AsText = tuple[tuple[Kind, ...], tuple[str, ...]]
 _AS_TEXT: dict[Any, AsText] = {
-    _count: ((Kind.NUMBER,), ()),
-    _whole: ((Kind.NUMBER,), ()),
-    _not_negative: ((Kind.NUMBER,), ()),
-    _positive: ((Kind.NUMBER,), ()),
+    **dict.fromkeys((_count, _whole, _not_negative, _positive), ((Kind.NUMBER,), ())),
     _bytes: ((Kind.SIZE,), ()),
     _bytes_or_function: ((Kind.SIZE, Kind.OBJECT), ()),
     _flag: ((Kind.FLAG,), ()),
@@ -215,24 +224,19 @@ _AS_TEXT: dict[Any, AsText] = {
     _executor: ((Kind.CHOICE, Kind.OBJECT), EXECUTORS),
     _order: ((Kind.CHOICE, Kind.OBJECT), ORDERS),
     _strategy: ((Kind.CHOICE, Kind.OBJECT), STRATEGIES),
-    _functions: ((Kind.OBJECTS,), ()),
-    _exceptions: ((Kind.OBJECTS,), ()),
+    **dict.fromkeys((_functions, _exceptions), ((Kind.OBJECTS,), ())),
     _path: ((Kind.PATH,), ()),
-    _text: ((Kind.TEXT,), ()),
-    _fingerprint: ((Kind.TEXT,), ()),
+    **dict.fromkeys((_text, _fingerprint), ((Kind.TEXT,), ())),
     _pool_class: ((Kind.OBJECT,), ()),
 }
 """What an option with a check is as text, and the words that it may be."""
 
 
 def _option(default: Any, help: str, *, check: Callable[[str, Any], Any], unit: str = "") -> Any:
-    as_text: AsText
-    if isinstance(check, _OneOf):
-        as_text = (Kind.CHOICE,), check.choices
-    else:
-        as_text = _AS_TEXT[check]
-    about = {"help": help, "check": check, "unit": unit}
-    return field(default=default, metadata={**about, "kinds": as_text[0], "choices": as_text[1]})
+    own = ((Kind.CHOICE,), check.choices) if isinstance(check, _OneOf) else None
+    kinds, choices = own or _AS_TEXT[check]
+    about = {"help": help, "check": check, "unit": unit, "kinds": kinds, "choices": choices}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import OptionError, PipelineError, TooManyErrorsError, warn
 from bigpipe.hooks import RESERVED, Hooks
-from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, assure_list, near_miss
+from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, near_miss
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
@@ -40,7 +40,6 @@ _ATTRIBUTES = (
     "post_process_list",
     "PoolClass",
 )
-_LISTS = ("pre_process_list", "post_process_list")
 
 
 class BigMultiPipe(Hooks):
@@ -323,7 +322,7 @@ class BigMultiPipe(Hooks):
         """Check and put together what a run needs to know."""
         names = checked_in_names(in_names)
         given = {name: x for name, x in given.items() if x is not None or name not in NAMES}
-        lists = {name: assure_list(given.pop(name)) for name in _LISTS if name in given}
+        lists = {name: assure_list(given.pop(name)) for name in FUNCTION_LISTS if name in given}
         own = {name: getattr(self, name, None) for name in _ATTRIBUTES}
         options = self._bmp_options.merged(own)
         options = options.merged({k: x for k, x in given.items() if k in NAMES}).checked()
@@ -347,7 +346,7 @@ class BigMultiPipe(Hooks):
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
         lists = [*self.pre_process_list, *self.post_process_list, *self._bmp_functions]
-        lists += [function for name in _LISTS for function in control.get(name, ())]
+        lists += [function for name in FUNCTION_LISTS for function in control.get(name, ())]
         doubts = {}
         for name in control:
             meant = None if name in NAMES else near_miss(name, filter(callable, hooks + lists))

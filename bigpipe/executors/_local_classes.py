@@ -13,11 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from bigpipe.arrays import pickler_class
-from bigpipe.options import assure_list
+from bigpipe.options import FUNCTION_LISTS, assure_list
 
 __all__ = ["note_local_classes"]
-
-_LISTS = ("pre_process_list", "post_process_list")
 
 
 def note_local_classes(pipe: Any, control: dict[str, Any]) -> None:
@@ -32,7 +30,7 @@ def note_local_classes(pipe: Any, control: dict[str, Any]) -> None:
 def _code_of(pipe: Any, control: dict[str, Any]) -> Iterator[Any]:
     yield type(pipe)
     yield from control.values()
-    for name in _LISTS:
+    for name in FUNCTION_LISTS:
         yield from assure_list(getattr(pipe, name, None))
         yield from assure_list(control.get(name))
 

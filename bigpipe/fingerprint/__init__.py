@@ -19,16 +19,16 @@ from bigpipe.fingerprint.attributes import of_pipe
 from bigpipe.fingerprint.code_digest import DIGEST_BYTES
 from bigpipe.fingerprint.code_scope import CLASS_NOISE, is_standard
 from bigpipe.fingerprint.content import Contents
+from bigpipe.options import FUNCTION_LISTS
 
 __all__ = ["Fingerprint", "differences", "fingerprint_of"]
 
-_LISTS = ("pre_process_list", "post_process_list")
 # Options that hooks see, and that make another output.
 _OPTIONS = ("outdir", "outname_append", "outname")
 # What of a pipeline is among the keywords, or is one of its lists.
 _ELSEWHERE = (
     *("kwargs", "outdir", "outname_append", "_pre_process_list", "_post_process_list"),
-    *_LISTS,  # if the class has them too
+    *FUNCTION_LISTS,  # if the class has them too
 )
 _HOOKS = frozenset(
     (
@@ -38,7 +38,7 @@ _HOOKS = frozenset(
     )
 )
 # The size says what a file takes, not what is made of it; the functions count for themselves.
-_NOT_CODE = CLASS_NOISE | {"projected_size", *_LISTS}
+_NOT_CODE = CLASS_NOISE | {"projected_size", *FUNCTION_LISTS}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ class _Maker:
         self._classes = [cls for cls in type(pipe).__mro__ if _is_outside(cls)]
         known = {id(pipe): "the pipeline"}
         known |= {id(cls): f"class {i} of it" for i, cls in enumerate(self._classes)}
-        listed = [_called(function) for name in _LISTS for function in self._functions(name)]
+        listed = [
+            _called(function) for name in FUNCTION_LISTS for function in self._functions(name)
+        ]
         listed += map(_called, getattr(pipe, "_bmp_functions", ()))
         own = {getattr(each, "__module__", None) for each in (*self._classes, *listed)}
         self._contents = Contents(known, {module for module in own if isinstance(module, str)})
@@ -124,12 +126,12 @@ class _Maker:
     def make(self) -> Fingerprint:
         """Return it."""
         for name, value in self._control.items():
-            if name not in (*_OPTIONS, *_LISTS, "create_outdir") and name[:4] != "_bmp":
+            if name not in (*_OPTIONS, *FUNCTION_LISTS, "create_outdir") and name[:4] != "_bmp":
                 self._add(f"keyword {name!r}", value, name)
         for name in _OPTIONS:
             if name in self._control:
                 self._add(f"option {name}", self._option(name), name)
-        for name in _LISTS:
+        for name in FUNCTION_LISTS:
             for i, function in enumerate(self._functions(name)):
                 self._add(f"function {name}[{i}] {_name_of(function)}", function)
         for name, value in of_pipe(self._pipe).items():

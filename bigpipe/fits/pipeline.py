@@ -19,6 +19,7 @@ from bigpipe.fits.layout import Layout, layouts_of
 from bigpipe.fits.provenance import note_origin
 from bigpipe.fits.reading import ALL_HDUS, collected_warnings, read_ccd
 from bigpipe.fits.writing import write_ccd
+from bigpipe.options import FUNCTION_LISTS
 from bigpipe.pipeline import BigMultiPipe
 
 __all__ = ["OUTNAME_APPEND", "WORKER_BYTES", "CCDMultiPipe"]
@@ -291,7 +292,7 @@ class CCDMultiPipe(BigMultiPipe):
             if keywords.get("provenance"):
                 functions = {
                     name: [*getattr(self, name), *(keywords.get(name) or [])]
-                    for name in ("pre_process_list", "post_process_list")
+                    for name in FUNCTION_LISTS
                 }
                 in_name = keywords.get("in_name")
                 note_origin(header, self, in_name, functions, keywords)

@@ -19,7 +19,7 @@ from bigpipe.context import name_of
 from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.hooks import Hooks
-from bigpipe.options import Options, assure_list
+from bigpipe.options import FUNCTION_LISTS, Options, assure_list
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
 from bigpipe.plan import Plan
@@ -45,7 +45,6 @@ from bigpipe.streaming.writer import write_chunks
 
 __all__ = ["ChunkedMultiPipe"]
 
-_LISTS = ("pre_process_list", "post_process_list")
 _READING = ("axis", "overlap", "dataset", "hdu")
 _WRITING = ("axis",)
 
@@ -135,7 +134,7 @@ class ChunkedMultiPipe(BigMultiPipe):
 
     def _bmp_warn_of_unsaved(self, control: dict[str, Any]) -> None:
         steps = [*self.pre_process_list, *self.post_process_list]
-        steps += [function for name in _LISTS for function in control.get(name, ())]
+        steps += [function for name in FUNCTION_LISTS for function in control.get(name, ())]
         steps += [] if self._bmp_processes_by_method else [self.data_process]
         unsaved = [name_of(each) for each in steps if not self._bmp_can_save(each)]
         if unsaved:
