@@ -49,7 +49,7 @@ def write_page(source: Any, path: str | os.PathLike[str], run: int | None = None
     JournalError
         If there is no such journal or run, or `path` is a journal.
     """
-    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    record = record_of(source, run)
     write_file(path, page_of(record).encode("ascii"))
 
 

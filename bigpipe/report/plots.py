@@ -130,7 +130,7 @@ def _over_time(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord
             "figures need matplotlib: python -m pip install 'bigpipe[plot]', or write a page with "
             "bigpipe.report.write_page"
         ) from error
-    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    record = record_of(source, run)
     if ax is None:
         _, ax = pyplot.subplots(layout="constrained")
     ax.set_xlim(0, record.elapsed_s or 1)

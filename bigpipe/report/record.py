@@ -169,8 +169,8 @@ def record_of(source: Any, run: int | None = None) -> RunRecord:
 
     Parameters
     ----------
-    source : str, os.PathLike, Journal or Pout
-        A journal, or what a run has returned.
+    source : str, os.PathLike, Journal, Pout or RunRecord
+        A journal, or what a run has returned; a record is returned as it is.
     run : int, optional
         Number of the run in the journal; the last one if not given.
 
@@ -179,6 +179,8 @@ def record_of(source: Any, run: int | None = None) -> RunRecord:
     JournalError
         If there is no such journal or run.
     """
+    if isinstance(source, RunRecord):
+        return source
     if isinstance(source, Journal):
         return _of_journal(source.path, run)
     if isinstance(source, (str, os.PathLike)):

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from bigpipe.report.files import write_file
-from bigpipe.report.record import Attempt, RunRecord, record_of
+from bigpipe.report.record import Attempt, record_of
 
 __all__ = ["write_csv"]
 
@@ -36,7 +36,7 @@ def write_csv(source: Any, path: str | os.PathLike[str], run: int | None = None)
     run : int, optional
         Number of the run in the journal; the last one if not given.
     """
-    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    record = record_of(source, run)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -52,11 +52,20 @@ def _cells(attempt: Attempt) -> list[Any]:
         attempt.outname,
         _moment(attempt.began_at),
         _moment(attempt.ended_at),
-        *(f"{x:.6f}" for x in (attempt.seconds, *attempt[6:9])),
-        *attempt[9:15],
+        *map(_seconds, (attempt.seconds, attempt.read_s, attempt.process_s, attempt.write_s)),
+        attempt.size,
+        attempt.peak_rss,
+        attempt.growth,
+        attempt.projected,
+        attempt.attempts,
+        attempt.worker,
         "yes" if attempt.is_kept else "no",
         attempt.error,
     ]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.6f}"
 
 
 def _moment(at: float | None) -> str | None:

@@ -40,7 +40,7 @@ def write_trace(source: Any, path: str | os.PathLike[str], run: int | None = Non
     .. [1] The "Trace Event Format" of the Chromium project: events ``X`` (complete), ``C``
        (counter) and ``M`` (metadata); times in microseconds.
     """
-    record = source if isinstance(source, RunRecord) else record_of(source, run)
+    record = record_of(source, run)
     trace = {"traceEvents": list(trace_events(record)), "displayTimeUnit": "ms"}
     write_file(path, json.dumps(trace, separators=(",", ":")).encode("ascii"))
 
