@@ -1,7 +1,7 @@
-"""The commands ``bigpipe report`` and ``bigpipe watch``.
+"""``bigpipe report`` and ``bigpipe watch``: what a run was like, or is like.
 
-Owns their arguments and words. What they do is in the other modules of this package, which are
-imported only when they are asked for.
+Owns their arguments. What they do is in `bigpipe.report`, which is imported only when it is asked
+for.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add"]
+from bigpipe.cli.journals import JOURNAL
+from bigpipe.cli.screen import FILES_FAILED, OK, refuse, say
 
-_JOURNAL = "what was given to the run as journal"
-OK, FILES_FAILED, USAGE = 0, 1, 2
+__all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add the commands to a parser."""
+    """Add both commands.
+
+    Parameters
+    ----------
+    commands : argparse action
+        What ``add_subparsers`` returned.
+    """
     report = commands.add_parser(
         "report",
         help="draw what a run was like, from its journal",
@@ -28,7 +34,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "alone, write only those."
         ),
     )
-    report.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
+    report.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
     report.add_argument(
         "-o",
         "--output",
@@ -52,7 +58,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             "until it has ended. Without a terminal, say it once."
         ),
     )
-    watch.add_argument("journal", type=Path, metavar="JOURNAL", help=_JOURNAL)
+    watch.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
     watch.add_argument(
         "--interval",
         type=_seconds,
@@ -71,7 +77,6 @@ def _seconds(text: str) -> float:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from bigpipe.errors import JournalError
     from bigpipe.report.html import write_page
     from bigpipe.report.record import record_of
     from bigpipe.report.tables import write_csv
@@ -80,19 +85,18 @@ def _report(arguments: argparse.Namespace) -> int:
     page = arguments.output
     if page is None and arguments.trace is None and arguments.csv is None:
         page = arguments.journal.with_suffix(".html")
-    try:
-        record = record_of(arguments.journal, arguments.number)
-        for write, path in (
-            (write_page, page),
-            (write_trace, arguments.trace),
-            (write_csv, arguments.csv),
-        ):
-            if path is not None:
+    record = record_of(arguments.journal, arguments.number)
+    for write, path in (
+        (write_page, page),
+        (write_trace, arguments.trace),
+        (write_csv, arguments.csv),
+    ):
+        if path is not None:
+            try:
                 write(record, path)
-                print(f"wrote {path}", file=sys.stderr)
-    except (JournalError, OSError) as error:
-        print(f"bigpipe: error: {error}", file=sys.stderr)
-        return USAGE
+            except OSError as error:
+                return refuse(str(error))
+            say(f"wrote {path}")
     return OK
 
 

@@ -1,0 +1,109 @@
+"""``bigpipe demo``: reduces a night of CCD frames.
+
+Owns its arguments. What it does is in `bigpipe.demo`, which is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from bigpipe.cli.screen import FILES_FAILED, OK, refuse, say
+
+__all__ = ["add"]
+
+_SIMULATION_ONLY = ("frames", "shape", "seed")
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    commands : argparse action
+        What ``add_subparsers`` returned.
+    """
+    demo = commands.add_parser(
+        "demo",
+        help="reduce a night of CCD frames: a simulated one, or your own",
+        description=(
+            "Simulate a small night of raw CCD frames, reduce it in parallel, and tell how "
+            "far the result is from the simulated truth. With --input, reduce the frames of "
+            "a folder of your own, which is only read."
+        ),
+    )
+    demo.add_argument(
+        "--input", type=Path, metavar="DIR", help="folder of raw FITS frames to reduce"
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=Path("bigpipe-demo"),
+        help="folder for the results, new or empty or of an earlier demo (default: bigpipe-demo)",
+    )
+    demo.add_argument(
+        "--num-processes",
+        type=_number_of_processes,
+        metavar="N",
+        help="processes at once; below 1: that part of the cores (default: one for each core)",
+    )
+    demo.add_argument("--frames", type=int, metavar="N", help="lights to simulate (default: 24)")
+    demo.add_argument(
+        "--shape", type=_shape, metavar="NYxNX", help="size to simulate (default: 800x800)"
+    )
+    demo.add_argument("--seed", type=int, metavar="N", help="of what is random (default: 1)")
+    demo.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier run with --input made in the output folder",
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _number_of_processes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return int(value) if value == int(value) else value
+
+
+def _shape(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[x,](\d+)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 800x800")
+    return int(match[1]), int(match[2])
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import BigpipeError, PipelineError
+
+    given = [name for name in _SIMULATION_ONLY if getattr(arguments, name) is not None]
+    if arguments.input is not None and given:
+        return refuse(f"--{given[0]} is for a simulated night: leave it out, or --input.")
+
+    from bigpipe.demo import DemoSettings, run_demo
+
+    wanted = {
+        "output": arguments.output,
+        "source": arguments.input,
+        "n_lights": arguments.frames,
+        "shape": arguments.shape,
+        "seed": arguments.seed,
+        "num_processes": arguments.num_processes,
+        "overwrite": arguments.overwrite,
+    }
+    settings = DemoSettings(**{name: x for name, x in wanted.items() if x is not None})
+    try:
+        report = run_demo(settings, say)
+    except PipelineError as error:
+        refuse(str(error.message))
+        return FILES_FAILED
+    except (BigpipeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return refuse(str(error))
+    print(report.text())
+    return FILES_FAILED if report.n_failed else OK

@@ -1,0 +1,129 @@
+"""``bigpipe status``, ``errors`` and ``trace``: what a journal tells.
+
+Owns their arguments, and what is printed. What is in a journal is told by `bigpipe.journal`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bigpipe.cli.screen import FILES_FAILED, OK, refuse, say
+
+__all__ = ["JOURNAL", "add"]
+
+JOURNAL = "what was given to the run as journal"
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the three commands.
+
+    Parameters
+    ----------
+    commands : argparse action
+        What ``add_subparsers`` returned.
+    """
+    _add_status(commands)
+    _add_errors(commands)
+    _add_trace(commands)
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[Any], name: str, what: str
+) -> argparse.ArgumentParser:
+    described = f"{what[0].upper()}{what[1:]}."
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=described)
+    return parser
+
+
+def _add_status(commands: argparse._SubParsersAction[Any]) -> None:
+    status = _add_command(
+        commands, "status", "tell how far a run is, or how it ended, from its journal"
+    )
+    status.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
+    status.set_defaults(run=_status)
+
+
+def _add_errors(commands: argparse._SubParsersAction[Any]) -> None:
+    errors = _add_command(
+        commands, "errors", "show what failed in the last run of a journal, and why"
+    )
+    errors.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
+    errors.add_argument(
+        "--traceback", action="store_true", help="with the traceback of each, not a line alone"
+    )
+    errors.add_argument(
+        "--names", action="store_true", help="only the names of the inputs, one to a line"
+    )
+    errors.add_argument(
+        "-0", "--null", action="store_true", help="names that end with NUL, for bigpipe run - -0"
+    )
+    errors.set_defaults(run=_errors)
+
+
+def _add_trace(commands: argparse._SubParsersAction[Any]) -> None:
+    trace = _add_command(
+        commands,
+        "trace",
+        "tell by which input, keywords, code and versions an output was made",
+    )
+    trace.add_argument("output", type=Path, metavar="FILE", help="an output")
+    trace.add_argument(
+        "--journal",
+        type=Path,
+        metavar="JOURNAL",
+        help="(default: all *.bigpipe in the output's folder, those above it, and this one)",
+    )
+    trace.set_defaults(run=_trace)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from bigpipe.journal import Journal
+
+    with Journal(arguments.journal) as journal:
+        print(journal.status())
+    return OK
+
+
+def _errors(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import shown, summarise
+    from bigpipe.journal import Journal
+
+    with Journal(arguments.journal) as journal:
+        errors = journal.errors()
+    are_names = arguments.names or arguments.null
+    for error in errors:
+        if are_names:
+            name = error.in_name if isinstance(error.in_name, str) else shown(error.in_name)
+            print(name, end="\0" if arguments.null else "\n")
+        else:
+            print(error)
+            if arguments.traceback and error.traceback:
+                print(error.traceback)
+    if errors and not are_names:
+        n = len(errors)
+        say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
+    return FILES_FAILED if errors else OK
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from bigpipe.errors import JournalError
+    from bigpipe.journal import Journal
+    from bigpipe.origin import told
+
+    output = arguments.output.absolute()
+    journals = [arguments.journal]
+    if arguments.journal is None:
+        folders = dict.fromkeys([output.parent, *output.parent.parents, Path.cwd()])
+        journals = [path for folder in folders for path in sorted(folder.glob("*.bigpipe"))]
+    for path in journals:
+        try:
+            with Journal(path) as journal:
+                print(told(journal.trace(output)))
+        except JournalError as error:
+            if arguments.journal is not None:
+                return refuse(str(error))
+        else:
+            return OK
+    return refuse(f"no journal knows {str(output)!r} ({len(journals)} looked at): give --journal")
