@@ -167,10 +167,7 @@ def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> in
     given = options.process_size
     if given is None or callable(given) or not (size := _size("process_size", given)):
         return fit_count(n_tasks, n_processes, None, None)
-    if options.mem_available is not None:
-        memory, source = _size("mem_available", options.mem_available), "mem_available"
-    else:
-        memory, source = usable_memory(options.mem_frac)
+    memory, source = usable_memory(options)
     if memory < size:
         raise MemoryBudgetError(
             f"Memory is not enough for one process: {format_bytes(memory)} may be used "
@@ -181,11 +178,14 @@ def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> in
     return fit_count(n_tasks, n_processes, max(memory, n_begun * size), n_begun * size)
 
 
-def usable_memory(mem_frac: float) -> tuple[int, str]:
-    """Return the bytes that may be used if no number was given, and where that comes from.
+def usable_memory(options: Options) -> tuple[int, str]:
+    """Return the bytes that all workers of a run may use, and where that comes from.
 
     A share is used in full: that it fits was seen to by the run that set it.
     """
+    if options.mem_available is not None:
+        return _size("mem_available", options.mem_available), "mem_available"
+    mem_frac = options.mem_frac
     free = _available(os.sep)
     part = int(free * _fraction("mem_frac", mem_frac))
     share = current_share().memory

@@ -91,7 +91,7 @@ class MemoryWatch:
         self._n_begun = executor.n_begun
         self.too_large: set[int] = set()
         self._is_given = options.mem_available is not None
-        self.budget: int = options.mem_available or usable_memory(options.mem_frac)[0]
+        self.budget = usable_memory(options)[0]
         self._n_workers = max(1, n_workers)
         self._equal_share = self.budget // self._n_workers
         self.admission: Admission | None = None

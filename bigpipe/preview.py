@@ -161,7 +161,7 @@ class _Previewer:
         except BigpipeError as error:
             n_workers = 0
             self._problems.append(str(error))
-        budget = self._options.mem_available or usable_memory(self._options.mem_frac)[0]
+        budget = usable_memory(self._options)[0]
         self._open_journal()
         try:
             resume = self._resume()

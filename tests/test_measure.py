@@ -26,6 +26,7 @@ from bigpipe.measure import (
     set_share,
     usable_memory,
 )
+from bigpipe.options import Options
 from bigpipe.process_table import Kin
 
 GIB = 2**30
@@ -490,7 +491,7 @@ def test_figures_are_the_least_of_the_share_and_of_what_is_there(
     monkeypatch.setattr(measure, "_core_of", lambda cpu, root: (str(cpu),))
     affinity({0, 1, 2, 3})
     set_share(*share)
-    assert (n_cores(), mem_available_bytes(), usable_memory(0.8)[0]) == expected
+    assert (n_cores(), mem_available_bytes(), usable_memory(Options())[0]) == expected
     assert n_logical_cores() == n_cores()
     assert num_can_process(process_size=1, error_if_zero=False) == min(expected[0], expected[2])
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bigpipe.errors import BigpipeError
+from bigpipe.staging import STAGING_NAME
 
 __all__ = ["MARKER", "MASTERS", "RAW", "REDUCED", "TRUTH", "DemoError", "output_folder"]
 
 MARKER = "bigpipe-demo.json"
 RAW, TRUTH, MASTERS, REDUCED = "raw", "truth", "masters", "reduced"  # folders in it
 N_SHOWN = 3  # names of strange files in a message; arbitrary
-_STAGING = ".bigpipe-staging"  # what killed runs leave; bigpipe removes it itself
 
 
 class DemoError(BigpipeError, ValueError):
@@ -131,7 +131,8 @@ def _files_in(path: Path) -> list[str]:
     """Return the names of all files below, relative to the folder, but for the marker."""
     names = []
     for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name != _STAGING]
+        # What killed runs leave, bigpipe removes itself.
+        folders[:] = [name for name in folders if name != STAGING_NAME]
         names += [os.path.relpath(os.path.join(folder, name), path) for name in files]
     return [name for name in names if name != MARKER]
 

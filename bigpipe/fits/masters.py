@@ -27,6 +27,7 @@ from bigpipe.fits.matching import keys_of, name_of_master
 from bigpipe.fits.pipeline import WORKER_BYTES, CCDMultiPipe
 from bigpipe.fits.stacking import Rule
 from bigpipe.measure import count_workers, usable_memory
+from bigpipe.options import Options
 
 __all__ = ["CombinePipe"]
 
@@ -98,7 +99,7 @@ class CombinePipe(CCDMultiPipe):
     def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:
         """Tell the workers what a stack may take; what a file takes follows from that."""
         rule_of(control)  # a wrong one is said before anything is read
-        budget = options.mem_available or usable_memory(options.mem_frac)[0]
+        budget = usable_memory(options)[0]
         n_at_once = max(1, count_workers(self._bmp_n_groups, options))
         self._bmp_stack_limit = max(MIN_STACK_BYTES, budget // n_at_once - WORKER_BYTES)
         return super()._bmp_projector(options, control)
@@ -144,7 +145,7 @@ class CombinePipe(CCDMultiPipe):
             return parse_bytes(given)
         share = self._bmp_stack_limit
         if share is None:  # called directly, outside a run
-            share = usable_memory(0.8)[0] // 2
+            share = usable_memory(Options())[0] // 2
         return max(MIN_STACK_BYTES, share - at_work)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from bigpipe.context import name_of
 from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.hooks import Hooks
+from bigpipe.measure import usable_memory
 from bigpipe.options import FUNCTION_LISTS, Options, assure_list
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
@@ -35,7 +36,6 @@ from bigpipe.streaming.chunked.sizing import (
     checked_seconds,
     chunk_bytes_for,
     file_bytes,
-    run_bytes,
 )
 from bigpipe.streaming.reader import read_chunks
 from bigpipe.streaming.steps.base import Step
@@ -130,7 +130,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         """Return how files are cut; called without options where there is no run."""
         options = self._bmp_options.checked() if options is None else options
         n_bytes = chunk_bytes_for(options, n_files, self.chunk_copies)
-        return Chunking(n_bytes, run_bytes(options), options.batch_size)
+        return Chunking(n_bytes, usable_memory(options)[0], options.batch_size)
 
     def _bmp_warn_of_unsaved(self, control: dict[str, Any]) -> None:
         steps = [*self.pre_process_list, *self.post_process_list]

@@ -21,7 +21,6 @@ __all__ = [
     "checked_seconds",
     "chunk_bytes_for",
     "file_bytes",
-    "run_bytes",
 ]
 
 COPIES = 16  # of a chunk: 16-bit integers made double precision (4 chunks), and 4 such arrays
@@ -50,16 +49,10 @@ def chunk_bytes_for(options: Options, n_files: int | None, copies: float = COPIE
         A power of two, so that a run that is repeated has the same even if somewhat less is free.
     """
     n_workers = count_workers(n_files, replace(options, process_size=None))
-    share = run_bytes(options) // max(1, n_workers)
+    share = usable_memory(options)[0] // max(1, n_workers)
     if options.process_size is not None and not callable(options.process_size):
         share = min(share, options.process_size)
     return chunk_bytes_within(share, copies)
-
-
-def run_bytes(options: Options) -> int:
-    """Return the bytes that all workers of a run may use."""
-    given = options.mem_available
-    return usable_memory(options.mem_frac)[0] if given is None else int(given)
 
 
 def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
