@@ -162,6 +162,14 @@ def _make_file(where: Path, number: int, content: Any) -> str:
 
 
 @pytest.fixture
+def outdir(tmp_path: Path) -> str:
+    """The name of an empty folder for outputs."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return str(folder)
+
+
+@pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
     """A gate at which hooks wait until the test lets them through."""
     with Gate(tmp_path / "gate") as gate:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import configparser
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import bigpipe
+from tests.programs import run_python
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bigpipe"
@@ -214,8 +213,7 @@ def test_importing_bigpipe_loads_nothing_heavy() -> None:
         "import sys; before = set(sys.modules); import bigpipe; "
         "print(*(set(sys.modules) - before), sep='\\n')"
     )
-    command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = run_python("-c", code, is_to_succeed=True)
     modules = set(loaded.stdout.split())
     assert "bigpipe" in modules
     assert not modules.intersection(HEAVY)

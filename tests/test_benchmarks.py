@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.programs import run_python
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 MEASURED = BENCHMARKS / "measured.json"
@@ -41,17 +43,7 @@ def bench() -> Iterator[dict[str, ModuleType]]:
 
 
 def run_script(*arguments: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python(*arguments, is_to_succeed=True).stdout
 
 
 def run_contender(contender: str, case: str, indir: Path, outdir: Path) -> dict[str, float]:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from argparse import _SubParsersAction
 from pathlib import Path
 from typing import Any
@@ -11,25 +9,9 @@ import pytest
 
 import bigpipe.demo
 from bigpipe.cli import _make_parser, main
+from tests.programs import run_python
 
 SMALL = ("--frames", "1", "--shape", "64x64", "--num-processes", "1")
-
-
-ROOT = Path(__file__).parents[1]
-
-
-def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run python on this checkout, installed or not."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-        timeout=100,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        **{"stdout": subprocess.PIPE, **options},
-    )
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +112,7 @@ def test_interruption_has_the_exit_code_of_ctrl_c(
 @pytest.mark.process
 def test_demo_runs_as_a_module_in_workers(tmp_path: Path) -> None:
     arguments = ("--frames", "3", "--shape", "96x128", "--num-processes", "2")
-    done = python("-m", "bigpipe", "demo", *arguments, cwd=tmp_path)
+    done = run_python("-m", "bigpipe", "demo", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 light frames reduced" in done.stdout
     assert len(list((tmp_path / "bigpipe-demo" / "reduced").glob("*.fits"))) == 3
@@ -143,7 +125,7 @@ def test_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = python("-m", "bigpipe", "demo", *SMALL, stdout=writing, cwd=tmp_path)
+        done = run_python("-m", "bigpipe", "demo", *SMALL, stdout=writing, cwd=tmp_path)
     finally:
         os.close(writing)
     assert done.returncode == 141
@@ -153,7 +135,7 @@ def test_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
 
 def test_command_starts_without_loading_what_only_a_demo_needs() -> None:
     script = "import sys, bigpipe.cli as c; c.main(['--help']); print(*sys.modules, sep=chr(10))"
-    done = python("-c", script)
+    done = run_python("-c", script)
     loaded = set(done.stdout.split())
     assert "bigpipe.cli" in loaded
     assert not loaded & {"numpy", "astropy", "bigpipe.demo"}

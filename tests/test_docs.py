@@ -5,10 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ import bigpipe
 from bigpipe import streaming
 from bigpipe.options import NAMES, table
 from tests.checked import run, script_of
+from tests.programs import run_python
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -35,16 +34,7 @@ def run_page(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a page as a person would who pastes it into a script in an empty folder."""
     script = folder / "page.py"
     script.write_text(script_of(text), "utf-8")
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    return run_python("-W", "error", script, cwd=folder)
 
 
 TUTORIAL = ROOT / "docs" / "tutorial.rst"
@@ -69,14 +59,7 @@ def test_tutorial_runs_on_its_frames(tmp_path: Path) -> None:
 def test_figures_of_the_tutorial_are_those_that_its_command_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     script = ROOT / "docs" / "tutorial_figures.py"
-    drawn = subprocess.run(
-        [sys.executable, str(script), KAST, "--output", tmp_path / "figures"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    drawn = run_python(script, KAST, "--output", tmp_path / "figures")
     assert drawn.returncode == 0, drawn.stderr
     shown = set(re.findall(r"figure:: tutorial/(\S+)", TUTORIAL.read_text("utf-8")))
     kept = {path.name for path in (ROOT / "docs" / "tutorial").iterdir()}

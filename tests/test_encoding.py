@@ -7,7 +7,6 @@ import json
 import math
 import pathlib
 import pickle
-import subprocess
 import sys
 import tracemalloc
 from collections import Counter, OrderedDict, defaultdict, namedtuple
@@ -26,9 +25,9 @@ from hypothesis import given
 from bigpipe.encoding import decode, encode
 from bigpipe.encoding.walk import MAX_DEPTH
 from bigpipe.errors import BigpipeError, EncodingError, UnsafeValueError
+from tests.programs import run_python
 from tests.same import same
 
-ROOT = Path(__file__).parents[1]
 SURROGATES = st.characters(codec=None, categories=None)
 
 leaves = st.one_of(
@@ -413,8 +412,7 @@ def test_plain_values_load_no_heavy_module():
         "decode(encode({'a': (1, b'x', {2})})); "
         "print(*sys.modules, sep='\\n')"
     )
-    command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = run_python("-c", code, is_to_succeed=True)
     assert not {"numpy", "astropy", "datetime", "decimal", "uuid"} & set(loaded.stdout.split())
 
 
@@ -425,8 +423,7 @@ def test_quantity_loads_what_it_needs_alone():
         'decode(\'{"!astropy.units.unit": "m"}\'); '
         "print(*sys.modules, sep='\\n')"
     )
-    command = [sys.executable, "-c", code]
-    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = run_python("-c", code, is_to_succeed=True)
     modules = set(loaded.stdout.split())
     assert "astropy.units" in modules
     assert not {"astropy.table", "astropy.coordinates", "astropy.time"} & modules

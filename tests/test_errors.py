@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 import signal
-import subprocess
 import sys
 import textwrap
 import traceback
-from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -38,8 +36,8 @@ from bigpipe.errors import (
     summarise,
 )
 from tests.pipes import UnpicklableError
+from tests.programs import run_python
 
-ROOT = Path(__file__).parents[1]
 TRACEBACK = 'Traceback:\n  File "hooks.py", line 7, in data_process\nValueError: no good\n'
 
 
@@ -419,10 +417,8 @@ def test_a_thousand_failures_print_short(tmp_path):
             """
         )
     )
-    command = [sys.executable, str(script)]
-    env = {"PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, env=env, capture_output=True, check=False)
-    lines = ran.stderr.decode().splitlines()
+    ran = run_python(script)
+    lines = ran.stderr.splitlines()
     assert ran.returncode == 1
     assert any("1000 x ValueError in data_process" in line for line in lines)
     assert any("in deeper" in line for line in lines)

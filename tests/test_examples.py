@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +22,7 @@ from astropy.table import Table
 
 from bigpipe import no_outfile
 from bigpipe.fits import CCDMultiPipe, remove_cosmic_rays, subtract_bias
+from tests.programs import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -55,16 +55,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run an example in a folder of its own, with `path` searched first for modules."""
     searched = os.pathsep.join([str(path), str(ROOT)])
-    return subprocess.run(
-        [sys.executable, script, *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": searched},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    return run_python(script, *arguments, cwd=cwd, env={"PYTHONPATH": searched})
 
 
 def run_well(script: Path, *arguments: str | Path, cwd: Path) -> str:

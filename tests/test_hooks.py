@@ -107,13 +107,6 @@ def group(make_files):
     return make_files(3)
 
 
-@pytest.fixture
-def outdir(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return str(folder)
-
-
 def run(pipe, in_name, **kwargs):
     """Take one input through a run in this process; return its result."""
     [result] = pipe.iter_pipeline([in_name], executor="serial", **kwargs)

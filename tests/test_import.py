@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import bigpipe
+from tests.programs import run_python
 
-ROOT = Path(__file__).parents[1]
 CONTRACT = [
     *("BigMultiPipe", "NoDaemonPool", "NestablePool", "num_can_process", "outname_creator"),
     *("prune_pout", "bmp_cleanup", "multi_logging", "multi_proc", "no_outfile", "cached_pout"),
@@ -68,8 +65,7 @@ def test_star_import_takes_the_public_names():
 
 
 def test_importing_changes_nothing_in_the_caller():
-    command = [sys.executable, "-c", STATE]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    ran = run_python("-c", STATE, is_to_succeed=True)
     before, after = json.loads(ran.stdout)
     assert after == before
     assert before["start method"] is None

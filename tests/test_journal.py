@@ -18,6 +18,7 @@ from bigpipe import BigpipeWarning, Journal, JournalError, Outcome, PipelineErro
 from bigpipe.journal_lock import JournalLock
 from tests.pipes import Doubler, fail, note_size
 from tests.places import not_spawned
+from tests.programs import run_python
 
 ROOT = Path(bigpipe.__file__).parents[1]
 
@@ -56,12 +57,6 @@ def night(tmp_path, outdir):
         num_processes=2,
         executor="threads",
     )
-
-
-@pytest.fixture
-def outdir(tmp_path):
-    (tmp_path / "out").mkdir()
-    return str(tmp_path / "out")
 
 
 def test_second_run_runs_nothing_and_returns_the_same(make_files, night, anywhere):
@@ -324,14 +319,7 @@ def test_second_run_on_a_journal_is_told_who_has_it(make_files, night):
         "try: JournalLock(sys.argv[1])\n"
         "except Exception as error: print(error)"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, night.journal_path],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        timeout=100,
-    ).stdout
+    told = run_python("-c", code, night.journal_path, is_to_succeed=True).stdout
     assert told.startswith(f"{os.getpid()}\n")
     assert f"in use by another run, process {os.getpid()} on" in told
     results.close()

@@ -59,13 +59,6 @@ def name_by_table(data, bmp_meta=None, outnames=None, **kwargs):
     return data
 
 
-@pytest.fixture
-def outdir(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return str(folder)
-
-
 def names_in(folder):
     return sorted(os.listdir(folder))
 

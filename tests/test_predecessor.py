@@ -44,13 +44,6 @@ def frames(make_files, request):
     return make_files(6, lambda i: np.full((4, 5), float(i)))
 
 
-@pytest.fixture
-def outdir(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return str(folder)
-
-
 # The body of a loop in one hook, and in functions.
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from bigpipe import BigMultiPipe
 from bigpipe.errors import OptionError
 from bigpipe.references import find, load
-
-ROOT = Path(__file__).parents[1]
+from tests.programs import run_python
 
 
 @pytest.fixture(autouse=True)
@@ -145,13 +142,5 @@ def test_workers_of_every_start_method_have_the_script(name, tmp_path):
     (tmp_path / "out").mkdir()
     for each in "ab":
         (tmp_path / each).write_text(each)
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN, f"elsewhere/{name}:Upper", "a", "b"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    ran = run_python(*("-W", "error", "-c", RUN, f"elsewhere/{name}:Upper", "a", "b"), cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -17,6 +17,7 @@ import pytest
 
 from bigpipe import BigMultiPipe
 from tests.mischief import PATIENCE, SOON
+from tests.programs import run_python
 
 pytestmark = pytest.mark.process
 
@@ -60,18 +61,9 @@ UNGUARDED = PIPELINE + "\nrun()\n"
 CELL = f"import __main__; exec(compile({UNGUARDED!r}, '<cell 1>', 'exec'), vars(__main__))"
 
 
-def run_python(arguments: list[str], *, given: str | None = None) -> str:
+def printed_by(*arguments: str, **options: Any) -> str:
     """Run a program; return what it printed, and fail if it complained."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        env=environ,
-        check=False,
-    )
+    done = run_python(*arguments, **options)
     assert done.stderr == ""
     assert done.returncode == 0
     return done.stdout
@@ -85,7 +77,7 @@ def test_script_runs_once_with_and_without_a_guard(
         script.write_text(text)
         names = make_files(3)
         out = tmp_path / "out"
-        assert run_python([str(script), str(out), start_method, *names]) == "started\ndone 3\n"
+        assert printed_by(str(script), str(out), start_method, *names) == "started\ndone 3\n"
         assert (out / "001_bmp.bin").read_bytes() == b"001.BIN\n" * 2
 
 
@@ -96,9 +88,9 @@ def test_program_without_a_file_runs_once(
     names = make_files(3)
     arguments = [str(tmp_path / "out"), start_method, *names]
     if way == "standard input":
-        printed = run_python(["-", *arguments], given=UNGUARDED)
+        printed = printed_by("-", *arguments, input=UNGUARDED)
     else:
-        printed = run_python(["-c", CELL if way == "cell" else UNGUARDED, *arguments])
+        printed = printed_by("-c", CELL if way == "cell" else UNGUARDED, *arguments)
     assert printed == "started\ndone 3\n"
     assert (tmp_path / "out" / "001_bmp.bin").read_bytes() == b"001.BIN\n" * 2
 
@@ -111,7 +103,7 @@ def test_module_that_is_run_by_its_name_runs_once(
         "runpy.run_module('night', run_name='__main__', alter_sys=True)"
     )
     names = make_files(2)
-    printed = run_python(["-c", code, str(tmp_path / "out"), start_method, *names])
+    printed = printed_by("-c", code, str(tmp_path / "out"), start_method, *names)
     assert printed == "started\ndone 2\n"
 
 

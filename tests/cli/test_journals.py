@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from bigpipe import no_outfile
 from bigpipe.cli import main
 from bigpipe.outputs import Stager
 from tests.pipes import Doubler, fail
+from tests.programs import run_python
 
 ROOT = Path(bigpipe.__file__).parents[1]
 
@@ -52,10 +52,7 @@ pipe = Doubler(journal="j", post_process_list=no_outfile, executor="serial")
 for result in pipe.iter_pipeline(["a", "b"], ordered=True):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False, timeout=100
-    )
+    run_python("-c", code, cwd=tmp_path)
     assert main(["status", str(tmp_path / "j")]) == 0
     told = capsys.readouterr().out
     assert "was killed" in told

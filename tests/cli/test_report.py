@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from bigpipe.cli import main
 from tests.pipes import Doubler, fail
+from tests.programs import run_python
 
 
 @pytest.fixture
@@ -47,8 +45,7 @@ def test_each_form_is_written_where_it_is_asked_for(journal, tmp_path, capsys):
 
 
 def test_table_alone_can_go_to_a_pipe(journal):
-    command = [sys.executable, "-m", "bigpipe", "report", str(journal), "--csv", "/dev/stdout"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    ran = run_python("-m", "bigpipe", "report", journal, "--csv", "/dev/stdout", is_to_succeed=True)
     assert len(ran.stdout.splitlines()) == 4
     assert names_in(journal.parent) == ["night.bigpipe"]
 

@@ -41,18 +41,6 @@ pytestmark = pytest.mark.process
 MakeFiles = Callable[..., list[str]]
 
 
-@pytest.fixture
-def pipe(tmp_path: Path) -> Doubler:
-    return Doubler(
-        num_processes=2,
-        executor="processes",
-        start_method="fork",
-        outdir=tmp_path / "out",
-        create_outdir=True,
-        on_error="return",
-    )
-
-
 # Hooks that raise.
 
 

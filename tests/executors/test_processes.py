@@ -36,18 +36,6 @@ DEATHS = {
 deaths = pytest.mark.parametrize(("die", "exitcode"), DEATHS.values(), ids=DEATHS)
 
 
-@pytest.fixture
-def pipe(tmp_path: Path) -> Doubler:
-    return Doubler(
-        num_processes=2,
-        executor="processes",
-        start_method="fork",
-        outdir=tmp_path / "out",
-        create_outdir=True,
-        on_error="return",
-    )
-
-
 def outputs(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "out").iterdir()}
 

@@ -11,8 +11,6 @@ import math
 import re
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import tracemalloc
 from fractions import Fraction
@@ -32,8 +30,7 @@ from hypothesis import strategies as st
 
 from bigpipe.fingerprint import content
 from bigpipe.fingerprint.content import Contents, digest
-
-ROOT = Path(__file__).parents[2]
+from tests.programs import run_python
 
 
 @dataclasses.dataclass
@@ -181,14 +178,7 @@ def test_path_is_the_same_whatever_it_was_made_of():
 
 def test_digests_are_the_same_in_processes_with_other_hashes():
     found = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, *extra],
-            cwd=ROOT,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        run_python("-c", SCRIPT, *extra, env={"PYTHONHASHSEED": seed}, is_to_succeed=True).stdout
         for seed, extra in (("1", []), ("2", ["x"]))
     ]
     assert found[0] == found[1]

@@ -6,18 +6,15 @@ import ast
 import copyreg
 import functools
 import os
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bigpipe import BigMultiPipe
 from bigpipe.fingerprint import differences, fingerprint_of
-
-ROOT = Path(__file__).parents[2]
+from tests.programs import run_python
 
 SCRIPT = '''
 import functools
@@ -131,13 +128,7 @@ print(result.text, result.parts, result.unstable)
 """
     script.write_text(SCRIPT + ending)
     found = [
-        subprocess.run(
-            [sys.executable, script],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        run_python(script, env={"PYTHONHASHSEED": seed}, is_to_succeed=True).stdout
         for seed in ("1", "2")
     ]
     assert found[0] == found[1]

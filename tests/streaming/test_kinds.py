@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -29,8 +26,7 @@ from bigpipe.streaming import (
     step,
 )
 from tests.ids import shown
-
-ROOT = Path(__file__).parents[2]
+from tests.programs import run_python
 
 
 @step
@@ -133,15 +129,8 @@ def test_a_step_of_a_script_is_pickled_by_value(tmp_path):
         "open('pickled', 'wb').write(cloudpickle.dumps([double(), Triple()]))\n"
     )
     load = "import pickle; a, b = pickle.load(open('pickled', 'rb')); print(a(5), b(5))"
-    for what in ([str(script)], ["-c", load]):
-        ran = subprocess.run(
-            [sys.executable, *what],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    for what in ([script], ["-c", load]):
+        ran = run_python(*what, cwd=tmp_path, is_to_succeed=True)
     assert ran.stdout == "10 15\n"
 
 
