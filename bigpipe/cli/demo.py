@@ -101,9 +101,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     except PipelineError as error:
         refuse(str(error.message))
         return FILES_FAILED
+    except BrokenPipeError:  # who read it has left
+        raise
     except (BigpipeError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         return refuse(str(error))
     print(report.text())
     return FILES_FAILED if report.n_failed else OK

@@ -94,6 +94,8 @@ def _report(arguments: argparse.Namespace) -> int:
         if path is not None:
             try:
                 write(record, path)
+            except BrokenPipeError:  # who read it has left
+                raise
             except OSError as error:
                 return refuse(str(error))
             say(f"wrote {path}")

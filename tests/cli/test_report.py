@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bigpipe.cli import main
@@ -48,6 +50,17 @@ def test_table_alone_can_go_to_a_pipe(journal):
     ran = run_python("-m", "bigpipe", "report", journal, "--csv", "/dev/stdout", is_to_succeed=True)
     assert len(ran.stdout.splitlines()) == 4
     assert names_in(journal.parent) == ["night.bigpipe"]
+
+
+def test_reader_of_a_table_that_leaves_early_is_told_apart_from_a_mistake(journal):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        arguments = ("report", journal, "--csv", f"/dev/fd/{writing}")
+        ran = run_python("-m", "bigpipe", *arguments, pass_fds=[writing])
+    finally:
+        os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
