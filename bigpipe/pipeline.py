@@ -126,6 +126,11 @@ class BigMultiPipe(Hooks):
         added, self.kwargs = _split_options({**kwargs, "outname": outname})
         self._bmp_options = Options().merged(added)
 
+    def _bmp_own_options(self) -> Options:
+        """Return the options of the object, as they are now, unchecked."""
+        own = {name: getattr(self, name, None) for name in _ATTRIBUTES}
+        return self._bmp_options.merged(own)
+
     def pipeline(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Pout:
         """Process files, as many at once as there are cores and memory.
 
@@ -323,9 +328,8 @@ class BigMultiPipe(Hooks):
         names = checked_in_names(in_names)
         given = {name: x for name, x in given.items() if x is not None or name not in NAMES}
         lists = {name: assure_list(given.pop(name)) for name in FUNCTION_LISTS if name in given}
-        own = {name: getattr(self, name, None) for name in _ATTRIBUTES}
-        options = self._bmp_options.merged(own)
-        options = options.merged({k: x for k, x in given.items() if k in NAMES}).checked()
+        named = {name: x for name, x in given.items() if name in NAMES}
+        options = self._bmp_own_options().merged(named).checked()
         Options().merged(lists).checked()
         control = self.kwargs_merge(**{k: x for k, x in given.items() if k not in NAMES})
         control.update(_control_of(options))

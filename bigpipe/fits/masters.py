@@ -27,7 +27,6 @@ from bigpipe.fits.matching import keys_of, name_of_master
 from bigpipe.fits.pipeline import WORKER_BYTES, CCDMultiPipe
 from bigpipe.fits.stacking import Rule
 from bigpipe.measure import count_workers, usable_memory
-from bigpipe.options import Options
 
 __all__ = ["CombinePipe"]
 
@@ -145,7 +144,7 @@ class CombinePipe(CCDMultiPipe):
             return parse_bytes(given)
         share = self._bmp_stack_limit
         if share is None:  # called directly, outside a run
-            share = usable_memory(Options())[0] // 2
+            share = usable_memory(self._bmp_own_options().checked())[0] // 2
         return max(MIN_STACK_BYTES, share - at_work)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:

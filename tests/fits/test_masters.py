@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 
 from bigpipe import BigpipeWarning, OptionError, PipelineError, for_each_member
-from bigpipe.fits import CombinePipe
+from bigpipe.fits import CombinePipe, masters
 from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.pipeline import WORKER_BYTES
 from bigpipe.fits.stacking import Rule
@@ -226,6 +226,14 @@ def test_memory_is_that_of_the_stack_or_its_limit_and_one_frame_at_work(
     assert combine.projected_size(names) == both + len(names) * 4 * n_pixels
     assert combine.projected_size(names, mem_limit="1 kB") == both + 1000
     assert combine.projected_size([*names, "missing.fits"]) is None
+
+
+def test_memory_of_a_stack_is_that_of_the_object_where_there_is_no_run(
+    groups: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masters, "MIN_STACK_BYTES", 1000)
+    most, least = (CombinePipe(mem_available=n).projected_size(groups[0]) for n in ("1 GiB", 1))
+    assert most - least == len(groups[0]) * 4 * 30 * 40 - 1000
 
 
 @pytest.mark.parametrize("limit", [4 * 12, 10**6], ids=["disk", "memory"])

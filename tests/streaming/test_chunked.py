@@ -696,6 +696,13 @@ class TestRuns:
             assert sizes[n] * n <= 4 << 30
         assert sizes[4] <= sizes[1]
 
+    @pytest.mark.parametrize("given", [{"mem_available": 40_000_000}, {"mem_frac": 1e-9}], ids=str)
+    def test_keep_to_the_memory_of_the_object_if_they_are_called_directly(self, folder, given):
+        np.save("a.npy", np.zeros(10))
+        pipe = ChunkedMultiPipe(**given)
+        of_a_run = pipe._bmp_plan(["a.npy"], {}).project("a.npy")
+        assert pipe.projected_size("a.npy") == of_a_run < 100_000_000
+
     def test_tell_memory_from_the_length_of_chunks(self, folder):
         np.save("a.npy", np.zeros((1000, 100)))
         pipe = ChunkedMultiPipe(chunk_length=500)
