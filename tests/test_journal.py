@@ -306,6 +306,7 @@ def test_row_is_on_disk_when_the_caller_is_told(make_files, night):
     for n, _result in enumerate(night.iter_pipeline(make_files(3)), 1):
         with Journal(night.journal_path) as journal:
             assert sum(1 for _ in journal.attempts()) >= n
+    assert n == 3
 
 
 def test_second_run_on_a_journal_is_told_who_has_it(make_files, night):

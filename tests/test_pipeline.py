@@ -794,6 +794,8 @@ def test_leaving_the_loop_ends_the_workers(tmp_path, anywhere, ordered):
     for result in pipe.iter_pipeline(itertools.repeat("a"), ordered=ordered, gain=3, **anywhere):
         assert result.index >= 0
         break
+    else:
+        pytest.fail("nothing came")
     assert_ended_well(tmp_path)
 
 

@@ -97,6 +97,7 @@ def test_endless_inputs_are_read_as_long_as_results_are_wanted(
     for n_seen, _ in enumerate(results, 1):
         if n_seen == 200:
             break
+    assert n_seen == 200
     results.close()
 
 

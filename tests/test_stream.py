@@ -380,6 +380,7 @@ def test_no_more_files_are_begun_than_may_be_ahead(
         for _ in range(2):
             for n_taken, _ in enumerate(stream, 1):
                 assert len(noted(begun)) <= n_taken + prefetch
+            assert n_taken == 25
             begun.unlink()
 
 

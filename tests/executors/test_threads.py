@@ -328,6 +328,8 @@ def test_leaving_the_loop_breaks_the_threads_off(pipe: Doubler, make_files: Make
         assert result.index == 0
         gate.arrived()
         break
+    else:
+        pytest.fail("nothing came")
 
 
 def test_lambdas_and_open_files_are_handed_on_as_they_are(

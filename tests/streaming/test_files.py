@@ -846,9 +846,10 @@ def test_attributes_of_a_zarr_array_are_kept(tmp_path):
 def test_a_file_of_another_format_says_nothing_about_how_to_store(tmp_path):
     path = ramp(tmp_path)
     for name in ("y.h5", "y.zarr", "y.npy", "y.raw", "y.fits"):
-        write_chunks(
-            path_of(tmp_path, name.partition(".")[2]).with_name(name), [np.ones(3)], like=path
-        )
+        made = path_of(tmp_path, name.partition(".")[2]).with_name(name)
+        write_chunks(made, [np.ones(3)], like=path)
+        how = {"dtype": float} if name == "y.raw" else {}
+        assert [chunk.tolist() for chunk in read_chunks(made, **how)] == [[1, 1, 1]]
 
 
 def test_what_hdf5_knows_about_a_file_is_written_when_it_is_flushed_and_not_before(tmp_path):

@@ -139,6 +139,8 @@ def test_steps_are_ended_when_the_loop_is_left(place, tmp_path):
 def test_loop_may_be_left_at_once(place):
     for _ in Stages([steps.forever, parallel(square, 2), steps.thrice], **place):
         break
+    else:
+        pytest.fail("nothing came")
 
 
 def test_run_that_was_never_begun_costs_nothing(place):
