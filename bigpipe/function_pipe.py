@@ -165,9 +165,7 @@ class FunctionPipe(BigMultiPipe):
 
     def _bmp_all_taken(self, control: dict[str, Any]) -> set[str] | None:
         """Return the keywords that any function takes; ``None`` if one of them takes all."""
-        of_data = [*self.pre_process_list, *self.post_process_list]
-        for name in FUNCTION_LISTS:
-            of_data += control.get(name, ())
+        of_data = self._bmp_listed(control)
         if self.process is not None:
             of_data.append(self.process)
         functions = [(self.read or formats.read, 1), (self.write or formats.write, 2)]

@@ -349,17 +349,21 @@ class BigMultiPipe(Hooks):
         """Return what to warn of: keywords that look like options and that nobody knows."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
-        lists = [*self.pre_process_list, *self.post_process_list, *self._bmp_functions]
-        lists += [function for name in FUNCTION_LISTS for function in control.get(name, ())]
+        functions = [*self._bmp_listed(control), *self._bmp_functions]
         doubts = {}
         for name in control:
-            meant = None if name in NAMES else near_miss(name, filter(callable, hooks + lists))
+            meant = None if name in NAMES else near_miss(name, filter(callable, hooks + functions))
             if meant is not None:
                 doubts[name] = (
                     f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
                     f"mean {meant!r}?"
                 )
         return doubts
+
+    def _bmp_listed(self, control: dict[str, Any]) -> list[Any]:
+        """Return the functions of both lists, those of the run after those of the object."""
+        of_run = [function for name in FUNCTION_LISTS for function in control.get(name, ())]
+        return [*self.pre_process_list, *self.post_process_list, *of_run]
 
     def _bmp_predictor(self, control: dict[str, Any]) -> Any:
         """Return what gives a file's usual output name, or ``None`` if only its data tells."""

@@ -20,7 +20,7 @@ from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.hooks import Hooks
 from bigpipe.measure import usable_memory
-from bigpipe.options import FUNCTION_LISTS, Options, assure_list
+from bigpipe.options import Options, assure_list
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
 from bigpipe.plan import Plan
@@ -133,8 +133,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         return Chunking(n_bytes, usable_memory(options)[0], options.batch_size)
 
     def _bmp_warn_of_unsaved(self, control: dict[str, Any]) -> None:
-        steps = [*self.pre_process_list, *self.post_process_list]
-        steps += [function for name in FUNCTION_LISTS for function in control.get(name, ())]
+        steps = self._bmp_listed(control)
         steps += [] if self._bmp_processes_by_method else [self.data_process]
         unsaved = [name_of(each) for each in steps if not self._bmp_can_save(each)]
         if unsaved:
