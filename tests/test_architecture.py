@@ -21,8 +21,8 @@ ROWS = (
     ("errors", "records"),
     (
         *("admission", "budget", "charges", "chunks", "deadlines", "durations", "encoding"),
-        *("events", "fingerprint", "losses", "options", "outname", "pace", "passes", "pending"),
-        *("projection", "retries", "roster", "scheduler", "slices", "waits"),
+        *("events", "fingerprint", "losses", "option_checks", "options", "outname", "pace"),
+        *("passes", "pending", "projection", "retries", "roster", "scheduler", "slices", "waits"),
     ),
     (
         *("arrays", "bloom", "buffers", "cgroups", "claims", "clock", "context", "environment"),
