@@ -13,6 +13,7 @@ import mmap
 import os
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,29 @@ class OwnSegments:
         self._free: list[Segment] = []
         self._next_number = 0
 
-    def take(self, n_bytes: int) -> tuple[Segment, int | None]:
+    def filled(self, n_bytes: int, lay_out: Callable[[Any], None]) -> tuple[Segment, int | None]:
+        """Return a segment that nobody uses, filled; with its descriptor if it is new.
+
+        Parameters
+        ----------
+        n_bytes : int
+            What it must hold.
+        lay_out : callable
+            Fills its memory.
+        """
+        segment, descriptor = self._take(n_bytes)
+        try:
+            lay_out(segment.memory)
+        except BaseException:  # Ctrl-C, or no memory: nobody will ever give it back
+            if descriptor is None:
+                self.give_back(segment.number)
+            else:
+                self.discard(segment)
+                os.close(descriptor)
+            raise
+        return segment, descriptor
+
+    def _take(self, n_bytes: int) -> tuple[Segment, int | None]:
         """Return a segment that nobody uses; with its descriptor if it is new."""
         fitting = [each for each in self._free if n_bytes <= each.size]
         if fitting:

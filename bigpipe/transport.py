@@ -260,8 +260,7 @@ class Sender(_End):
         flags = _ARE_WORDS_ASIDE if parcel.are_words_aside else 0
         number, size, descriptor = _NO_SEGMENT, 0, None
         if parcel.n_bytes:
-            segment, descriptor = self._segments.take(parcel.n_bytes)
-            parcel.lay_out(segment.memory)
+            segment, descriptor = self._segments.filled(parcel.n_bytes, parcel.lay_out)
             number, size = segment.number, segment.size
             for spare in self._segments.let_go(self.max_count, descriptor is not None):
                 self._forget(spare)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bigpipe import parcels
 from bigpipe.segments import MAX_HELD
 from bigpipe.transport import MAX_INLINE, Receiver, Sender, open_link, wait_for
 
@@ -187,6 +188,30 @@ def test_array_that_the_receiver_keeps_stays_as_it_is(link):
     receiver.close()
     sender.abandon()
     assert all((part == number).all() for number, part in enumerate(kept))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_segments_are_not_lost_when_they_are_not_filled_to_the_end(link, monkeypatch, error):
+    def break_off(part, memory):
+        raise error
+
+    sender, receiver = link
+    sender.send(np.ones(100_000))
+    address = receiver.receive().ctypes.data
+    assert not receiver.may_receive()  # which tells the sender that the array has gone
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(parcels, "_copy", break_off)
+        for n in (100_000, 200_000):  # one that there is, one that has to be made
+            with pytest.raises(error):
+                sender.send(np.ones(n))
+    gc.collect()  # tracebacks
+    assert len(os.listdir("/proc/self/fd")) == before
+    sender.send(np.ones(100_000))
+    assert receiver.receive().ctypes.data == address
+    sender.send(np.full(200_000, 2))
+    assert (receiver.receive() == 2).all()
 
 
 def test_who_keeps_everything_takes_no_more_descriptors_than_allowed(link):

@@ -120,7 +120,7 @@ class DataSender:
         return Handle(os.getpid(), parcel.words, parcel.n_bytes, memory, [])
 
     def _share(self, parcel: Parcel, fd: int) -> Handle:
-        segment, descriptor = self._segments.take(parcel.n_bytes + 1)
+        segment, descriptor = self._segments.filled(parcel.n_bytes + 1, parcel.lay_out)
         if descriptor is not None:
             try:
                 _send_segment(fd, segment, descriptor)
@@ -129,7 +129,6 @@ class DataSender:
                 raise
             finally:
                 os.close(descriptor)
-        parcel.lay_out(segment.memory)
         segment.memory[-1] = 1
         self._lent[segment.number] = segment
         forgotten = self._segments.let_go(self._n_wanted, descriptor is not None)

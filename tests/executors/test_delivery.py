@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bigpipe import parcels
 from bigpipe.executors import delivery
 from bigpipe.executors.delivery import DataReceiver, DataSender, Handle, max_segments
 from bigpipe.segments import SPARE
@@ -92,6 +93,32 @@ def test_memory_that_is_not_needed_any_more_is_given_up(
         receiver.give_back()
     n_left = len(receiver._workers[os.getpid()].flags)
     assert n_left <= 4 + SPARE + 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_memory_is_not_lost_when_it_is_not_filled_to_the_end(
+    sender: DataSender,
+    receiver: DataReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    def break_off(part: object, memory: object) -> None:
+        raise error
+
+    first = sender.send(np.full(N, 1))
+    receiver.claim(first)
+    receiver.give_back()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(parcels, "_copy", break_off)
+        for n in (N, 2 * N):  # one that there is, one that has to be made
+            with pytest.raises(error):
+                sender.send(np.ones(n))
+    gc.collect()  # tracebacks
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert sender.send(np.full(N, 2)).beside == first.beside
+    assert (receiver.claim(sender.send(np.full(2 * N, 3))).open() == 3).all()
 
 
 def test_larger_data_have_memory_of_their_own(sender: DataSender, receiver: DataReceiver) -> None:
