@@ -195,6 +195,13 @@ class FailsInTheEnd:
         raise RuntimeError("never done")
 
 
+class FailsTwice(FailsInTheEnd):
+    """Cannot go on, and then not be ended either."""
+
+    def run(self, chunk):
+        raise ValueError("why")
+
+
 class FailsInTheBeginning:
     """Cannot be begun."""
 

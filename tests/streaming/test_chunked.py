@@ -407,6 +407,24 @@ class TestSteps:
         assert np.load(outname).tolist() == [*range(33), -1]
 
 
+@pytest.mark.parametrize("where", ["pre", "post"])
+def test_error_of_a_step_is_told_and_notes_that_of_its_end(folder, where):
+    class FailsTwice(Step):
+        def run(self, chunk):
+            raise ValueError("why")
+
+        def local_term(self):
+            raise AttributeError("its consequence")
+
+    ramp("a.npy")
+    pipe = ChunkedMultiPipe(chunk_length=10, **{f"{where}_process_list": FailsTwice()})
+    with pytest.raises(PipelineError) as caught:
+        pipe.pipeline(["a.npy"], executor="serial")
+    (error,) = caught.value.exceptions
+    assert "FailsTwice raised ValueError" in str(error)
+    assert "Then, when it was closed: AttributeError: its consequence" in error.traceback
+
+
 class TestNothing:
     def nothing(self, chunk, **kwargs):
         return None

@@ -184,6 +184,34 @@ def test_closing_goes_on_when_a_part_cannot_be_closed():
     assert notes[-2:] == ["a ends", "c ends"]
 
 
+class Broken(Step):
+    """Cannot begin, or not end."""
+
+    def __init__(self, name, *, begins=True):
+        self.name, self.begins = name, begins
+
+    def local_init(self, **kwargs):
+        if not self.begins:
+            raise OSError(f"{self.name} cannot begin")
+
+    def local_term(self):
+        raise OSError(f"{self.name} cannot end")
+
+
+def test_first_of_several_parts_that_cannot_be_closed_is_told_and_notes_the_others():
+    chain = compose(*map(Broken, "abc"))
+    begin(chain)
+    with pytest.raises(OSError, match="a cannot end") as caught:
+        chain.close()
+    then = "Then, when it was closed: OSError: "
+    assert caught.value.__notes__ == [f"{then}b cannot end", f"{then}c cannot end"]
+
+
+def test_part_that_cannot_begin_is_told_before_one_that_then_cannot_end():
+    with pytest.raises(OSError, match="b cannot begin"):
+        begin(compose(Broken("a"), Broken("b", begins=False)))
+
+
 def test_parts_that_had_begun_are_closed_when_a_later_one_cannot_begin():
     class Broken(Step):
         def local_init(self, **kwargs):

@@ -184,6 +184,14 @@ def test_error_of_local_term_is_told(place):
         list(stages)
 
 
+def test_error_of_a_step_is_told_and_notes_that_of_local_term(place):
+    stages = Stages([numbers, steps.FailsTwice()], **place)
+    with pytest.raises(StageError, match="element 0: ValueError: why") as caught:
+        list(stages)
+    then = "Then, when it was closed: RuntimeError: never done"
+    assert caught.value.__cause__.__notes__ == [then]
+
+
 def test_error_of_local_init_is_told(place):
     stages = Stages([numbers, steps.FailsInTheBeginning()], **place)
     with pytest.raises(StageError, match="'FailsInTheBeginning' raised: RuntimeError: not yet"):

@@ -49,6 +49,43 @@ def test_what_comes_out_is_flat_and_ends_with_the_last_chunks():
     assert list(run_steps("abc", pairs(), Counted())) == [("a", "b"), ("c",), "2 chunks"]
 
 
+class FailsTwice(Step):
+    """Cannot go on, and then not be closed either."""
+
+    def run(self, chunk):
+        raise ValueError("why")
+
+    def local_term(self):
+        raise AttributeError("its consequence")
+
+
+THEN = "Then, when it was closed: AttributeError: its consequence"
+
+
+@pytest.mark.parametrize("steps", [[FailsTwice(), abs], [abs, FailsTwice()]], ids=["first", "last"])
+def test_error_of_a_step_is_raised_and_notes_that_of_its_end(steps):
+    with pytest.raises(ValueError, match="why") as caught:
+        list(run_steps([1], *steps))
+    assert caught.value.__notes__[1:] == [THEN]
+
+
+def test_error_in_a_block_notes_that_of_the_end_of_its_step():
+    with pytest.raises(ValueError, match="why") as caught, FailsTwice() as failing:
+        failing(1)
+    assert caught.value.__notes__ == [THEN]
+
+
+def test_error_of_an_end_is_raised_when_the_stream_is_closed():
+    class FailsInTheEnd(FailsTwice):
+        def run(self, chunk):
+            return chunk
+
+    stream = run_steps([1, 2], FailsInTheEnd())
+    next(stream)
+    with pytest.raises(AttributeError, match="its consequence"):
+        stream.close()
+
+
 def test_the_same_steps_serve_for_many_streams():
     steps = [pairs(), Counted()]
     assert list(run_steps("ab", *steps)) == [("a", "b"), "1 chunks"]

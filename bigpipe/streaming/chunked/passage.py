@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bigpipe.context import FileContext, copied
@@ -20,6 +21,7 @@ from bigpipe.file_states import input_states, key_of
 from bigpipe.passage import Passage
 from bigpipe.streaming.chunked.checkpoint import Checkpointed, can_go_on
 from bigpipe.streaming.chunked.flow import close, parts_between
+from bigpipe.streaming.steps.base import Closing
 
 __all__ = ["CHUNKING", "ChunkedPassage", "Chunking"]
 
@@ -104,13 +106,12 @@ class ChunkedPassage(Passage):
 
     def _guarded(self, part: Callable[[], bool]) -> bool:
         """Do a part; close all streams unless the file goes on."""
-        goes_on = False
-        try:
+        with ExitStack() as stack:
+            stack.push(Closing(self._close))
             goes_on = part()
             self.note(self.data)
-        finally:
-            if not goes_on:
-                self._close()
+            if goes_on:
+                stack.pop_all()
         return goes_on
 
     def note(self, stream: Any) -> None:
@@ -121,7 +122,7 @@ class ChunkedPassage(Passage):
     def _close(self) -> None:
         with ExitStack() as stack:
             while self._streams:
-                stack.callback(close, self._streams.pop(0))
+                stack.push(Closing(partial(close, self._streams.pop(0))))
         self._file.passage = None
 
     # ---- checkpoints ----------------------------------------------------------------

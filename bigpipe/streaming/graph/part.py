@@ -23,6 +23,7 @@ from bigpipe.streaming.graph.ports import FLUSH, PortIn, PortOut, Sequel
 from bigpipe.streaming.graph.step_guard import (
     StepFailed,
     as_failure,
+    closing,
     flushed,
     guarded,
     is_broken,
@@ -340,20 +341,18 @@ class PartRunner:
             work = self._node.work
             source = iter(work if hasattr(type(work), "__iter__") else work())
             self._at_work = source
-        try:
+        with closing(self.close):
             self._element = 0
             for element in guarded(outputs_of(source)):
                 self._give_all([element], (-1, True))
                 self._element += 1
                 if not self._is_wanted:
                     break
-        finally:
-            self.close()
 
     def _run_step(self) -> None:
         with as_failure():
             step = self._begun(as_step(self._node.work))
-        try:
+        with closing(self.close):
             while self._is_wanted and (taken := self._take()) is not None:
                 element, sequel = taken
                 try:
@@ -370,8 +369,6 @@ class PartRunner:
                 port.close()
             if self._is_wanted:
                 self._give_all(flushed(step), (FLUSH, False))
-        finally:
-            self.close()
 
     def _renewed(self, step: Step) -> Step:
         """Return a step that can go on after it has raised: a generator cannot."""

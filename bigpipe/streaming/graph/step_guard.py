@@ -6,16 +6,16 @@ them is up to `bigpipe.streaming.graph.part`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from bigpipe.interrupts import Terminated
-from bigpipe.streaming.steps.base import Step, outputs_of
+from bigpipe.streaming.steps.base import Step, note_second, outputs_of
 from bigpipe.streaming.steps.combine import Combined
 from bigpipe.streaming.steps.kinds import GeneratorStep
 
-__all__ = ["StepFailed", "as_failure", "flushed", "guarded", "is_broken", "results_of"]
+__all__ = ["StepFailed", "as_failure", "closing", "flushed", "guarded", "is_broken", "results_of"]
 
 
 class StepFailed(Exception):
@@ -31,6 +31,24 @@ def as_failure() -> Iterator[None]:
         raise
     except BaseException as error:  # a step may raise anything, SystemExit too
         raise StepFailed from error
+
+
+@contextmanager
+def closing(close: Callable[[], object]) -> Iterator[None]:
+    """Close a step when a block ends; what it raised in the block is what is told of it."""
+    try:
+        yield
+    except StepFailed as failed:
+        try:
+            close()
+        except StepFailed as second:
+            if failed.__cause__ is not None and second.__cause__ is not None:
+                note_second(failed.__cause__, second.__cause__)
+        raise
+    except BaseException:
+        close()
+        raise
+    close()
 
 
 def guarded(results: Iterator[Any]) -> Iterator[Any]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 from bigpipe.context import name_of
 from bigpipe.errors import StepError
 
 __all__ = [
+    "Closing",
     "StatelessStep",
     "Step",
     "StopStream",
@@ -29,6 +31,7 @@ __all__ = [
     "has_ended",
     "has_state",
     "is_several",
+    "note_second",
     "outputs_of",
 ]
 
@@ -140,7 +143,7 @@ class Step:
         -------
         object
             A last chunk, or an iterator of chunks; ``None`` for nothing. After an error, what it
-            returns is not used.
+            returns is not used, and what it raises is a note on that error.
         """
 
     def __call__(self, chunk: Any) -> Any:
@@ -186,8 +189,13 @@ class Step:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        Closing(self.close).__exit__(kind, error, frames)
 
     def __repr__(self) -> str:
         return f"<step {name_of(self)}>"
@@ -255,6 +263,44 @@ class StatelessStep(Step):
 
     def set_state(self, state: None) -> None:
         """Do nothing."""
+
+
+class Closing:
+    """Closes something when a block ends.
+
+    If closing fails after an error of the block, that error is raised, and notes the other: it
+    tells why, and what comes after is often no more than its consequence.
+
+    Parameters
+    ----------
+    close : callable
+        Called once, without arguments.
+    """
+
+    def __init__(self, close: Callable[[], object]) -> None:
+        self._close = close
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, GeneratorExit):  # nothing has failed yet
+            self._close()
+            return
+        try:
+            self._close()
+        except Exception as second:  # a step may raise anything
+            note_second(error, second)
+
+
+def note_second(error: BaseException, second: BaseException) -> None:
+    """Note on an error that another was raised after it."""
+    error.add_note(f"Then, when it was closed: {type(second).__name__}: {second}")
 
 
 def begin(what: Step, /, **kwargs: Any) -> None:

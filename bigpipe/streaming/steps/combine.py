@@ -14,7 +14,7 @@ from typing import Any
 
 from bigpipe.context import name_of
 from bigpipe.errors import StreamError
-from bigpipe.streaming.steps.base import Step, begin, has_ended, is_several, outputs_of
+from bigpipe.streaming.steps.base import Closing, Step, begin, has_ended, is_several, outputs_of
 from bigpipe.streaming.steps.kinds import as_step
 
 __all__ = ["Combined", "Compose", "SideBySide", "Tee", "compose", "side_by_side", "tee"]
@@ -43,7 +43,7 @@ class Combined(Step):
         with ExitStack() as undo:
             for part in self.parts:
                 begin(part, **kwargs)
-                undo.callback(part.close)
+                undo.push(Closing(part.close))
             undo.pop_all()
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Combined(Step):
         self._life_of().over = True
         with ExitStack() as stack:
             for part in reversed(self.parts):
-                stack.callback(part.close)
+                stack.push(Closing(part.close))
 
     def _fresh(self) -> Combined:
         return type(self)(*(part._fresh() for part in self.parts))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from bigpipe.errors import StreamError
-from bigpipe.streaming.steps.base import begin, has_ended, outputs_of
+from bigpipe.streaming.steps.base import Closing, begin, has_ended, outputs_of
 from bigpipe.streaming.steps.combine import Compose, compose
 from bigpipe.streaming.steps.kinds import fresh
 
@@ -53,26 +54,23 @@ def run_steps(chunks: Iterable[Any], /, *steps: Any, **kwargs: Any) -> Iterator[
 
 def _run(chunks: Iterable[Any], chain: Compose, keywords: dict[str, Any]) -> Iterator[Any]:
     source = iter(chunks)
-    try:
-        yield from through(chain, source, keywords)
-    finally:
+    with ExitStack() as stack:
         if source is not chunks and hasattr(source, "close"):
-            source.close()
+            stack.push(Closing(source.close))
+        yield from through(chain, source, keywords)
 
 
 def through(
     chain: Compose, chunks: Iterator[Any], keywords: dict[str, Any]
 ) -> Generator[Any, None, None]:
     """Send chunks through a chain, from its beginning to its end; close it, whatever happens."""
-    try:
+    with Closing(chain.close):
         begin(chain, **keywords)
         for chunk in outputs_of(chunks):
             yield from outputs_of(chain(chunk))
             if has_ended(chain):
                 break
         yield from outputs_of(chain.flush())
-    finally:
-        chain.close()
 
 
 def zip_streams(*streams: Iterable[Any], fill: Any = _STRICT) -> Iterator[tuple[Any, ...]]:
