@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 from collections import defaultdict
@@ -19,7 +20,8 @@ from typing import Any
 __all__ = ["erasing", "room_for_prints"]
 
 USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
-OF_DRAWING = "\r\x1b"  # begin what draws on the screen by itself, such as a bar
+MAX_HELD = 8192  # characters of a line that is not whole; as a stream's own buffer has
+OF_DRAWING = re.compile(r"\r|\x1b(?!\[[0-9;:]*m)")  # in what moves the cursor; not colours
 
 
 def room_for_prints(
@@ -92,17 +94,35 @@ class _Prints:
 
     def write(self, text: str) -> int:
         write = self._before[0]
-        if not text or self._passes:
+        if not text or not isinstance(text, str) or self._passes:
             return int(write(text))
         line = self._lines[threading.get_ident()]
-        if text[0] in OF_DRAWING or (line.has_drawn and text[0] == "\n"):
-            line.has_drawn = text[0] != "\n"
-            return int(write(text))
+        if text == "\r" and not line.has_drawn:  # what is held stands for itself, as a counter
+            self._draw(line, line.held + text)
+        elif OF_DRAWING.match(text):  # what is held waits for its end
+            line.has_drawn = True
+            write(text)
+        elif line.has_drawn and text[0] == "\n":
+            line.has_drawn = False
+            write(text)
+        else:
+            self._add(line, text)
+        return len(text)
+
+    def _add(self, line: _Line, text: str) -> None:
         line.has_drawn = False
         whole, end, line.held = (line.held + text).rpartition("\n")
         if end:
             self._show(whole + end)
-        return len(text)
+        if OF_DRAWING.search(text, text.rfind("\n") + 1):
+            self._draw(line, line.held)
+        elif len(line.held) > MAX_HELD:
+            held, line.held = line.held, ""
+            self._show(held)
+
+    def _draw(self, line: _Line, text: str) -> None:
+        line.held, line.has_drawn = "", True
+        self._before[0](text)
 
     def flush(self) -> None:
         if not self._passes:

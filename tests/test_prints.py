@@ -122,6 +122,46 @@ def test_part_of_a_line_waits_while_a_bar_is_drawn(screen, stream):
     assert screen.text() == "\r 50%<one two\n"
 
 
+@pytest.mark.parametrize("flush", [True, False])
+def test_counter_that_goes_back_after_each_number_is_let_be(screen, stream, flush):
+    with stream, room_for_prints(mark):
+        for i in range(3):
+            print(f"{i}%", end="\r", file=stream, flush=flush)
+        print("over", file=stream)
+        stream.write("begin\n0%\r")
+        stream.write("1%\r")
+        stream.write("\n")
+    assert screen.text() == "0%\r1%\r2%\r<over\n<begin\n0%\r1%\r\n"
+
+
+def test_colours_are_a_part_of_their_line(screen, stream):
+    with stream, room_for_prints(mark):
+        print("\x1b[1;31mred\x1b[0m", end=" ", file=stream)
+        print("\x1b[mplain", file=stream)
+        stream.write("\x1b[2Kdrawn")
+    assert screen.text() == "<\x1b[1;31mred\x1b[0m \x1b[mplain\n\x1b[2Kdrawn"
+
+
+def test_long_line_is_written_bit_by_bit(screen, stream, monkeypatch):
+    monkeypatch.setattr(prints, "MAX_HELD", 100)
+    written = []
+    stream.write = lambda text, write=stream.write: written.append(text) or write(text)
+    with stream, room_for_prints(mark):
+        for _ in range(250):
+            stream.write(".")
+    assert written == ["<" + 101 * ".", 101 * ".", 48 * "."]
+
+
+@pytest.mark.parametrize("no_text", [5, b"bytes"], ids=["int", "bytes"])
+def test_what_is_no_text_is_refused_as_by_the_stream(screen, stream, no_text):
+    with (
+        stream,
+        room_for_prints(mark),
+        pytest.raises(TypeError, match=r"must be str, not (int|bytes)"),
+    ):
+        stream.write(no_text)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_streams_are_as_before_when_all_runs_have_ended(screen, stream, first):
     runs = [room_for_prints(lambda stream, i=i: f"{i}<") for i in (0, 1)]
