@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import IO
 
 from bigpipe.budget import format_bytes
@@ -30,7 +31,11 @@ __all__ = ["Glance", "glance", "watch"]
 
 STALE_S = 10.0  # seconds without a word from a run after which that is said; arbitrary
 N_FOR_RATE = 30  # samples over which the present rate is taken: about half a minute
-MIN_NAME = 16  # columns for a name, however narrow the terminal
+ENOUGH = 16  # columns for a name: with fewer, it shares with the hook
+LEAST = 6  # columns for either, however narrow the terminal
+USUAL_HOOK = 22  # columns for a hook where there is room, so that a new one moves no other column
+GAPS = 6  # columns that are empty
+PAUSED = " (paused)"
 PLAIN = 100  # columns where there is no terminal; arbitrary
 
 
@@ -56,10 +61,10 @@ class Glance:
         if self.run is None:
             return f"{self.path}: no run yet"
         head = f"{self.run.pipe}, run {self.run.number}, {self.run.state}"
-        lines = [head, *self._figures(self.run)]
+        lines = [part for line in (head, *self._figures(self.run)) for part in wrap(line, width)]
         room = max(1, height - len(lines) - 2)
         shown = self.live if len(self.live) <= room else self.live[: room - 1]
-        lines += [_line(row, self.at, width) for row in shown]
+        lines += _table(shown, self.at, width)
         if len(shown) < len(self.live):
             lines.append(f"  and {len(self.live) - len(shown)} more")
         return "\n".join(line[:width] for line in lines)
@@ -108,20 +113,46 @@ class Glance:
         return f"{_clock(self.at - began_at)} so far{left}"
 
 
-def _line(row: LiveRow, at: float, width: int) -> str:
-    """Return what one worker has in hand; of a long name, its end."""
-    memory = "" if row.memory is None else format_bytes(row.memory)
-    hook = (row.hook or "?") + (" (paused)" if row.is_paused else "")
-    tail = f"  {hook:<24} {_clock(at - row.since):>8} {memory:>10}"
+def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
+    """Return what each worker has in hand, in columns that fit."""
+    if not rows:
+        return []
+    hooks = [row.hook or "?" for row in rows]
+    clocks = [_clock(at - row.since) for row in rows]
+    memories = ["" if row.memory is None else format_bytes(row.memory) for row in rows]
+    of_clock, of_memory = max(map(len, clocks)), max(map(len, memories))
+    most = max(
+        len(hook) + len(PAUSED) * row.is_paused for hook, row in zip(hooks, rows, strict=True)
+    )
+    of_hook = max(most, USUAL_HOOK)
+    rest = width - GAPS - of_clock - of_memory
+    if rest < ENOUGH + of_hook:
+        of_hook = max(LEAST, min(most, 2 * rest // 5))  # a name tells more
+    of_name = max(LEAST, rest - of_hook)
+    return [
+        f"  {_end_of(_name(row), of_name):<{of_name}}  {_fitting(hook, row, of_hook):<{of_hook}}"
+        f" {clock:>{of_clock}} {memory:>{of_memory}}"
+        for row, hook, clock, memory in zip(rows, hooks, clocks, memories, strict=True)
+    ]
+
+
+def _name(row: LiveRow) -> str:
     try:
         name = text_of(decode(row.in_name))
     except EncodingError:  # it was an object of the caller's own
         name = row.in_name
-    name = "".join(c if c.isprintable() else "?" for c in name)
-    room = max(MIN_NAME, width - len(tail) - 2)
-    if len(name) > room:
-        name = "..." + name[len(name) - room + 3 :]
-    return f"  {name:<{room}}{tail}"
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def _end_of(name: str, room: int) -> str:
+    return name if len(name) <= room else "..." + name[len(name) - room + 3 :]
+
+
+def _fitting(hook: str, row: LiveRow, room: int) -> str:
+    """Return the hook as far as there is room; that a worker is paused tells more."""
+    if not row.is_paused:
+        return hook[:room]
+    return hook + PAUSED if len(hook + PAUSED) <= room else PAUSED.strip(" ()")
 
 
 def _clock(seconds: float) -> str:

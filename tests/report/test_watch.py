@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import datetime
 
 import pytest
@@ -54,6 +55,28 @@ def test_text_tells_how_far_the_run_is_and_what_is_in_hand():
     assert lines[4].startswith("  ...")
     assert "g.fits  ? (paused)" in lines[4]
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("width", [39, 59, 79, 120])
+def test_nothing_is_cut_off_in_a_narrow_terminal(width):
+    samples = [sample(0), sample(30, n_finished=10), sample(60, n_finished=20, n_failed=1)]
+    rows = [
+        live(0, "raw/2026-11-22/b0214.fits"),
+        live(1, hook="pre_process: reject_cosmics", memory=500 << 20),
+        live(2, since=BEGAN - 4000.0, is_paused=1),
+    ]
+    lines = seen(samples, rows).text(width).split("\n")
+    assert max(map(len, lines)) <= width
+    assert [line.split()[-2:] for line in lines[-3:]] == [
+        ["1.0", "GiB"],
+        ["500.0", "MiB"],
+        ["1.0", "GiB"],
+    ]
+    assert len({line[:-10].rindex(":") for line in lines[-3:]}) == 1  # columns
+    assert re.search(r"14.fits +data_p", lines[-3])
+    assert ["pre_pr" in lines[-2], "paused" in lines[-1]] == [True, True]
+    figures = " ".join(lines[:-3])
+    assert figures.endswith("1:00 so far, 4:00 left 1.0 GiB of 4.0 GiB of memory")
 
 
 @pytest.mark.parametrize("used", [None, 0])  # no worker, or a run that ended before the first look
