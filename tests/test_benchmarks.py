@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -265,6 +266,37 @@ def test_run_is_repeated_when_the_moment_has_not_lasted(bench, monkeypatch):
         lasted.append(calm.has_lasted(began_at))
     assert lasted == [False, True]
     assert calm.n_repeated == 1
+
+
+def test_disturbed_run_of_a_case_is_made_once_more(bench, monkeypatch, tmp_path):
+    compare, now, outdirs = bench["compare"], itertools.count(), []
+    lasts = iter([True, False, False, True])
+    heard = []
+
+    class Quiet:
+        def wait(self) -> None:
+            heard.append("wait")
+
+        def has_lasted(self, began_at: float) -> bool:
+            heard.append(began_at)
+            return next(lasts)
+
+    def run_script(folder: Path, script: str, asked: str) -> dict[str, float]:
+        heard.append("run")
+        outdirs.append(json.loads(asked)["outdir"])
+        Path(outdirs[-1]).mkdir()
+        return {"wall_s": float(len(outdirs))}
+
+    monkeypatch.setattr(compare, "run_script", run_script)
+    monkeypatch.setattr(compare, "_entrants", lambda case: [("bigpipe", True)])
+    monkeypatch.setattr(compare, "_is_in_memory", lambda folder: True)
+    monkeypatch.setattr(compare, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    found = compare._measure_case("tiny", "smoke", tmp_path, 2, 2, Quiet())
+    assert [(run["round"], run["wall_s"]) for run in found["runs"]] == [
+        *((0, 1.0), (1, 2.0), (1, 3.0), (1, 4.0)),  # all are kept: the least of them is shown
+    ]
+    assert len(set(outdirs)) == 4
+    assert heard == [each for i in range(4) for each in ("wait", "run", i)]
 
 
 def test_run_is_not_repeated_without_patience(bench, monkeypatch):
