@@ -385,11 +385,13 @@ def summarise(errors: Sequence[FileError]) -> str:
 
 def _shorten_repeats(errors: Sequence[FileError]) -> None:
     """Have the first failure of each kind print the worker's traceback, and no other."""
-    seen: set[tuple[str, str]] = set()
-    for error in errors:
+    for error in errors:  # all before the first shows its own: several may have one cause
         cause = error.__cause__
         if cause is not None and isinstance(cause.__cause__, WorkerTraceback):
             cause.__cause__ = None
+    seen: set[tuple[str, str]] = set()
+    for error in errors:
+        cause = error.__cause__
         if error.kind not in seen and cause is not None and cause.__traceback__ is None:
             show_worker_traceback(error)
         seen.add(error.kind)

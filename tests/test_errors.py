@@ -377,6 +377,13 @@ def test_failure_that_has_its_frames_keeps_them():
     assert cause.__traceback__ is frames is not None
 
 
+def test_failures_with_one_cause_print_its_traceback_once():
+    cause = there_and_back(file_error(cause=ValueError("bad"), traceback=TRACEBACK)).__cause__
+    failures = [file_error(f"{i}.fits", cause=cause, traceback=TRACEBACK) for i in range(3)]
+    for error in (PipelineError("3 of 3 files failed.", failures), *failures[1:]):
+        assert "".join(traceback.format_exception(error)).count('File "hooks.py", line 7') == 1
+
+
 def test_summary_shows_the_most_frequent_kinds_and_counts_the_rest():
     kinds = [type(f"Kind{i:02d}Error", (Exception,), {}) for i in range(20)]
     failures = [file_error(cause=kind("x")) for i, kind in enumerate(kinds) for _ in range(20 - i)]
