@@ -139,7 +139,7 @@ class ErrorLimit:
     --------
     >>> limit = ErrorLimit(max_errors=1)
     >>> limit.add(FileError("file_read raised ValueError", hook="file_read"))
-    '1 file failed, which is as many as max_errors allows'
+    '1 file failed, and max_errors=1 allows no more'
     """
 
     def __init__(self, max_errors: int | None = None) -> None:
@@ -158,7 +158,7 @@ class ErrorLimit:
         if self._max_errors is not None:
             if n < self._max_errors:
                 return None
-            return f"{_files(n)} failed, which is as many as max_errors allows"
+            return f"{_files(n)} failed, and max_errors={self._max_errors} allows no more"
         if self.one_went_well or n > N_ALIKE:
             return None
         self._kinds.add(error.kind)
