@@ -35,7 +35,8 @@ def room_for_prints(
         Called with the stream, in the thread that prints. Returns text to be written before
         the line.
     lock : context manager, optional
-        Is held meanwhile, and while the line is written.
+        Is held meanwhile, and while the line is written. If it is an ``RLock``, what is written
+        by a thread that holds it passes as it is: that draws the bar.
 
     Returns
     -------
@@ -64,6 +65,9 @@ def erasing(stream: Any) -> str:
     return "\r" + " " * ((columns or USUAL_COLUMNS) - 1) + "\r"
 
 
+_RLock = type(threading.RLock())
+
+
 @dataclass(slots=True)
 class _Line:
     """Where a thread is in its line."""
@@ -83,6 +87,7 @@ class _Prints:
         self._stream = stream
         self._make_room = make_room
         self._lock = lock
+        self._of_bar = threading.Condition(lock) if isinstance(lock, _RLock) else None
         self._pid = os.getpid()
         self._is_over = False
         self._is_at_start = True
@@ -146,7 +151,17 @@ class _Prints:
 
     @property
     def _passes(self) -> bool:
-        return self._is_over or self._pid != os.getpid()
+        return self._is_over or self._pid != os.getpid() or self._is_of_bar
+
+    @property
+    def _is_of_bar(self) -> bool:
+        if self._of_bar is None:
+            return False
+        try:
+            self._of_bar.notify()  # nobody, which only a thread can do that holds the lock
+        except RuntimeError:
+            return False
+        return True
 
     def _show(self, text: str) -> None:
         with self._lock:

@@ -232,6 +232,21 @@ def test_lock_is_held_while_a_line_is_written(screen, stream):
     assert held == ["lock", "room", "unlock"]
 
 
+def test_bar_of_the_run_is_not_taken_for_one_of_the_hooks(screen, stream):
+    lock = threading.RLock()
+    with stream, room_for_prints(mark, lock):
+        print("one", end=" ", file=stream)
+        with lock, lock:
+            stream.write("\r 50%")
+            stream.flush()
+            in_thread(print, "other", end="", file=stream)
+        stream.write("two\n")
+        with lock:
+            stream.write("\r100%")
+        print("\nthree", file=stream)
+    assert screen.text() == "\r 50%<one two\n\r100%<\n<three\n<other"
+
+
 def test_file_is_let_be(monkeypatch, tmp_path):
     with open(tmp_path / "log", "w") as file:
         set_streams(monkeypatch, file)
