@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["header_cards", "is_pipe", "of_pipe", "own_attributes"]
@@ -31,10 +33,9 @@ def is_pipe(value: Any) -> bool:
 
 def of_pipe(pipe: Any) -> dict[str, Any]:
     """Return the attributes of a pipeline that have to do with its outputs."""
-    names = getattr(pipe, "__dict__", {})
     return {
         name: x
-        for name, x in own_attributes(pipe, names).items()
+        for name, x in own_attributes(pipe, _held_by(pipe)).items()
         if name not in _RUN_OPTIONS and not name.startswith("_bmp")
     }
 
@@ -61,6 +62,17 @@ def header_cards(obj: Any) -> list[str] | None:
     if (type(obj).__module__, type(obj).__name__) != ("astropy.io.fits.header", "Header"):
         return None
     return [card.image for card in obj.cards]
+
+
+def _held_by(pipe: Any) -> dict[str, Any]:
+    """Return all that an object has: what is in its ``__dict__``, and in ``__slots__``."""
+    held = dict(getattr(pipe, "__dict__", {}))
+    for cls in type(pipe).__mro__:
+        for name, slot in vars(cls).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                with suppress(AttributeError):  # nothing was put there
+                    held.setdefault(name, slot.__get__(pipe))
+    return held
 
 
 def _declared(obj: Any, name: str) -> Any:

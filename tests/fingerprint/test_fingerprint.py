@@ -254,6 +254,19 @@ def test_keyword_of_another_pipeline_counts_by_what_that_does():
     assert changes(make(1, 2), make(1, 3)) == ["keyword 'inner' changed"]
 
 
+def test_attribute_in_a_slot_counts_as_one_in_the_dict_does():
+    class Slotted(Plain):
+        __slots__ = ("gain", "not_given")
+
+    def make(gain):
+        pipe = Slotted()
+        pipe.gain = gain
+        return fingerprint(pipe)
+
+    assert make(2) == make(2)
+    assert changes(make(2), make(3)) == ["attribute 'gain' changed"]
+
+
 def test_value_that_a_property_keeps_does_not_count():
     class Lazy(Plain):
         @functools.cached_property
