@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import itertools
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -675,11 +677,28 @@ class TestGroups:
         outname, _ = of_one(pipe.pipeline([["a.npy", "b.npy"]], executor="serial"))
         np.testing.assert_array_equal(np.load(outname), sum(wholes))
 
-    def test_must_be_of_one_length(self, folder):
+    @pytest.mark.parametrize("length", [10, 60, None], ids=["more chunks", "as many", "one chunk"])
+    def test_must_be_of_one_length(self, length, folder):
         ramp("a.npy"), ramp("b.npy", 90)
-        pipe = ChunkedMultiPipe(outname="sum.npy", chunk_length=10, post_process_list=no_outfile)
-        with pytest.raises(PipelineError, match=r"ended after 9 chunks"):
-            pipe.pipeline([["a.npy", "b.npy"]], executor="serial")
+        pipe = ChunkedMultiPipe(
+            outname="sum.npy", chunk_length=length, post_process_list=no_outfile
+        )
+        group = [["a.npy", "b.npy"]]
+        with pytest.raises(PipelineError, match=r"'a.npy' has 100 samples.*'b.npy' 90") as raised:
+            pipe.pipeline(group, executor="serial")
+        advice = re.search(r"read_options=(\{.*?\})", str(raised.value))
+        options = ast.literal_eval(advice[1])
+        assert pipe.pipeline(group, executor="serial", read_options=options) == [(None, {})]
+
+    def test_of_other_readers_may_not_end_before_another(self, folder):
+        class Lines(ChunkedMultiPipe):
+            def file_read(self, in_name, **kwargs):
+                if isinstance(in_name, list):
+                    return super().file_read(in_name, **kwargs)
+                return iter(in_name)
+
+        with pytest.raises(PipelineError, match=r"ended after 2 chunks"):
+            Lines(outname="x.npy").pipeline([["abc", "ab"]], executor="serial")
 
 
 class TestRuns:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bigpipe.errors import StoreError
+from bigpipe.streaming.reader import ChunkReader
 from bigpipe.streaming.steps.streams import zip_streams
 
 __all__ = ["Members"]
@@ -24,10 +26,19 @@ class Members:
     Notes
     -----
     ``n``, ``positions`` and ``from_position`` are there if all members have them.
+
+    Raises
+    ------
+    StoreError
+        If arrays are not equally long. Their last chunks alone may differ, and a chunk of one
+        sample would be taken for all of another.
     """
 
     def __init__(self, members: Sequence[Any]) -> None:
         self._members = list(members)
+        readers = [each for each in self._members if isinstance(each, ChunkReader)]
+        for reader in readers:
+            _check_lengths(readers[0], reader)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return zip_streams(*self._members)
@@ -42,3 +53,17 @@ class Members:
                 [each.from_position(position) for each in self._members]
             )
         raise AttributeError(name)
+
+
+def _check_lengths(first: ChunkReader, other: ChunkReader) -> None:
+    n, n_other = _length(first), _length(other)
+    if n != n_other:
+        raise StoreError(
+            f"the files of a group must be equally long, and {first.name!r} has {n} samples along "
+            f"axis {first.axis}, {other.name!r} {n_other}: read_options={{'stop': "
+            f"{min(n, n_other)}}} reads as much of each."
+        )
+
+
+def _length(reader: ChunkReader) -> int:
+    return max(0, reader.stop - reader.start)
