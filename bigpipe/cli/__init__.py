@@ -7,16 +7,25 @@ imports what it needs when it is asked for.
 from __future__ import annotations
 
 import argparse
-import os
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from bigpipe.cli import clean, completion, demo, journals, report, run
-from bigpipe.cli.screen import INTERRUPTED, OK, READER_GONE, refuse
+from bigpipe.cli.screen import (
+    INTERRUPTED,
+    OK,
+    READER_GONE,
+    drop_stdout,
+    open_streams,
+    refuse,
+)
 from bigpipe.errors import JournalError
 
 __all__ = ["main"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,16 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, all went well; 1, some files failed; 2, it cannot be done as asked;
         130, interrupted; 141, who read the output has left.
     """
-    try:
-        code = _run(argv)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Who read the output has left. Python would complain again when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
-    return code
+    with open_streams():
+        try:
+            code = _run(argv)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:  # who read the output has left
+            drop_stdout()
+            return READER_GONE
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            drop_stdout()
+            return refuse(
+                f"standard output cannot be written to ({error}): see that there is room where "
+                "it goes"
+            )
+        return code
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from bigpipe.errors import BigpipeWarning, shown
 
@@ -24,8 +24,10 @@ __all__ = [
     "OK",
     "READER_GONE",
     "USAGE",
+    "drop_stdout",
     "has_colour",
     "only_results_on_stdout",
+    "open_streams",
     "refuse",
     "refuse_for",
     "say",
@@ -36,6 +38,31 @@ OK, FILES_FAILED, USAGE = 0, 1, 2
 INTERRUPTED, READER_GONE = 130, 141  # as a shell says for Ctrl-C and for SIGPIPE
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+@contextlib.contextmanager
+def open_streams() -> Iterator[None]:
+    """Let what is printed go nowhere where standard output or standard error is closed.
+
+    Without, ``print`` to the latter would be a line among the results.
+    """
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is None:
+            stack.enter_context(contextlib.redirect_stdout(_nowhere(stack)))
+        if sys.stderr is None:
+            stack.enter_context(contextlib.redirect_stderr(_nowhere(stack)))
+        yield
+
+
+def _nowhere(stack: contextlib.ExitStack) -> IO[str]:
+    return stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+
+
+def drop_stdout() -> None:
+    """Let the rest of the results go nowhere: Python would complain of it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def say(line: str) -> None:

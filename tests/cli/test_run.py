@@ -274,3 +274,49 @@ def test_reader_that_leaves_early_gets_no_traceback(folder):
         os.close(writing)
     assert ran.returncode == 141
     assert "Traceback" not in ran.stderr
+
+
+def run_with(streams, *arguments):
+    """Run the command as a shell does that is told what to do with the standard streams."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "bigpipe", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("names", [["raw/1.npy"], ["raw/1.npy", "raw/2.npy"]], ids=["one", "two"])
+def test_closed_standard_output_costs_only_the_results(names, folder):
+    ran = run_with(">&-", "run", REDUCE, *names, "--outdir", "out", "--num-processes", "2")
+    assert ran.returncode == 0
+    assert "Traceback" not in ran.stderr
+    assert f"{len(names)} written" in ran.stderr
+    assert len(list(folder.glob("out/*.npy"))) == len(names)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", ["plan", "--help"])
+def test_other_commands_do_without_standard_output_too(command, folder):
+    arguments = [REDUCE, "raw/1.npy", *HERE] if command == "plan" else []
+    ran = run_with(">&-", command, *arguments)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.process
+def test_what_is_said_is_not_among_the_results_where_standard_error_is_closed(folder):
+    ran = run_with("2>&-", "run", REDUCE, "raw/1.npy", *HERE, "--format", "json")
+    assert ran.returncode == 0
+    assert [json.loads(line)["in_name"] for line in ran.stdout.splitlines()] == ["raw/1.npy"]
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_results_that_find_no_room_are_said_in_one_line(folder):
+    ran = run_with(">/dev/full", "run", REDUCE, "raw/1.npy", *HERE)
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("bigpipe: error: standard output cannot be")
