@@ -193,7 +193,9 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return " ".join(str(_printable(value)).splitlines())
+    line = " ".join(str(_printable(value)).splitlines())
+    # A tab would move the columns, an escape the cursor.
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line)
 
 
 def _narrowed(widths: list[int], room: int) -> list[int]:

@@ -108,6 +108,17 @@ def test_table_is_aligned_and_has_one_line_for_each_file():
     assert "7.5" in lines[1]
 
 
+def test_name_in_a_table_moves_neither_columns_nor_the_cursor():
+    names = ["raw/a\tb.fits", "raw/\x1b[31mc.fits", "raw/\rd\u200b.fits", "raw/ \xe9\u65e5.fits"]
+    rows = printed("table", [FileResult(0, x, None, {}, Outcome.REJECTED) for x in names])
+    assert [line.split("  ")[0] for line in rows.splitlines()[1:]] == [
+        r"raw/a\tb.fits",
+        r"raw/\x1b[31mc.fits",
+        r"raw/ d\u200b.fits",
+        "raw/ \xe9\u65e5.fits",
+    ]
+
+
 def test_table_has_no_column_of_errors_if_there_are_none():
     assert "error" not in printed("table", [FileResult(0, "a", "b", {}, Outcome.WRITTEN)])
 
