@@ -199,8 +199,8 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
     if not n_workers:
         raise WorkerError(f"no worker can be started: {error}") from error
     warn(
-        f"the run goes on with {n_workers} workers (num_processes), as the system's limits allow "
-        f"no more: {error}",
+        f"the run goes on with {n_workers} worker{'' if n_workers == 1 else 's'} (num_processes), "
+        f"as the system's limits allow no more: {error}",
     )
 
 

@@ -258,12 +258,18 @@ class Run:
     def _carry_out(self, instructions: list[s.Instruction]) -> None:
         """Do what the scheduler said, and what follows from it."""
         todo = deque(instructions)
+        refusal = None
         while todo:
             match todo.popleft():
                 case s.Submit(worker, indices):
                     self._submit(worker, indices)
                 case s.Start(worker):
-                    todo.extend(self._add_worker(worker))
+                    try:
+                        self._executor.add_worker(worker)
+                    except (OSError, WorkerError) as refused:  # go on with those that there are
+                        refusal = refused
+                        fewer = s.StartRefused(worker)
+                        todo.extend(self._scheduler.handle(fewer, self._clock.now()))
                 case s.Recall(worker):
                     todo.extend(self._recall(worker))
                 case s.Kill(worker, _):
@@ -282,16 +288,8 @@ class Run:
                     error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._files.last_death)
                     self._fail_all(error)
                     return
-
-    def _add_worker(self, worker: int) -> list[s.Instruction]:
-        """Start a worker; go on with those that there are if the system refuses one more."""
-        try:
-            self._executor.add_worker(worker)
-        except (OSError, WorkerError) as error:
-            fewer = self._scheduler.handle(s.StartRefused(worker), self._clock.now())
-            outcomes.warn_of_fewer_workers(self._scheduler.n_workers, error)
-            return fewer
-        return []
+        if refusal is not None:
+            outcomes.warn_of_fewer_workers(self._scheduler.n_workers, refusal)
 
     def _submit(self, worker: int, indices: Sequence[int]) -> None:
         """Send a worker its tasks."""

@@ -17,7 +17,9 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+
+from bigpipe.errors import WorkerError
 
 __all__ = [
     "above_stdio",
@@ -25,6 +27,7 @@ __all__ = [
     "close_parent_fd",
     "forget_parent_fd",
     "is_open",
+    "leave_descriptors",
     "no_fork",
     "register_parent_fd",
     "socket_pair",
@@ -90,6 +93,21 @@ def above_stdio(fd: int) -> int:
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(fd)
     return moved
+
+
+def leave_descriptors(n: int) -> None:
+    """Raise `WorkerError` if fewer than these could be opened by this process."""
+    try:
+        with ExitStack() as taken:
+            first = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            taken.callback(os.close, first)
+            for _ in range(n - 1):
+                taken.callback(os.close, fcntl.fcntl(first, fcntl.F_DUPFD_CLOEXEC, 0))
+    except OSError as error:
+        raise WorkerError(
+            f"{error}, as {n} are to be left for others. Lower num_processes, or raise what limits "
+            "open files (ulimit -n)"
+        ) from error
 
 
 def is_open(fd: int) -> bool:

@@ -36,13 +36,17 @@ class Stray(NamedTuple):
 def strays_of(*workers: int, table: ProcTable = _table) -> dict[int, set[Stray]]:
     """Return, for each worker, its descendants that are not in the group that it leads.
 
-    None where the system has no ``/proc``, and of a worker that has ended. Takes 10 us for each
-    process of the machine, however many workers there are.
+    None where ``/proc`` is not there or cannot be listed, and of a worker that has ended. Takes
+    10 us for each process of the machine, however many workers there are.
     """
     strays: dict[int, set[Stray]] = {worker: set() for worker in workers}
     if not table.exists():
         return strays
-    births = {pid: birth for pid in table.pids() if (birth := table.birth(pid)) is not None}
+    try:
+        pids = table.pids()
+    except OSError:  # no descriptor is left to look with; what is in the group is ended even so
+        return strays
+    births = {pid: birth for pid in pids if (birth := table.birth(pid)) is not None}
     for pid, birth in births.items():
         worker = _ancestor(pid, strays, births)
         if worker is not None and birth.group != worker:

@@ -31,6 +31,7 @@ from contextlib import ExitStack
 
 from bigpipe.environment import Environment, fork_is_safe, note_libraries
 from bigpipe.executors import launch, process_worker, wire
+from bigpipe.executors._descriptors import leave_descriptors
 from bigpipe.executors._local_classes import note_local_classes
 from bigpipe.executors.base import (
     Asked,
@@ -54,6 +55,7 @@ from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]
 
+SPARE_DESCRIPTORS = 16  # for what the caller's process opens during a run; arbitrary
 MAX_SLACK = 0.02  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
 HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
@@ -118,6 +120,8 @@ class ProcessesExecutor(Executor):
 
     def add_worker(self, worker: int) -> None:
         """Start a process."""
+        if self._workers:
+            leave_descriptors(SPARE_DESCRIPTORS)
         method = self._method()
         self._see_to_keywords(method)
         with Postponed():  # until the process is noted, to be ended with the run

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import selectors
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, n
 
 pytestmark = pytest.mark.process
 
+ROOT = Path(__file__).parents[2]
 Run = Callable[..., Pout]
 MakeFiles = Callable[..., list[str]]
 
@@ -534,3 +538,35 @@ def test_child_that_the_caller_forks_leaves_the_run_alone(pipe: Doubler, make_fi
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert {first.index, *(result.index for result in results)} == set(range(20))
+
+
+FEW_DESCRIPTORS = """
+import resource
+import warnings
+
+from bigpipe import BigMultiPipe
+
+names = [__file__] * 40
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    pout = BigMultiPipe(30, executor="processes").pipeline(
+        names, post_process_list=lambda data, **kwargs: None, progress=False
+    )
+print(len(pout), len(caught), caught[0].message)
+"""
+
+
+def test_workers_leave_descriptors_for_other_files_and_say_once_how_many_there_are(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(FEW_DESCRIPTORS)
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=mischief.PATIENCE,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert re.fullmatch(r"40 1 the run goes on with \d+ workers .*ulimit -n.*\n", done.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -55,6 +56,14 @@ def test_strays_are_descendants_outside_of_the_group(table: ProcTable):
 
 def test_none_are_known_where_the_system_does_not_tell(tmp_path: Path):
     assert strays_of(1, table=ProcTable(str(tmp_path))) == {1: set()}
+
+
+def test_none_are_known_where_no_descriptor_is_left_to_look_with(table, monkeypatch):
+    def refuse(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(ProcTable, "pids", refuse)
+    assert strays_of(10, 20, table=table) == {10: set(), 20: set()}
 
 
 def test_signal_is_not_sent_to_another_process_that_has_the_number_since():
