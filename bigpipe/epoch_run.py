@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bigpipe import outcomes
 from bigpipe.executors.base import Died
 from bigpipe.executors.delivery import DataReceiver, Handle, max_segments
 from bigpipe.ledger import Ended
@@ -133,8 +134,8 @@ class EpochRun(Run):
 
     @property
     def is_over(self) -> bool:
-        """Whether the workers have ended, or cannot begin."""
-        return self._has_ended or self._init_error is not None
+        """Whether the workers have ended, cannot begin, or are those of another process."""
+        return self._has_ended or self._init_error is not None or self._is_copy
 
     @property
     def _has_ended(self) -> bool:
@@ -147,6 +148,8 @@ class EpochRun(Run):
 
     def drop(self) -> None:
         """Give up what is left of this epoch: what workers have begun of it ends unseen."""
+        if self._is_copy:
+            return
         self._epochs.end()
         self._waiting.clear()
         self._pipe.first = self._epochs.first
@@ -154,6 +157,8 @@ class EpochRun(Run):
 
     def take(self) -> FileResult | None:
         """Wait for the result of the next input; ``None`` at the end of the epoch."""
+        if self._is_copy:  # memory that this process were to give back is in use by the caller
+            raise RuntimeError(outcomes.FORKED)
         epochs = self._epochs
         number = epochs.first + epochs.n_taken
         if number not in self._waiting:

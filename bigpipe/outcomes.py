@@ -23,6 +23,7 @@ from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import FileResult, Outcome
 
 __all__ = [
+    "FORKED",
     "failed",
     "killed",
     "not_started",
@@ -37,6 +38,11 @@ __all__ = [
 ]
 
 _WRITTEN = Outcome.WRITTEN  # the most usual; a member of an enum takes time to look up
+
+FORKED = (
+    "this process was forked during the run, which goes on in its parent: take the results there, "
+    "or begin another run here"
+)
 
 
 def reported(

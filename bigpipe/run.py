@@ -139,8 +139,7 @@ class Run:
 
     @property
     def _is_running(self) -> bool:
-        running: bool = self._loop.gi_running  # type: ignore[attr-defined]
-        return running
+        return bool(self._loop.gi_running)  # type: ignore[attr-defined]
 
     def _is_at_work(self) -> bool:
         """Whether an exception here and now ends the run: in a hook, it may be caught."""
@@ -162,11 +161,17 @@ class Run:
             raise
         finally:
             self._interrupts.ignore()
-            if os.getpid() == self._pid:  # else in a child that the caller has forked
+            if not self._is_copy:
                 self._finish(graceful)
+
+    @property
+    def _is_copy(self) -> bool:  # in a child that the caller has forked: the run is the caller's
+        return os.getpid() != self._pid
 
     def _until_done(self) -> Iterator[FileResult]:
         while True:
+            if self._is_copy:  # what it read from the workers, the caller would wait for
+                raise RuntimeError(outcomes.FORKED)
             self._interrupts.listen()
             self._read_inputs()
             yield from self._ended()
@@ -268,8 +273,7 @@ class Run:
                         self._executor.add_worker(worker)
                     except (OSError, WorkerError) as refused:  # go on with those that there are
                         refusal = refused
-                        fewer = s.StartRefused(worker)
-                        todo.extend(self._scheduler.handle(fewer, self._clock.now()))
+                        todo += self._scheduler.handle(s.StartRefused(worker), self._clock.now())
                 case s.Recall(worker):
                     todo.extend(self._recall(worker))
                 case s.Kill(worker, _):

@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,3 +313,30 @@ def _runs(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def in_a_fork(deed: Callable[[], object]) -> str:
+    """Do something in a forked copy of this process; return what it raised there, as text."""
+    ours, theirs = os.pipe()
+    with warnings.catch_warnings():  # Python 3.12 warns of forks in a process with threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        told = ""
+        try:
+            deed()
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(theirs, told.encode())
+            os._exit(0)
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as told_there:
+        if not select.select([told_there], [], [], PATIENCE)[0]:
+            os.kill(pid, signal.SIGKILL)
+            told_there.read()
+            os.waitpid(pid, 0)
+            raise TimeoutError("the copy hangs")
+        told = told_there.read()
+    os.waitpid(pid, 0)
+    return told

@@ -289,6 +289,14 @@ def test_leaving_the_loop_ends_the_workers(
     assert "003_bmp.bin" not in os.listdir(tmp_path / "out")
 
 
+def test_run_cannot_be_taken_on_in_a_fork_of_this_process(pipe: Doubler, make_files: MakeFiles):
+    results = pipe.iter_pipeline(iter(make_files(8)))
+    first = next(results)
+    told = mischief.in_a_fork(lambda: next(results))
+    assert told.startswith("RuntimeError: this process was forked during the run")
+    assert written([first, *results]) == set(range(8))
+
+
 def is_worker(pid: int) -> bool:
     """Whether it is a process other than the fork server, which stays."""
     from bigpipe.executors import launch

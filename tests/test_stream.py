@@ -28,7 +28,7 @@ from bigpipe import (
     UnsendableError,
 )
 from tests.gate import Gate
-from tests.mischief import Unloadable, Unpicklable, worker_pids
+from tests.mischief import Unloadable, Unpicklable, in_a_fork, worker_pids
 from tests.pipes import get_into_trouble
 from tests.places import not_spawned
 
@@ -888,3 +888,26 @@ def test_object_is_as_it_was(anywhere: dict[str, Any], tmp_path: Path):
     with pipe.stream(numbers(3)) as stream:
         assert means(stream) == [1, 2, 3]
     assert list(tmp_path.iterdir()) == []
+
+
+# Copies of this process.
+
+
+DEEDS: dict[str, Callable[[Any, Any], object]] = {
+    "next": lambda stream, epoch: next(epoch),
+    "leave": lambda stream, epoch: epoch.close(),
+    "close": lambda stream, epoch: stream.close(),
+    "another epoch": lambda stream, epoch: list(stream.epoch(numbers(3))),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+def test_fork_of_this_process_takes_nothing_away_from_an_epoch(deed):
+    with Maker(**WORKERS).stream(numbers(8)) as stream:
+        epoch = iter(stream)
+        got = [next(epoch)[0, 0]]
+        told = in_a_fork(lambda: deed(stream, epoch))
+        got += [data[0, 0] for data in epoch]
+    assert got == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert told.startswith("RuntimeError: this process was forked") == (deed is DEEDS["next"])
