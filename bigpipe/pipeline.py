@@ -326,6 +326,11 @@ class BigMultiPipe(Hooks):
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
         """Check and put together what a run needs to know."""
         names = checked_in_names(in_names)
+        if not hasattr(self, "kwargs"):
+            raise OptionError(
+                f"{type(self).__name__} was made without the constructor of BigMultiPipe: call "
+                "super().__init__(...) in its __init__, or in __post_init__ of a dataclass"
+            )
         given = {name: x for name, x in given.items() if x is not None or name not in NAMES}
         lists = {name: assure_list(given.pop(name)) for name in FUNCTION_LISTS if name in given}
         named = {name: x for name, x in given.items() if name in NAMES}

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections import deque
 from contextlib import closing
+from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def names_in(folder):
 
 
 # Options and keywords.
+
+
+class Constructorless(Doubler):
+    def __init__(self, gain=2):
+        self.gain = gain
+
+
+@dataclass
+class Described(Doubler):
+    gain: float = 2.0
+
+
+@pytest.mark.parametrize("cls", [Constructorless, Described])
+def test_subclass_that_forgot_the_constructor_is_told_so(cls):
+    with pytest.raises(OptionError, match=rf"{cls.__name__} .* super\(\).__init__"):
+        cls().pipeline(["a"], **OPTIONS)
 
 
 class Keywords(BigMultiPipe):
