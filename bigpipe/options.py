@@ -234,9 +234,9 @@ NAMES = tuple(option.name for option in fields(Options))
 """Names of all options, in the order of the constructor's parameters."""
 
 
-def near_miss(name: str, functions: Iterable[Any]) -> str | None:
+def near_miss(name: str, functions: Iterable[Any], known: Iterable[str] = NAMES) -> str | None:
     """Return the option that a keyword may be meant for, unless a function knows the keyword."""
-    plain_names = {option.lower(): option for option in NAMES}
+    plain_names = {option.lower(): option for option in known}
     near = difflib.get_close_matches(name.lower(), plain_names, n=1, cutoff=0.85)
     if not near or any(name in _parameters(function) for function in functions):
         return None

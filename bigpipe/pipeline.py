@@ -98,6 +98,9 @@ class BigMultiPipe(Hooks):
     b'QUIET'
     """
 
+    _bmp_keywords: frozenset[str] = frozenset()
+    """Keywords of the hooks that those do not name as parameters."""
+
     def __init__(
         self,
         num_processes: Any = None,
@@ -354,10 +357,12 @@ class BigMultiPipe(Hooks):
         """Return what to warn of: keywords that look like options and that nobody knows."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
-        functions = [*self._bmp_listed(control), *self._bmp_functions]
+        listed = [*self._bmp_listed(control), *self._bmp_functions]
+        functions = list(filter(callable, hooks + listed))
+        known = {*NAMES, *self._bmp_keywords}
         doubts = {}
         for name in control:
-            meant = None if name in NAMES else near_miss(name, filter(callable, hooks + functions))
+            meant = None if name in known else near_miss(name, functions, known)
             if meant is not None:
                 doubts[name] = (
                     f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "

@@ -19,7 +19,7 @@ import numpy as np
 
 from bigpipe import context
 from bigpipe.budget import parse_bytes
-from bigpipe.errors import warn
+from bigpipe.errors import OptionError, warn
 from bigpipe.fits.files import members_of
 from bigpipe.fits.frame_stack import FrameStack
 from bigpipe.fits.layout import layouts_of
@@ -31,6 +31,12 @@ from bigpipe.measure import count_workers, usable_memory
 __all__ = ["CombinePipe"]
 
 MIN_STACK_BYTES = 32 << 20  # below, stripes would be so thin that seeking takes the time; arbitrary
+_ELSEWHERE = {
+    "weights": "for a weighted average, give them, divided by their sum, as scale, with "
+    "method='sum'",
+    "combine_uncertainty_function": "put the uncertainty in its place by a function of the "
+    "post-processing list",
+}
 RESULT_BYTES = 40  # for each pixel: result, deviation, mask, and copies of them while written
 
 
@@ -84,6 +90,7 @@ class CombinePipe(CCDMultiPipe):
     """
 
     _bmp_stack_limit: int | None = None
+    _bmp_keywords = frozenset(("scale", "mem_limit", *(each.name for each in fields(Rule))))
 
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Any:
         self._bmp_n_groups = len(in_names) if hasattr(in_names, "__len__") else None
@@ -98,6 +105,8 @@ class CombinePipe(CCDMultiPipe):
     def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:
         """Tell the workers what a stack may take; what a file takes follows from that."""
         rule_of(control)  # a wrong one is said before anything is read
+        if type(self).data_process is CombinePipe.data_process:
+            _check_elsewhere(control)
         budget = usable_memory(options)[0]
         n_at_once = max(1, count_workers(self._bmp_n_groups, options))
         self._bmp_stack_limit = max(MIN_STACK_BYTES, budget // n_at_once - WORKER_BYTES)
@@ -272,6 +281,13 @@ def rule_of(keywords: dict[str, Any]) -> Rule:
     return Rule(
         **{each.name: keywords[each.name] for each in fields(Rule) if each.name in keywords}
     )
+
+
+def _check_elsewhere(keywords: dict[str, Any]) -> None:
+    """Refuse keywords of `ccdproc.combine` that would change the result, and are not known here."""
+    for name, remedy in _ELSEWHERE.items():
+        if keywords.get(name) is not None:
+            raise OptionError(f"{name} has no effect on CombinePipe: {remedy}.")
 
 
 def _layout(name: Any) -> Iterator[Any]:

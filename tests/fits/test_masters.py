@@ -217,6 +217,33 @@ def test_a_rule_that_is_not_known_is_refused_before_anything_is_read(
         pipe(tmp_path).pipeline(groups, method="mode")
 
 
+@pytest.mark.parametrize("name", ["weights", "combine_uncertainty_function"])
+def test_a_keyword_of_ccdproc_that_would_have_no_effect_is_refused(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name} has no effect"):
+        CombinePipe().pipeline([["missing.fits"]], **{name: [1]})
+
+    class Own(CombinePipe):
+        def data_process(self, data: Any, **kwargs: Any) -> Any:
+            return None
+
+    assert Own().plan([["missing.fits"]], **{name: [1]})
+
+
+def test_weights_may_be_given_as_scale(tmp_path: Path) -> None:
+    names = [write(tmp_path / f"{i}.fits", np.full((4, 5), 10.0 * i)) for i in range(3)]
+    weights = np.array([1, 2, 5])
+    [(outname, _)] = CombinePipe(outdir=tmp_path, fallback_unit="adu").pipeline(
+        [names], outname="mean.fits", scale=list(weights / weights.sum()), method="sum"
+    )
+    expected = np.average([0, 10, 20], weights=weights)
+    np.testing.assert_allclose(fits.getdata(outname), expected, rtol=1e-6)
+
+
+def test_a_rule_that_is_misspelt_is_doubted(tmp_path: Path) -> None:
+    with pytest.warns(BigpipeWarning, match=r"'sigma_clp' .* did you mean 'sigma_clip'\?"):
+        CombinePipe().plan([["missing.fits"]], sigma_clp=True)
+
+
 def test_memory_is_that_of_the_stack_or_its_limit_and_one_frame_at_work(
     groups: list[list[str]],
 ) -> None:
