@@ -13,6 +13,7 @@ and to be the only writer is a matter of the name of the lock file.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -286,6 +287,6 @@ def _locked(path: str, *, by_name: bool) -> JournalLock:
     try:
         return JournalLock(path, by_name=by_name)
     except OSError as error:
-        raise JournalError(
-            f"the journal {path!r} cannot be locked ({error}): its folder must be open to writing"
-        ) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room, or give another" if is_full else "its folder must be open to writing"
+        raise JournalError(f"the journal {path!r} cannot be locked ({error}): {remedy}") from error

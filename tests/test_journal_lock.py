@@ -15,6 +15,7 @@ import pytest
 
 import bigpipe
 from bigpipe import JournalError
+from bigpipe.journal_file import JournalFile
 from bigpipe.journal_lock import JournalLock, holder_of
 
 ROOT = Path(bigpipe.__file__).parents[1]
@@ -105,6 +106,7 @@ def test_links_lead_to_one_lock(path, tmp_path):
 def test_fork_neither_has_nor_releases_the_lock(path):
     code = """
 import os, sys
+from bigpipe.journal_file import JournalFile
 from bigpipe.journal_lock import JournalLock, holder_of
 lock = JournalLock(sys.argv[1])
 if not os.fork():
@@ -160,3 +162,15 @@ def test_run_on_another_machine_is_told(path):
     owner = {"pid": 1, "host": "elsewhere", "began": "2026-01-01", "start": "1"}
     Path(f"{path}-lock").write_text(json.dumps(owner))
     assert holder_of(path) == owner
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "open to writing")]
+)
+def test_lock_that_the_disk_refuses_is_an_error_with_a_remedy(number, remedy, path, monkeypatch):
+    def refuse(self):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(JournalLock, "_locked", refuse)
+    with pytest.raises(JournalError, match=remedy):
+        JournalFile(path)

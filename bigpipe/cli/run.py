@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from typing import Any
 
@@ -48,15 +49,22 @@ class Intermixed(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._is_inside = True
         try:
-            found, unknown = self.parse_known_intermixed_args(args, namespace)
+            if any(action.nargs == "*" for action in self._get_positional_actions()):
+                found, unknown = self.parse_known_intermixed_args(args, namespace)
+            else:  # any order will do for one; and a name that begins with - may follow --
+                found, unknown = super().parse_known_args(args, namespace)
         finally:
             self._is_inside = False
         if unknown:
-            flags = (x for action in self._actions for x in action.option_strings)
-            near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown[0])}")
         return found, unknown
+
+    def _hint(self, word: str) -> str:
+        if os.path.exists(word):
+            return f"; if the file is meant, write {os.path.join('.', word)}"
+        flags = (x for action in self._actions for x in action.option_strings)
+        near = difflib.get_close_matches(word.partition("=")[0], flags, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

@@ -102,6 +102,12 @@ def test_output_is_traced_by_the_journals_around_it(night, tmp_path, monkeypatch
     assert any(line.split() == ["bigpipe", bigpipe.__version__] for line in block)
 
 
+def test_output_that_looks_like_a_flag_is_traced(night, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["trace", "--", "-a.npy"]) == 2
+    assert f"no journal knows '{tmp_path}/-a.npy'" in capsys.readouterr().err
+
+
 def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
     journal, names = night
     output = tmp_path / "out" / "000_bmp.bin"

@@ -151,6 +151,16 @@ def test_what_cannot_be_done_is_answered_with_exit_code_2(name, arguments, messa
     assert not any(Path("out").iterdir())
 
 
+def test_file_that_looks_like_a_flag_can_be_named(folder, capsys):
+    os.rename("raw/1.npy", "-1.npy")
+    assert main(["run", REDUCE, *HERE, "-1.npy"]) == 2
+    assert "unrecognized arguments: -1.npy; if the file is meant, write ./-1.npy" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert main(["run", REDUCE, *HERE, "./-1.npy"]) == 0
+    assert main(["run", REDUCE, *HERE, "--", "-1.npy"]) == 0
+
+
 def test_error_in_the_script_is_shown_where_it_is(folder, capsys):
     Path("broken.py").write_text("x = 1\n1 / 0\n")
     assert main(["run", "broken.py:x", "a"]) == 2
