@@ -41,6 +41,8 @@ def test_each_command_says_what_it_does_and_what_it_takes() -> None:
         pytest.param(["demo", "--shape", "100"], "is not two numbers", id="shape"),
         pytest.param(["demo", "--frames", "many"], "invalid int", id="frames"),
         pytest.param(["demo", "--num-processes", "-1"], "--num-processes", id="processes"),
+        pytest.param(["demo", "--num-processes", "x"], "'x' is not a number of", id="no number"),
+        pytest.param(["watch", "--interval", "x", "j"], "'x' is not a number of s", id="interval"),
         pytest.param(["demo", "--input", "x", "--seed", "1"], "--seed is for", id="seed of input"),
         pytest.param(["demo", "--input", "nowhere"], "nowhere does not exist", id="input"),
         pytest.param(["demo", "--frames", "0"], "at least 1", id="no frames"),

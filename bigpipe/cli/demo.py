@@ -6,6 +6,7 @@ Owns its arguments. What it does is in `bigpipe.demo`, which is imported only wh
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,12 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _number_of_processes(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return int(value) if value == int(value) else value
 
 

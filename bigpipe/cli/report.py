@@ -70,7 +70,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0.05 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.05 and 3600")
     return seconds
