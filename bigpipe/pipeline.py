@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import product, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _ATTRIBUTES = (
     "post_process_list",
     "PoolClass",
 )
+_DEFAULTS = Options()
 
 
 class BigMultiPipe(Hooks):
@@ -354,19 +356,35 @@ class BigMultiPipe(Hooks):
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
-        """Return what to warn of: keywords that look like options and that nobody knows."""
+        """Return what to warn of: options without effect, keywords that look like options."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
         listed = [*self._bmp_listed(control), *self._bmp_functions]
         functions = list(filter(callable, hooks + listed))
         known = {*NAMES, *self._bmp_keywords}
-        doubts = {}
+        doubts = self._bmp_overridden()
         for name in control:
             meant = None if name in known else near_miss(name, functions, known)
             if meant is not None:
                 doubts[name] = (
                     f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
                     f"mean {meant!r}?"
+                )
+        return doubts
+
+    def _bmp_overridden(self) -> dict[str, str]:
+        """Return what to warn of: options in the body of a class, which the constructor sets."""
+        bodies = takewhile(lambda cls: cls is not BigMultiPipe, type(self).__mro__)
+        doubts = {}
+        for cls, name in product(bodies, _ATTRIBUTES):
+            value = vars(cls).get(name)
+            default = getattr(_DEFAULTS, name)
+            if value is None or hasattr(value, "__get__") or name in FUNCTION_LISTS:
+                continue
+            if value != default and getattr(self, name, default) == default:
+                doubts[name] = (
+                    f"{name} = {value!r} in the body of {cls.__name__} has no effect, as the "
+                    f"constructor sets it to {default!r}: give it to super().__init__(...)"
                 )
         return doubts
 

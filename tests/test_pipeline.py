@@ -235,6 +235,35 @@ def test_near_miss_of_an_option_warns_and_is_passed_on(at):
     assert warned[0].filename == __file__
 
 
+class InItsBody(Doubler):
+    outdir = "reduced"
+    num_processes = 0
+    post_process_list = staticmethod(note_size)
+
+
+def test_option_in_the_body_of_a_class_warns_that_it_has_no_effect(outdir):
+    with pytest.warns(BigpipeWarning, match=r"^outdir = 'reduced' in the body of In") as told:
+        assert InItsBody(num_processes=1).pipeline([], **OPTIONS) == []
+    assert len(told) == 1
+
+
+def test_option_that_the_constructor_is_given_has_its_effect_and_does_not_warn(outdir):
+    class Given(InItsBody):
+        def __init__(self):
+            super().__init__(outdir=outdir, num_processes=1)
+
+    class Property(Doubler):
+        @property
+        def outdir(self):
+            return outdir
+
+        @outdir.setter
+        def outdir(self, value):
+            pass
+
+    assert Given().pipeline([], **OPTIONS) == Property().pipeline([], **OPTIONS) == []
+
+
 def knows_near_miss(data, num_process=None, **kwargs):
     return data
 
