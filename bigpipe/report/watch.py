@@ -74,7 +74,8 @@ class Glance:
             return ["nothing is known of its files yet"]
         now = self.samples[-1]
         total = "" if run.n_files is None else f" of {run.n_files}"
-        parts = [f"{now.n_finished}{total} files"]
+        least = "at least " if run.state == "killed" else ""  # more may have ended since
+        parts = [f"{least}{now.n_finished}{total} files"]
         if now.n_failed:
             parts.append(f"{now.n_failed} failed")
         parts += [x for x in (self._rate(), self._left(run)) if x]

@@ -86,6 +86,11 @@ def test_text_of_a_run_that_has_ended_tells_how_fast_it_was(used):
     assert text == "night.Reduce, run 3, finished\n100 of 100 files, 10 files/s, in 0:10"
 
 
+def test_text_of_a_run_that_was_killed_says_that_more_may_have_ended():
+    text = seen([sample(0), sample(10, None, n_finished=30)], at=60.0, state="killed").text()
+    assert text.splitlines()[1].startswith("at least 30 of 100 files")
+
+
 def test_silence_of_a_run_is_told():
     assert "last heard of 0:50 ago" in seen([sample(0), sample(10)]).text()
     assert "last heard" not in seen([sample(0), sample(58)]).text()
