@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe import formats
+from bigpipe.errors import OptionError
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
+from bigpipe.plan import Plan
 from bigpipe.slices import takes_slices
 
 __all__ = ["FunctionPipe"]
@@ -144,6 +146,13 @@ class FunctionPipe(BigMultiPipe):
         if names is None:
             return function(*given, **kwargs)
         return function(*given, **{name: x for name, x in kwargs.items() if name in names})
+
+    def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
+        for role in ("read", "process", "write"):
+            function = getattr(self, role)
+            if function is not None and not callable(function):
+                raise OptionError(f"{role}={function!r} is not a function.")
+        return super()._bmp_plan(in_names, given)
 
     @property
     def _bmp_functions(self) -> tuple[Any, ...]:

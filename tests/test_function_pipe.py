@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigpipe import BigMultiPipe, BigpipeWarning, FunctionPipe, PipelineError
+from bigpipe import BigMultiPipe, BigpipeWarning, FunctionPipe, OptionError, PipelineError
 from bigpipe.fingerprint import differences, fingerprint_of
 
 SCALE = 3
@@ -264,6 +264,12 @@ def test_functions_come_first_and_all_options_are_taken():
     pipe = FunctionPipe(num_processes=2, mem_frac=0.5, journal="j", factor=1)
     assert isinstance(pipe, BigMultiPipe)
     assert (pipe.num_processes, pipe.mem_frac, pipe.kwargs) == (2, 0.5, {"factor": 1})
+
+
+@pytest.mark.parametrize("role", ["read", "process", "write"])
+def test_name_in_place_of_a_function_is_refused_before_anything_is_read(role):
+    with pytest.raises(OptionError, match=f"{role}='numpy.median' is not a function"):
+        FunctionPipe(**{role: "numpy.median"}).pipeline(["missing.npy"])
 
 
 def test_keyword_that_no_function_takes_is_told_of(arrays):
