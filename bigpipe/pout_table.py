@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
     from astropy.table import QTable
 
-__all__ = ["html_of", "pandas_of", "table_of"]
+__all__ = ["html_of", "metadata_of", "pandas_of", "table_of"]
 
 FIRST = ("in_name", "outname", "outcome")
 MAX_ROWS = 10  # of the HTML form: the first and the last ones; arbitrary
@@ -44,7 +44,7 @@ def _columns(results: Sequence[FileResult]) -> dict[str, dict[int, Any]]:
         if result.outname is not None:
             columns["outname"][row] = _text(result.outname)
         columns["outcome"][row] = str(result.outcome)
-        for name, value in _flat(result.meta):
+        for name, value in _flat(metadata_of(result)):
             if value is not None:
                 # A key such as outname, by which a group gets its name, is not the column.
                 columns.setdefault(f"meta.{name}" if name in FIRST else name, {})[row] = value
@@ -53,6 +53,14 @@ def _columns(results: Sequence[FileResult]) -> dict[str, dict[int, Any]]:
 
 def _text(name: Any) -> str:
     return os.fsdecode(name) if isinstance(name, (str, os.PathLike)) else str(name)
+
+
+def metadata_of(result: FileResult) -> Mapping[Any, Any]:
+    """Return metadata as a dict, for a column each; a hook may have returned what is none."""
+    meta: Any = result.meta
+    if isinstance(meta, Mapping):
+        return meta
+    return {} if meta is None else {"meta": meta}
 
 
 def _flat(meta: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -177,3 +177,11 @@ def test_missing_pandas_is_named_with_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas, or use to_table"):
         pout_of({}).to_pandas()
+
+
+def test_metadata_that_is_no_dict_is_a_column_of_its_own():
+    table = table_of({"a": 1}, None, 2.5)
+    assert table.colnames[3:] == ["a", "meta"]
+    assert mask_of(table["a"]) == [False, True, True]
+    assert table["meta"][2] == 2.5
+    assert "out/0.fits" in pout_of(None)._repr_html_()

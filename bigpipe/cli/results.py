@@ -17,7 +17,7 @@ from typing import IO, Any
 from bigpipe.cli import screen
 from bigpipe.errors import FileError
 from bigpipe.pout import Pout
-from bigpipe.pout_table import table_of
+from bigpipe.pout_table import metadata_of, table_of
 from bigpipe.records import FileResult, Outcome
 
 __all__ = ["FORMATS", "print_results", "results_of"]
@@ -149,7 +149,7 @@ def _about(result: FileResult) -> dict[str, Any]:
 
 
 def _meta_of(result: FileResult) -> dict[str, Any]:
-    return {name: value for name, value in result.meta.items() if name != "bmp_error"}
+    return {name: value for name, value in metadata_of(result).items() if name != "bmp_error"}
 
 
 def _plain(value: Any) -> Any:

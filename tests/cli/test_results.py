@@ -176,3 +176,10 @@ def test_plain_list_is_understood():
     assert results[3].error is ERROR
     assert [result.in_name for result in results_of([("b", {})], ["a"])] == ["a"]
     assert results_of(None, ["a"]) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("meta", [None, 2.5])
+def test_metadata_that_is_no_dict_can_be_printed(form, meta):
+    result = FileResult(0, "raw/1.fits", "out/1.fits", meta, Outcome.WRITTEN)
+    assert ("2.5" in printed(form, [result])) == (meta == 2.5)
