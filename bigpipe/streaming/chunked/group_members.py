@@ -23,15 +23,15 @@ class Members:
     members : sequence of iterable
         As `read_chunks` returns them, with chunks of one length, or any others.
 
-    Notes
-    -----
-    ``n``, ``positions`` and ``from_position`` are there if all members have them.
-
     Raises
     ------
     StoreError
         If arrays are not equally long. Their last chunks alone may differ, and a chunk of one
         sample would be taken for all of another.
+
+    Notes
+    -----
+    ``n``, ``positions`` and ``from_position`` are there if all members have them.
     """
 
     def __init__(self, members: Sequence[Any]) -> None:
