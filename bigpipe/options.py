@@ -22,7 +22,7 @@ __all__ = [
     "Kind",
     "Options",
     "assure_list",
-    "near_miss",
+    "slips",
     "table",
 ]
 
@@ -229,23 +229,72 @@ class Options:
                 values[option.name] = option.metadata["check"](option.name, value)
         return replace(self, **values)
 
+    def doubts(self) -> dict[str, str]:
+        """Return what to warn of: values that may be meant, and probably are not."""
+        if self.mem_available is not None or self.mem_frac <= 1:
+            return {}
+        return {
+            "mem_frac": f"mem_frac={self.mem_frac!r} lets the run use more memory than there is: "
+            "give a part of it, such as 0.8"
+        }
+
 
 NAMES = tuple(option.name for option in fields(Options))
 """Names of all options, in the order of the constructor's parameters."""
 
 
-def near_miss(name: str, functions: Iterable[Any], known: Iterable[str] = NAMES) -> str | None:
-    """Return the option that a keyword may be meant for, unless a function knows the keyword."""
-    plain_names = {option.lower(): option for option in known}
-    near = difflib.get_close_matches(name.lower(), plain_names, n=1, cutoff=0.85)
-    if not near or any(name in _parameters(function) for function in functions):
-        return None
-    return plain_names[near[0]]
+def slips(
+    keywords: Iterable[str], functions: Iterable[Any], known: Iterable[str] = NAMES
+) -> dict[str, str]:
+    """Return what to warn of: keywords that are probably meant for others.
+
+    Parameters
+    ----------
+    keywords : iterable of str
+        All that a run is given.
+    functions : iterable of callable
+        Those that the keywords go to.
+    known : iterable of str, optional
+        Keywords that are none of the functions'.
+
+    Returns
+    -------
+    dict of str to str
+        A sentence by keyword: for those that no function names, and whose name is nearly that
+        of a known one, or of a parameter that may be left out and is.
+    """
+    given, known = frozenset(keywords), frozenset(known)
+    if given <= known:
+        return {}
+    parameters = [each for function in functions for each in _parameters(function)]
+    left_out = {each.name for each in parameters if each.default is not each.empty} - given
+    found = {}
+    for name in sorted(given - known - {each.name for each in parameters}):
+        if (meant := _near(name, known)) is not None:
+            found[name] = (
+                f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
+                f"mean {meant!r}?"
+            )
+        elif (meant := _near(name, left_out)) is not None:
+            found[name] = (
+                f"no hook or function has a parameter {name!r}, and one has {meant!r}, which is "
+                "not given: did you mean that?"
+            )
+    return found
 
 
-def _parameters(function: Any) -> Iterable[str]:
+def _near(name: str, others: Iterable[str]) -> str | None:
+    """Return the name that another may be a slip for, two letters in the wrong order included."""
+    plain = {other.lower(): other for other in sorted(others)}
+    near = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.85)
+    letters = sorted(name.lower())
+    near += [other for other in plain if len(other) > 2 and sorted(other) == letters]
+    return plain[near[0]] if near else None
+
+
+def _parameters(function: Any) -> Iterable[inspect.Parameter]:
     try:
-        return inspect.signature(function).parameters
+        return inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature
         return ()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import OptionError, PipelineError, TooManyErrorsError, warn
 from bigpipe.hooks import RESERVED, Hooks
-from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, near_miss
+from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, slips
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
@@ -350,27 +350,19 @@ class BigMultiPipe(Hooks):
                     f"{name!r} cannot be a keyword: the hooks are called with an argument of that "
                     "name; give it another"
                 )
-        for doubt in self._bmp_doubts(control).values():
+        for doubt in (options.doubts() | self._bmp_doubts(control)).values():
             warn(doubt)
         predict = self._bmp_predictor(control)
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
-        """Return what to warn of: options without effect, keywords that look like options."""
+        """Return what to warn of: options without effect, keywords that look like others."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
         listed = [*self._bmp_listed(control), *self._bmp_functions]
         functions = list(filter(callable, hooks + listed))
         known = {*NAMES, *self._bmp_keywords}
-        doubts = self._bmp_overridden()
-        for name in control:
-            meant = None if name in known else near_miss(name, functions, known)
-            if meant is not None:
-                doubts[name] = (
-                    f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
-                    f"mean {meant!r}?"
-                )
-        return doubts
+        return self._bmp_overridden() | slips(control, functions, known)
 
     def _bmp_overridden(self) -> dict[str, str]:
         """Return what to warn of: options in the body of a class, which the constructor sets."""

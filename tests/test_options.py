@@ -12,7 +12,7 @@ import pytest
 from bigpipe import BigMultiPipe, assure_list
 from bigpipe.errors import OptionError
 from bigpipe.executors.serial import SerialExecutor
-from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, near_miss, table
+from bigpipe.options import CONTROL_OPTIONS, NAMES, Options, slips, table
 from tests.ids import shown
 
 
@@ -200,16 +200,46 @@ def test_flag_is_nothing_else(value):
     ],
 )
 def test_near_miss_of_an_option_is_recognised(keyword, option):
-    assert near_miss(keyword, []) == option
+    assert slips([keyword], [])[keyword].endswith(f"did you mean {option!r}?")
+
+
+def with_parameters(data, dark=None, *, dark_level=0, num_process=None, **kwargs):
+    return data
 
 
 @pytest.mark.parametrize("keyword", ["bias", "flat", "in_unit", "overwrite", "process"])
 def test_other_keywords_are_no_near_misses(keyword):
-    assert near_miss(keyword, []) is None
+    assert slips([keyword], []) == {}
 
 
 def test_keyword_that_a_function_knows_is_no_near_miss():
-    def function(data, num_process=None, **kwargs):
-        return data
+    assert slips(["num_process"], [min, with_parameters]) == {}
 
-    assert near_miss("num_process", [min, function]) is None
+
+@pytest.mark.parametrize(
+    ("keyword", "parameter"),
+    [("drak", "dark"), ("Dark", "dark"), ("darks", "dark"), ("dark_levle", "dark_level")],
+)
+def test_near_miss_of_a_parameter_is_recognised(keyword, parameter):
+    doubts = slips([keyword, "flat"], [min, with_parameters])
+    assert list(doubts) == [keyword]
+    assert f"one has {parameter!r}" in doubts[keyword]
+
+
+@pytest.mark.parametrize("given", [["drak", "dark"], ["disk"], ["dat"], ["kwarg"]], ids=str)
+def test_keywords_that_stand_for_themselves_are_no_near_misses(given):
+    assert slips(given, [with_parameters]) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "doubted"),
+    [
+        ({"mem_frac": 80}, ["mem_frac"]),
+        ({"mem_frac": 80, "mem_available": "1 GiB"}, []),
+        ({"mem_frac": 1}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_more_than_all_memory_is_doubted(given, doubted):
+    assert list(checked(**given).doubts()) == doubted

@@ -235,6 +235,21 @@ def test_near_miss_of_an_option_warns_and_is_passed_on(at):
     assert warned[0].filename == __file__
 
 
+def subtract(data, dark=0, **kwargs):
+    return data
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"drak": 2, "post_process_list": subtract}, "'drak'.*'dark'"), ({"mem_frac": 80}, "80")],
+    ids=["parameter", "part of the memory"],
+)
+def test_what_is_hardly_meant_warns_when_the_run_starts(given, message):
+    with pytest.warns(BigpipeWarning, match=message) as warned:
+        Keywords().pipeline(["a"], **given)
+    assert warned[0].filename == __file__
+
+
 class InItsBody(Doubler):
     outdir = "reduced"
     num_processes = 0
