@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["format_rate", "format_seconds"]
+__all__ = ["format_clock", "format_rate", "format_seconds"]
 
 LARGE = 999.5  # what three digits show as 1000, for which they would need an exponent
 
@@ -19,6 +19,19 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.3g} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def format_clock(seconds: float) -> str:
+    """Write a duration that goes on as a clock does, in whole seconds.
+
+    Examples
+    --------
+    >>> format_clock(5.9), format_clock(1234), format_clock(13000)
+    ('00:05', '20:34', '3:36:40')
+    """
+    minutes, whole_seconds = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:" if hours else "") + f"{minutes:02d}:{whole_seconds:02d}"
 
 
 def format_rate(n_per_second: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bigpipe import context
 from bigpipe.context import FileContext
-from bigpipe.options import CONTROL_OPTIONS, Options, assure_list
+from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, Options, assure_list
 from bigpipe.outname import outname_creator
 from bigpipe.outputs import Stager
 from bigpipe.passage import RESERVED, Passage, creates_outdir, make_folder_of, process_batch
@@ -24,7 +24,6 @@ from bigpipe.steps import bmp_cleanup
 __all__ = ["RESERVED", "Hooks"]
 
 _CONTROL = frozenset(CONTROL_OPTIONS) - {"outname"}
-_LISTS = ("pre_process_list", "post_process_list")
 
 
 class Hooks:
@@ -40,7 +39,7 @@ class Hooks:
     kwargs: dict[str, Any]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LISTS:  # whose property a subclass may have hidden
+        if name in FUNCTION_LISTS:  # whose property a subclass may have hidden
             value = assure_list(value)
         super().__setattr__(name, value)
 
@@ -85,6 +84,10 @@ class Hooks:
     @post_process_list.setter
     def post_process_list(self, value: list[Any]) -> None:
         self._post_process_list = value
+
+    def _bmp_all_of(self, name: str, kwargs: dict[str, Any]) -> list[Any]:
+        """Take a list of functions out of keywords; return it, after that of the object."""
+        return [*getattr(self, name), *assure_list(kwargs.pop(name, None))]
 
     @property
     def _bmp_functions(self) -> tuple[Any, ...]:
@@ -242,8 +245,7 @@ class Hooks:
         """
         kwargs = self._bmp_control(kwargs)
         file = context.current()
-        given = assure_list(kwargs.pop("pre_process_list", None))
-        for function in [*self.pre_process_list, *given]:
+        for function in self._bmp_all_of("pre_process_list", kwargs):
             if file is not None:
                 file.begin("pre_process", function)
             result = function(data, **kwargs)
@@ -371,11 +373,11 @@ class Hooks:
         """
         kwargs = self._bmp_control(kwargs)
         kwargs.pop("bmp_meta", None)
-        given = assure_list(kwargs.pop("post_process_list", None))
+        functions = self._bmp_all_of("post_process_list", kwargs)
         keep_all = kwargs.pop("no_bmp_cleanup", False)
         file = context.current()
         meta: dict[str, Any] = {}
-        for function in [*self.post_process_list, *given]:
+        for function in functions:
             if file is not None:
                 file.begin("post_process", function)
                 if "in_name" in kwargs:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from bigpipe.budget import format_bytes
-from bigpipe.durations import format_rate
+from bigpipe.durations import format_clock, format_rate
 from bigpipe.errors import OptionError, warn
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
@@ -165,7 +165,7 @@ class _Counts:
             last_finish_s=self.last_finish - self.started,
             elapsed_s=self.elapsed_s(),
         )
-        return "?" if seconds is None else _clock(seconds)
+        return "?" if seconds is None else format_clock(seconds)
 
     def tail(self) -> str:
         in_flight = f", {self.n_in_flight} in flight" if self.n_in_flight else ""
@@ -289,8 +289,8 @@ class _LineProgress(_CountingProgress):
         counts = self._counts
         left = f", {counts.left()} left" if counts.n_done != counts.n_files else ""
         self._stream.write(
-            f"bigpipe: {_files(counts.n_done, counts.n_files)} in {_clock(counts.elapsed_s())}"
-            f"{left}, {counts.speed()}{counts.tail()}\n"
+            f"bigpipe: {_files(counts.n_done, counts.n_files)} in "
+            f"{format_clock(counts.elapsed_s())}{left}, {counts.speed()}{counts.tail()}\n"
         )
         self._stream.flush()
 
@@ -419,7 +419,8 @@ def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s:
     'bigpipe: interrupted after 12 of 20 files, 1 of them failed, in 02:05.'
     """
     failed = f", {n_failed} of them failed" if n_failed else ""
-    return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {_clock(elapsed_s)}."
+    elapsed = format_clock(elapsed_s)
+    return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}."
 
 
 def say(line: str) -> None:
@@ -433,9 +434,3 @@ def _files(n_done: int, n_total: int | None) -> str:
     if n_total is None:
         return f"{n_done} file{'' if n_done == 1 else 's'}"
     return f"{n_done} of {n_total} file{'' if n_total == 1 else 's'}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, whole_seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:" if hours else "") + f"{minutes:02d}:{whole_seconds:02d}"

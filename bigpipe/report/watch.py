@@ -16,7 +16,7 @@ from textwrap import wrap
 from typing import IO
 
 from bigpipe.budget import format_bytes
-from bigpipe.durations import format_rate
+from bigpipe.durations import format_clock, format_rate
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.journal import Journal
@@ -83,7 +83,7 @@ class Glance:
         if now.used:
             lines.append(f"{format_bytes(now.used)} of {format_bytes(now.budget)} of memory")
         if not self.has_ended and self.at - now.at > STALE_S:
-            lines.append(f"last heard of {_clock(self.at - now.at)} ago")
+            lines.append(f"last heard of {format_clock(self.at - now.at)} ago")
         return lines
 
     def _rate(self) -> str:
@@ -99,9 +99,9 @@ class Glance:
         began_at, last = run.began.timestamp(), self.samples[-1]
         if self.has_ended:
             ended_at = last.at if run.ended is None else run.ended.timestamp()
-            return f"in {_clock(ended_at - began_at)}"
+            return f"in {format_clock(ended_at - began_at)}"
         if run.n_files is None:
-            return f"{_clock(self.at - began_at)} so far"
+            return f"{format_clock(self.at - began_at)} so far"
         finish = next(x.at for x in self.samples if x.n_finished == last.n_finished)
         seconds = remaining_s(
             n_done=last.n_finished,
@@ -110,8 +110,8 @@ class Glance:
             last_finish_s=finish - began_at,
             elapsed_s=self.at - began_at,
         )
-        left = "" if seconds is None else f", {_clock(seconds)} left"
-        return f"{_clock(self.at - began_at)} so far{left}"
+        left = "" if seconds is None else f", {format_clock(seconds)} left"
+        return f"{format_clock(self.at - began_at)} so far{left}"
 
 
 def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
@@ -119,7 +119,7 @@ def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
     if not rows:
         return []
     hooks = [row.hook or "?" for row in rows]
-    clocks = [_clock(at - row.since) for row in rows]
+    clocks = [format_clock(at - row.since) for row in rows]
     memories = ["" if row.memory is None else format_bytes(row.memory) for row in rows]
     of_clock, of_memory = max(map(len, clocks)), max(map(len, memories))
     most = max(
@@ -154,12 +154,6 @@ def _fitting(hook: str, row: LiveRow, room: int) -> str:
     if not row.is_paused:
         return hook[:room]
     return hook + PAUSED if len(hook + PAUSED) <= room else PAUSED.strip(" ()")
-
-
-def _clock(seconds: float) -> str:
-    minutes, whole = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"
 
 
 def glance(path: str | os.PathLike[str]) -> Glance:

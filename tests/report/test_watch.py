@@ -48,10 +48,10 @@ def test_text_tells_how_far_the_run_is_and_what_is_in_hand():
     lines = seen(samples, rows).text(width=80).split("\n")
     assert lines[:3] == [
         "night.Reduce, run 3, at work",
-        "20 of 100 files, 1 failed, 3 s/file, 1:00 so far, 4:00 left",
+        "20 of 100 files, 1 failed, 3 s/file, 01:00 so far, 04:00 left",
         "1.0 GiB of 4.0 GiB of memory",
     ]
-    assert lines[3].split() == ["raw/a.fits", "data_process", "0:20", "1.0", "GiB"]
+    assert lines[3].split() == ["raw/a.fits", "data_process", "00:20", "1.0", "GiB"]
     assert lines[4].startswith("  ...")
     assert "g.fits  ? (paused)" in lines[4]
     assert max(map(len, lines)) <= 80
@@ -76,14 +76,14 @@ def test_nothing_is_cut_off_in_a_narrow_terminal(width):
     assert re.search(r"14.fits +data_p", lines[-3])
     assert ["pre_pr" in lines[-2], "paused" in lines[-1]] == [True, True]
     figures = " ".join(lines[:-3])
-    assert figures.endswith("1:00 so far, 4:00 left 1.0 GiB of 4.0 GiB of memory")
+    assert figures.endswith("01:00 so far, 04:00 left 1.0 GiB of 4.0 GiB of memory")
 
 
 @pytest.mark.parametrize("used", [None, 0])  # no worker, or a run that ended before the first look
 def test_text_of_a_run_that_has_ended_tells_how_fast_it_was(used):
     samples = [sample(0), sample(10, used, n_finished=100)]
     text = seen(samples, at=10.0, state="finished").text()
-    assert text == "night.Reduce, run 3, finished\n100 of 100 files, 10 files/s, in 0:10"
+    assert text == "night.Reduce, run 3, finished\n100 of 100 files, 10 files/s, in 00:10"
 
 
 def test_text_of_a_run_that_was_killed_says_that_more_may_have_ended():
@@ -92,13 +92,13 @@ def test_text_of_a_run_that_was_killed_says_that_more_may_have_ended():
 
 
 def test_silence_of_a_run_is_told():
-    assert "last heard of 0:50 ago" in seen([sample(0), sample(10)]).text()
+    assert "last heard of 00:50 ago" in seen([sample(0), sample(10)]).text()
     assert "last heard" not in seen([sample(0), sample(58)]).text()
 
 
 def test_number_of_inputs_need_not_be_known():
     text = seen([sample(0), sample(60, n_finished=20)], n_files=None).text()
-    assert "20 files, 3 s/file, 1:00 so far\n" in text
+    assert "20 files, 3 s/file, 01:00 so far\n" in text
 
 
 def test_text_fits_into_a_terminal_however_many_workers_there_are():

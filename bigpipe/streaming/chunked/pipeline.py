@@ -20,7 +20,7 @@ from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.hooks import Hooks
 from bigpipe.measure import usable_memory
-from bigpipe.options import Options, assure_list
+from bigpipe.options import Options
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
 from bigpipe.plan import Plan
@@ -251,7 +251,7 @@ class ChunkedMultiPipe(BigMultiPipe):
             ``outname_create`` and `file_write`.
         """
         kwargs = self._bmp_control(kwargs)
-        functions = [*self.pre_process_list, *assure_list(kwargs.pop("pre_process_list", None))]
+        functions = self._bmp_all_of("pre_process_list", kwargs)
         course = Course(context.current())
         course.follow(kwargs)
 
@@ -316,7 +316,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         """
         kwargs = self._bmp_control(kwargs)
         kwargs.pop("bmp_meta", None)
-        functions = [*self.post_process_list, *assure_list(kwargs.pop("post_process_list", None))]
+        functions = self._bmp_all_of("post_process_list", kwargs)
         keep_all = kwargs.pop("no_bmp_cleanup", False)
         meta: dict[str, Any] = {}
         course = _course_of(data)
