@@ -101,7 +101,7 @@ class Run:
         self._files = Ledger(options, self._watch.budget, self._retries, self._on_end)
         self._journal = Recorder()
         self._sampler = Sampler(lambda: self._scheduler, self._watch, self._executor, self._files)
-        self._pid = os.getpid()
+        self._pid: int | None = None
         self._init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
         self._last = ExitStack()
@@ -165,8 +165,9 @@ class Run:
                 self._finish(graceful)
 
     @property
-    def _is_copy(self) -> bool:  # in a child that the caller has forked: the run is the caller's
-        return os.getpid() != self._pid
+    def _is_copy(self) -> bool:
+        """Whether the caller has forked this process since the run began: it is the caller's."""
+        return self._pid is not None and self._pid != os.getpid()
 
     def _until_done(self) -> Iterator[FileResult]:
         while True:
@@ -393,6 +394,7 @@ class Run:
     # ---- beginning and end ----------------------------------------------------------
 
     def _start(self) -> None:
+        self._pid = os.getpid()
         self._last.callback(atexit.unregister, self.close)
         atexit.register(self.close)
         self._interrupts.install()

@@ -297,6 +297,14 @@ def test_run_cannot_be_taken_on_in_a_fork_of_this_process(pipe: Doubler, make_fi
     assert written([first, *results]) == set(range(8))
 
 
+def test_run_may_begin_in_a_fork_of_the_process_that_it_was_made_in(
+    pipe: Doubler, make_files: MakeFiles, executor: str, tmp_path: Path
+):
+    results = pipe.iter_pipeline(make_files(3), executor=executor)
+    assert mischief.in_a_fork(lambda: list(results)) == ""
+    assert len(os.listdir(tmp_path / "out")) == 3
+
+
 def is_worker(pid: int) -> bool:
     """Whether it is a process other than the fork server, which stays."""
     from bigpipe.executors import launch
