@@ -272,6 +272,15 @@ def test_name_in_place_of_a_function_is_refused_before_anything_is_read(role):
         FunctionPipe(**{role: "numpy.median"}).pipeline(["missing.npy"])
 
 
+def test_subclass_that_has_left_out_the_constructor_is_refused():
+    class Bare(FunctionPipe):
+        def __init__(self):
+            pass
+
+    with pytest.raises(OptionError, match=r"call super\(\).__init__"):
+        Bare().pipeline(["missing.npy"])
+
+
 def test_keyword_that_no_function_takes_is_told_of(arrays):
     pipe = FunctionPipe(process=scaled, outdir="out", num_processes=1)
     with pytest.warns(BigpipeWarning, match="no function takes the keyword 'facter'") as caught:
