@@ -350,22 +350,23 @@ class BigMultiPipe(Hooks):
                     f"{name!r} cannot be a keyword: the hooks are called with an argument of that "
                     "name; give it another"
                 )
-        for doubt in (options.doubts() | self._bmp_doubts(control)).values():
+        doubts = options.doubts() | self._bmp_overridden(options) | self._bmp_doubts(control)
+        for doubt in doubts.values():
             warn(doubt)
         predict = self._bmp_predictor(control)
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
-        """Return what to warn of: options without effect, keywords that look like others."""
+        """Return what to warn of: keywords that look like others, and that nobody knows."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
         listed = [*self._bmp_listed(control), *self._bmp_functions]
         functions = list(filter(callable, hooks + listed))
         known = {*NAMES, *self._bmp_keywords}
-        return self._bmp_overridden() | slips(control, functions, known)
+        return slips(control, functions, known)
 
-    def _bmp_overridden(self) -> dict[str, str]:
-        """Return what to warn of: options in the body of a class, which the constructor sets."""
+    def _bmp_overridden(self, options: Options) -> dict[str, str]:
+        """Return what to warn of: options in the body of a class that the run does not have."""
         bodies = takewhile(lambda cls: cls is not BigMultiPipe, type(self).__mro__)
         doubts = {}
         for cls, name in product(bodies, _ATTRIBUTES):
@@ -373,7 +374,7 @@ class BigMultiPipe(Hooks):
             default = getattr(_DEFAULTS, name)
             if value is None or hasattr(value, "__get__") or name in FUNCTION_LISTS:
                 continue
-            if value != default and getattr(self, name, default) == default:
+            if value != default and getattr(options, name) == default:
                 doubts[name] = (
                     f"{name} = {value!r} in the body of {cls.__name__} has no effect, as the "
                     f"constructor sets it to {default!r}: give it to super().__init__(...)"

@@ -279,6 +279,14 @@ def test_option_that_the_constructor_is_given_has_its_effect_and_does_not_warn(o
     assert Given().pipeline([], **OPTIONS) == Property().pipeline([], **OPTIONS) == []
 
 
+def test_option_in_the_body_of_a_class_that_gives_it_to_the_run_does_not_warn(outdir):
+    class GivesIt(InItsBody):
+        def pipeline(self, in_names, **options):
+            return super().pipeline(in_names, outdir=self.__class__.outdir, **options)
+
+    assert GivesIt(num_processes=1).pipeline([], **OPTIONS) == []
+
+
 def knows_near_miss(data, num_process=None, **kwargs):
     return data
 
