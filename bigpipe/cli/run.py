@@ -60,6 +60,8 @@ class Intermixed(argparse.ArgumentParser):
         return found, unknown
 
     def _hint(self, word: str) -> str:
+        if not word.startswith("-"):
+            return ""
         if os.path.exists(word):
             return f"; if the file is meant, write {os.path.join('.', word)}"
         flags = (x for action in self._actions for x in action.option_strings)

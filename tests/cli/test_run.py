@@ -161,6 +161,11 @@ def test_file_that_looks_like_a_flag_can_be_named(folder, capsys):
     assert main(["run", REDUCE, *HERE, "--", "-1.npy"]) == 0
 
 
+def test_file_too_many_is_not_taken_for_a_flag(folder, capsys):
+    assert main(["status", "one.bigpipe", "code/reduction.py"]) == 2
+    assert capsys.readouterr().err.endswith("unrecognized arguments: code/reduction.py\n")
+
+
 def test_error_in_the_script_is_shown_where_it_is(folder, capsys):
     Path("broken.py").write_text("x = 1\n1 / 0\n")
     assert main(["run", "broken.py:x", "a"]) == 2
