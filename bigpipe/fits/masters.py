@@ -153,7 +153,7 @@ class CombinePipe(CCDMultiPipe):
             return parse_bytes(given)
         share = self._bmp_stack_limit
         if share is None:  # called directly, outside a run
-            share = usable_memory(self._bmp_own_options().checked())[0] // 2
+            share = usable_memory(self._bmp_own_options())[0] // 2
         return max(MIN_STACK_BYTES, share - at_work)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:

@@ -263,6 +263,12 @@ def test_memory_of_a_stack_is_that_of_the_object_where_there_is_no_run(
     assert most - least == len(groups[0]) * 4 * 30 * 40 - 1000
 
 
+def test_a_stack_can_be_read_directly_whatever_options_of_a_run_are(
+    groups: list[list[str]],
+) -> None:
+    assert CombinePipe(object(), order=3).projected_size(groups[0])
+
+
 @pytest.mark.parametrize("limit", [4 * 12, 10**6], ids=["disk", "memory"])
 def test_a_stack_leaves_no_file_behind(tmp_path: Path, limit: int) -> None:
     with FrameStack(3, limit, tmp_path, {}) as stack:

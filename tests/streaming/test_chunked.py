@@ -740,6 +740,11 @@ class TestRuns:
         of_a_run = pipe._bmp_plan(["a.npy"], {}).project("a.npy")
         assert pipe.projected_size("a.npy") == of_a_run < 100_000_000
 
+    def test_can_be_called_directly_whatever_options_of_a_run_are(self, folder):
+        np.save("a.npy", np.arange(10))
+        outname, _ = ChunkedMultiPipe(object(), order=3).file_process("a.npy")
+        np.testing.assert_array_equal(np.load(outname), np.arange(10))
+
     def test_tell_memory_from_the_length_of_chunks(self, folder):
         np.save("a.npy", np.zeros((1000, 100)))
         pipe = ChunkedMultiPipe(chunk_length=500)

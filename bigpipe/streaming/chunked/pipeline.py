@@ -128,7 +128,10 @@ class ChunkedMultiPipe(BigMultiPipe):
 
     def _bmp_chunking(self, options: Options | None = None, n_files: int | None = 1) -> Chunking:
         """Return how files are cut; called without options where there is no run."""
-        options = self._bmp_own_options().checked() if options is None else options
+        if options is None:
+            own = self._bmp_own_options()
+            memory = own.mem_available, own.mem_frac, own.process_size
+            options = Options(1, *memory, batch_size=own.batch_size).checked()
         n_bytes = chunk_bytes_for(options, n_files, self.chunk_copies)
         return Chunking(n_bytes, usable_memory(options)[0], options.batch_size)
 
