@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "Options",
     "assure_list",
+    "is_named",
     "slips",
     "table",
 ]
@@ -281,6 +282,11 @@ def slips(
                 "not given: did you mean that?"
             )
     return found
+
+
+def is_named(name: str, functions: Iterable[Any]) -> bool:
+    """Return whether a keyword is a parameter of any of these functions."""
+    return any(each.name == name for function in functions for each in _parameters(function))
 
 
 def _near(name: str, others: Iterable[str]) -> str | None:

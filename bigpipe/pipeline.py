@@ -358,12 +358,8 @@ class BigMultiPipe(Hooks):
 
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
         """Return what to warn of: keywords that look like others, and that nobody knows."""
-        cls = type(self)
-        hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
-        listed = [*self._bmp_listed(control), *self._bmp_functions]
-        functions = list(filter(callable, hooks + listed))
         known = {*NAMES, *self._bmp_keywords}
-        return slips(control, functions, known)
+        return slips(control, self._bmp_called(control), known)
 
     def _bmp_overridden(self, options: Options) -> dict[str, str]:
         """Return what to warn of: options in the body of a class that the run does not have."""
@@ -380,6 +376,13 @@ class BigMultiPipe(Hooks):
                     f"constructor sets it to {default!r}: give it to super().__init__(...)"
                 )
         return doubts
+
+    def _bmp_called(self, control: dict[str, Any]) -> list[Any]:
+        """Return all that a run may call with keywords: hooks, and functions that it was given."""
+        cls = type(self)
+        hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
+        given = [*self._bmp_listed(control), *self._bmp_functions]
+        return list(filter(callable, hooks + given))
 
     def _bmp_listed(self, control: dict[str, Any]) -> list[Any]:
         """Return the functions of both lists, those of the run after those of the object."""

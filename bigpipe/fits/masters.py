@@ -27,6 +27,7 @@ from bigpipe.fits.matching import keys_of, name_of_master
 from bigpipe.fits.pipeline import WORKER_BYTES, CCDMultiPipe
 from bigpipe.fits.stacking import Rule
 from bigpipe.measure import count_workers, usable_memory
+from bigpipe.options import is_named
 
 __all__ = ["CombinePipe"]
 
@@ -106,7 +107,7 @@ class CombinePipe(CCDMultiPipe):
         """Tell the workers what a stack may take; what a file takes follows from that."""
         rule_of(control)  # a wrong one is said before anything is read
         if type(self).data_process is CombinePipe.data_process:
-            _check_elsewhere(control)
+            _check_elsewhere(control, self._bmp_called(control))
         budget = usable_memory(options)[0]
         n_at_once = max(1, count_workers(self._bmp_n_groups, options))
         self._bmp_stack_limit = max(MIN_STACK_BYTES, budget // n_at_once - WORKER_BYTES)
@@ -283,10 +284,10 @@ def rule_of(keywords: dict[str, Any]) -> Rule:
     )
 
 
-def _check_elsewhere(keywords: dict[str, Any]) -> None:
-    """Refuse keywords of `ccdproc.combine` that would change the result, and are not known here."""
+def _check_elsewhere(keywords: dict[str, Any], called: list[Any]) -> None:
+    """Refuse keywords of `ccdproc.combine` that would change the result, and that nobody knows."""
     for name, remedy in _ELSEWHERE.items():
-        if keywords.get(name) is not None:
+        if keywords.get(name) is not None and not is_named(name, called):
             raise OptionError(f"{name} has no effect on CombinePipe: {remedy}.")
 
 

@@ -229,6 +229,14 @@ def test_a_keyword_of_ccdproc_that_would_have_no_effect_is_refused(name: str) ->
     assert Own().plan([["missing.fits"]], **{name: [1]})
 
 
+def test_a_keyword_of_ccdproc_that_a_function_knows_is_not_refused() -> None:
+    def note_weights(data: Any, bmp_meta: Any = None, weights: Any = None, **kwargs: Any) -> Any:
+        bmp_meta["weights"] = weights
+        return data
+
+    assert CombinePipe(post_process_list=note_weights).plan([["missing.fits"]], weights=[1])
+
+
 def test_weights_may_be_given_as_scale(tmp_path: Path) -> None:
     names = [write(tmp_path / f"{i}.fits", np.full((4, 5), 10.0 * i)) for i in range(3)]
     weights = np.array([1, 2, 5])
