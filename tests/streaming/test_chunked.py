@@ -690,6 +690,12 @@ class TestGroups:
         options = ast.literal_eval(advice[1])
         assert pipe.pipeline(group, executor="serial", read_options=options) == [(None, {})]
 
+    def test_are_advised_to_end_where_the_shorter_one_ends(self, folder):
+        ramp("a.npy"), ramp("b.npy", 90)
+        pipe = ChunkedMultiPipe(outname="sum.npy", read_options={"start": 20})
+        with pytest.raises(PipelineError, match=r"'b.npy' 70: read_options={'stop': 90}"):
+            pipe.pipeline([["a.npy", "b.npy"]], executor="serial")
+
     def test_of_other_readers_may_not_end_before_another(self, folder):
         class Lines(ChunkedMultiPipe):
             def file_read(self, in_name, **kwargs):
