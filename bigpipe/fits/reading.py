@@ -36,6 +36,9 @@ __all__ = ["ALL_HDUS", "Tell", "read_ccd"]
 ALL_HDUS = "all"
 """Value of ``hdu``: every image of the file."""
 
+SIGN_64 = 2**63
+"""``BZERO`` of unsigned integers of 64 bits."""
+
 Tell = Callable[[str, type[Warning]], None]
 
 _STORAGE_CARDS = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM")
@@ -195,12 +198,17 @@ def _values(
     wanted = np.dtype(dtype) if dtype is not None else _type_for(stored.dtype)
     if wanted.kind in "iu":
         return _integers(stored, scale, zero, wanted, path), is_blank
-    values = stored.astype(wanted if scale == 1 else np.float64)
-    if scale != 1:
-        values *= scale
-    if zero != 0:
-        values += values.dtype.type(zero)
-    values = values.astype(wanted, copy=False)
+    if scale == 1 and zero == SIGN_64 and stored.dtype.kind == "i":
+        values = _as_unsigned(stored).astype(wanted)
+    else:
+        # Rounded to fewer digits before the shift, small unsigned values would all be 0.
+        is_exact = scale == 1 and (zero == 0 or np.can_cast(stored.dtype, wanted))
+        values = stored.astype(wanted if is_exact else np.float64)
+        if scale != 1:
+            values *= scale
+        if zero != 0:
+            values += values.dtype.type(zero)
+        values = values.astype(wanted, copy=False)
     if is_blank is not None:
         values[is_blank] = np.nan
     return values, is_blank
@@ -248,9 +256,14 @@ def _integers(
     limits, low, high = np.iinfo(wanted), int(stored.min()) + shift, int(stored.max()) + shift
     if low < limits.min or high > limits.max:
         raise ValueError(f"{path}: values from {low} to {high} do not fit dtype={wanted}.")
-    if shift == 2**63:  # no signed type holds the shift: the sign bit is turned instead
-        return (stored.astype(np.uint64) ^ np.uint64(2**63)).astype(wanted)
+    if shift == SIGN_64:
+        return _as_unsigned(stored).astype(wanted)
     return (stored.astype(np.int64) + shift).astype(wanted)
+
+
+def _as_unsigned(stored: NDArray[Any]) -> NDArray[np.uint64]:
+    """Shift by ``SIGN_64``, which no signed type holds: the sign bit is turned instead."""
+    return stored.astype(np.uint64) ^ np.uint64(SIGN_64)
 
 
 def _unit(header: fits.Header, fallback_unit: Any, path: str, tell: Tell) -> Any:

@@ -64,6 +64,18 @@ def test_values_become_floating_point_that_holds_them(
     np.testing.assert_array_equal(data, values.astype(read_as))
 
 
+@pytest.mark.parametrize(
+    ("stored", "dtype"), [("u8", None), ("u8", "f4"), ("u4", "f4"), ("u2", "f2")], ids=str
+)
+def test_small_unsigned_values_are_told_apart_in_any_precision(
+    tmp_path: Path, stored: str, dtype: str | None
+) -> None:
+    values = np.array([[0, 1, 2, 1000]], dtype=stored)
+    data = read(write(tmp_path / "a.fits", values), dtype=dtype).data
+    assert data.dtype == np.dtype(dtype or "f8")
+    np.testing.assert_array_equal(data, values)
+
+
 def test_unsigned_values_do_not_wrap_when_one_is_subtracted(tmp_path: Path) -> None:
     ccd = read(write(tmp_path / "a.fits", RAMP))
     assert (ccd.data - 5).min() == -5
