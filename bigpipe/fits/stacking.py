@@ -223,6 +223,7 @@ def _median(values: Values, keep: NDArray[np.bool_] | None) -> Values:
     rows = _sorted(_filled(values, keep, np.inf))
     n = len(rows)
     half = values.dtype.type(0.5)
+    count: Any = n
     if keep is None:
         low, high = rows[(n - 1) // 2], rows[n // 2]
     else:
@@ -231,6 +232,9 @@ def _median(values: Values, keep: NDArray[np.bool_] | None) -> Values:
         low = _at(rows, np.maximum(count - 1, 0) // 2)
         high = _at(rows, np.minimum(count // 2, n - 1))
     median: Values = low + (high - low) * half
+    is_nan = np.isnan(median)
+    if is_nan.any():  # so it does of values that count and are infinite themselves
+        np.copyto(median, low + high, where=is_nan & (count > 0))
     return median
 
 

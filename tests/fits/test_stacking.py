@@ -98,6 +98,19 @@ def test_a_stack_of_many_blocks_is_combined_as_one_of_few(monkeypatch: Any) -> N
     np.testing.assert_array_equal(combine_stack(stack, Rule("median")), whole)
 
 
+@pytest.mark.parametrize("holes", [0, 1, 2])
+def test_a_median_of_infinite_values_is_infinite_as_numpys_is(holes: int) -> None:
+    inf = np.inf
+    columns = [[1, inf, inf], [1, 2, inf], [-inf, -inf, 5], [-inf, inf, inf], [inf] * 3, [-inf] * 3]
+    columns += [[-inf, 1, 4], [5, -inf, inf]]
+    stack = np.array(columns, dtype=np.float32).T
+    stack = np.concatenate([stack, np.full((holes, len(columns)), np.nan, np.float32)])
+    even = np.concatenate([stack, stack[1:2]])
+    for each in (stack, even):
+        data, _ = combine_stack(each.copy(), Rule(method="median"))
+        np.testing.assert_array_equal(data, np.nanmedian(each, axis=0))
+
+
 def test_double_precision_stays_so() -> None:
     stack = np.array([[2.0**40], [2.0**40 + 2]])
     assert combine_stack(stack, Rule())[0] == 2.0**40 + 1
