@@ -231,9 +231,19 @@ def open_hdu(name: str, hdu: int | str | None) -> tuple[Any, Any]:
 
 def _check_length(name: str, hdu: Any) -> None:
     if not compression_of(name):
-        needed = hdu.fileinfo()["datLoc"] + hdu.size
+        needed = hdu.fileinfo()["datLoc"] + _size_in_file(name, hdu)
         if os.path.getsize(name) < needed:
             raise truncated(name, os.path.getsize(name), needed)
+
+
+def _size_in_file(name: str, hdu: Any) -> int:
+    """Return the bytes of an HDU's data; those of tiles are fewer than those of the image."""
+    if not isinstance(hdu, fits.CompImageHDU):
+        return int(hdu.size)
+    with open(name, "rb") as file:
+        file.seek(hdu.fileinfo()["hdrLoc"])
+        table = fits.Header.fromfile(file)
+    return int(table["NAXIS1"] * table["NAXIS2"] + table.get("PCOUNT", 0))
 
 
 def _start_of(name: str) -> bytes:
