@@ -50,6 +50,12 @@ def test_numbers_of_floating_point_come_back(extension, tmp_path):
     np.testing.assert_array_equal(there_and_back(image, tmp_path / f"x.{extension}"), image)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+def test_compression_by_tiles_loses_nothing(dtype, tmp_path):
+    noise = np.random.default_rng(1).normal(1000, 50, (30, 40)).astype(dtype)
+    np.testing.assert_array_equal(there_and_back(noise, tmp_path / "x.fits.fz"), noise)
+
+
 @pytest.mark.parametrize("extension", ["png", "bmp"])
 def test_colours_come_back(extension, tmp_path):
     pytest.importorskip("PIL")

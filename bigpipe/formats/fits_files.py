@@ -11,6 +11,7 @@ from bigpipe.formats.common import format_of
 __all__ = ["FITS", "hdu_of", "header_of", "read_fits", "write_fits"]
 
 FITS = (".fits", ".fit", ".fts", ".fz")
+LOSSLESS = {"compression_type": "GZIP_2", "quantize_level": 0.0}  # by tiles; astropy rounds if not
 _STALE = ("BLANK", "CHECKSUM", "DATASUM", "ZBLANK")  # cards that told of the data as it was
 
 
@@ -52,7 +53,7 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
         raise FormatError(f"FITS has no type {array.dtype}, for {name!r}: convert it in process.")
     header = header_of(in_name, hdu)
     if name.lower().endswith(".fz"):
-        hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header)])
+        hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header, **LOSSLESS)])
     else:
         hdus = fits.HDUList([fits.PrimaryHDU(array, header)])
     # A card that the telescope wrote badly is no reason to lose the image.
