@@ -95,7 +95,7 @@ def subtract_overscan(
     Raises
     ------
     ValueError
-        If neither keyword nor header says where the overscan is.
+        If neither keyword nor header says where the overscan is, or it is not along the data.
 
     Notes
     -----
@@ -121,7 +121,7 @@ def subtract_overscan(
     result.data = result.data.astype(np.result_type(ccd.data.dtype, np.float32), copy=False)
     for part in parts:
         assert part.overscan is not None
-        data, overscan = ccd[part.data], ccd[part.overscan]
+        data, overscan = ccd[part.data], ccd[_along(part, overscan_axis, kwargs)]
         if overscan_axis is None:
             level = np.median(overscan.data) if overscan_median else np.mean(overscan.data)
             result.data[part.data] -= result.data.dtype.type(level)
@@ -131,6 +131,25 @@ def subtract_overscan(
             )
             result.data[part.data] = done.data
     return _noted(result, "overscan subtracted")
+
+
+def _along(part: headers.Amplifier, axis: int | None, kwargs: dict[str, Any]) -> headers.Section:
+    """Return the overscan in the rows of the data, or in its columns if the axis is 0."""
+    assert part.overscan is not None
+    if axis is None:
+        return part.overscan
+    number = 1 - axis  # of the axis that data and overscan share
+    own, wanted = part.overscan[number], part.data[number]
+    if own.start <= wanted.start and own.stop >= wanted.stop:
+        own = wanted
+    elif own.stop - own.start != wanted.stop - wanted.start:
+        what = ("rows", "columns")[number]
+        raise ValueError(
+            f"{said_of(kwargs)}the overscan has {what} {own.start + 1} to {own.stop}, and not "
+            f"{wanted.start + 1} to {wanted.stop} of the data: give overscan_axis={number}, if the "
+            "overscan lies along the other side, or overscan_axis=None, one level for all."
+        )
+    return (own, part.overscan[1]) if number == 0 else (part.overscan[0], own)
 
 
 @_on_each

@@ -64,6 +64,24 @@ def test_the_overscan_is_taken_along_the_axis(axis: int | None, section: str, le
     np.testing.assert_array_equal(done.data, data - levels)
 
 
+@pytest.mark.parametrize("axis", [1, 0], ids=["rows", "columns"])
+def test_overscan_beyond_what_saw_light_is_left_out(axis: int) -> None:
+    data = np.full((4, 6), 8.0)
+    data[:, 4:] = [[1], [2], [3], [4]]
+    cards = {"TRIMSEC": "[1:4,2:3]", "BIASSEC": "[5:6,1:4]"}
+    if axis == 0:
+        data, cards = data.T, {"TRIMSEC": "[2:3,1:4]", "BIASSEC": "[1:4,5:6]"}
+    done = trim(subtract_overscan(ccd(data, **cards), overscan_axis=axis)).data
+    np.testing.assert_array_equal(done if axis else done.T, [[6] * 4, [5] * 4])
+
+
+def test_an_overscan_along_the_other_side_is_said() -> None:
+    frame = ccd(DATASEC="[1:5,1:3]", BIASSEC="[1:5,4:4]")
+    with pytest.raises(ValueError, match="has rows 4 to 4, and not 1 to 3 of the data: give over"):
+        subtract_overscan(frame)
+    np.testing.assert_array_equal(subtract_overscan(frame, overscan_axis=0).data[1], [-10] * 5)
+
+
 def test_integers_do_not_wrap_in_a_step() -> None:
     frame = raw()
     frame.data = frame.data.astype(np.uint16)
