@@ -293,7 +293,7 @@ def divide_flat(
     flat_min_value : float, optional
         Values below are taken as this.
     flat_norm_value : float, optional
-        What the flat is divided by before. ``None``: its mean.
+        What the flat is divided by before. ``None``: its mean, without what is masked or NaN.
     **kwargs
         Not used.
 
@@ -312,10 +312,24 @@ def divide_flat(
     By `ccdproc.flat_correct`.
     """
     master = master_for(ccd, flat, "flat", kwargs)
+    if flat_norm_value is None:
+        flat_norm_value = _mean_of_good(master, flat_min_value)
     done = _ccdproc().flat_correct(
         ccd, master, min_value=flat_min_value, norm_value=flat_norm_value, add_keyword=None
     )
     return _noted(done, "flat divided", master)
+
+
+def _mean_of_good(flat: CCDData, least: float | None) -> float | None:
+    """Return the mean of good pixels; ``None`` if all are good, as it is then ccdproc's own."""
+    data = np.asarray(flat.data)
+    good = np.isfinite(data)
+    if flat.mask is not None:
+        good &= ~flat.mask
+    if good.all() or not good.any():
+        return None
+    values = data[good].astype(np.float64)
+    return float((values if least is None else np.maximum(values, least)).mean())
 
 
 @_on_each

@@ -153,6 +153,17 @@ def test_the_flat_is_divided_and_chosen_by_filter() -> None:
     assert floor.data[0, 0] == pytest.approx(100 / 1.5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, 1e6])
+def test_bad_pixels_of_a_flat_do_not_count_in_its_mean(bad: float) -> None:
+    flat = ccd(np.full((4, 5), 3))
+    flat.data[0, 0], flat.data[0, 1] = bad, 1
+    flat.mask = np.zeros((4, 5), bool)
+    flat.mask[0, 0] = True
+    done = divide_flat(ccd(), flat=flat, flat_min_value=2)
+    np.testing.assert_allclose(done.data[1:], SKY[1:] / 3 * (2 + 18 * 3) / 19, rtol=1e-6)
+    assert done.mask.sum() == 1
+
+
 @pytest.mark.parametrize("step", [subtract_bias, subtract_dark, divide_flat])
 def test_a_step_without_its_master_says_which_keyword(step: Any) -> None:
     kind = {"subtract_bias": "bias", "subtract_dark": "dark", "divide_flat": "flat"}[step.__name__]
