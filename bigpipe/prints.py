@@ -1,7 +1,8 @@
-"""What is printed in a terminal while a bar is there: whole lines, in the place of the bar.
+"""What is printed while a run goes on: whole lines, in a terminal in the place of the bar.
 
-Owns the way of ``print`` to the terminal, in this process and in workers. Log records and
-warnings come from `bigpipe.log`, the bar is `bigpipe.progress`'s.
+Owns the way of ``print`` to a terminal with a bar, in this process and in workers, and to a
+notebook, in workers. Log records and warnings come from `bigpipe.log`, the bar is
+`bigpipe.progress`'s.
 """
 
 from __future__ import annotations
@@ -15,13 +16,55 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-__all__ = ["erasing", "room_for_prints"]
+__all__ = ["Place", "erasing", "in_notebook", "room_for_prints", "settle_prints"]
 
 USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
 MAX_HELD = 8192  # characters of a line that is not whole; as a stream's own buffer has
 OF_DRAWING = re.compile(r"\r|\x1b(?!\[[0-9;:]*m)")  # in what moves the cursor; not colours
+
+
+class Place(Enum):
+    """Where workers print."""
+
+    TERMINAL = "a terminal in which the run draws a bar"
+    NOTEBOOK = "a notebook"
+    ELSEWHERE = "where nothing is to be seen to"
+
+    @classmethod
+    def without_bar(cls) -> Place:
+        """Return where this process prints if it draws no bar in a terminal."""
+        return cls.NOTEBOOK if in_notebook() else cls.ELSEWHERE
+
+
+def in_notebook() -> bool:
+    """Tell whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def settle_prints(place: Place) -> None:
+    """See to what this process, a worker, prints until it ends.
+
+    Notes
+    -----
+    In a notebook, what is printed goes into a pipe that the kernel reads, where it would show
+    only in the end; or, in a fork of the kernel, to the kernel's own stream, which sends there
+    each piece of a line by itself, and so mixes lines of several workers.
+    """
+    if place is Place.TERMINAL:
+        room_for_prints(erasing)
+    if place is not Place.NOTEBOOK:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is io.TextIOWrapper:
+            # Python writes through if it was told to be unbuffered: pieces, then.
+            stream.reconfigure(line_buffering=True, write_through=False)
+        elif type(stream).__module__ == "ipykernel.iostream":
+            _Prints(stream, lambda _: "", nullcontext())
 
 
 def room_for_prints(

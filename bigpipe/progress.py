@@ -17,6 +17,7 @@ from typing import IO, Any
 from bigpipe.budget import format_bytes
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.errors import OptionError, warn
+from bigpipe.prints import in_notebook
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
 __all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s", "say"]
@@ -92,17 +93,11 @@ def make_progress(option: bool | Callable[[Event], object] | None) -> Progress:
     stream = sys.stderr
     if option is False or stream is None:
         return Progress()
-    if _in_notebook():
+    if in_notebook():
         return _BarProgress(stream, in_notebook=True)
     if _is_terminal(stream):
         return _BarProgress(stream, in_notebook=False)
     return _LineProgress(stream) if option else Progress()
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def _is_terminal(stream: IO[str]) -> bool:

@@ -31,7 +31,7 @@ from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
 from bigpipe.memory import MemoryWatch
 from bigpipe.plan import Inputs, Plan
-from bigpipe.prints import room_for_prints
+from bigpipe.prints import Place, room_for_prints
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
 from bigpipe.questions import Questions
 from bigpipe.recorder import Recorder, recorder
@@ -415,7 +415,8 @@ class Run:
         claims = self._questions.ask_now, self._claims.taken
         arguments = self._pipe, self._plan.control, self._options, self._n_workers
         setup = base.Setup.of(*arguments, *claims)
-        setup.has_bar = self._progress.is_in_terminal
+        if self._progress.is_in_terminal:
+            setup.place = Place.TERMINAL
         self._executor.start(setup)
 
     def _make_room(self, stream: Any) -> str:

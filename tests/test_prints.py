@@ -14,7 +14,8 @@ from typing import IO
 import pytest
 
 from bigpipe import prints
-from bigpipe.prints import erasing, room_for_prints
+from bigpipe.prints import Place, erasing, room_for_prints, settle_prints
+from tests.programs import run_python
 from tests.screen import Screen
 
 COLUMNS = 60
@@ -284,3 +285,75 @@ def test_terminal_that_is_gone_is_no_fault_of_the_run(screen, stream):
     in_thread(print, "one", end="", file=stream)
     stream.close()
     run.close()
+
+
+class OutStream(list[str]):
+    """What a fork of a kernel has: it sends each piece by itself."""
+
+    __module__ = "ipykernel.iostream"
+    write = list.append
+
+    def flush(self) -> None:
+        """Send what has been sent already."""
+
+
+@pytest.mark.parametrize(
+    ("place", "sent"), [(Place.NOTEBOOK, ["one 2\n"]), (Place.ELSEWHERE, ["one", " ", "2", "\n"])]
+)
+def test_fork_of_a_kernel_prints_whole_lines(monkeypatch, place, sent):
+    set_streams(monkeypatch, stream := OutStream())
+    settle_prints(place)
+    print("one", 2, file=stream)
+    assert stream == sent
+
+
+@pytest.mark.parametrize("is_unbuffered", [True, False], ids=["unbuffered", "buffered"])
+def test_worker_of_a_notebook_prints_whole_lines_at_once(monkeypatch, is_unbuffered):
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb", 0) as kernel, os.fdopen(theirs, "w") as stream:
+        stream.reconfigure(write_through=is_unbuffered)
+        set_streams(monkeypatch, stream)
+        settle_prints(Place.NOTEBOOK)
+        print("one", end=" ", file=stream)
+        os.write(theirs, b"other\n")
+        print("two", file=stream)
+        assert kernel.read(100) == b"other\none two\n"
+
+
+IN_KERNEL = """
+import os, signal, sys, types
+from bigpipe import BigMultiPipe
+from bigpipe.streaming import Graph
+
+class ZMQInteractiveShell:
+    pass
+
+def last_words(*args, **kwargs):
+    print("last", "words")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+sys.modules["IPython"] = types.SimpleNamespace(get_ipython=ZMQInteractiveShell)
+kind, method = sys.argv[1:]
+if kind == "graph":
+    graph = Graph(start_method=method)
+    graph.source("inputs", [1], gives="input")
+    graph.step("words", last_words, takes="input")
+    try:
+        graph.run()
+    except Exception:
+        pass
+else:
+    options = {"start_method": method, "executor": "processes", "max_worker_deaths": 1}
+    pipe = BigMultiPipe(2, pre_process_list=last_words, on_error="return", **options)
+    pipe.pipeline([__file__], progress=False)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["files", "graph"])
+def test_what_a_worker_of_a_notebook_prints_does_not_die_with_it(tmp_path, kind, start_method):
+    (tmp_path / "kernel.py").write_text(IN_KERNEL)
+    run = run_python(
+        tmp_path / "kernel.py", kind, start_method, env={"PYTHONUNBUFFERED": ""}, is_to_succeed=True
+    )
+    assert run.stdout == "last words\n"

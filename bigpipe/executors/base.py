@@ -15,6 +15,7 @@ from bigpipe.errors import FileError
 from bigpipe.journal_rows import FileTexts
 from bigpipe.measure import n_cores
 from bigpipe.options import Options
+from bigpipe.prints import Place
 
 __all__ = [
     "HOOKS",
@@ -145,8 +146,8 @@ class Setup:
     taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
     """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
     cannot ask."""
-    has_bar: bool = False
-    """Whether this process draws a bar in the terminal in which workers print."""
+    place: Place = field(default_factory=Place.without_bar)
+    """Where workers print."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:

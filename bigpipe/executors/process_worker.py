@@ -28,7 +28,7 @@ from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.kept_memory import KeptMemory
 from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
-from bigpipe.prints import erasing, room_for_prints
+from bigpipe.prints import Place, settle_prints
 from bigpipe.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
@@ -50,8 +50,8 @@ class WorkerSetup:
     """Cores that a pipeline may use which a hook runs; ``None``: as many as there are."""
     strategy: Any = None
     """The `Strategy` of each worker; ``None``: one file after another."""
-    has_bar: bool = False
-    """Whether the parent draws a bar in the terminal in which this process prints."""
+    place: Place = Place.ELSEWHERE
+    """Where this process prints."""
 
 
 inherited: WorkerSetup | None = None
@@ -105,8 +105,7 @@ def _prepare(
         if more:
             setup.pipe._bmp_descriptors = more  # whose numbers may differ from the parent's
         _limit(setup.threads)
-        if setup.has_bar:
-            room_for_prints(erasing)  # until this process ends
+        settle_prints(setup.place)
     except Terminated:
         raise
     except Exception as raised:  # importing the caller's modules may raise anything

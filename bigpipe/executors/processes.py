@@ -180,7 +180,7 @@ class ProcessesExecutor(Executor):
             self._setup.threads_per_worker,
             self._setup.cores_per_worker,
             self.strategy,
-            self._setup.has_bar,
+            self._setup.place,
         )
 
     def _portable(self) -> bytes:

@@ -11,13 +11,14 @@ import pickle
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.log import LogForwarder
+from bigpipe.prints import Place, settle_prints
 from bigpipe.streaming.graph.meter import Meter
 from bigpipe.streaming.graph.network import Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
@@ -42,6 +43,8 @@ class PartSetup:
     """Elements that may be under way, by link that it sends on."""
     threads: int | None
     """Threads of numerical libraries; ``None``: as they are."""
+    place: Place = field(default_factory=Place.without_bar)
+    """Where the process prints."""
 
 
 @dataclass
@@ -136,6 +139,7 @@ def _prepare(orders: Receiver, events: Sender) -> PartSetup | None:
         assert setup is not None
         if setup.threads is not None:
             limit_threads(setup.threads)
+        settle_prints(setup.place)
     except Terminated:
         raise
     except Exception as raised:  # importing the caller's modules may raise anything
