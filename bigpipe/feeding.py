@@ -17,6 +17,7 @@ from bigpipe.epoch_run import EpochRun, Epochs
 from bigpipe.errors import FileError, InNamesError, OptionError, UnsendableError, shown
 from bigpipe.executors.base import Executor
 from bigpipe.executors.delivery import DataReceiver
+from bigpipe.executors.worker import hook_frames
 from bigpipe.fed_pipe import FedPipe
 from bigpipe.hooks import Hooks
 from bigpipe.options import Options
@@ -171,7 +172,7 @@ class Stream:
 
     def _failed(self, error: FileError) -> None:
         if not self._skips:
-            raise error
+            raise error.with_traceback(hook_frames(error))
         self.errors.append(error)
         logger.warning("left out: %s", error)
 

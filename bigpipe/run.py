@@ -24,6 +24,7 @@ from bigpipe.context import current
 from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors import base, make_executor
 from bigpipe.executors.strategies import make_strategy
+from bigpipe.executors.worker import hook_frames
 from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.ledger import Ended, Ledger
@@ -208,7 +209,7 @@ class Run:
                 result = self._files.ready.popleft()
                 yield result
                 if result.error is not None and self._options.on_error == "raise":
-                    raise result.error
+                    raise result.error.with_traceback(hook_frames(result.error))
         if self._files.stop is not None and self._files.n_finished != self._plan.n_files:
             raise self._files.stop
 

@@ -31,7 +31,7 @@ from bigpipe.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.slices import parts
 from bigpipe.staging import as_final
 
-__all__ = ["TaskRunner", "checked", "file_error"]
+__all__ = ["TaskRunner", "checked", "file_error", "hook_frames"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -330,6 +330,12 @@ def file_error(
     error = FileError(message, in_name=in_name, hook=hook, traceback=text)
     error.__cause__ = raised
     return error
+
+
+def hook_frames(error: FileError) -> TracebackType | None:
+    """Return the frames of the hook that has raised, if they are here, for a debugger to end in."""
+    cause = error.__cause__
+    return None if cause is None else _outside_bigpipe(cause.__traceback__)
 
 
 def _describe(raised: BaseException, where: str = "") -> str:

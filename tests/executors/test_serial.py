@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -74,13 +75,28 @@ def test_keyboard_interrupt_stops_the_run(pipe: Doubler, make_files: MakeFiles, 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000_bmp.bin"]
 
 
-def test_debugger_finds_the_frames_of_a_hook(pipe: Doubler, make_files: MakeFiles):
+def in_order(frames: TracebackType | None) -> list[str]:
+    names = []
+    while frames is not None:
+        names.append(frames.tb_frame.f_code.co_name)
+        frames = frames.tb_next
+    return names
+
+
+def test_debugger_ends_in_the_hook_that_has_raised(pipe: Doubler, make_files: MakeFiles):
     with pytest.raises(FileError) as caught:
         pipe.pipeline(make_files(1), trouble={"data_process": fail}, on_error="raise")
-    frames = caught.value.__cause__.__traceback__
-    while frames.tb_next is not None:
-        frames = frames.tb_next
-    assert frames.tb_frame.f_code.co_name == "fail"
+    assert in_order(caught.value.__cause__.__traceback__)[-1] == "fail"
+    names = in_order(caught.value.__traceback__)
+    assert names[-3:] == ["data_process", "get_into_trouble", "fail"]
+    assert "run" not in names  # of bigpipe, around each hook
+
+
+def test_debugger_ends_in_the_hook_that_a_stream_has_called(pipe: Doubler, make_files: MakeFiles):
+    trouble = {"data_process": fail}
+    with pytest.raises(FileError) as caught:
+        list(pipe.stream(make_files(1), trouble=trouble, on_error="raise"))
+    assert in_order(caught.value.__traceback__)[-1] == "fail"
 
 
 @pytest.mark.timeout(60, method="thread")  # its other method has the alarm that this needs
