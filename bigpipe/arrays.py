@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from types import FunctionType
 from typing import Any
+
+from bigpipe.by_value import note_module
 
 __all__ = ["pickler_class", "reduced"]
 
@@ -23,6 +26,8 @@ def pickler_class() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, (type, FunctionType)):
+                note_module(obj)
             found = reduced(obj)
             return super().reducer_override(obj) if found is NotImplemented else found
 

@@ -25,12 +25,12 @@ ROWS = (
         *("passes", "pending", "projection", "retries", "roster", "scheduler", "slices", "waits"),
     ),
     (
-        *("arrays", "bloom", "buffers", "cgroups", "claims", "clock", "context", "environment"),
-        *("file_states", "filesystems", "folder_claims", "formats", "input_files", "interrupts"),
-        *("journal_file", "journal_lock", "journal_reader", "journal_rows", "kept_memory", "log"),
-        *("log_payload", "measure", "moving", "outputs", "pages", "parcels", "peak_meter"),
-        *("polling", "prints", "process_table", "progress", "segments", "snapshot", "spool"),
-        *("staging", "system_files", "transport", "tree_meter", "usual_names"),
+        *("arrays", "bloom", "buffers", "by_value", "cgroups", "claims", "clock", "context"),
+        *("environment", "file_states", "filesystems", "folder_claims", "formats", "input_files"),
+        *("interrupts", "journal_file", "journal_lock", "journal_reader", "journal_rows"),
+        *("kept_memory", "log", "log_payload", "measure", "moving", "outputs", "pages", "parcels"),
+        *("peak_meter", "polling", "prints", "process_table", "progress", "segments", "snapshot"),
+        *("spool", "staging", "system_files", "transport", "tree_meter", "usual_names"),
     ),
     ("executors",),
     (

@@ -107,6 +107,56 @@ def test_module_that_is_run_by_its_name_runs_once(
     assert printed == "started\ndone 2\n"
 
 
+IN_CHILD = (
+    PIPELINE
+    + """
+if __name__ == "__main__":
+    import multiprocessing
+    child = multiprocessing.get_context("spawn").Process(target=run)
+    child.start()
+    child.join()
+"""
+)
+
+
+def test_script_may_run_in_a_child_that_is_spawned(
+    make_files: MakeFiles, tmp_path: Path, start_method: str
+):
+    (script := tmp_path / "script.py").write_text(IN_CHILD)
+    arguments = [str(script), str(tmp_path / "out"), start_method, *make_files(2)]
+    assert printed_by(*arguments) == "started\nstarted\ndone 2\n"
+
+
+FROM_FILE = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location({name!r}, {file!r})
+module = sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+"""
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "import runpy; runpy.run_path({file!r})",
+        FROM_FILE,
+        FROM_FILE.replace("{name!r}", "'plugins.night'"),
+    ],
+    ids=["run_path", "from its file", "in a package that is none"],
+)
+@pytest.mark.parametrize("name", ["night", "colorsys"])
+def test_module_that_no_import_finds_runs_once(
+    make_files: MakeFiles, tmp_path: Path, start_method: str, way: str, name: str
+):
+    (folder := tmp_path / "modules").mkdir()
+    (folder / f"{name}.py").write_text(UNGUARDED)
+    code = way.format(file=str(folder / f"{name}.py"), name=name)
+    names = make_files(2)
+    assert printed_by("-c", code, str(tmp_path / "out"), start_method, *names) == (
+        "started\ndone 2\n"
+    )
+
+
 def test_class_and_functions_of_a_function_travel(
     make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
