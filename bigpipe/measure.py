@@ -341,7 +341,10 @@ def _system_available(root: str) -> int:
         return int(kib) * 1024
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    try:
+        return int(psutil.virtual_memory().available)
+    except OSError:  # Linux without /proc, as in a chroot: less is known, caches are not counted
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _address_space_left(root: str) -> Iterator[int]:
@@ -374,14 +377,18 @@ class PsutilTable:
 
     Notes
     -----
-    How pages are shared is not told: a process counts with all that it has resident.
+    How pages are shared is not told: a process counts with all that it has resident. On Linux
+    without ``/proc``, as in a chroot, psutil knows nothing: no process is seen then.
     """
 
     def pids(self) -> set[int]:
         """Return the ids of all processes."""
         import psutil
 
-        return set(psutil.pids())
+        try:
+            return set(psutil.pids())
+        except (OSError, IndexError):  # of psutil, where it finds none
+            return set()
 
     def kin(self, pid: int) -> Kin | None:
         """Return whom a process belongs to."""
@@ -395,7 +402,7 @@ class PsutilTable:
         """Return what a process has in memory."""
         import psutil
 
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             info = psutil.Process(pid).memory_info()
             return Memory(info.vms, info.rss, 0)
         return None

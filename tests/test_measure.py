@@ -344,6 +344,29 @@ def test_psutil_is_asked_where_the_kernel_does_not_tell(
     assert mem_available_bytes(tree({})) == 7
 
 
+@pytest.fixture
+def no_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder for psutil, as ``/proc`` is in a chroot."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is /proc on Linux alone")
+def test_free_pages_count_where_psutil_does_not_know_either(no_proc: None, tree: Tree) -> None:
+    assert (
+        0
+        < mem_available_bytes(tree({}))
+        <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is /proc on Linux alone")
+def test_no_process_is_seen_where_psutil_sees_none(no_proc: None) -> None:
+    table = PsutilTable()
+    assert table.pids() == set()
+    assert table.kin(os.getpid()) is None
+    assert table.memory(os.getpid()) is None
+
+
 def test_this_machine_gives_figures_that_psutil_does_not_contradict() -> None:
     assert 1 <= n_cores() <= n_logical_cores() <= psutil.cpu_count()
     assert 0 < mem_available_bytes() <= psutil.virtual_memory().total
