@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["format_clock", "format_rate", "format_seconds"]
 
+SMALL = 1e-4  # seconds: less than that is shown with an exponent, too
 LARGE = 999.5  # what three digits show as 1000, for which they would need an exponent
 
 
@@ -14,7 +15,11 @@ def format_seconds(seconds: float) -> str:
     --------
     >>> format_seconds(0.02461), format_seconds(15.72), format_seconds(1234), format_seconds(13000)
     ('0.0246 s', '15.7 s', '21 min', '3 h 37 min')
+    >>> format_seconds(2.24e-06)
+    '2.24 µs'
     """
+    if 0 < seconds < SMALL:
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < LARGE:
         return f"{seconds:.3g} s"
     hours, minutes = divmod(round(seconds / 60), 60)
