@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "limit_threads",
     "note_libraries",
     "reseed_numpy",
+    "return_to",
     "threads_limited",
 ]
 
@@ -251,6 +252,13 @@ def current_folder() -> str | None:
         return os.getcwd()
     except FileNotFoundError:
         return None
+
+
+def return_to(home: str | None) -> None:
+    """Go back to a folder: a hook may have left it, and names would lead elsewhere."""
+    if home is not None and current_folder() != home:
+        with suppress(OSError):  # it may be gone
+            os.chdir(home)
 
 
 def _umask() -> int | None:

@@ -22,7 +22,7 @@ from multiprocessing import util
 from typing import Any
 
 from bigpipe.claims import DirectClaimant
-from bigpipe.environment import limit_threads
+from bigpipe.environment import current_folder, limit_threads, return_to
 from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
     Executor,
@@ -254,7 +254,11 @@ class _PoolCall:
         claimant = DirectClaimant(
             None, lambda outname, exists: claims.claim(task.index, task.in_name, outname)
         )
-        return pickled_report(runner.run(task, claimant))
+        home = None if runner.in_thread else current_folder()  # threads have one among them
+        try:
+            return pickled_report(runner.run(task, claimant))
+        finally:
+            return_to(home)
 
 
 class _PoolRunner:

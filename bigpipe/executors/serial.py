@@ -8,13 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import FrameType
 
 from bigpipe import context
 from bigpipe.claims import DirectClaimant
 from bigpipe.clock import running_s
-from bigpipe.environment import current_folder, threads_limited
+from bigpipe.environment import current_folder, return_to, threads_limited
 from bigpipe.executors import _programs
 from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
@@ -106,7 +106,7 @@ class SerialExecutor(Executor):
             try:
                 self._work(home)
             finally:
-                _return_to(home)
+                return_to(home)
         events, self._events = self._events, []
         return events
 
@@ -186,13 +186,6 @@ class SerialExecutor(Executor):
         return []
 
 
-def _return_to(home: str | None) -> None:
-    """Go back to a folder: a hook may have left it, and names would lead elsewhere."""
-    if home is not None and current_folder() != home:
-        with suppress(OSError):  # it may be gone
-            os.chdir(home)
-
-
 class _Inbox(Inbox):
     """Gives a strategy what was submitted."""
 
@@ -215,7 +208,7 @@ class _Inbox(Inbox):
         """Begin the next file, if there is one."""
         if not self._tasks:
             return None
-        _return_to(self._home)
+        return_to(self._home)
         task = self._tasks.popleft()
         return FileRun(self._runner, task, _Claimant(task, self._setup, self._runner))
 

@@ -133,6 +133,25 @@ def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path:
     assert {error.hook for error in caught.value.exceptions} == {"worker_init"}
 
 
+@pytest.mark.parametrize("pool", [NestablePool, SerialPool, ProcessPoolExecutor])
+def test_folder_that_a_hook_has_gone_to_is_left_before_the_next_file(
+    pipe: Doubler,
+    make_files: MakeFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: Any,
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = [os.path.relpath(name) for name in make_files(6)]
+    go = mischief.ChangeFolder(tmp_path / "elsewhere")
+    trouble = {("data_process", os.path.basename(name)): go for name in names}
+    pout = pipe.pipeline(names, PoolClass=pool, trouble=trouble, outdir="out")
+    assert written(pout.results) == set(range(6))
+    assert len(list((tmp_path / "out").glob("*.bin"))) == 6
+    assert Path.cwd() == tmp_path
+
+
 class Appender(Doubler):
     def file_process(self, in_name, notes, **kwargs):
         before = list(notes)
