@@ -218,8 +218,17 @@ def _is_empty(entry: Any) -> bool:
     return outname is None and isinstance(meta, Mapping) and not meta
 
 
+def _is_pout(given: Any, items: list[Any]) -> bool:
+    """Return whether this is what a run returned, in which metadata may be what hooks returned."""
+    return isinstance(given, Pout) or all(map(_looks_like_entry, items))
+
+
 def _looks_like_entry(item: Any) -> bool:
-    return isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)
+    return (
+        isinstance(item, (tuple, list))
+        and len(item) == 2
+        and isinstance(item[1], (Mapping, type(None)))
+    )
 
 
 def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
@@ -259,8 +268,8 @@ def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any],
             f"pout has {len(entries)} entries and in_names has {len(names)}: give the in_names "
             "of the same run."
         )
-    if not all(map(_looks_like_entry, entries)):
-        if not all(map(_looks_like_entry, names)):
+    if not _is_pout(pout, entries):
+        if not _is_pout(in_names, names):
             raise OptionError("pout is no list of (outname, meta): give what pipeline() returned.")
         warnings.warn(
             "prune_pout(pout, in_names) was given in_names first and pout second: nothing is "

@@ -160,6 +160,14 @@ def test_entry_of_a_failed_file_is_not_pruned() -> None:
     assert prune_pout(pout, pout.in_names) == (list(pout), ["0.fits"])
 
 
+@pytest.mark.parametrize("meta", [None, ["a", "b"]], ids=["none", "list"])
+def test_result_is_pruned_whatever_a_hook_returned_as_metadata(meta: Any) -> None:
+    kept = FileResult(0, "a.fits", "a_bmp.fits", meta, Outcome.WRITTEN)
+    pout = Pout([kept, FileResult(1, "b.fits", None, {}, Outcome.REJECTED)])
+    assert prune_pout(pout, ["a.fits", "b.fits"]) == ([("a_bmp.fits", meta)], ["a.fits"])
+    assert prune_pout([("x", None)], ["a.fits"]) == ([("x", None)], ["a.fits"])
+
+
 def test_nothing_is_pruned_of_nothing() -> None:
     assert prune_pout([], []) == ([], [])
 
