@@ -7,8 +7,6 @@ import re
 import select
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +22,10 @@ from bigpipe.executors.wire import ParentEnds
 from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size, written
+from tests.programs import run_python
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).parents[2]
 Run = Callable[..., Pout]
 MakeFiles = Callable[..., list[str]]
 
@@ -560,13 +558,6 @@ print(len(pout), len(caught), caught[0].message)
 def test_workers_leave_descriptors_for_other_files_and_say_once_how_many_there_are(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(FEW_DESCRIPTORS)
-    done = subprocess.run(
-        [sys.executable, script],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=mischief.PATIENCE,
-        check=False,
-    )
+    done = run_python(script)
     assert done.stderr == ""
     assert re.fullmatch(r"40 1 the run goes on with \d+ workers .*ulimit -n.*\n", done.stdout)
