@@ -23,7 +23,9 @@ __all__ = ["Place", "erasing", "in_notebook", "room_for_prints", "settle_prints"
 
 USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
 MAX_HELD = 8192  # characters of a line that is not whole; as a stream's own buffer has
-OF_DRAWING = re.compile(r"\r|\x1b(?!\[[0-9;:]*m)")  # in what moves the cursor; not colours
+LINE_ENDS = ("\n", "\r\n")
+# In what moves the cursor: neither the end of a line nor a colour.
+OF_DRAWING = re.compile(r"\r(?!\n)|\x1b(?!\[[0-9;:]*m)")
 
 
 class Place(Enum):
@@ -150,7 +152,7 @@ class _Prints:
         elif OF_DRAWING.match(text):  # what is held waits for its end
             line.has_drawn = True
             write(text)
-        elif line.has_drawn and text[0] == "\n":
+        elif line.has_drawn and text.startswith(LINE_ENDS):
             line.has_drawn = False
             write(text)
         else:

@@ -135,6 +135,16 @@ def test_counter_that_goes_back_after_each_number_is_let_be(screen, stream, flus
     assert screen.text() == "0%\r1%\r2%\r<over\n<begin\n0%\r1%\r\n"
 
 
+def test_line_may_end_as_on_other_systems(screen, stream):
+    with stream, room_for_prints(mark):
+        print("one", end="\r\n", file=stream)
+        print("two\r\nthree", file=stream)
+        print("\r 50%", end="", file=stream)
+        print(end="\r\n", file=stream)
+        print("four", file=stream)
+    assert screen.text() == "<one\r\n<two\r\n<three\n\r 50%\r\n<four\n"
+
+
 def test_colours_are_a_part_of_their_line(screen, stream):
     with stream, room_for_prints(mark):
         print("\x1b[1;31mred\x1b[0m", end=" ", file=stream)
