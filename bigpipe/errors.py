@@ -38,6 +38,7 @@ __all__ = [
     "WorkerError",
     "WorkerTraceback",
     "how_ended",
+    "message_of",
     "shown",
     "signal_name",
     "warn",
@@ -248,7 +249,7 @@ Portable = tuple[bytes | None, str, str]
 def _portable(cause: BaseException | None) -> Portable | None:
     if cause is None:
         return None
-    return (_pickled(cause), type(cause).__name__, _text_of(cause))
+    return (_pickled(cause), type(cause).__name__, message_of(cause))
 
 
 def _pickled(cause: BaseException) -> bytes | None:
@@ -277,7 +278,8 @@ def _unpickled(data: bytes) -> BaseException | None:
     return cause if isinstance(cause, BaseException) else None
 
 
-def _text_of(exception: BaseException) -> str:
+def message_of(exception: BaseException) -> str:
+    """Return what an exception says, or that it cannot say anything."""
     try:
         return str(exception)
     except Exception as error:  # a foreign __str__ may raise anything

@@ -69,6 +69,20 @@ def test_error_of_a_step_is_raised_and_notes_that_of_its_end(steps):
     assert caught.value.__notes__[1:] == [THEN]
 
 
+def test_error_of_a_step_is_raised_though_that_of_its_end_has_no_text():
+    class Mute(Exception):
+        def __str__(self):
+            raise TypeError("no text")
+
+    class FailsMutely(FailsTwice):
+        def local_term(self):
+            raise Mute
+
+    with pytest.raises(ValueError, match="why") as caught:
+        list(run_steps([1], FailsMutely()))
+    assert "Mute: <no text: its __str__ raised TypeError>" in caught.value.__notes__[-1]
+
+
 def test_error_in_a_block_notes_that_of_the_end_of_its_step():
     with pytest.raises(ValueError, match="why") as caught, FailsTwice() as failing:
         failing(1)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from bigpipe.context import name_of
-from bigpipe.errors import StepError
+from bigpipe.errors import StepError, message_of
 
 __all__ = [
     "Closing",
@@ -300,7 +300,7 @@ class Closing:
 
 def note_second(error: BaseException, second: BaseException) -> None:
     """Note on an error that another was raised after it."""
-    error.add_note(f"Then, when it was closed: {type(second).__name__}: {second}")
+    error.add_note(f"Then, when it was closed: {type(second).__name__}: {message_of(second)}")
 
 
 def begin(what: Step, /, **kwargs: Any) -> None:
