@@ -193,7 +193,10 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    line = " ".join(str(_printable(value)).splitlines())
+    text = str(_printable(value))
+    if text.isprintable():  # as nearly all are
+        return text
+    line = " ".join(text.splitlines())
     # A tab would move the columns, an escape the cursor.
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line)
 
