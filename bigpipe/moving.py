@@ -223,7 +223,9 @@ def status_of(path: str | os.PathLike[str]) -> os.stat_result | None:
         return None
 
 
-def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bool:
+def overwrites_input(
+    final: str | os.PathLike[str], inputs: Iterable[Any], home: str | None = None
+) -> bool:
     """Tell whether a name is, by whatever path or link, an existing file among the inputs.
 
     Parameters
@@ -232,6 +234,8 @@ def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bo
         Where something would be written.
     inputs : iterable
         Names, or nested lists of names.
+    home : str, optional
+        Folder that relative names of inputs start from; ``None`` for the current one.
 
     Returns
     -------
@@ -241,7 +245,8 @@ def overwrites_input(final: str | os.PathLike[str], inputs: Iterable[Any]) -> bo
     found = status_of(final)
     if found is None:
         return False
-    others = (status_of(name) for name in flat_names(list(inputs)))
+    names = flat_names(list(inputs))
+    others = (status_of(os.path.join(home or "", name)) for name in names)
     return any(other is not None and os.path.samestat(found, other) for other in others)
 
 

@@ -54,7 +54,7 @@ class Stager:
     def __init__(self, announce: Callable[[str], None] | None = None) -> None:
         self._announce = announce
         self._pid = os.getpid()
-        self._home = current_folder()
+        self.home = current_folder()  # from which names lead, wherever hooks go
         # The device and inode of an output folder, whatever it is called at the moment.
         self._idle: dict[tuple[int, int], StagingFolder] = {}
         self._all: set[StagingFolder] = set()
@@ -92,7 +92,7 @@ class Stager:
             raise OutnameError(f"{name!r} is what bigpipe calls its own folder; give another name")
         exists = moving.is_there(trimmed)
         inputs = tuple(inputs)
-        if exists and overwrites_input(trimmed, inputs):
+        if exists and overwrites_input(trimmed, inputs, self.home):
             raise _collision(name)
         if base in _NO_NAMES or (exists and not can_be_replaced(trimmed)):
             return StagedOutput(name, exists)
@@ -118,9 +118,9 @@ class Stager:
 
         It is as it was, or if it is relative and a hook has left the folder, absolute.
         """
-        if name.startswith(os.sep) or self._home in (None, current_folder()):
+        if name.startswith(os.sep) or self.home in (None, current_folder()):
             return name
-        return os.path.join(self._home or "", name)
+        return os.path.join(self.home or "", name)
 
     def is_here(self) -> bool:
         """Whether this is not a child that a hook has forked, and that unwinds."""
@@ -372,10 +372,11 @@ class StagedOutput:
             os.rename(self._final, self._main)
 
     def _protect_inputs(self, staging: StagingFolder) -> None:
+        home = None if self._stager is None else self._stager.home
         for folder, _, names in os.walk(self._root) if self._inputs else ():
             for name in names:
                 place = staging.place_of(os.path.join(folder, name))
-                if overwrites_input(place, self._inputs):
+                if overwrites_input(place, self._inputs, home):
                     raise _collision(place)
 
     def _mains(self, returned: Any) -> list[str]:

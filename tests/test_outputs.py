@@ -821,6 +821,23 @@ def test_output_that_would_overwrite_an_input_is_refused(
     assert source.read_text() == "raw"
 
 
+def test_side_file_is_not_put_over_the_input_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in.fits").write_text("raw")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(Stager()) as stager:
+        monkeypatch.chdir("elsewhere")
+        staged = stager.open(str(tmp_path / "out.fits"), ["in.fits"])
+        for name in ("out.fits", "in.fits"):
+            Path(staged.path).with_name(name).write_text("new")
+        with pytest.raises(CollisionError, match=r"in\.fits"):
+            staged.commit(None)
+        staged.discard()
+    assert (tmp_path / "in.fits").read_text() == "raw"
+
+
 def test_other_file_is_no_input(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text("same")

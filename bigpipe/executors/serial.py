@@ -222,11 +222,18 @@ class _Claimant(DirectClaimant):
     """Asks by a call, and lets no output of a file that is late into place."""
 
     def __init__(self, task: Task, setup: Setup, runner: TaskRunner) -> None:
-        super().__init__(
-            task.granted,
-            lambda outname, exists: setup.claim(task.index, task.in_name, outname, exists),
-        )
+        super().__init__(task.granted, self._answer)
+        self._task = task
+        self._setup = setup
         self._runner = runner
+
+    def _answer(self, outname: str, exists: bool) -> str:
+        here = current_folder()
+        return_to(self._runner.stager.home)  # from which all names lead
+        try:
+            return self._setup.claim(self._task.index, self._task.in_name, outname, exists)
+        finally:
+            return_to(here)
 
     def confirm(self) -> None:
         self._runner.end_if_late()

@@ -25,7 +25,7 @@ from bigpipe import (
     Outcome,
     environment,
 )
-from bigpipe.errors import RemoteError
+from bigpipe.errors import CollisionError, RemoteError
 from tests import mischief
 from tests.gate import Gate
 from tests.mischief import HoldsLock, Unloadable, Unpicklable
@@ -307,6 +307,31 @@ def test_output_is_where_its_name_says_though_a_hook_changed_the_folder(
     ]
     assert all(os.path.exists(name) for name, _ in pout)
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "naming", [{"outname_append": ""}, {"outname": "001.bin"}], ids=["its own", "another's"]
+)
+@pytest.mark.parametrize("executor", ["processes", "serial"])
+def test_input_is_not_overwritten_though_a_hook_changed_the_folder(
+    pipe: Doubler,
+    make_files: MakeFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    naming: dict[str, str],
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = [os.path.relpath(name) for name in make_files(2)]
+    before = [Path(name).read_bytes() for name in names]
+    go = mischief.ChangeFolder(tmp_path / "elsewhere")
+    trouble = {("data_process", os.path.basename(name)): go for name in names}
+    pout = pipe.pipeline(
+        names, trouble=trouble, outdir=os.path.dirname(names[0]), executor=executor, **naming
+    )
+    assert [type(error.__cause__) for error in pout.errors] == [CollisionError] * 2
+    assert [Path(name).read_bytes() for name in names] == before
 
 
 def test_file_after_one_whose_hook_changed_the_folder_is_found(
