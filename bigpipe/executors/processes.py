@@ -287,7 +287,9 @@ class ProcessesExecutor(Executor):
         if kills:
             until_kill = max(0.0, min(kills) - now)
             timeout = until_kill if timeout is None else min(timeout, until_kill)
-        for key, ready in self._selector.select(timeout):
+        # After a while in which this process was stopped (Ctrl-Z and fg), the first answer may be
+        # that time is up, whatever has come meanwhile.
+        for key, ready in self._selector.select(timeout) or self._selector.select(0):
             worker: _Worker = key.data
             if worker.has_ended:  # heard of, and read to its end, just before
                 continue

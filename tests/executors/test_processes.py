@@ -523,6 +523,26 @@ def test_end_of_a_worker_may_be_seen_before_that_of_its_stream(
     assert [result.attempts for result in pout.results] == [1, 1, 2, 1, 1, 1]
 
 
+def test_what_has_come_while_this_process_was_stopped_is_heard_before_time_is_up(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+):
+    class Stopped(selectors.DefaultSelector):
+        n_late = 0
+
+        def select(self, timeout=None):
+            ready = super().select(timeout)
+            if timeout == 0 or not ready:
+                return ready
+            Stopped.n_late += 1
+            assert Stopped.n_late < 1000, "it does not look again"
+            return []
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Stopped)
+    pout = pipe.pipeline(make_files(3), file_timeout=mischief.PATIENCE)
+    assert written(pout.results) == {0, 1, 2}
+    assert Stopped.n_late
+
+
 def test_child_that_the_caller_forks_leaves_the_run_alone(pipe: Doubler, make_files: MakeFiles):
     results = pipe.iter_pipeline(make_files(20))
     first = next(results)
