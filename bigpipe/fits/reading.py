@@ -179,7 +179,8 @@ def _header_unit_wcs(
         header.remove(keyword, ignore_missing=True, remove_all=True)
     if header.get("EXTNAME") in ("COMPRESSED_IMAGE", "PRIMARY"):
         del header["EXTNAME"]
-    unit = unit or _unit(header, fallback_unit, path, tell)
+    if unit is None:  # and not '', which astropy takes for no dimension
+        unit = _unit(header, fallback_unit, path, tell)
     header, wcs = _with_wcs(header, path, tell)
     return header, unit, wcs
 

@@ -131,6 +131,7 @@ def test_the_unit_is_bunit_or_the_fallback_or_what_the_caller_says(tmp_path: Pat
     missing = write(tmp_path / "b.fits")
     assert read(given).unit == u.electron
     assert read(given, unit="ct").unit == u.ct
+    assert read(given, unit="").unit == u.dimensionless_unscaled
     assert read(missing).unit == u.adu
 
 
