@@ -71,7 +71,7 @@ class CombinePipe(CCDMultiPipe):
     The functions of the pre-processing list are given one frame at a time, right after it was
     read, so raw frames are never in memory together; one that returns ``None`` leaves the frame
     out. The post-processing list is given the combined frame, a `CCDData` in single precision
-    (double if a frame has integers of 32 bits, or is in double precision), with
+    (double if the first frame has integers of 32 bits, or is in double precision), with
     uncertainty and mask, the first frame's header, and the cards ``NCOMBINE`` and
     ``IMCMB001`` and so on. Masked pixels and NaN do not count.
 
