@@ -95,7 +95,8 @@ def read_ccd(
         for integers of 8 or 16 bits, double for longer ones; floating point stays as it is.
     hdu_mask, hdu_uncertainty : str or None, optional
         Name of the extension that has them; ``None``: they are not read. The extensions of an
-        image that is named ``SCI`` may also be called ``SCI_MASK`` and ``SCI_UNCERT``.
+        image that is named ``SCI`` may also be called ``SCI_MASK`` and ``SCI_UNCERT``. Of
+        several of one name, the one with the ``EXTVER`` of the image counts.
     key_uncertainty_type : str, optional
         Card of the uncertainty's extension that names its class. Without it, ``VAR`` is a
         variance, ``IVAR`` the inverse of one, all else a standard deviation.
@@ -320,7 +321,12 @@ def _companion(hdus: fits.HDUList, image: Any, name: str | None) -> Any:
     """Return the extension that belongs to an image, ``None`` if there is none."""
     if name is None:
         return None
-    for candidate in (f"{image.name}_{name}", name):
+    candidates: list[Any] = []
+    for each in (f"{image.name}_{name}", name):
+        candidates.append((each, image.ver))
+        if sum(hdu.name == image.name for hdu in hdus) == 1:  # else EXTVER tells whose it is
+            candidates.append(each)
+    for candidate in candidates:
         if candidate in hdus and hdus[candidate] is not image:
             companion = hdus[candidate]
             if companion.is_image and companion.shape == image.shape:

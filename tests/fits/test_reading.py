@@ -216,6 +216,25 @@ def test_a_mask_of_another_shape_is_not_the_images(tmp_path: Path) -> None:
     assert read(name).mask is None
 
 
+def test_the_version_of_an_extension_tells_whose_mask_and_uncertainty_it_is(
+    tmp_path: Path,
+) -> None:
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for version in (1, 2):
+        hdus.append(fits.ImageHDU(RAMP, name="SCI", ver=version))
+        hdus.append(
+            fits.ImageHDU(np.full(RAMP.shape, version - 1, np.uint8), name="DQ", ver=version)
+        )
+        if version == 1:
+            hdus.append(fits.ImageHDU(np.ones(RAMP.shape), name="ERR"))
+    hdus.writeto(tmp_path / "a.fits")
+    names = {"hdu_mask": "DQ", "hdu_uncertainty": "ERR"}
+    both = read(tmp_path / "a.fits", hdu="all", **names)
+    assert [ccd.mask.all() for ccd in both] == [False, True]
+    assert [ccd.uncertainty is None for ccd in both] == [False, True]
+    assert read(tmp_path / "a.fits", hdu=("SCI", 2), **names).mask.all()
+
+
 @pytest.mark.parametrize("ending", [".gz", ".fz"])
 def test_compressed_files_are_read_as_others(tmp_path: Path, ending: str) -> None:
     name = write(tmp_path / "a.fits", OBJECT="M 13")
