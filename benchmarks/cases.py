@@ -304,7 +304,7 @@ _ALL = [
         "cpu",
         "Work for the processor",
         {"smoke": (4, 100, 100), "quick": (60, 300_000, 300_000), "full": (80, 600_000, 600_000)},
-        5,
+        10,  # as each takes seconds, and few are left alone for so long
         _make_work,
         lambda n, steps, _: f"{n} files with {steps:,} steps of pure Python each",
         **_CPU,
