@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import threadpoolctl
+
 from bigpipe.errors import BigpipeWarning
 from bigpipe.system_files import read_text, word_after
 
@@ -383,16 +385,12 @@ def note_libraries() -> None:
 def _thread_libraries() -> list[Any]:
     if not any(package in sys.modules for package in THREADED_PACKAGES):
         return []
-    import threadpoolctl  # noqa: F401 (before modules are counted)
-
     return _libraries_found(len(sys.modules))
 
 
 @lru_cache(maxsize=1)
 def _libraries_found(n_modules: int) -> list[Any]:
     """Look for libraries, once until more modules are imported: it takes some ms."""
-    import threadpoolctl
-
     libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers
     return libraries
 
