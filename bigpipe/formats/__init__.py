@@ -12,7 +12,14 @@ from typing import Any
 
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import array_of, arrays_of, format_of, library
-from bigpipe.formats.fits_files import FITS, hdu_of, header_of, read_fits, write_fits
+from bigpipe.formats.fits_files import (
+    FITS,
+    hdu_of,
+    header_of,
+    read_fits,
+    table_headers_of,
+    write_fits,
+)
 from bigpipe.formats.hierarchies import (
     close_hdf5,
     read_hdf5,
@@ -31,6 +38,7 @@ __all__ = [
     "library",
     "read",
     "read_slice",
+    "table_headers_of",
     "write",
     "zarr_arrays",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import format_of
 
-__all__ = ["FITS", "hdu_of", "header_of", "read_fits", "write_fits"]
+__all__ = ["FITS", "hdu_of", "header_of", "read_fits", "table_headers_of", "write_fits"]
 
 FITS = (".fits", ".fit", ".fts", ".fz")
 LOSSLESS = {"compression_type": "GZIP_2", "quantize_level": 0.0}  # by tiles; astropy rounds if not
@@ -61,18 +61,37 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
 
 
 def header_of(in_name: Any, hdu: Any) -> Any:
-    """Return the header for an array that was made of a FITS file, ``None`` if it was not."""
+    """Return the header for an array that was made of a FITS image, ``None`` if it was not."""
+    is_image, header, first = _headers_of(in_name, hdu)
+    if not is_image:
+        return None
+    header.strip()
+    if first is not header:
+        first.strip()
+        header.extend(first, unique=True)
+    return header
+
+
+def table_headers_of(in_name: Any, hdu: Any) -> tuple[Any, Any]:
+    """Return the headers of a FITS table, and of its file; ``None`` twice if it is no table."""
+    is_image, header, first = _headers_of(in_name, hdu)
+    if header is None or is_image:
+        return None, None
+    first.strip()
+    return header, first
+
+
+def _headers_of(in_name: Any, hdu: Any) -> tuple[bool, Any, Any]:
+    """Return whether an HDU is an image, its header, and that of the first HDU."""
     from astropy.io import fits
 
     if not isinstance(in_name, (str, os.PathLike)) or format_of(os.fspath(in_name)) not in FITS:
-        return None
+        return False, None, None
     with fits.open(in_name, memmap=False) as hdus:
         found = hdu_of(hdus, hdu, os.fspath(in_name))
-        if not found.is_image:
-            return None
-        header = found.header.copy(strip=True)
-        if found is not hdus[0]:
-            header.extend(hdus[0].header.copy(strip=True), unique=True)
-    for keyword in _STALE:
-        header.remove(keyword, ignore_missing=True)
-    return header
+        header = found.header.copy()
+        first = header if found is hdus[0] else hdus[0].header.copy()
+        for keyword in _STALE:
+            header.remove(keyword, ignore_missing=True)
+            first.remove(keyword, ignore_missing=True)
+        return found.is_image, header, first

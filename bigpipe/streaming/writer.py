@@ -135,6 +135,7 @@ class ChunkWriter:
             raise StoreError(f"{self.name!r} is closed, and takes no more chunks.")
         array = self._checked(as_array(chunk, self.name))
         if self._store is None:
+            array = _packed(array)
             self._create(array)
         assert self._store is not None
         self.position += self._length_of(array)
@@ -303,7 +304,8 @@ def write_chunks(
         Of the file, to which chunks are converted.
     **how : dict
         - ``like``: a file, such as the input; it counts if it is of the same format. A FITS image
-          gets its header, an HDF5 dataset or Zarr array its attributes, and HDF5 its compression;
+          or table gets its header (columns, the units and so on of those of the same name), an HDF5
+          dataset or Zarr array its attributes, and HDF5 its compression;
         - ``like_array``: which dataset or HDU of that file, if it has several; by default the one
           called ``dataset``, or the first HDU that has data;
         - ``header``: of a FITS file;
@@ -337,15 +339,15 @@ def write_chunks(
 
 def as_array(chunk: Any, name: str) -> NDArray[Any]:
     """Return a chunk of whatever library as an array of numpy."""
-    if isinstance(chunk, np.ma.MaskedArray) and np.ma.is_masked(chunk):
+    if hasattr(chunk, "as_array"):  # a table of astropy
+        chunk = chunk.as_array()
+    if isinstance(chunk, np.ma.MaskedArray) and _is_set(np.ma.getmask(chunk)):
         raise StoreError(
             f"a chunk with masked values cannot be written to {name!r}: fill them in a step, as by "
             "chunk.filled(nan)."
         )
     if isinstance(chunk, np.ndarray):
         array = np.asarray(chunk)
-    elif hasattr(chunk, "as_array"):  # a table of astropy
-        array = np.asarray(chunk.as_array())
     elif hasattr(chunk, "__dlpack__") and not hasattr(chunk, "__array__"):
         array = np.from_dlpack(chunk)
     else:
@@ -356,6 +358,23 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
             "pack(n)."
         )
     return array
+
+
+def _is_set(mask: Any) -> bool:
+    """Whether a mask masks anything; one of records has a field for each of theirs."""
+    if mask.dtype.names is None:
+        return bool(mask.any())
+    return any(_is_set(mask[name]) for name in mask.dtype.names)
+
+
+def _packed(array: NDArray[Any]) -> NDArray[Any]:
+    """Return records without the gaps that numpy leaves where a field was not chosen."""
+    if array.dtype.names is None:
+        return array
+    from numpy.lib import recfunctions
+
+    packed: NDArray[Any] = recfunctions.repack_fields(array, recurse=True)
+    return packed
 
 
 def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:

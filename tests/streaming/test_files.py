@@ -710,6 +710,25 @@ def test_text_that_is_longer_than_in_the_first_chunk_is_refused(tmp_path):
         write_chunks(tmp_path / "x.fits", [Table({"a": ["b"]}), Table({"a": ["longer"]})])
 
 
+@pytest.mark.parametrize("suffix", [".fits", ".npy", ".h5"])
+def test_chosen_columns_are_written_without_gaps(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    rows = np.ones(5, [("a", "i2"), ("b", "f8", 2), ("c", "i4")])
+    chosen = rows[["c", "a"]]
+    assert write_chunks(path, [chosen[:2], chosen[2:]]) == str(path)
+    (again,) = read_chunks(path)
+    assert again.dtype.itemsize == 6
+    np.testing.assert_array_equal(again, chosen)
+
+
+def test_a_table_with_masked_values_is_refused(tmp_path):
+    table = Table({"a": np.ma.array([1, 2], mask=[False, False]), "b": [1.0, 2.0]}, masked=True)
+    write_chunks(tmp_path / "x.fits", [table])
+    table["b"].mask[1] = True
+    with pytest.raises(StoreError, match="masked values cannot be written"):
+        write_chunks(tmp_path / "x.fits", [table])
+
+
 def test_a_table_with_arrays_of_different_lengths_is_refused(tmp_path):
     column = fits.Column("v", "PJ()", array=np.array([[1], [1, 2]], dtype=object))
     fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "x.fits")
@@ -722,6 +741,50 @@ def test_the_header_is_that_of_the_image_that_was_read(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), *two]).writeto(tmp_path / "x.fits")
     write_chunks(tmp_path / "y.fits", [np.ones(3)], like=tmp_path / "x.fits", like_array="VAR")
     assert fits.getheader(tmp_path / "y.fits")["KIND"] == "VAR"
+
+
+def test_a_table_gets_the_cards_of_the_one_that_was_read(tmp_path):
+    columns = [
+        fits.Column("t", "D", unit="s", coord_type="TIME", array=np.arange(4.0)),
+        fits.Column("n", "J", null=-99, disp="I8", unit="count", array=[1, -99, 3, 4]),
+        fits.Column("gone", "J", unit="mm", array=np.arange(4)),
+        fits.Column("x", "J", null=-1, disp="I8", unit="pix", array=np.arange(4)),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="EVENTS", ver=2)
+    table.header.extend([("TELESCOP", "Lick"), ("TEMP1", 20.5), ("TLMIN4", 0), ("TLMIN3", 1)])
+    table.header.extend([("TP4_1", 0.5), ("TP4_3", 0.5), ("HISTORY", "made")])
+    first = fits.PrimaryHDU(header=fits.Header({"OBSERVER": "me"}))
+    fits.HDUList([first, table]).writeto(tmp_path / "x.fits")
+    dtype = [("x", "f8"), ("t", "f8"), ("n", "i4"), ("new", "f4")]
+    write_chunks(tmp_path / "y.fits", [np.ones(4, dtype)], like=tmp_path / "x.fits")
+    with fits.open(tmp_path / "y.fits") as hdus:
+        hdus.verify("exception")
+        assert hdus[0].header["OBSERVER"] == "me"
+        found = hdus["EVENTS", 2]
+        assert [column.unit for column in found.columns] == ["pix", "s", "count", None]
+        assert [column.null for column in found.columns] == [None, None, -99, None]
+        assert [column.disp for column in found.columns] == [None, None, "I8", None]
+        assert found.columns["t"].coord_type == "TIME"
+        kept = {key: found.header[key] for key in ("TELESCOP", "TEMP1", "TLMIN1", "TP1_2")}
+        assert kept == {"TELESCOP": "Lick", "TEMP1": 20.5, "TLMIN1": 0, "TP1_2": 0.5}
+        assert not {"TLMIN3", "TLMIN4", "TP4_1", "TP4_3", "TP1_3"} & {*found.header}
+        assert found.header["HISTORY"][0] == "made"
+
+
+def test_a_table_behind_a_long_first_header_is_gone_on_with(tmp_path):
+    rows = np.arange(6).astype([("n", "i4")])
+    first = fits.PrimaryHDU(header=fits.Header({f"KEY{i}": i for i in range(100)}))
+    fits.HDUList([first, fits.BinTableHDU(rows)]).writeto(tmp_path / "x.fits")
+    path = tmp_path / "y.fits"
+    writer = ChunkWriter(path, like=tmp_path / "x.fits")
+    writer.write(rows[:2])
+    state = writer.sync()
+    writer.abort()
+    with ChunkWriter.reopen(path, state) as writer:
+        writer.write(rows[2:])
+    (again,) = read_chunks(path)
+    np.testing.assert_array_equal(again, rows)
+    assert fits.getheader(path)["KEY99"] == 99
 
 
 def test_a_truncated_table_is_named(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-__all__ = ["BLOCK", "all_bytes", "compression_of", "header_bytes", "padding", "with_card"]
+__all__ = ["all_bytes", "compression_of", "header_bytes", "padding", "with_card"]
 
 BLOCK = 2880  # bytes, of which headers and data are multiples
 CARD = 80  # bytes

@@ -19,7 +19,6 @@ from bigpipe import formats
 from bigpipe.errors import FormatError, StoreError
 from bigpipe.streaming.stores.base import ArrayStore, native, truncated
 from bigpipe.streaming.stores.fits_cards import (
-    BLOCK,
     compression_of,
     header_bytes,
     padding,
@@ -40,7 +39,7 @@ class FitsStore:
     def open(cls, name: str, mode: str, *, hdu: int | str | None = None) -> ArrayStore:
         """Open an HDU, by default the first that has data; ``"r+"`` what `create` has made."""
         if mode != "r":
-            is_table = b"XTENSION= 'BINTABLE'" in _start_of(name)
+            is_table = _first_header(name).get("NAXIS") == 0  # which is in the second HDU
             return FitsTable.reopen(name) if is_table else GrowingFitsImage.reopen(name)
         hdus, found = open_hdu(name, hdu)
         try:
@@ -72,10 +71,14 @@ class FitsStore:
         """Make a file with an image or, if the dtype has fields, with a table."""
         if name.lower().endswith(_COMPRESSED):
             raise StoreError(f"{name!r} would be compressed, and cannot grow: write a .fits file.")
+        first_header = None
         if header is None and like is not None:
-            header = formats.header_of(like, hdu if like_array is None else like_array)
+            which = hdu if like_array is None else like_array
+            header = formats.header_of(like, which)
+            if dtype.names is not None and header is None:
+                header, first_header = formats.table_headers_of(like, which)
         if dtype.names is not None:
-            return FitsTable.create(name, dtype=dtype, header=header)
+            return FitsTable.create(name, dtype=dtype, header=header, first_header=first_header)
         return GrowingFitsImage.begin(name, shape=shape, dtype=dtype, axis=axis, header=header)
 
 
@@ -246,9 +249,9 @@ def _size_in_file(name: str, hdu: Any) -> int:
     return int(table["NAXIS1"] * table["NAXIS2"] + table.get("PCOUNT", 0))
 
 
-def _start_of(name: str) -> bytes:
+def _first_header(name: str) -> fits.Header:
     with open(name, "rb") as file:
-        return file.read(4 * BLOCK)
+        return fits.Header.fromfile(file)
 
 
 def _unreadable(name: str, error: Exception) -> StoreError:

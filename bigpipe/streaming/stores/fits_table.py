@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import re
 from typing import IO, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from bigpipe.errors import StoreError
 from bigpipe.streaming.stores.base import native, truncated
 from bigpipe.streaming.stores.fits_cards import (
-    BLOCK,
     all_bytes,
     compression_of,
     header_bytes,
@@ -28,6 +28,15 @@ from bigpipe.streaming.stores.fits_cards import (
 from bigpipe.streaming.stores.flat import open_bytes
 
 __all__ = ["FitsTable"]
+
+_NUMBER = re.compile(r"\d+")
+# Unit, null value, display, meaning, range, and world coordinates, with a letter behind the
+# number if they are second ones. What is made anew with the data is not among them.
+_OF_COLUMN = re.compile(
+    r"T(UNIT|NULL|DISP|UCD|COMM|RPOS|[LD]MIN|[LD]MAX|DBIN|WCS"
+    r"|C(TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY))\d+[A-Z]?"
+)
+_OF_TWO_COLUMNS = re.compile(r"T(C|CD|P|PC)\d+_\d+[A-Z]?")
 
 
 class FitsTable:
@@ -76,13 +85,31 @@ class FitsTable:
         return cls(name, _open_rows(name), start, b"", header)
 
     @classmethod
-    def create(cls, name: str, *, dtype: np.dtype[Any], header: Any) -> FitsTable:
-        """Make a file with a table that grows."""
-        table = fits.BinTableHDU(np.zeros(0, dtype), header)
-        text = header_bytes(fits.HDUList([fits.PrimaryHDU(), table]))
+    def create(
+        cls, name: str, *, dtype: np.dtype[Any], header: Any, first_header: Any = None
+    ) -> FitsTable:
+        """Make a file with a table that grows.
+
+        Parameters
+        ----------
+        name : str
+            The file.
+        dtype : dtype
+            Of a row.
+        header : astropy.io.fits.Header or None
+            Its cards are taken over; those that tell of a column, for the one of that name.
+        first_header : astropy.io.fits.Header, optional
+            Cards for the first HDU, which has no data.
+        """
+        table = fits.BinTableHDU(np.zeros(0, dtype), _without_columns(header))
+        if header is not None:
+            _describe_columns(table, header)
+        first = fits.PrimaryHDU(header=first_header)
+        text = header_bytes(fits.HDUList([first, table]))
         file = open_bytes(name, "w+")
         file.write(text)
-        store = cls(name, file, len(text), text, fits.Header.fromstring(text[BLOCK:]))
+        start = len(header_bytes(fits.HDUList([first])))
+        store = cls(name, file, len(text), text, fits.Header.fromstring(text[start:]))
         if store.dtype != native(dtype):
             file.close()
             raise StoreError(
@@ -95,7 +122,7 @@ class FitsTable:
     def reopen(cls, name: str) -> FitsTable:
         """Open a file that `create` has made, however far it has come."""
         file = open_bytes(name, "r+")
-        file.seek(BLOCK)
+        fits.Header.fromfile(file)
         header = fits.Header.fromfile(file)
         start = file.tell()
         file.seek(0)
@@ -176,3 +203,46 @@ def _as_array(table: Any) -> NDArray[Any]:
     for name, values in columns.items():
         array[name] = values
     return array
+
+
+def _without_columns(header: fits.Header | None) -> fits.Header | None:
+    """Return the cards of a header that do not tell of a table's columns."""
+    if header is None or "TFIELDS" not in header:
+        return header
+    others = header.copy(strip=True)
+    for keyword in {each for each in others if _numbers_in(each)}:
+        del others[keyword]
+    return others
+
+
+def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
+    """Give columns the cards that a header has for those of the same names."""
+    places = {name: i for i, name in _columns_of(table.header)}
+    moved = {i: places[name] for i, name in _columns_of(header) if name in places}
+    for card in header.cards:
+        numbers = _numbers_in(card.keyword)
+        if not numbers or any(i not in moved for i in numbers):
+            continue
+        last, form = moved[numbers[-1]], f"TFORM{moved[numbers[0]]}"
+        is_same = _form(table.header[form]) == _form(header[f"TFORM{numbers[0]}"])
+        if is_same or not card.keyword.startswith(("TDISP", "TNULL")):
+            keyword = _NUMBER.sub(lambda found: str(moved[int(found[0])]), card.keyword)
+            table.header.set(keyword, card.value, card.comment, after=f"TFORM{last}")
+
+
+def _columns_of(header: fits.Header) -> list[tuple[int, str]]:
+    """Return the columns of a table that have a name, by number."""
+    numbers = range(1, header.get("TFIELDS", 0) + 1)
+    return [(i, header[f"TTYPE{i}"]) for i in numbers if f"TTYPE{i}" in header]
+
+
+def _numbers_in(keyword: str) -> list[int]:
+    """Return the numbers of the columns that a card tells of beside their name and format."""
+    is_one = _OF_COLUMN.fullmatch(keyword) or _OF_TWO_COLUMNS.fullmatch(keyword)
+    return [int(number) for number in _NUMBER.findall(keyword)] if is_one else []
+
+
+def _form(text: str) -> tuple[int, str]:
+    """Return how often a column has what, of ``1J`` or ``J``."""
+    what = text.strip().lstrip("0123456789")
+    return int(text.strip().removesuffix(what) or 1), what
