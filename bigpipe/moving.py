@@ -297,7 +297,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):  # it may not have come into being
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:  # not a name that was given
+        # On a full disk there is no name, and the other is not one that was given.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     with suppress(OSError):  # some file systems cannot sync a folder: the file is whole anyway

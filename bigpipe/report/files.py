@@ -27,8 +27,13 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a terminal, a pipe; or a folder
-        with open(path, "wb") as file:
-            file.write(content)
+        try:
+            with open(path, "wb") as file:
+                file.write(content)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # which has no name if it was opened
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         return
     with suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(_SQLITE)) == _SQLITE:

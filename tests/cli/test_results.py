@@ -12,7 +12,7 @@ from astropy import units
 from astropy.table import Table
 from astropy.time import Time
 
-from bigpipe.cli import screen
+from bigpipe.cli import run, screen
 from bigpipe.cli.results import FORMATS, print_results, results_of
 from bigpipe.errors import FileError
 from bigpipe.records import FileResult, Outcome
@@ -176,6 +176,10 @@ def test_plain_list_is_understood():
     assert results[3].error is ERROR
     assert [result.in_name for result in results_of([("b", {})], ["a"])] == ["a"]
     assert results_of(None, ["a"]) == []
+
+
+def test_forms_that_can_be_asked_for_are_those_that_there_are():
+    assert tuple(FORMATS) == run._FORMATS
 
 
 @pytest.mark.parametrize("form", FORMATS)

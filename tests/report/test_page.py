@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -120,10 +121,16 @@ def test_page_that_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space .*run\.html"):
         write_page(record([]), tmp_path / "run.html")
     assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
     assert (tmp_path / "run.html").read_text() == "before"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_device_that_is_full_is_named():
+    with pytest.raises(OSError, match=r"No space .*/dev/full"):
+        write_page(record([]), "/dev/full")
 
 
 SHOWN = """
