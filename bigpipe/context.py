@@ -121,6 +121,32 @@ class FileContext:
         """Note that what runs now returned ``None``."""
         self.rejected_by = self.hook
 
+    def pair(self, returned: Any, contents: str, hook: str | None = None) -> tuple[Any, Any]:
+        """Return what a hook has returned, if it is a pair: an array of two rows is none.
+
+        Parameters
+        ----------
+        returned : object
+            What it has returned.
+        contents : str
+            What it is to return.
+        hook : str, optional
+            Its name, if it is not the one that began last.
+
+        Raises
+        ------
+        TypeError
+            If it is no pair.
+        """
+        if isinstance(returned, (tuple, list)) and len(returned) == 2:
+            return returned[0], returned[1]
+        found = "None" if returned is None else type(returned).__name__
+        if isinstance(returned, (tuple, list)):
+            found += f" of {len(returned)}"
+        hook = hook or (self.hook or "").partition(":")[0]
+        remedy = ": to reject a file, return (None, {})" if returned is None else ""
+        raise TypeError(f"{hook} returned {found}, not {contents}{remedy}")
+
     def remaining_names(self, in_name: Any = None) -> Any:
         """Return the names that belong to the data now: the input, less what was dropped."""
         if self.members is not None and (

@@ -80,7 +80,8 @@ class Passage:
         """Call the functions that come before the processing."""
         file = self._file
         file.begin("pre_process")
-        self.data, added = self._pipe.pre_process(self.data, **self.kwargs)
+        returned = self._pipe.pre_process(self.data, **self.kwargs)
+        self.data, added = file.pair(returned, "(data, kwargs)")
         if self.data is None:
             return self._reject()
         kwargs = self.kwargs
@@ -97,7 +98,8 @@ class Passage:
         in_name = file.remaining_names()
         file.begin("data_process_meta_create")
         data, self.data = self.data, None
-        data, self.meta = pipe.data_process_meta_create(data, in_name=in_name, **kwargs)
+        returned = pipe.data_process_meta_create(data, in_name=in_name, **kwargs)
+        data, self.meta = file.pair(returned, "(data, meta)")
         if data is None:
             return self._reject()
         self.in_name = file.remaining_names()

@@ -347,6 +347,32 @@ def test_hook_that_gives_metadata_without_data_ends_the_file_with_it(in_name, ou
     assert "outname_create" not in pipe.hooks
 
 
+@pytest.mark.parametrize(
+    ("hook", "contents"),
+    [
+        ("pre_process", "kwargs"),
+        ("post_process", "meta"),
+        ("data_process_meta_create", "meta"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (np.ones((2, 3)), "ndarray"),
+        ({"a": 1, "b": 2}, "dict"),
+        ((b"", {}, {}), "tuple of 3"),
+        (None, "None"),
+    ],
+)
+def test_hook_that_returns_no_pair_is_told_so(in_name, outdir, hook, contents, returned, found):
+    pipe_class = type("NoPair", (Writer,), {hook: lambda self, data, **kwargs: returned})
+    (result,) = pipe_class(outdir=outdir).iter_pipeline([in_name], executor="serial")
+    assert result.error.hook == hook
+    expected = f"{hook} returned {found}, not (data, {contents})"
+    assert expected in str(result.error)
+    assert ("to reject a file, return (None, {})" in str(result.error)) is (returned is None)
+
+
 def test_metadata_made_by_a_subclass_reaches_the_caller(in_name, outdir):
     class OwnMeta(Writer):
         def data_process_meta_create(self, data, **kwargs):

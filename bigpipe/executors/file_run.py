@@ -15,7 +15,7 @@ from bigpipe import context
 from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.executors.base import Report, Task
-from bigpipe.executors.worker import TaskRunner, checked
+from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated
 
 __all__ = ["FileRun", "process_together"]
@@ -103,7 +103,8 @@ class FileRun:
     def _process_whole(self) -> bool:
         self._file.begin("file_process")
         kwargs = self._kwargs
-        self._returned = checked(self._runner.pipe.file_process(self._in_name, **kwargs))
+        returned = self._runner.pipe.file_process(self._in_name, **kwargs)
+        self._returned = self._file.pair(returned, "(outname, meta)", "file_process")
         return True
 
     def _do(self, part: Callable[[], bool]) -> None:

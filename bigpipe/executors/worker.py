@@ -31,7 +31,7 @@ from bigpipe.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.slices import parts
 from bigpipe.staging import as_final
 
-__all__ = ["TaskRunner", "checked", "file_error", "hook_frames"]
+__all__ = ["TaskRunner", "file_error", "hook_frames"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -158,7 +158,7 @@ class TaskRunner:
         try:
             kwargs = self.snapshot.fresh()
             returned = self.pipe.file_process(in_name, **kwargs)
-            outname, meta = checked(returned)
+            outname, meta = file.pair(returned, "(outname, meta)", "file_process")
             self.end_if_late()
         except (Terminated, BuffersLost):
             raise
@@ -300,13 +300,6 @@ def _outputs(file: FileContext, outname: Any) -> list[tuple[str, Any]]:
         names.append(os.path.abspath(os.fsdecode(outname)))
     names += [name for name in map(os.path.abspath, file.outputs) if os.path.lexists(name)]
     return [(name, state_of(name)) for name in dict.fromkeys(names)]
-
-
-def checked(returned: Any) -> tuple[Any, Any]:
-    """Return what ``file_process`` has returned, if it is a pair."""
-    if isinstance(returned, (tuple, list)) and len(returned) == 2:
-        return returned[0], returned[1]
-    raise TypeError(f"file_process returned {type(returned).__name__}, not (outname, meta)")
 
 
 def file_error(
