@@ -28,6 +28,7 @@ from bigpipe.system_files import read_text, word_after
 __all__ = [
     "Environment",
     "current_folder",
+    "folder_kept",
     "fork_is_safe",
     "limit_threads",
     "note_libraries",
@@ -261,6 +262,16 @@ def return_to(home: str | None) -> None:
     if home is not None and current_folder() != home:
         with suppress(OSError):  # it may be gone
             os.chdir(home)
+
+
+@contextmanager
+def folder_kept() -> Iterator[str | None]:
+    """Go back, after a block in which hooks are called, to the folder that is given to it."""
+    home = current_folder()
+    try:
+        yield home
+    finally:
+        return_to(home)
 
 
 def _umask() -> int | None:

@@ -17,12 +17,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import util
 from typing import Any
 
 from bigpipe.claims import DirectClaimant
-from bigpipe.environment import current_folder, limit_threads, return_to
+from bigpipe.environment import folder_kept, limit_threads
 from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
     Executor,
@@ -254,11 +254,8 @@ class _PoolCall:
         claimant = DirectClaimant(
             None, lambda outname, exists: claims.claim(task.index, task.in_name, outname)
         )
-        home = None if runner.in_thread else current_folder()  # threads have one among them
-        try:
+        with _folder_kept(runner):
             return pickled_report(runner.run(task, claimant))
-        finally:
-            return_to(home)
 
 
 class _PoolRunner:
@@ -273,7 +270,8 @@ class _PoolRunner:
             cores=cores,
             in_thread=threading.current_thread() is not threading.main_thread(),
         )
-        self.error = self.runner.init()
+        with _folder_kept(self.runner):
+            self.error = self.runner.init()
         self._ending: Any = None
         if self.error is None:
             self._ending = util.Finalize(None, self.runner.exit, exitpriority=10)
@@ -282,6 +280,10 @@ class _PoolRunner:
         """Run ``worker_exit``, once, if the worker was prepared."""
         if self._ending is not None:
             self._ending()
+
+
+def _folder_kept(runner: TaskRunner) -> AbstractContextManager[Any]:
+    return nullcontext() if runner.in_thread else folder_kept()  # threads have one among them
 
 
 _runners: dict[tuple[str, int, int], _PoolRunner] = {}

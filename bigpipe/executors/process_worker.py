@@ -152,6 +152,7 @@ class _ProcessWorker:
         self._interrupts = interrupts
         self._strategy = setup.strategy
         self._pid = os.getpid()
+        self._home = _open_current_folder()
         os.register_at_fork(after_in_child=ends.note_fork)
         stager = Stager(announce=self._announce)
         self.runner = TaskRunner(
@@ -199,6 +200,11 @@ class _ProcessWorker:
                     self.ends.note_stage(stage)
                 self.runner.exit()
 
+    def go_home(self) -> None:
+        """Go where this process began: a hook may have left it, and names would lead elsewhere."""
+        if self._home is not None:
+            os.fchdir(self._home)
+
     def hand_in(self, number: int, report: Report) -> None:
         """Send the report of a task."""
         self.end_if_over()
@@ -208,14 +214,12 @@ class _ProcessWorker:
     def _run_tasks(self) -> None:
         try:
             self.ends.send(wire.READY, 0, pickle.dumps(self.runner.reserved))
-            home = _open_current_folder()
             if self._strategy is not None:
-                self._strategy.work(_Inbox(self, home))
+                self._strategy.work(_Inbox(self))
                 return
             while (taken := self.ends.next_task()) is not None:
                 number, task = taken
-                if home is not None:
-                    os.fchdir(home)  # a hook may have changed it: names would lead elsewhere
+                self.go_home()
                 claimant = _AskingClaimant(task.granted, number, self.ends, self)
                 self.hand_in(number, self.runner.run(task, claimant))
         finally:
@@ -227,10 +231,9 @@ class _ProcessWorker:
 class _Inbox(Inbox):
     """Gives a strategy the tasks of this process."""
 
-    def __init__(self, worker: _ProcessWorker, home: int | None) -> None:
+    def __init__(self, worker: _ProcessWorker) -> None:
         self.pipe = worker.runner.pipe
         self._worker = worker
-        self._home = home
         self._numbers: dict[FileRun, int] = {}
 
     def take(self, wait: bool = True) -> FileRun | None:
@@ -240,8 +243,7 @@ class _Inbox(Inbox):
         if taken is None:
             return None
         number, task = taken
-        if self._home is not None:
-            os.fchdir(self._home)
+        worker.go_home()
         worker.runner.share(task.memory)
         claimant = _AskingClaimant(task.granted, number, worker.ends, worker)
         file = FileRun(worker.runner, task, claimant)

@@ -14,7 +14,7 @@ from types import FrameType
 from bigpipe import context
 from bigpipe.claims import DirectClaimant
 from bigpipe.clock import running_s
-from bigpipe.environment import current_folder, return_to, threads_limited
+from bigpipe.environment import current_folder, folder_kept, return_to, threads_limited
 from bigpipe.executors import _programs
 from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
@@ -88,7 +88,8 @@ class SerialExecutor(Executor):
 
     def add_worker(self, worker: int) -> None:
         """Run ``worker_init``."""
-        error = self._runner.init()
+        with folder_kept():
+            error = self._runner.init()
         self._is_ready = error is None
         self._events.append(Ready(worker) if error is None else InitFailed(worker, error))
 
@@ -102,11 +103,8 @@ class SerialExecutor(Executor):
         if not self._events and not self._tasks:
             time.sleep(timeout or 0)  # a file waits to be tried again
         elif not self._events:
-            home = current_folder()
-            try:
+            with folder_kept() as home:
                 self._work(home)
-            finally:
-                return_to(home)
         events, self._events = self._events, []
         return events
 
@@ -182,7 +180,8 @@ class SerialExecutor(Executor):
                 _programs.signal_all(self._at_work(), signal.SIGKILL)
             if self._is_ready:
                 self._is_ready = False
-                self._runner.exit()
+                with folder_kept():
+                    self._runner.exit()
         return []
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,42 @@ def test_file_after_one_whose_hook_changed_the_folder_is_found(
     names = [f"in/00{i}.bin" for i in range(4)]
     pout = pipe.pipeline(names, trouble=trouble, outdir="out", num_processes=1)
     assert written(pout.results) == {0, 1, 2, 3}
+
+
+class Wanderer(Doubler):
+    def worker_init(self, elsewhere, **kwargs):
+        os.chdir(elsewhere)
+
+    def worker_exit(self, elsewhere, **kwargs):
+        os.chdir(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"executor": "processes"},
+        {"executor": "processes", "batch_size": 2},
+        {"executor": "serial"},
+        {"executor": "serial", "batch_size": 2},
+        {"PoolClass": ProcessPoolExecutor},
+    ],
+    ids=["processes", "processes, batches", "serial", "serial, batches", "a pool"],
+)
+def test_first_file_of_a_worker_that_began_by_changing_the_folder_is_found(
+    make_files: MakeFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = [os.path.relpath(name) for name in make_files(4)]
+    pipe = Wanderer(2, elsewhere=elsewhere, outdir="out", create_outdir=True)
+    results = pipe.iter_pipeline(names, **how)
+    assert [Path.cwd() for result in results if result.outname] == [tmp_path] * 4
+    assert Path.cwd() == tmp_path
+    assert list(elsewhere.iterdir()) == []
 
 
 # What a worker takes over.
