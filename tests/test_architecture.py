@@ -20,9 +20,10 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "chunks", "deadlines", "durations", "encoding"),
-        *("events", "fingerprint", "losses", "option_checks", "options", "outname", "pace"),
-        *("passes", "pending", "projection", "retries", "roster", "scheduler", "slices", "waits"),
+        *("admission", "budget", "charges", "chunks", "columns", "deadlines", "durations"),
+        *("encoding", "events", "fingerprint", "losses", "option_checks", "options", "outname"),
+        *("pace", "passes", "pending", "projection", "retries", "roster", "scheduler", "slices"),
+        "waits",
     ),
     (
         *("arrays", "bloom", "buffers", "by_value", "cgroups", "claims", "clock", "context"),
@@ -47,8 +48,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "chunks", "deadlines", "durations", "events"),
-    *("fingerprint", "losses"),
+    *("admission", "budget", "charges", "chunks", "columns", "deadlines", "durations"),
+    *("events", "fingerprint", "losses"),
     *("outname", "pace", "passes", "pending", "projection", "retries", "roster", "scheduler"),
     *("slices", "waits"),
 )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import IO, Any
 
 from bigpipe.cli import screen
+from bigpipe.columns import middle_out, n_columns, padded, start_within
 from bigpipe.errors import FileError
 from bigpipe.pout import Pout
 from bigpipe.pout_table import metadata_of, table_of
@@ -104,14 +105,15 @@ def _print_table(results: list[FileResult], stream: IO[str]) -> None:
             row["error"] = " in ".join(reversed(result.error.kind))
     columns = [name for name in columns if name != "error" or any(row["error"] for row in rows)]
     lines = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(n_columns, column)) for column in zip(*lines, strict=True)]
     room = screen.width()
     if room is not None:
         widths = _narrowed(widths, room)
     is_coloured = screen.has_colour()
     for i, line in enumerate(lines):
-        cells = [_shortened(x, n).ljust(n) for x, n in zip(line, widths, strict=True)]
-        text = "  ".join(cells)[:room].rstrip()
+        cells = [padded(middle_out(x, n), n) for x, n in zip(line, widths, strict=True)]
+        text = "  ".join(cells)
+        text = (text if room is None else start_within(text, room)).rstrip()
         if is_coloured and i and rows[i - 1]["outcome"] in _FAILED:
             text = f"{_RED}{text}{_PLAIN}"
         stream.write(text + "\n")
@@ -210,11 +212,3 @@ def _narrowed(widths: list[int], room: int) -> list[int]:
             break
         widths[widest] -= 1
     return widths
-
-
-def _shortened(text: str, width: int) -> str:
-    """Return text that fits, without its middle: names differ at their ends."""
-    if len(text) <= width:
-        return text
-    end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"

@@ -16,6 +16,7 @@ from textwrap import wrap
 from typing import IO
 
 from bigpipe.budget import format_bytes
+from bigpipe.columns import end_within, n_columns, padded, start_within
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
@@ -67,7 +68,7 @@ class Glance:
         lines += _table(shown, self.at, width)
         if len(shown) < len(self.live):
             lines.append(f"  and {len(self.live) - len(shown)} more")
-        return "\n".join(line[:width] for line in lines)
+        return "\n".join(start_within(line, width) for line in lines)
 
     def _figures(self, run: JournalRun) -> list[str]:
         if not self.samples:
@@ -131,8 +132,8 @@ def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
         of_hook = max(LEAST, min(most, 2 * rest // 5))  # a name tells more
     of_name = max(LEAST, rest - of_hook)
     return [
-        f"  {_end_of(_name(row), of_name):<{of_name}}  {_fitting(hook, row, of_hook):<{of_hook}}"
-        f" {clock:>{of_clock}} {memory:>{of_memory}}"
+        f"  {padded(_end_of(_name(row), of_name), of_name)}"
+        f"  {_fitting(hook, row, of_hook):<{of_hook}} {clock:>{of_clock}} {memory:>{of_memory}}"
         for row, hook, clock, memory in zip(rows, hooks, clocks, memories, strict=True)
     ]
 
@@ -146,7 +147,7 @@ def _name(row: LiveRow) -> str:
 
 
 def _end_of(name: str, room: int) -> str:
-    return name if len(name) <= room else "..." + name[len(name) - room + 3 :]
+    return name if n_columns(name) <= room else "..." + end_within(name, room - 3)
 
 
 def _fitting(hook: str, row: LiveRow, room: int) -> str:
