@@ -1,7 +1,9 @@
 """How long tasks take, and so how many of them a worker is to have ahead.
 
-Owns the running mean and what follows from it. Who is given which task is decided in
-`bigpipe.scheduler`.
+Owns the running mean and what follows from it: also for how long nobody needs to look after the
+workers. The first tasks take many times as long as those after them, and a mean of what is seen
+late is too long; so at first that is a short time, which grows as long as no worker is found idle.
+Who is given which task is decided in `bigpipe.scheduler`.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ __all__ = ["MAX_AHEAD", "Pace"]
 AHEAD_SECONDS = 0.05  # work sent ahead to a worker; arbitrary, many times a parent's delay
 MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
 MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
-SHORT_S = (
-    0.1  # longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary
-)
+FIRST_SLACK_S = 0.001  # some ten of the shortest tasks; arbitrary
+SLACK_GROWTH = 1.5  # each time that a worker still had work; arbitrary
+# Longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary.
+SHORT_S = 0.1  # seconds
 SMOOTHING = 0.2  # weight of the newest duration in their running mean; arbitrary
 
 
@@ -46,10 +49,23 @@ class Pace:
         self._max_ahead = max(max_ahead, min_ahead)
         self._min_ahead = min_ahead
         self._mean_s = 0.0
+        self._most_slack_s = FIRST_SLACK_S
         self.ahead = max(min(max_ahead, 1), min_ahead)
 
-    def note(self, seconds: float, n: int = 1) -> None:
-        """Learn from tasks that have ended, so many in so many seconds."""
+    def note(self, seconds: float, n: int = 1, *, ran_out: bool = False) -> None:
+        """Learn from tasks that have ended, so many in so many seconds.
+
+        Parameters
+        ----------
+        seconds : float
+            Since the first of them began, until it was seen that they had ended.
+        n : int, optional
+            How many they are.
+        ran_out : bool, optional
+            Whether their worker has nothing left to do, and who knows since when.
+        """
+        was_away = self.ahead >= MIN_AHEAD_FOR_SLACK and not ran_out
+        self._most_slack_s = self._most_slack_s * SLACK_GROWTH if was_away else FIRST_SLACK_S
         mean, each = self._mean_s, seconds / n
         weight = SMOOTHING if n == 1 else 1.0 - (1.0 - SMOOTHING) ** n
         self._mean_s = mean = mean + weight * (each - mean) if mean else each
@@ -66,4 +82,6 @@ class Pace:
     @property
     def slack_s(self) -> float:
         """Seconds for which workers that have all they are to have ahead have enough to do."""
-        return self._mean_s * self.ahead / 2 if self.ahead >= MIN_AHEAD_FOR_SLACK else 0.0
+        if self.ahead < MIN_AHEAD_FOR_SLACK:
+            return 0.0
+        return min(self._mean_s * self.ahead / 2, self._most_slack_s)

@@ -217,7 +217,7 @@ class Scheduler:
         begun = [worker.assigned.popleft() for _ in tasks]
         assert begun == list(tasks), "a worker reports in the order in which it was given tasks"
         self._losses.forget(tasks)
-        self._pace.note(now - worker.began_at, len(tasks))
+        self._pace.note(now - worker.began_at, len(tasks), ran_out=not worker.assigned)
         self._n_unended -= len(tasks)
         worker.recall_missed = False
         self._begin(number, worker, now)
@@ -265,7 +265,7 @@ class Scheduler:
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
         self._losses.forget((event.task,))
-        self._pace.note(now - worker.began_at)
+        self._pace.note(now - worker.began_at, ran_out=not worker.assigned)
         self._n_unended -= 1
         worker.recall_missed = False
         if worker.doomed_task == event.task:  # it made it, just before it was ended

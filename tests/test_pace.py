@@ -1,0 +1,87 @@
+"""How far ahead tasks are sent, and for how long the parent may look away meanwhile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from bigpipe.executors.processes import MAX_SLACK
+from bigpipe.pace import MAX_AHEAD, Pace
+from bigpipe.scheduler import Instruction, Recall, Scheduler, Start, Submit, WorkerReady
+
+
+def idle_share(n: int, duration: Callable[[int], float]) -> float:
+    """Return for which part of a run two workers wait, in a world without any other delay.
+
+    Parameters
+    ----------
+    n : int
+        Tasks.
+    duration : callable
+        Seconds that the k-th task of a worker takes.
+    """
+    scheduler = Scheduler(2)
+    queues: dict[int, deque[tuple[int, float]]] = {0: deque(), 1: deque()}
+    last, n_given, idle, now = {0: 0.0, 1: 0.0}, {0: 0, 1: 0}, 0.0, 0.0
+
+    def carry_out(instructions: Iterable[Instruction]) -> None:
+        nonlocal idle
+        for instruction in instructions:
+            match instruction:
+                case Start(worker):
+                    carry_out(scheduler.handle(WorkerReady(worker, None), now))
+                case Submit(worker, tasks):
+                    idle += max(0.0, now - last[worker])
+                    for task in tasks:
+                        last[worker] = max(last[worker], now) + duration(n_given[worker])
+                        n_given[worker] += 1
+                        queues[worker].append((task, last[worker]))
+                case Recall():
+                    return  # in the end there is nothing that the other could take
+
+    carry_out(scheduler.add(range(n), now))
+    while not scheduler.is_done:
+        now += min(scheduler.slack_s, MAX_SLACK)
+        now = max(now, min(queue[0][1] for queue in queues.values() if queue))
+        for worker, queue in queues.items():
+            ended = [task for task, at in queue if at <= now]
+            if ended:
+                del_first(queue, len(ended))
+                carry_out(scheduler.ended(worker, ended, [None] * len(ended), now))
+    return idle / (2 * now)
+
+
+def del_first(queue: deque[tuple[int, float]], n: int) -> None:
+    for _ in range(n):
+        queue.popleft()
+
+
+@pytest.mark.parametrize("usual_s", [80e-6, 1e-3, 0.02, 0.5])
+@pytest.mark.parametrize("first_s", [0.0, 2e-3, 0.1])
+def test_workers_do_not_wait_though_their_first_task_is_slow(usual_s, first_s):
+    assert idle_share(5000, lambda k: usual_s + first_s * (k == 0)) < 0.01
+
+
+def test_workers_hardly_wait_when_tasks_become_much_shorter():
+    assert idle_share(5000, lambda k: 0.005 if k < 500 else 80e-6) < 0.03
+
+
+def test_parent_looks_away_for_longer_and_longer_until_a_worker_has_run_out():
+    pace = Pace(MAX_AHEAD)
+    slacks = []
+    for _ in range(20):
+        pace.note(1e-3)
+        slacks.append(pace.slack_s)
+    assert slacks == sorted(slacks)
+    assert slacks[0] < 0.002
+    assert slacks[-1] == pytest.approx(0.025)  # half of what is sent ahead
+    pace.note(1e-3, ran_out=True)
+    assert pace.slack_s == slacks[0]
+
+
+def test_parent_does_not_look_away_when_few_tasks_are_ahead():
+    pace = Pace(MAX_AHEAD)
+    pace.note(0.02)
+    assert (pace.ahead, pace.slack_s) == (2, 0.0)
