@@ -6,7 +6,7 @@ million files on a thousand workers can be played through in a test.
 
 A worker holds one task that it has begun and a few that were sent ahead, so that it never
 waits for the parent. Those not begun can be called back, when another worker is idle or
-their own one dies::
+their own one is to end::
 
     add(5)                 -> [Start(worker=0)]
     WorkerReady(0)         -> [Submit(0, tasks=(5,))]
@@ -329,8 +329,9 @@ class Scheduler:
         while self._deadlines and (first := self._deadlines.first()) and now >= first[0]:
             _, number, task = first
             self._workers[number].is_overdue = True
+            ahead = [Recall(number)] if number in self._roster.deep else []  # not to wait for it
             self._doom(number, task)
-            instructions.append(Kill(number, task))
+            instructions += [*ahead, Kill(number, task)]
         return instructions
 
     def _doom(self, number: int, task: int | None) -> None:

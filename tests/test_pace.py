@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from bigpipe.executors.processes import MAX_SLACK
+from bigpipe.executors.base import MAX_SLACK
 from bigpipe.pace import MAX_AHEAD, Pace
 from bigpipe.scheduler import Instruction, Recall, Scheduler, Start, Submit, WorkerReady
 

@@ -69,7 +69,8 @@ class Names(Iterator[str]):
 
 
 @pytest.mark.parametrize(
-    ("executor", "n_ahead"), [("processes", MAX_AHEAD + 2), ("threads", 2), ("serial", 2)]
+    ("executor", "n_ahead"),
+    [("processes", MAX_AHEAD + 2), ("threads", MAX_AHEAD + 2), ("serial", 2)],
 )
 def test_inputs_are_read_only_a_few_ahead_of_their_results(
     pipe: Doubler, make_files: MakeFiles, executor: str, n_ahead: int

@@ -6,6 +6,8 @@ plain records that cross it. How a task is run is `bigpipe.executors.worker`.
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ __all__ = [
     "Told",
 ]
 
+MAX_SLACK = 0.02  # seconds: reports of tiny files are read many at a time, not one by one
+HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
 HOOKS = (
     *("file_read", "pre_process", "data_process_meta_create", "data_process", "post_process"),
     *("outname_create", "file_write"),
@@ -274,6 +278,8 @@ class Executor(ABC):
 
     slack_s = 0.0
     """Set by the run: seconds that `wait` may let reports pile up, so as to read many at once."""
+    asked_at = -math.inf
+    """When a worker last asked for a name, by `time.monotonic`."""
 
     @property
     def n_begun(self) -> int:
@@ -284,6 +290,14 @@ class Executor(ABC):
     def n_ahead(self) -> int:
         """Tasks that it is to have beyond those, if they can be taken back."""
         return int(self.strategy.n_ahead) if self.strategy is not None and self.max_ahead else 0
+
+    def let_pile_up(self) -> None:
+        """Sleep while workers have tasks ahead and wait for no answer.
+
+        Waking up for each report would only take the cores from them.
+        """
+        if self.slack_s and time.monotonic() - self.asked_at > HURRY:
+            time.sleep(min(self.slack_s, MAX_SLACK))
 
     @abstractmethod
     def start(self, setup: Setup) -> None:
@@ -324,7 +338,7 @@ class Executor(ABC):
         raise NotImplementedError
 
     def kill(self, worker: int, *, at_once: bool = False) -> None:
-        """Stop what a worker does. `Died` or `Reported` follows.
+        """Stop what a worker does. `Died` or `Reported` follows; `recall` went before.
 
         Parameters
         ----------

@@ -19,7 +19,6 @@ instant without hurting another. Each has::
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import selectors
@@ -56,9 +55,7 @@ from bigpipe.staging import remove_staging
 __all__ = ["ProcessesExecutor"]
 
 SPARE_DESCRIPTORS = 16  # for what the caller's process opens during a run; arbitrary
-MAX_SLACK = 0.02  # seconds: reports of tiny files are read many at a time, not one by one
 MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
-HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
 STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
 EXIT_GRACE = 60.0  # seconds that a worker_exit may take in the end of a run; arbitrary
 
@@ -91,7 +88,6 @@ class ProcessesExecutor(Executor):
     def __init__(self) -> None:
         self._workers: dict[int, _Worker] = {}
         self._events: list[ExecutorEvent] = []
-        self._asked_at = -math.inf
         self._dead: deque[_Worker] = deque()
         self._payload: Beside | None = None
         self._keeper: Keeper | None = None
@@ -280,11 +276,9 @@ class ProcessesExecutor(Executor):
         """Wait once; keep what the workers have sent."""
         now = time.monotonic()
         kills = [w.kill_at for w in self._workers.values() if w.kill_at is not None]
-        if self.slack_s and not kills and now - self._asked_at > HURRY:
-            # The workers have tasks ahead and wait for no answer: waking up for each report
-            # would only take the cores from them.
-            time.sleep(min(self.slack_s, MAX_SLACK))
-        if kills:
+        if not kills:
+            self.let_pile_up()
+        else:
             until_kill = max(0.0, min(kills) - now)
             timeout = until_kill if timeout is None else min(timeout, until_kill)
         # After a while in which this process was stopped (Ctrl-Z and fg), the first answer may be
@@ -329,7 +323,7 @@ class ProcessesExecutor(Executor):
         if kind == wire.TOLD:
             event = Told(worker.child.pid, worker.sent.get(number), pickle.loads(payload))
         elif kind == wire.ASK:
-            self._asked_at = time.monotonic()
+            self.asked_at = time.monotonic()
             outname, exists = pickle.loads(payload)
             event = Asked(worker.number, worker.sent[number], outname, exists)
         elif kind == wire.STAGING:

@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.outputs import Stager
+from bigpipe.pace import MAX_AHEAD
 from bigpipe.snapshot import LocalCopies, LocalSnapshot
 
 __all__ = ["ThreadsExecutor"]
@@ -58,11 +60,24 @@ class _Thread:
     is_at_work: bool = False
     is_interrupted: bool = False
     is_stopped: bool = False
+    index: int | None = None  # of its task, as long as it is at work
+    sent: deque[int] = field(default_factory=deque)  # indices of tasks not known to have ended
     hook: str | None = None
     began_at: int = 0  # its file, by `_programs.now`
 
     def note_hook(self, hook: str) -> None:
         self.hook = hook
+
+    def take_back(self) -> list[int]:
+        """Return the indices of the tasks that it has not taken, which it will not get."""
+        back = []
+        with suppress(queue.Empty):
+            while True:
+                task = self.tasks.get_nowait()
+                if task is not None:
+                    back.append(task.index)
+                    self.sent.pop()
+        return back
 
 
 class _QueueClaimant(Claimant):
@@ -124,6 +139,7 @@ class ThreadsExecutor(Executor):
     hooks have started in the thread are ended (on Linux).
     """
 
+    max_ahead = MAX_AHEAD
     has_strategies = True
 
     def __init__(self) -> None:
@@ -131,11 +147,12 @@ class ThreadsExecutor(Executor):
         self.events: queue.SimpleQueue[ExecutorEvent] = queue.SimpleQueue()
         self._around = ExitStack()
         self._to_kill: list[tuple[float, set[Stray]]] = []
+        self._dead: deque[Died] = deque()
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
         # Anew: a thread of the last run that could not be broken off still has the old ones.
-        self.workers, self.events = {}, queue.SimpleQueue()
+        self.workers, self.events, self._dead = {}, queue.SimpleQueue(), deque()
         self._setup = setup
         self._snapshot = LocalSnapshot(setup.control)
         self._pipes = LocalCopies(setup.pipe)
@@ -152,19 +169,48 @@ class ThreadsExecutor(Executor):
         thread.start()
 
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
-        """Send a task to a thread."""
+        """Send tasks to a thread."""
+        to = self.workers[worker]
+        to.sent.extend(task.index for task in tasks)
         for task in tasks:
-            self.workers[worker].tasks.put(task)
+            to.tasks.put(task)
+
+    def recall(self, worker: int) -> tuple[int, ...]:
+        """Take back the tasks that a thread has not taken."""
+        return tuple(self.workers[worker].take_back())
 
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
         """Wait until something has happened."""
         self._kill_programs(until=time.monotonic())
-        try:
-            events = [self.events.get(timeout=timeout)]
-        except queue.Empty:
-            return []
-        while not self.events.empty():
-            events.append(self.events.get())
+        events = self._collected(0.0 if self._dead else timeout)
+        if events or not self._dead:
+            return events
+        # One death at a time, and after all else: whoever is told of it may still have sent a
+        # task there, which then comes back among the unbegun.
+        died = self._dead.popleft()
+        died.unbegun = tuple(self.workers[died.worker].take_back())
+        return [died]
+
+    def _collected(self, timeout: float | None) -> list[ExecutorEvent]:
+        """Wait once; return what threads have told, but for deaths, which are kept."""
+        if not (self._dead or self._to_kill):
+            self.let_pile_up()
+        found: list[ExecutorEvent] = []
+        with suppress(queue.Empty):
+            found.append(self.events.get(timeout=timeout))
+            while True:
+                found.append(self.events.get_nowait())
+        events: list[ExecutorEvent] = []
+        for event in found:
+            if isinstance(event, Died):
+                self._dead.append(event)
+                continue
+            events.append(event)
+            if isinstance(event, Reported):
+                for report in event.reports:
+                    self.workers[event.worker].sent.remove(report.index)
+            elif isinstance(event, Asked):
+                self.asked_at = time.monotonic()
         return events
 
     def answer(self, worker: int, index: int, refusal: str) -> None:
@@ -173,8 +219,9 @@ class ThreadsExecutor(Executor):
 
     def kill(self, worker: int, *, at_once: bool = False) -> None:
         """Raise `TimeIsUp` in what a thread does, and have it end after that."""
-        self._interrupt(self.workers[worker], TimeIsUp)
-        self.workers[worker].tasks.put(None)
+        late = self.workers[worker]
+        self._interrupt(late, TimeIsUp, late.sent[0] if late.sent else None)
+        late.tasks.put(None)
 
     def stages(self) -> dict[int, str | None]:
         """Return the hook that each thread is in."""
@@ -273,7 +320,7 @@ class ThreadsExecutor(Executor):
         with me.lock:
             if me.is_stopped:
                 return
-            me.is_at_work = True
+            me.is_at_work, me.index = True, task.index
             me.began_at = _programs.now()
         try:
             report = runner.run(task, _QueueClaimant(task, number, me))
@@ -291,8 +338,13 @@ class ThreadsExecutor(Executor):
                 me.is_interrupted = False
                 _take_back()
 
-    def _interrupt(self, worker: _Thread, exception: type[BaseException]) -> None:
+    def _interrupt(
+        self, worker: _Thread, exception: type[BaseException], index: int | None = None
+    ) -> None:
+        """Raise an exception in what a thread does, if that is still the task meant."""
         with worker.lock:
+            if index not in (None, worker.index):  # which has ended since
+                return
             if worker.is_at_work and worker.thread is not None and worker.runner is not None:
                 worker.runner.is_late |= exception is TimeIsUp
                 worker.is_interrupted = True

@@ -16,8 +16,9 @@ import pytest
 
 from bigpipe import FileTimeoutError, Outcome, PipelineError, Pout
 from bigpipe.errors import UnsendableError
-from bigpipe.executors import processes
+from bigpipe.executors import base
 from bigpipe.executors.processes import ProcessesExecutor
+from bigpipe.executors.threads import ThreadsExecutor
 from bigpipe.executors.wire import ParentEnds
 from tests import mischief
 from tests.gate import Gate
@@ -462,16 +463,20 @@ def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     ] * 2
 
 
+@pytest.mark.parametrize("kind", [ProcessesExecutor, ThreadsExecutor])
 def test_worker_that_asks_for_a_name_is_not_kept_waiting(
-    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
+    pipe: Doubler,
+    make_files: MakeFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[ProcessesExecutor | ThreadsExecutor],
 ):
     names = make_files(200)
-    executor = ProcessesExecutor()
+    executor = kind()
     pipe.pipeline(names)  # the second time, each file asks, as there is an output already
     slept_since_asked: list[bool] = []
-    monkeypatch.setattr(processes, "HURRY", 1e9)
+    monkeypatch.setattr(base, "HURRY", 1e9)
     monkeypatch.setattr(
-        processes.time, "sleep", lambda _: slept_since_asked.append(executor._asked_at > 0)
+        base.time, "sleep", lambda _: slept_since_asked.append(executor.asked_at > 0)
     )
     assert len(pipe.pipeline(names, executor=executor)) == len(names)
     assert not any(slept_since_asked)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError
 from bigpipe.executors import threads
-from bigpipe.executors.base import Setup, Task
+from bigpipe.executors.base import Report, Reported, Setup, Task
 from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail, written
@@ -126,10 +126,11 @@ def test_program_that_a_hook_waits_for_ends_with_the_run(
 def test_thread_whose_file_took_too_long_goes_on_with_the_next(
     pipe: Doubler, make_files: MakeFiles
 ):
-    trouble = {("data_process", f"00{i}.bin"): mischief.loop for i in (0, 1, 3)}
-    pout = pipe.pipeline(make_files(6), trouble=trouble, file_timeout=0.2)
-    assert written(pout.results) == {2, 4, 5}
-    assert [error.in_name[-7:] for error in pout.errors] == ["000.bin", "001.bin", "003.bin"]
+    late = {0, 1, 3, 40}
+    trouble = {("data_process", f"{i:03d}.bin"): mischief.loop for i in late}
+    pout = pipe.pipeline(make_files(60), trouble=trouble, file_timeout=0.2)
+    assert written(pout.results) == {*range(60)} - late
+    assert {i for i in range(60) if pout.results[i].outcome is Outcome.TIMED_OUT} == late
 
 
 def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
@@ -204,8 +205,8 @@ def test_thread_that_dies_of_a_fault_outside_of_the_hooks_does_not_hold_up_the_r
 
     monkeypatch.setattr(threads.TaskRunner, "report", fail_once)
     monkeypatch.setattr(threading, "excepthook", shown.append)
-    pout = pipe.pipeline(make_files(4))
-    assert written(pout.results) == {0, 2, 3}
+    pout = pipe.pipeline(make_files(60))
+    assert written(pout.results) == {*range(60)} - {1}
     assert pout.results[1].outcome is Outcome.KILLED
     assert pout.errors[0].attempts == 2
     assert [str(args.exc_value) for args in shown] == ["a hook has closed what is not its own"] * 2
@@ -295,9 +296,9 @@ def test_each_thread_has_its_own_of_what_an_object_holds(
     for result in pipe.pipeline(make_files(10), order="given").results:
         by_worker.setdefault(result.worker, []).append(result.meta["seen"])
     for counts in by_worker.values():
-        assert [n for _, n in counts] == list(range(1, len(counts) + 1))
+        assert sorted(n for _, n in counts) == list(range(1, len(counts) + 1))
         if type(seen) is list:
-            assert [n for n, _ in counts] == list(range(1, len(counts) + 1))
+            assert sorted(n for n, _ in counts) == list(range(1, len(counts) + 1))
     assert pipe.image[0] == 0
     assert len(seen) == (0 if type(seen) is list else 10)
 
@@ -351,6 +352,56 @@ def test_executor_may_be_used_again(pipe: Doubler, make_files: MakeFiles):
     assert [written(pipe.pipeline(names, executor=executor).results) for _ in range(2)] == [
         {0, 1, 2}
     ] * 2
+
+
+@pytest.fixture
+def one_thread() -> Iterator[tuple[threads.ThreadsExecutor, threading.Event]]:
+    """A thread with four tasks: the second has begun, that the first has ended is not known."""
+
+    class Waiter(Doubler):
+        def file_process(self, in_name, **kwargs):
+            if in_name != "a":
+                begun.set()
+                assert gate.wait(10)
+            return None, {}
+
+    begun, gate = threading.Event(), threading.Event()
+    executor = threads.ThreadsExecutor()
+    executor.start(Setup(Waiter(), {}, 1, None, None, None, lambda *_: ""))
+    executor.add_worker(0)
+    executor.submit(0, [Task(index, name) for index, name in enumerate("abcd")])
+    assert begun.wait(10)
+    yield executor, gate
+    gate.set()
+    executor.close(graceful=True)
+
+
+def reports_of(executor: threads.ThreadsExecutor, n: int) -> list[Report]:
+    reports: list[Report] = []
+    while len(reports) < n:
+        for event in executor.wait(10):
+            reports += event.reports if isinstance(event, Reported) else []
+    return reports
+
+
+def test_tasks_that_a_thread_has_not_taken_can_be_taken_back(one_thread: Any):
+    executor, gate = one_thread
+    assert executor.recall(0) == (2, 3)
+    assert executor.recall(0) == ()
+    gate.set()
+    assert [report.index for report in reports_of(executor, 2)] == [0, 1]
+
+
+def test_task_is_spared_if_the_one_before_it_was_to_be_stopped_and_has_ended(one_thread: Any):
+    executor, gate = one_thread
+    executor.recall(0)
+    executor.kill(0)
+    executor.submit(0, [Task(4, "e")])  # nobody would
+    gate.set()
+    reports = reports_of(executor, 2)
+    assert [(report.index, report.error) for report in reports] == [(0, None), (1, None)]
+    (died,) = executor.wait(10)
+    assert (died.exitcode, died.unbegun) == (0, (4,))
 
 
 def test_task_that_was_sent_and_not_begun_is_not_begun_after_the_end():
