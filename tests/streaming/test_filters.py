@@ -366,3 +366,63 @@ def test_steps_work_by_the_functions_of_the_library_of_the_chunks(step, shape):
     for ours, numpys in zip(got, expected, strict=True):
         assert isinstance(ours, type(strict.asarray(0.0)))
         np.testing.assert_allclose(np.from_dlpack(ours), numpys, rtol=1e-12, atol=1e-12)
+
+
+def masked_ramp():
+    return np.ma.masked_equal(np.arange(20.0).reshape(10, 2), 5)
+
+
+@pytest.mark.parametrize(
+    "step", [repack(4), windows(5, 2), decimate(2), compose(pack(2), unpack())], ids=repr
+)
+def test_steps_that_cut_a_stream_keep_what_is_masked(step):
+    whole = masked_ramp()
+    expected = run_steps(np.array_split(whole.filled(np.nan), 5), step)
+    got = run_steps([whole[at : at + 2] for at in range(0, 10, 2)], step)
+    for ours, filled in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(ours.filled(np.nan), filled)
+
+
+def test_the_saved_state_of_windows_has_the_mask():
+    first = repack(5)
+    first(masked_ramp()[:2])
+    first(masked_ramp()[2:4])
+    second = repack(5)
+    restore(second, decode(encode(state_of(first))))
+    np.testing.assert_array_equal(
+        second(masked_ramp()[4:5]).filled(np.nan), masked_ramp()[:5].filled(np.nan)
+    )
+
+
+@each_filter
+def test_a_filter_refuses_masked_values_and_takes_a_mask_of_none(make):
+    whole = np.arange(20.0)
+    for mask in (np.ma.nomask, np.zeros(20, bool)):
+        np.testing.assert_array_equal(make(0)(np.ma.array(whole, mask=mask)), make(0)(whole))
+    if not isinstance(make(0), decimate):
+        with pytest.raises(StreamError, match=r"masked values of a chunk: fill .*filled\(nan\)"):
+            make(0)(np.ma.masked_equal(whole, 5))
+
+
+@each_filter
+def test_samples_with_a_unit_keep_it_whatever_that_of_later_chunks(make):
+    units = pytest.importorskip("astropy.units")
+    chunks = np.split(np.random.default_rng(1).normal(size=(20, 2)), [3, 3, 4, 11])
+    expected = np.concatenate(list(run_steps(chunks, make(0))))
+    others = (units.Quantity(chunk * 1000, units.m) for chunk in chunks[1:])
+    got = list(run_steps([units.Quantity(chunks[0], units.km), *others], make(0)))
+    np.testing.assert_allclose(
+        np.concatenate(got).to_value(units.km), expected, rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("make", [FILTERS["iir"], FILTERS["fir"]], ids=["iir", "fir"])
+def test_the_saved_state_of_a_filter_has_the_unit(make):
+    units = pytest.importorskip("astropy.units")
+    samples = np.arange(6.0)
+    step, other = make(0), make(0)
+    step(samples[:3] * units.km)
+    restore(other, decode(encode(state_of(step))))
+    np.testing.assert_allclose(
+        other(samples[3:] * 1000 * units.m).to_value(units.km), make(0)(samples)[3:], rtol=1e-12
+    )

@@ -17,10 +17,14 @@ from bigpipe.streaming.steps.namespaces import (
     as_numpy,
     axis_of,
     cut,
+    in_unit,
     is_numpy,
     joined,
     like,
     namespace_of,
+    unit_of,
+    unmasked,
+    with_unit,
 )
 
 __all__ = ["count", "decimate", "fir", "iir", "running_mean", "sosfilt"]
@@ -81,7 +85,7 @@ class fir(Step):
 
     def run(self, chunk: Any) -> Any:
         """Filter a chunk."""
-        chunk = _floating(as_chunk(chunk))
+        chunk = _floating(unmasked(as_chunk(chunk), "fir"))
         axis = axis_of(self.axis, chunk, "fir")
         n, n_before = chunk.shape[axis], self.b.size - 1
         before = self._before
@@ -93,7 +97,9 @@ class fir(Step):
         weights = self.b.tolist()  # plain numbers do not change the precision
         first, self._phase = self._phase, (self._phase - n) % self.every
         if is_numpy(samples):
-            return _weighted(samples, weights, axis, first, self.every)
+            unit = unit_of(samples)
+            numbers = in_unit(samples, unit)
+            return with_unit(_weighted(numbers, weights, axis, first, self.every), unit)
         stop = n + n_before
         parts = (
             weight * cut(samples, axis, first + n_before - k, stop - k, self.every)
@@ -138,17 +144,20 @@ class _Recursive(_Remembering):
 
     def run(self, chunk: Any) -> Any:
         """Filter a chunk."""
-        chunk = as_chunk(chunk)
+        chunk = unmasked(as_chunk(chunk), type(self).__name__)
         samples = as_numpy(chunk)
         axis = axis_of(self.axis, samples, type(self).__name__)
         dtype = np.result_type(samples, np.float32, *self._coefficients)
         if not samples.shape[axis]:
-            return like(np.empty(samples.shape, dtype), chunk)
+            return like(with_unit(np.empty(samples.shape, dtype), unit_of(samples)), chunk)
         if self._zi is None:
             self._zi = self._first_zi(cut(samples, axis, 0, 1), axis, dtype)
+        unit = unit_of(self._zi)  # that of the first samples
         filtered, _ = self.functions()
-        result, self._zi = filtered(*self._coefficients, samples, axis, self._zi)
-        return like(result, chunk)
+        numbers, zi = in_unit(samples, unit), in_unit(self._zi, unit)
+        result, zi = filtered(*self._coefficients, numbers, axis, zi)
+        self._zi = with_unit(zi, unit)
+        return like(with_unit(result, unit), chunk)
 
     def _first_zi(self, first: Any, axis: int, dtype: Any) -> Any:
         """Return the delays before the first samples."""
@@ -255,7 +264,7 @@ class running_mean(_Remembering):
 
     def run(self, chunk: Any) -> Any:
         """Give the mean for each sample of a chunk."""
-        chunk = _floating(as_chunk(chunk))
+        chunk = _floating(unmasked(as_chunk(chunk), "running_mean"))
         axis = axis_of(self.axis, chunk, "running_mean")
         n_new = chunk.shape[axis]
         samples = chunk if self._held is None else joined([self._held, chunk], axis)

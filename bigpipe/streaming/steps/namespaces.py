@@ -14,7 +14,21 @@ import numpy as np
 from bigpipe.chunks import region
 from bigpipe.errors import StreamError
 
-__all__ = ["as_chunk", "as_numpy", "axis_of", "cut", "is_numpy", "joined", "like", "namespace_of"]
+__all__ = [
+    "as_chunk",
+    "as_numpy",
+    "axis_of",
+    "cut",
+    "in_unit",
+    "is_numpy",
+    "joined",
+    "like",
+    "namespace_of",
+    "stacked",
+    "unit_of",
+    "unmasked",
+    "with_unit",
+]
 
 
 def as_chunk(chunk: Any) -> Any:
@@ -57,8 +71,44 @@ def joined(chunks: Sequence[Any], axis: int) -> Any:
         return chunks[0]
     namespace = namespace_of(chunks[0])
     if namespace is np:
-        return np.concatenate(chunks, axis)
+        # That of numpy itself forgets what is masked.
+        is_masked = any(isinstance(chunk, np.ma.MaskedArray) for chunk in chunks)
+        return (np.ma if is_masked else np).concatenate(chunks, axis)
     return namespace.concat(list(chunks), axis=axis)
+
+
+def stacked(chunks: Sequence[Any]) -> Any:
+    """Return chunks of one shape put together along a new first axis."""
+    if any(isinstance(chunk, np.ma.MaskedArray) for chunk in chunks):
+        return np.ma.stack(chunks)
+    return namespace_of(chunks[0]).stack(chunks)
+
+
+def unmasked(chunk: Any, who: str) -> Any:
+    """Return a chunk without its mask, or raise an error if that masks anything."""
+    if not isinstance(chunk, np.ma.MaskedArray):
+        return chunk
+    if np.ma.is_masked(chunk):
+        raise StreamError(
+            f"{who} cannot leave out the masked values of a chunk: fill them in a step before, as "
+            "by chunk.filled(nan)."
+        )
+    return chunk.data
+
+
+def unit_of(samples: Any) -> Any:
+    """Return the unit of a quantity of astropy; ``None`` of anything else."""
+    return samples.unit if hasattr(samples, "to_value") else None
+
+
+def in_unit(samples: Any, unit: Any) -> Any:
+    """Return the numbers of samples, of a quantity in this unit."""
+    return samples if unit is None else samples.to_value(unit)
+
+
+def with_unit(numbers: Any, unit: Any) -> Any:
+    """Return numbers as a quantity, or as they are if there is no unit."""
+    return numbers if unit is None else numbers << unit
 
 
 def as_numpy(chunk: Any) -> Any:

@@ -19,6 +19,7 @@ from bigpipe.streaming.steps.namespaces import (
     is_numpy,
     joined,
     namespace_of,
+    stacked,
 )
 
 __all__ = ["pack", "repack", "unpack", "windows"]
@@ -189,7 +190,7 @@ def _packed(chunks: list[Any]) -> Any:
     shapes = {getattr(chunk, "shape", ()) for chunk in chunks}
     is_array = all(isinstance(chunk, (int, float, complex, np.generic)) for chunk in chunks)
     if is_array or (len(shapes) == 1 and all(hasattr(chunk, "dtype") for chunk in chunks)):
-        return namespace_of(chunks[0]).stack(chunks) if not is_array else np.asarray(chunks)
+        return stacked(chunks) if not is_array else np.asarray(chunks)
     return chunks
 
 
