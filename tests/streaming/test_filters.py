@@ -426,3 +426,13 @@ def test_the_saved_state_of_a_filter_has_the_unit(make):
     np.testing.assert_allclose(
         other(samples[3:] * 1000 * units.m).to_value(units.km), make(0)(samples)[3:], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    "step", [fir(B), running_mean(3), repack(4), pack(2), sosfilt(SECTIONS)], ids=repr
+)
+def test_a_library_without_the_functions_of_the_standard_is_named(step):
+    pytest.importorskip("scipy")
+    lazy = pytest.importorskip("dask.array")
+    with pytest.raises(StreamError, match=r"dask\.array\.core\.Array, .* np\.asarray"):
+        list(run_steps([lazy.zeros(3), lazy.zeros(3)], step))

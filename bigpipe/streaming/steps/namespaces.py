@@ -47,7 +47,15 @@ def namespace_of(chunk: Any) -> Any:
         return np
     if hasattr(chunk, "__array_namespace__"):
         return chunk.__array_namespace__()
-    return sys.modules[type(chunk).__module__.partition(".")[0]]
+    kind = type(chunk)
+    namespace = sys.modules[kind.__module__.partition(".")[0]]
+    if not hasattr(namespace, "zeros"):  # of dask and pandas, say
+        raise StreamError(
+            f"a step was given a chunk of {kind.__module__}.{kind.__qualname__}, which does not "
+            "follow the array API standard: make an array of numpy of it in a step before, as by "
+            "np.asarray(chunk)."
+        )
+    return namespace
 
 
 def axis_of(axis: int, chunk: Any, who: str) -> int:
@@ -113,7 +121,10 @@ def with_unit(numbers: Any, unit: Any) -> Any:
 
 def as_numpy(chunk: Any) -> Any:
     """Return a chunk as an array of numpy that shares its memory, if it can."""
-    return chunk if is_numpy(chunk) else np.from_dlpack(chunk)
+    if is_numpy(chunk):
+        return chunk
+    namespace_of(chunk)  # says so if there is none
+    return np.from_dlpack(chunk)
 
 
 def like(array: Any, chunk: Any) -> Any:
