@@ -77,6 +77,18 @@ def of_one(pout):
     return outname, meta
 
 
+class MiddleOfThree(Step):
+    """The median of each sample and the two before it, of chunks that share two samples."""
+
+    def local_init(self, **kwargs):
+        self.is_first = True
+
+    def run(self, chunk):
+        if self.is_first:
+            chunk, self.is_first = np.concatenate([[0, 0], chunk]), False
+        return np.median([chunk[2:], chunk[1:-1], chunk[:-2]], axis=0)
+
+
 class TestChunkedEqualsWhole:
     @pytest.mark.parametrize("n", LENGTHS)
     def test_for_any_length_of_chunks(self, folder, n):
@@ -116,6 +128,20 @@ class TestChunkedEqualsWhole:
         pout = pipe.pipeline(names, overlap=True, num_processes=2, executor=executor)
         for (outname, _), whole in zip(pout, wholes, strict=True):
             np.testing.assert_array_equal(np.load(outname), expected(whole))
+
+    @pytest.mark.parametrize("n", [3, 4, 7, 1000], ids=str)
+    @pytest.mark.parametrize("length", [1, 2, 3, 10], ids=str)
+    def test_of_a_window_if_chunks_share_samples(self, folder, length, n):
+        whole = ramp("a.npy", length) ** 2
+        np.save("a.npy", whole)
+        padded = np.concatenate([[0, 0], whole])
+        pipe = ChunkedMultiPipe(
+            chunk_length=np.int64(n), chunk_overlap=2, post_process_list=MiddleOfThree()
+        )
+        outname, _ = of_one(pipe.pipeline(["a.npy"], num_processes=1))
+        np.testing.assert_array_equal(
+            np.load(outname), np.median([padded[2:], padded[1:-1], padded[:-2]], axis=0)
+        )
 
     @pytest.mark.process
     def test_in_a_pool(self, folder):
@@ -258,12 +284,25 @@ class TestKeywords:
         outname, _ = of_one(Own().pipeline(["a.npy"], executor="serial"))
         assert len(np.load(outname)) == 100
 
+    @pytest.mark.parametrize("value", [0, 1, 2, np.int64(3)], ids=str)
+    def test_a_number_of_shared_samples_is_not_taken_for_files_that_overlap(self, folder, value):
+        ramp("a.npy")
+        remedy = f"overlap={value} is neither .* chunk_overlap={value}"
+        for pipe, keywords in (
+            (ChunkedMultiPipe(overlap=value), {}),
+            (ChunkedMultiPipe(), {"overlap": value}),
+        ):
+            with pytest.raises(OptionError, match=remedy):
+                pipe.pipeline(["a.npy"], **keywords)
+
     def test_of_one_name_only_say_how_long_chunks_are(self, folder):
         ramp("a.npy")
         for keywords in (
             {"chunk_length": 0},
             {"chunk_length": 2, "chunk_bytes": 80},
             {"chunk_bytes": "many"},
+            {"chunk_overlap": -1},
+            {"chunk_overlap": 3, "chunk_length": 3},
             {"checkpoint": "often"},
         ):
             with pytest.raises(OptionError, match=next(iter(keywords))):

@@ -33,6 +33,7 @@ from bigpipe.streaming.chunked.passage import CHUNKING, ChunkedPassage, Chunking
 from bigpipe.streaming.chunked.sizing import (
     COPIES,
     check_length,
+    check_overlap,
     checked_seconds,
     chunk_bytes_for,
     file_bytes,
@@ -45,7 +46,8 @@ from bigpipe.streaming.writer import write_chunks
 
 __all__ = ["ChunkedMultiPipe"]
 
-_READING = ("axis", "overlap", "dataset", "hdu")
+# Keywords, and what read_chunks calls them.
+_READING = {"axis": "axis", "chunk_overlap": "overlap", "dataset": "dataset", "hdu": "hdu"}
 _WRITING = ("axis",)
 
 
@@ -67,10 +69,11 @@ class ChunkedMultiPipe(BigMultiPipe):
         chunk length
             ``chunk_length``, in samples; or ``chunk_bytes``, at most, such as ``'16 MiB'``. If
             neither is given, it follows from the memory of the run: the hooks are told, by the
-            keyword ``chunk_bytes``.
+            keyword ``chunk_bytes``. ``chunk_overlap`` samples are shared by a chunk and the one
+            before it.
         reading and writing
-            ``axis``, along which files are cut, the input and the output; ``overlap``, ``dataset``,
-            ``hdu``, and a dict ``read_options`` with what else `read_chunks` takes; a dict
+            ``axis``, along which files are cut, the input and the output; ``dataset``, ``hdu``,
+            and a dict ``read_options`` with what else `read_chunks` takes; a dict
             ``write_options`` with what `write_chunks` takes.
         naming
             ``outname_ext``, the extension of the outputs.
@@ -114,6 +117,7 @@ class ChunkedMultiPipe(BigMultiPipe):
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
         given = dict(given)
         every = given.pop("checkpoint", None)
+        check_overlap(given.get("overlap", self._bmp_own_options().overlap))
         plan = super()._bmp_plan(in_names, given)
         control, options = plan.control, plan.options
         check_length(control)
@@ -222,7 +226,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         keywords = self.kwargs_merge(**kwargs)
         n, n_bytes = keywords.get("chunk_length"), keywords.get("chunk_bytes")
         if isinstance(in_name, (str, os.PathLike)):
-            how = {name: keywords[name] for name in _READING if keywords.get(name) is not None}
+            given = ((theirs, keywords.get(name)) for name, theirs in _READING.items())
+            how = {name: value for name, value in given if value is not None}
             how |= keywords.get("read_options") or {}
             return read_chunks(in_name, n=n, nbytes=n_bytes if n is None else None, **how)
         if n is None and n_bytes is not None:

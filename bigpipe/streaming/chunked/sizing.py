@@ -7,6 +7,7 @@ Owns the arithmetic. What a run may use is measured in `bigpipe.measure`, a chun
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 from bigpipe.budget import parse_bytes
@@ -18,6 +19,7 @@ __all__ = [
     "COPIES",
     "WORKER_BYTES",
     "check_length",
+    "check_overlap",
     "checked_seconds",
     "chunk_bytes_for",
     "file_bytes",
@@ -96,13 +98,31 @@ def check_length(control: dict[str, Any]) -> None:
             f"chunk_length={length!r} and chunk_bytes={n_bytes!r} both say how long chunks are: "
             "give one of them."
         )
-    if length is not None and not (isinstance(length, int) and length >= 1):
+    if length is not None and not (isinstance(length, Integral) and int(length) >= 1):
         raise OptionError(f"chunk_length={length!r} is no number of samples: give 1 or more.")
     if n_bytes is not None:
         try:
             parse_bytes(n_bytes)
         except (TypeError, ValueError) as error:
             raise OptionError(f"chunk_bytes={n_bytes!r}: {error}") from None
+    shared = control.get("chunk_overlap")
+    if shared is not None and not (isinstance(shared, Integral) and int(shared) >= 0):
+        raise OptionError(f"chunk_overlap={shared!r} is no number of samples: give 0 or more.")
+    if shared is not None and length is not None and shared >= length:
+        raise OptionError(
+            f"chunk_overlap={shared} leaves nothing new in a chunk of chunk_length={length} "
+            "samples: give less, or longer chunks."
+        )
+
+
+def check_overlap(value: Any) -> None:
+    """Raise `OptionError` for a number of samples: ``overlap`` is whether files overlap."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        raise OptionError(
+            f"overlap={value} is neither True nor False: it says whether the next file is read "
+            "while one is processed. For samples that a chunk shares with the one before it, give "
+            f"chunk_overlap={value}."
+        )
 
 
 def checked_seconds(value: Any) -> float | None:
