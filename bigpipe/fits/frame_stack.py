@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from bigpipe.errors import OptionError
 from bigpipe.fits.stacking import Rule, combine_stack
 
-__all__ = ["FrameStack"]
+__all__ = ["FrameStack", "check_scale"]
 
 MAX_NAMES = 999  # of a group's inputs that are noted: as many as three digits can count
+
+_SCALES = ("median", "mean")
 
 Scale = str | Callable[[NDArray[Any]], float] | list[float] | None
 
@@ -56,6 +58,7 @@ class FrameStack:
         self._first: CCDData | None = None
         self._memory: NDArray[Any] | None = None
         self._file: IO[bytes] | None = None
+        check_scale(self._scale, n_frames)
 
     def __enter__(self) -> FrameStack:
         return self
@@ -114,7 +117,7 @@ class FrameStack:
         target[...] = values
         if frame.mask is not None:
             np.copyto(target, np.nan, where=np.broadcast_to(frame.mask, self.shape))
-        factor = _factor(self._scale, values, target, number)
+        factor = _factor(self._scale, values, target, number, name)
         if factor != 1:
             target *= self.dtype.type(factor)
         if self._file is not None:
@@ -181,13 +184,32 @@ def _described(shape: tuple[int, ...], unit: Any) -> str:
     return f"{' x '.join(map(str, shape))} pixels in {unit.to_string() or 'no unit'}"
 
 
-def _factor(scale: Scale, values: NDArray[Any], unmasked: NDArray[Any], number: int) -> float:
+def check_scale(scale: Any, n_frames: int | None = None) -> None:
+    """Raise `OptionError` unless frames can be multiplied by this, and so many of them."""
+    if scale is None or callable(scale) or (isinstance(scale, str) and scale in _SCALES):
+        return
+    if isinstance(scale, str) or not hasattr(scale, "__len__"):
+        raise OptionError(f"scale={scale!r}: it is 'median', 'mean', a function or a list.")
+    if n_frames is not None and len(scale) != n_frames:
+        raise OptionError(
+            f"scale has {len(scale)} factors for a group of {n_frames} frames: give one for each, "
+            "or a function of the values. Groups that need others have runs of their own."
+        )
+
+
+def _factor(
+    scale: Scale, values: NDArray[Any], unmasked: NDArray[Any], number: int, name: Any
+) -> float:
     if scale is None:
         return 1.0
     if callable(scale):
         return float(scale(values))
     if isinstance(scale, str):
-        if scale not in ("median", "mean"):
-            raise OptionError(f"scale={scale!r}: it is 'median', 'mean', a function or a list.")
-        return 1 / float(np.nanmedian(unmasked) if scale == "median" else np.nanmean(unmasked))
+        level = float(np.nanmedian(unmasked) if scale == "median" else np.nanmean(unmasked))
+        if level == 0:
+            raise ValueError(
+                f"the {scale} of {os.fspath(name)} is 0, by which it cannot be divided: give "
+                "another scale, or leave the frame out in the pre-processing list."
+            )
+        return 1 / level
     return float(scale[number])

@@ -21,7 +21,7 @@ from bigpipe import context
 from bigpipe.budget import parse_bytes
 from bigpipe.errors import OptionError, warn
 from bigpipe.fits.files import members_of
-from bigpipe.fits.frame_stack import FrameStack
+from bigpipe.fits.frame_stack import FrameStack, check_scale
 from bigpipe.fits.layout import layouts_of
 from bigpipe.fits.matching import keys_of, name_of_master
 from bigpipe.fits.pipeline import WORKER_BYTES, CCDMultiPipe
@@ -106,6 +106,7 @@ class CombinePipe(CCDMultiPipe):
     def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:
         """Tell the workers what a stack may take; what a file takes follows from that."""
         rule_of(control)  # a wrong one is said before anything is read
+        check_scale(control.get("scale"))
         if type(self).data_process is CombinePipe.data_process:
             _check_elsewhere(control, self._bmp_called(control))
         budget = usable_memory(options)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,17 @@ MAD_TO_SIGMA = 1.482602218505602  # of a normal distribution
 METHODS = ("average", "median", "sum")
 _CENTERS = ("mean", "median")
 _DEVIATIONS = ("std", "mad_std")
+_FLAGS = {
+    "sigma_clip": "give how many deviations as sigma_clip_low_thresh and sigma_clip_high_thresh",
+    "clip_extrema": "give how many values as nlow and nhigh",
+    "minmax_clip": "give the limits as minmax_clip_min and minmax_clip_max",
+}
+_NUMBERS = (
+    "minmax_clip_min",
+    "minmax_clip_max",
+    "sigma_clip_low_thresh",
+    "sigma_clip_high_thresh",
+)
 
 Values = NDArray[Any]
 
@@ -68,6 +80,22 @@ class Rule:
             if getattr(self, name) not in values:
                 known = ", ".join(map(repr, values))
                 raise OptionError(f"{name}={getattr(self, name)!r}: it is one of {known}.")
+        for name, remedy in _FLAGS.items():
+            if getattr(self, name) not in (True, False, None):
+                raise OptionError(f"{name}={getattr(self, name)!r} is no True or False: {remedy}.")
+        for name in ("nlow", "nhigh"):
+            n = getattr(self, name)
+            if not isinstance(n, Integral) or int(n) < 0:
+                raise OptionError(f"{name}={n!r} is no number of values: give 0 or more.")
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Real):
+                raise OptionError(f"{name}={value!r} is no number: give one, or None for any.")
+        high = self.sigma_clip_high_thresh
+        if high is not None and high < 0:
+            raise OptionError(
+                f"sigma_clip_high_thresh={high!r} is below the center: give 0 or more, or None."
+            )
 
 
 def _name(function: Any) -> str:

@@ -237,6 +237,29 @@ def test_a_keyword_of_ccdproc_that_a_function_knows_is_not_refused() -> None:
     assert CombinePipe(post_process_list=note_weights).plan([["missing.fits"]], weights=[1])
 
 
+@pytest.mark.parametrize("n_factors", [2, 4])
+def test_as_many_factors_as_frames_are_asked_for(tmp_path: Path, n_factors: int) -> None:
+    names = [write(tmp_path / f"{i}.fits", np.full((4, 5), 10.0 * i)) for i in range(3)]
+    with pytest.raises(PipelineError) as caught:
+        pipe(tmp_path, executor="serial").pipeline([names], scale=[1] * n_factors)
+    message = f"scale has {n_factors} factors for a group of 3 frames"
+    assert message in str(caught.value.exceptions[0])
+
+
+@pytest.mark.parametrize("scale", [2.0, "mode"], ids=str)
+def test_a_scale_that_is_not_known_is_refused_before_anything_is_read(scale: Any) -> None:
+    with pytest.raises(OptionError, match=f"scale={scale!r}: it is 'median'"):
+        CombinePipe().pipeline([["missing.fits"]], scale=scale)
+
+
+@pytest.mark.parametrize("scale", ["median", "mean"])
+def test_a_frame_that_cannot_be_scaled_is_named(tmp_path: Path, scale: str) -> None:
+    names = [write(tmp_path / f"{i}.fits", np.full((4, 5), 1.0 - i)) for i in range(2)]
+    with pytest.raises(PipelineError) as caught:
+        pipe(tmp_path, executor="serial").pipeline([names], scale=scale)
+    assert re.search(f"the {scale} of .*1.fits is 0", str(caught.value.exceptions[0]))
+
+
 def test_weights_may_be_given_as_scale(tmp_path: Path) -> None:
     names = [write(tmp_path / f"{i}.fits", np.full((4, 5), 10.0 * i)) for i in range(3)]
     weights = np.array([1, 2, 5])

@@ -132,3 +132,40 @@ def test_a_rule_that_is_not_known_is_refused(wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(OptionError, match=f"{name}=.*: it is one of"):
         Rule(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ({"sigma_clip": 5}, "sigma_clip=5 .* sigma_clip_low_thresh"),
+        ({"sigma_clip": "False"}, "sigma_clip='False' is no True or False"),
+        ({"clip_extrema": 2}, "clip_extrema=2 .* nlow"),
+        ({"minmax_clip": (1, 5)}, r"minmax_clip=\(1, 5\) .* minmax_clip_min"),
+        ({"nlow": -1}, "nlow=-1 is no number of values"),
+        ({"nhigh": 1.5}, "nhigh=1.5 is no number of values"),
+        ({"sigma_clip_high_thresh": "3"}, "sigma_clip_high_thresh='3' is no number"),
+        ({"sigma_clip_high_thresh": -1}, "sigma_clip_high_thresh=-1 is below the center"),
+        ({"minmax_clip_max": [10]}, r"minmax_clip_max=\[10\] is no number"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_would_mean_something_else_is_refused(
+    wrong: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(OptionError, match=remedy):
+        Rule(**wrong)
+
+
+def test_the_numbers_of_a_rule_may_be_those_of_numpy() -> None:
+    stack = values(6)
+    given = Rule(
+        sigma_clip=np.True_,
+        sigma_clip_high_thresh=np.float32(1.5),
+        clip_extrema=True,
+        nlow=np.int64(2),
+        nhigh=0,
+    )
+    same = Rule(sigma_clip=True, sigma_clip_high_thresh=1.5, clip_extrema=True, nlow=2, nhigh=0)
+    np.testing.assert_array_equal(
+        combine_stack(stack.copy(), given), combine_stack(stack.copy(), same)
+    )
