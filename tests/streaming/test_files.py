@@ -647,6 +647,13 @@ def test_an_hdu_is_chosen(tmp_path):
         read_chunks(path, hdu="SKY")
 
 
+@pytest.mark.parametrize("dtype", ["M8[s]", "U5", [("a", "f8"), ("b", "U3")]], ids=str)
+def test_what_hdf5_has_no_type_for_is_refused(dtype, tmp_path):
+    pytest.importorskip("h5py")
+    with pytest.raises(StoreError, match=r"HDF5 has no type for .*x\.h5'.* in a step"):
+        write_chunks(tmp_path / "x.h5", [np.zeros(3, dtype)])
+
+
 @pytest.mark.parametrize("dtype", ["?", "c8", "f2"])
 def test_numbers_that_fits_has_not_are_refused(dtype, tmp_path):
     with pytest.raises(StoreError, match="FITS images have no numbers of"):

@@ -77,6 +77,7 @@ class Hdf5Store(ChunkedStore):
             storage = {**settings, **storage}
         file = _open_file(name, "w")
         try:
+            _check_type(name, dtype)
             made = file.create_dataset(
                 dataset or "data", shape, dtype, maxshape=longest, chunks=grid, **storage
             )
@@ -111,6 +112,18 @@ def _open_file(name: str, mode: str) -> Any:
     if mode != "r":
         _hold_back(file)
     return file
+
+
+def _check_type(name: str, dtype: np.dtype[Any]) -> None:
+    import h5py
+
+    try:
+        h5py.h5t.py_create(dtype, logical=True)
+    except TypeError:
+        raise StoreError(
+            f"HDF5 has no type for {dtype}, for {name!r}: convert chunks in a step, as by "
+            "chunk.astype('int64') for times, or 'S16' for text."
+        ) from None
 
 
 def _hold_back(file: Any) -> None:
