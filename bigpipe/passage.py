@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def process_batch(pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]]) -> lis
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If it does not return one result for each.
     """
     each = [kwargs for _, kwargs in batch]
@@ -195,6 +195,12 @@ def process_batch(pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]]) -> lis
     names = [kwargs.get("in_name") for kwargs in each]
     data_list = [data for data, _ in batch]
     returned = pipe.data_process_batch(data_list, in_name=names, kwargs_list=each, **common)
+    is_list = returned is None or isinstance(returned, Iterable)
+    if not is_list or isinstance(returned, (Mapping, str, bytes)):
+        raise TypeError(
+            f"data_process_batch returned {type(returned).__name__}, which is no list of results; "
+            "let it return one for each file, in the same order"
+        )
     results = list(returned) if returned is not None else []
     if len(results) != len(batch):
         raise ValueError(

@@ -272,6 +272,19 @@ def test_step_for_a_batch_must_return_as_many_as_it_was_given(options, make_file
     assert "0 results for 1 files" in str(pout.errors[0])
 
 
+class Misled(BigMultiPipe):
+    def data_process_batch(self, data_list, wrong, **kwargs):
+        return wrong
+
+
+@pytest.mark.parametrize("wrong", [{"000.bin": 1}, "a", b"a", 1.5], ids=str)
+def test_step_for_a_batch_must_return_a_list(options, make_files, wrong):
+    pipe = Misled(**options, wrong=wrong)
+    pout = pipe.pipeline(make_files(1), executor="serial", **BATCHES)
+    kind = type(wrong).__name__
+    assert f"data_process_batch returned {kind}, which is no list" in str(pout.errors[0])
+
+
 # Deaths.
 
 
