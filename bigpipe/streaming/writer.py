@@ -63,6 +63,7 @@ class ChunkWriter:
         self._axis, self._length, self._how = axis, length, how
         self._dtype = None if dtype is None else np.dtype(dtype)
         self._is_dtype_given = dtype is not None
+        self._unit: Any = None  # that of the first chunk
         self._store: ArrayStore | None = None
         self._tail: list[NDArray[Any]] = []  # what does not yet fill a chunk of the store
         self._n_in_store = 0
@@ -112,6 +113,7 @@ class ChunkWriter:
         self._store = store = open_store(self.name, "r+", **opening)
         self._axis = axis_index(self._axis, store.shape, self.name)
         self._dtype, self.position = store.dtype, state["position"]
+        self._unit = state.get("unit")
         self._tail = [] if state["tail"] is None else [state["tail"]]
         self._n_in_store = self.position - sum(map(self._length_of, self._tail))
         if self._length is None and store.shape[self._axis] < self._n_in_store:
@@ -133,7 +135,7 @@ class ChunkWriter:
         """
         if self._is_closed:
             raise StoreError(f"{self.name!r} is closed, and takes no more chunks.")
-        array = self._checked(as_array(chunk, self.name))
+        array = self._checked(as_array(self._in_unit(chunk), self.name))
         if self._store is None:
             array = _packed(array)
             self._create(array)
@@ -170,6 +172,7 @@ class ChunkWriter:
             "is_raw": isinstance(self._store, RawStore),
             "dtype": getattr(self._store, "stored", self._store.dtype),
             "shape": list(self._store.shape),
+            "unit": self._unit,
         }
 
     def close(self) -> None:
@@ -218,9 +221,24 @@ class ChunkWriter:
             axis=self._axis,
             n=self._length_of(array),
             may_be_raw=self._is_dtype_given,
+            unit=self._unit,
             **self._how,
         )
         self._dtype = self._store.dtype
+
+    def _in_unit(self, chunk: Any) -> Any:
+        """Return a chunk, if it is a quantity, as numbers in the unit of the first."""
+        unit = getattr(chunk, "unit", None) if hasattr(chunk, "to_value") else None
+        if self.position == 0:
+            self._unit = unit
+        if unit is None and self._unit is None:
+            return chunk
+        if unit is None or self._unit is None or not unit.is_equivalent(self._unit):
+            raise StoreError(
+                f"a chunk in {unit or 'no unit'} cannot be written to {self.name!r}, whose first "
+                f"chunk was in {self._unit or 'no unit'}: convert it in a step."
+            )
+        return chunk.to_value(self._unit)
 
     def _checked(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return a chunk in the dtype of the file, or raise an error that says why not."""
@@ -293,8 +311,9 @@ def write_chunks(
     name : str or os.PathLike
         The file; its extension decides, as in `read_chunks`. It is made over what is there.
     chunks : iterable of array
-        The stream. Along the axis, lengths may differ; the rest of the shape, and the dtype, are
-        those of the first.
+        The stream. Along the axis, lengths may differ; the rest of the shape, the dtype and, of
+        quantities, the unit are those of the first. FITS images hold the unit, as ``BUNIT``; other
+        formats have no place for it.
     axis : int, optional
         Along which the chunks are put together. ``.npy`` files grow along their first or last axis,
         FITS and the bytes of an array along the first, HDF5 and Zarr along any.

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.io import fits
 from astropy.table import Table
+from astropy.units import imperial
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -734,6 +736,40 @@ def test_a_table_with_masked_values_is_refused(tmp_path):
     table["b"].mask[1] = True
     with pytest.raises(StoreError, match="masked values cannot be written"):
         write_chunks(tmp_path / "x.fits", [table])
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".npy", ".h5"])
+def test_quantities_are_written_in_the_unit_of_the_first(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    chunks = [np.ones(2) * units.km, [500.0, 2000.0] * units.m]
+    write_chunks(path, chunks)
+    np.testing.assert_array_equal(np.concatenate([*read_chunks(path)]), [1, 1, 0.5, 2])
+    if suffix == ".fits":
+        assert fits.getheader(path)["BUNIT"] == "km"
+    writer = ChunkWriter(path)
+    writer.write(chunks[0])
+    state = writer.sync()
+    writer.abort()
+    with ChunkWriter.reopen(path, state) as writer:
+        writer.write(chunks[1])
+    np.testing.assert_array_equal(np.concatenate([*read_chunks(path)]), [1, 1, 0.5, 2])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(units.km, units.s), (units.km, None), (None, units.km)],
+)
+def test_chunk_in_another_unit_is_refused(first, second, tmp_path):
+    chunks = [np.ones(2) if unit is None else np.ones(2) * unit for unit in (first, second)]
+    expected = f"a chunk in {second or 'no unit'} cannot be .* was in {first or 'no unit'}"
+    with pytest.raises(StoreError, match=expected):
+        write_chunks(tmp_path / "x.npy", chunks)
+
+
+def test_unit_that_fits_has_not_is_written_by_its_name(tmp_path):
+    write_chunks(tmp_path / "x.fits", [np.ones(2) * imperial.mile], header={"A": 1})
+    header = fits.getheader(tmp_path / "x.fits")
+    assert (header["BUNIT"], header["A"]) == ("mi", 1)
 
 
 def test_a_table_with_arrays_of_different_lengths_is_refused(tmp_path):

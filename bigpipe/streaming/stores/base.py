@@ -156,15 +156,17 @@ def create_store(
     axis: int,
     n: int,
     may_be_raw: bool,
+    unit: Any = None,
     **how: Any,
 ) -> ArrayStore:
     """Make a file with an array that can grow along an axis, by the class for its extension."""
     name = os.fspath(name)
     if dtype.hasobject:
         raise StoreError(f"{name!r} takes arrays of numbers, and was given {dtype} objects.")
-    store: ArrayStore = _class_for(name, may_be_raw).create(
-        name, shape=shape, dtype=dtype, axis=axis, n=n, **how
-    )
+    kind = _class_for(name, may_be_raw)
+    if unit is not None and "unit" in inspect.signature(kind.create).parameters:
+        how["unit"] = unit
+    store: ArrayStore = kind.create(name, shape=shape, dtype=dtype, axis=axis, n=n, **how)
     return store
 
 

@@ -67,6 +67,7 @@ class FitsStore:
         like: Any = None,
         like_array: int | str | None = None,
         hdu: int | str | None = None,
+        unit: Any = None,
     ) -> ArrayStore:
         """Make a file with an image or, if the dtype has fields, with a table."""
         if name.lower().endswith(_COMPRESSED):
@@ -79,6 +80,9 @@ class FitsStore:
                 header, first_header = formats.table_headers_of(like, which)
         if dtype.names is not None:
             return FitsTable.create(name, dtype=dtype, header=header, first_header=first_header)
+        if unit is not None:
+            header = fits.Header() if header is None else fits.Header(header, copy=True)
+            header["BUNIT"] = _name_of(unit)
         return GrowingFitsImage.begin(name, shape=shape, dtype=dtype, axis=axis, header=header)
 
 
@@ -247,6 +251,13 @@ def _size_in_file(name: str, hdu: Any) -> int:
         file.seek(hdu.fileinfo()["hdrLoc"])
         table = fits.Header.fromfile(file)
     return int(table["NAXIS1"] * table["NAXIS2"] + table.get("PCOUNT", 0))
+
+
+def _name_of(unit: Any) -> str:
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:  # the standard does not have it
+        return str(unit)
 
 
 def _first_header(name: str) -> fits.Header:
