@@ -814,6 +814,59 @@ def test_a_table_gets_the_cards_of_the_one_that_was_read(tmp_path):
         assert found.header["HISTORY"][0] == "made"
 
 
+def test_null_values_are_left_out_where_numbers_are_stored_otherwise(tmp_path):
+    column = fits.Column("n", "J", null=7, bzero=2**31, disp="I8", array=np.arange(3, dtype="u4"))
+    fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "x.fits")
+    for dtype, null in (("u4", 7), ("i4", None)):
+        write_chunks(tmp_path / "y.fits", [np.ones(3, [("n", dtype)])], like=tmp_path / "x.fits")
+        assert fits.getheader(tmp_path / "y.fits", 1).get("TNULL1") == null
+
+
+def test_coordinates_of_images_in_a_column_go_with_it(tmp_path):
+    table = fits.BinTableHDU(np.ones(2, [("n", "i4"), ("image", "f4", (2, 3))]))
+    table.header.extend([("1CTYP2", "RA---TAN"), ("11PC2A", 0.5), ("WCSN2", "sky"), ("TV2_1", 1.0)])
+    table.header.extend([("TS1", 20.5), ("1CTYP1", "gone")])  # the first: of a sensor
+    table.writeto(tmp_path / "x.fits")
+    (rows,) = read_chunks(tmp_path / "x.fits")
+    write_chunks(tmp_path / "y.fits", [rows[["image"]]], like=tmp_path / "x.fits")
+    found = fits.getheader(tmp_path / "y.fits", 1)
+    kept = {key: found[key] for key in ("1CTYP1", "11PC1A", "WCSN1", "TV1_1", "TS1")}
+    assert kept == {"1CTYP1": "RA---TAN", "11PC1A": 0.5, "WCSN1": "sky", "TV1_1": 1.0, "TS1": 20.5}
+    assert not {"1CTYP2", "11PC2A", "WCSN2", "TV2_1"} & {*found}
+    write_chunks(tmp_path / "y.fits", [np.ones(2, [("image", "f4")])], like=tmp_path / "x.fits")
+    assert not {"1CTYP1", "11PC1A"} & {*fits.getheader(tmp_path / "y.fits", 1)}
+
+
+@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+def test_a_card_of_a_column_that_was_written_badly_does_not_lose_the_table(tmp_path):
+    path = tmp_path / "x.fits"
+    table = fits.BinTableHDU(np.ones(2, [("n", "i4")]))
+    table.header["TLMIN1"] = 77
+    table.writeto(path)
+    path.write_bytes(
+        path.read_bytes().replace(b"=                   77", b"=                  7 s")
+    )
+    write_chunks(tmp_path / "y.fits", read_chunks(path), like=path)
+    assert fits.getdata(tmp_path / "y.fits")["n"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"TUNIT2": "m", "TNULL2": -1},
+        {"TFIELDS": 1, "TTYPE1": "b", "TUNIT1": "m", "TNULL1": -1},
+        {"TFIELDS": 1, "TTYPE1": "b", "TFORM1": "1J", "TUNIT1": "m", "TNULL1": -1},
+    ],
+    ids=["by number", "by name", "and form"],
+)
+def test_a_header_that_is_given_may_tell_of_columns(cards, tmp_path):
+    rows = np.ones(2, [("a", "i4"), ("b", "i4")])
+    write_chunks(tmp_path / "x.fits", [rows], header=fits.Header(cards))
+    with fits.open(tmp_path / "x.fits") as hdus:
+        found = [(column.unit, column.null) for column in hdus[1].columns]
+    assert found == [(None, None), ("m", -1)]
+
+
 def test_a_table_behind_a_long_first_header_is_gone_on_with(tmp_path):
     rows = np.arange(6).astype([("n", "i4")])
     first = fits.PrimaryHDU(header=fits.Header({f"KEY{i}": i for i in range(100)}))

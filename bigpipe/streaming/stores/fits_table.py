@@ -29,14 +29,19 @@ from bigpipe.streaming.stores.flat import open_bytes
 
 __all__ = ["FitsTable"]
 
-_NUMBER = re.compile(r"\d+")
-# Unit, null value, display, meaning, range, and world coordinates, with a letter behind the
-# number if they are second ones. What is made anew with the data is not among them.
-_OF_COLUMN = re.compile(
-    r"T(UNIT|NULL|DISP|UCD|COMM|RPOS|[LD]MIN|[LD]MAX|DBIN|WCS"
-    r"|C(TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY))\d+[A-Z]?"
+_AXIS = "C(?:TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY)"
+# Keywords that tell of a column, or two: unit, null value, display, meaning, range; and world
+# coordinates, of numbers or of images in a column, with a letter behind them if they are second
+# ones. The columns' numbers are every second group. What is made anew with the data is not here.
+_OF_COLUMNS = (
+    re.compile(
+        rf"(T(?:UNIT|NULL|DISP|UCD|COMM|RPOS|[LD]MIN|[LD]MAX|DBIN|WCS|{_AXIS})"
+        rf"|[1-9]{{1,2}}(?:PC|CD|{_AXIS})|WCAX|WCSN|LONP|LATP|RADE|EQUI)(\d+)([A-Z]?)"
+    ),
+    re.compile(r"((?:T|[1-9])P?[VS])(\d+)(_\d+[A-Z]?)"),  # of a projection's parameter
+    re.compile(r"(T(?:C|CD|P|PC))(\d+)(_)(\d+)([A-Z]?)"),
 )
-_OF_TWO_COLUMNS = re.compile(r"T(C|CD|P|PC)\d+_\d+[A-Z]?")
+_OF_ITS_FORM = re.compile("TDISP|TNULL|[1-9]")  # how such a card begins
 
 
 class FitsTable:
@@ -210,7 +215,7 @@ def _without_columns(header: fits.Header | None) -> fits.Header | None:
     if header is None or "TFIELDS" not in header:
         return header
     others = header.copy(strip=True)
-    for keyword in {each for each in others if _numbers_in(each)}:
+    for keyword in {each for each in others if _parts_of(each)}:
         del others[keyword]
     return others
 
@@ -218,16 +223,21 @@ def _without_columns(header: fits.Header | None) -> fits.Header | None:
 def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
     """Give columns the cards that a header has for those of the same names."""
     places = {name: i for i, name in _columns_of(table.header)}
-    moved = {i: places[name] for i, name in _columns_of(header) if name in places}
-    for card in header.cards:
-        numbers = _numbers_in(card.keyword)
-        if not numbers or any(i not in moved for i in numbers):
+    if "TFIELDS" in header:
+        moved = {i: places[name] for i, name in _columns_of(header) if name in places}
+    else:  # not read from a table, but made for this one
+        moved = {i: i for i in places.values()}
+    for card in header.copy().cards:
+        parts = _parts_of(card.keyword)
+        columns = [int(number) for number in parts[1::2]]
+        if not columns or any(i not in moved for i in columns):
             continue
-        last, form = moved[numbers[-1]], f"TFORM{moved[numbers[0]]}"
-        is_same = _form(table.header[form]) == _form(header[f"TFORM{numbers[0]}"])
-        if is_same or not card.keyword.startswith(("TDISP", "TNULL")):
-            keyword = _NUMBER.sub(lambda found: str(moved[int(found[0])]), card.keyword)
-            table.header.set(keyword, card.value, card.comment, after=f"TFORM{last}")
+        parts[1::2] = [str(moved[i]) for i in columns]
+        is_same = _form(header, columns[0]) in (None, _form(table.header, moved[columns[0]]))
+        if is_same or not _OF_ITS_FORM.match(card.keyword):
+            card.verify("silentfix+ignore")  # one that was written badly has no value yet
+            after = f"TFORM{moved[columns[-1]]}"
+            table.header.set("".join(parts), card.value, card.comment, after=after)
 
 
 def _columns_of(header: fits.Header) -> list[tuple[int, str]]:
@@ -236,13 +246,16 @@ def _columns_of(header: fits.Header) -> list[tuple[int, str]]:
     return [(i, header[f"TTYPE{i}"]) for i in numbers if f"TTYPE{i}" in header]
 
 
-def _numbers_in(keyword: str) -> list[int]:
-    """Return the numbers of the columns that a card tells of beside their name and format."""
-    is_one = _OF_COLUMN.fullmatch(keyword) or _OF_TWO_COLUMNS.fullmatch(keyword)
-    return [int(number) for number in _NUMBER.findall(keyword)] if is_one else []
+def _parts_of(keyword: str) -> list[str]:
+    """Return a keyword in parts, every second of them a column's number; none if it has none."""
+    matches = (pattern.fullmatch(keyword) for pattern in _OF_COLUMNS)
+    return next(([*found.groups()] for found in matches if found), [])
 
 
-def _form(text: str) -> tuple[int, str]:
-    """Return how often a column has what, of ``1J`` or ``J``."""
-    what = text.strip().lstrip("0123456789")
-    return int(text.strip().removesuffix(what) or 1), what
+def _form(header: fits.Header, column: int) -> tuple[str, float, float] | None:
+    """Return how a column is stored: as what, and how scaled; ``None`` if a header has no word."""
+    if f"TFORM{column}" not in header:
+        return None
+    form = str(header[f"TFORM{column}"]).strip()
+    form = form if form[:1].isdigit() else f"1{form}"
+    return form, header.get(f"TSCAL{column}", 1), header.get(f"TZERO{column}", 0)
