@@ -772,6 +772,23 @@ def test_unit_that_fits_has_not_is_written_by_its_name(tmp_path):
     assert (header["BUNIT"], header["A"]) == ("mi", 1)
 
 
+def test_a_table_with_several_strings_in_a_row_is_read_and_written(tmp_path):
+    rows = np.array([(["ab", "c"], 1), (["", "def"], 2)], [("s", "U3", 2), ("n", "i4")])
+    write_chunks(tmp_path / "x.fits", [rows])
+    write_chunks(tmp_path / "y.fits", read_chunks(tmp_path / "x.fits", n=1))
+    (again,) = read_chunks(tmp_path / "y.fits")
+    np.testing.assert_array_equal(again, rows)
+
+
+@pytest.mark.parametrize("name", [b"'a       '", b"'        '"], ids=["the other's", "none"])
+def test_a_table_with_columns_that_have_no_name_of_their_own_is_refused(name, tmp_path):
+    path = tmp_path / "x.fits"
+    fits.BinTableHDU(np.ones(2, [("a", "i4"), ("b", "i4")])).writeto(path)
+    path.write_bytes(path.read_bytes().replace(b"'b       '", name))
+    with pytest.raises(StoreError, match=r"have no name, or that of another: .*x\.fits', 'TTYPE2'"):
+        read_chunks(path)
+
+
 def test_a_table_with_arrays_of_different_lengths_is_refused(tmp_path):
     column = fits.Column("v", "PJ()", array=np.array([[1], [1, 2]], dtype=object))
     fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "x.fits")

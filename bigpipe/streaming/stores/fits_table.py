@@ -72,13 +72,21 @@ class FitsTable:
         self._table_header["PCOUNT"] = 0
         self._row_nbytes = int(table_header["NAXIS1"])
         self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
-        self.dtype = _as_array(self._table_of(b"")).dtype
+        # Of a row: where there is none, astropy takes several strings in a column for one. F is
+        # text, false, and part of any number.
+        self.dtype = _as_array(self._table_of(b"F" * self._row_nbytes)).dtype
 
     @classmethod
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
         """Open a table of a file to be read."""
         if not isinstance(hdu, fits.BinTableHDU):
             raise StoreError(f"{name!r} has a table of text there, which is not read in chunks.")
+        names = [column.name for column in hdu.columns]
+        if None in names or len(set(names)) < len(names):
+            raise StoreError(
+                f"columns of {name!r} have no name, or that of another: {names}. Give each its "
+                f"own, as by astropy.io.fits.setval({name!r}, 'TTYPE2', value='flux', ext=1)."
+            )
         variable = [column.name for column in hdu.columns if column.format[-1:] == ")"]
         if variable:
             raise StoreError(
