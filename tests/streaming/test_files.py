@@ -884,6 +884,18 @@ def test_a_header_that_is_given_may_tell_of_columns(cards, tmp_path):
     assert found == [(None, None), ("m", -1)]
 
 
+@pytest.mark.parametrize("dtype", ["f4", [("a", "f4")]], ids=["image", "table"])
+def test_a_header_that_is_given_brings_no_checksum_of_other_data(dtype, tmp_path):
+    rows = np.arange(4).astype(dtype)
+    hdu = fits.BinTableHDU(rows) if rows.dtype.names else fits.PrimaryHDU(rows)
+    hdu.writeto(tmp_path / "x.fits", checksum=True)
+    header = fits.getheader(tmp_path / "x.fits", 0 if rows.dtype.names is None else 1)
+    write_chunks(tmp_path / "y.fits", [rows[:2]], header=header)
+    with fits.open(tmp_path / "y.fits") as hdus:
+        assert not {"CHECKSUM", "DATASUM"} & {*hdus[-1].header}
+    assert "CHECKSUM" in header  # which belongs to the caller
+
+
 def test_a_table_behind_a_long_first_header_is_gone_on_with(tmp_path):
     rows = np.arange(6).astype([("n", "i4")])
     first = fits.PrimaryHDU(header=fits.Header({f"KEY{i}": i for i in range(100)}))

@@ -73,7 +73,11 @@ class FitsStore:
         if name.lower().endswith(_COMPRESSED):
             raise StoreError(f"{name!r} would be compressed, and cannot grow: write a .fits file.")
         first_header = None
-        if header is None and like is not None:
+        if header is not None:
+            header = fits.Header(header, copy=True)
+            for keyword in ("CHECKSUM", "DATASUM"):  # of the data of the file it was read from
+                header.remove(keyword, ignore_missing=True)
+        elif like is not None:
             which = hdu if like_array is None else like_array
             header = formats.header_of(like, which)
             if dtype.names is not None and header is None:
