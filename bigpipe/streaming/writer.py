@@ -360,7 +360,13 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
     """Return a chunk of whatever library as an array of numpy."""
     if hasattr(chunk, "as_array"):  # a table of astropy
         chunk = chunk.as_array()
-    if isinstance(chunk, np.ma.MaskedArray) and _is_set(np.ma.getmask(chunk)):
+    elif isinstance(chunk, np.recarray) and hasattr(type(chunk), "columns"):  # of astropy.io.fits
+        from bigpipe.streaming.stores.fits_table import values_of
+
+        chunk = values_of(chunk)  # numpy sees the numbers as they are stored
+    # Numpy's and astropy's arrays may have masks; what is called so by an object may be a column.
+    has_mask = isinstance(chunk, np.ndarray) and hasattr(type(chunk), "mask")
+    if has_mask and _is_set(np.asarray(chunk.mask)):
         raise StoreError(
             f"a chunk with masked values cannot be written to {name!r}: fill them in a step, as by "
             "chunk.filled(nan)."

@@ -16,6 +16,8 @@ from astropy import units
 from astropy.io import fits
 from astropy.table import Table
 from astropy.units import imperial
+from astropy.table import QTable, Table
+from astropy.utils.masked import Masked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -770,6 +772,31 @@ def test_unit_that_fits_has_not_is_written_by_its_name(tmp_path):
     write_chunks(tmp_path / "x.fits", [np.ones(2) * imperial.mile], header={"A": 1})
     header = fits.getheader(tmp_path / "x.fits")
     assert (header["BUNIT"], header["A"]) == ("mi", 1)
+
+
+def test_a_table_of_astropys_masked_values_is_refused(tmp_path):
+    column = Masked(np.arange(3.0), mask=[False, True, False])
+    for chunk in (column, QTable({"a": column})):
+        with pytest.raises(StoreError, match="masked values cannot be written"):
+            write_chunks(tmp_path / "x.npy", [chunk])
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".npy"])
+def test_rows_as_astropy_reads_them_are_written_with_their_values(suffix, tmp_path):
+    columns = [
+        fits.Column("n", "I", bzero=2**15, array=np.array([1, 2], "u2")),
+        fits.Column("is_good", "L", array=[True, False]),
+    ]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "x.fits")
+    write_chunks(tmp_path / f"y{suffix}", [fits.getdata(tmp_path / "x.fits", uint=True)])
+    (again,) = read_chunks(tmp_path / f"y{suffix}")
+    assert again.tolist() == [(1, True), (2, False)]
+
+
+def test_columns_may_be_called_as_parts_of_an_array_are(tmp_path):
+    rows = np.ones(2, [("mask", "i4"), ("columns", "i4")]).view(np.recarray)
+    write_chunks(tmp_path / "x.npy", [rows])
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), rows)
 
 
 def test_a_table_with_several_strings_in_a_row_is_read_and_written(tmp_path):

@@ -27,7 +27,7 @@ from bigpipe.streaming.stores.fits_cards import (
 )
 from bigpipe.streaming.stores.flat import open_bytes
 
-__all__ = ["FitsTable"]
+__all__ = ["FitsTable", "values_of"]
 
 _AXIS = "C(?:TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY)"
 # Keywords that tell of a column, or two: unit, null value, display, meaning, range; and world
@@ -74,7 +74,7 @@ class FitsTable:
         self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
         # Of a row: where there is none, astropy takes several strings in a column for one. F is
         # text, false, and part of any number.
-        self.dtype = _as_array(self._table_of(b"F" * self._row_nbytes)).dtype
+        self.dtype = values_of(self._table_of(b"F" * self._row_nbytes)).dtype
 
     @classmethod
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
@@ -153,7 +153,7 @@ class FitsTable:
         if len(rows) < n_bytes:
             found = os.path.getsize(self.name)
             raise truncated(self.name, found, self._start + last * self._row_nbytes)
-        return _as_array(self._table_of(rows))
+        return values_of(self._table_of(rows))
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
         """Write rows."""
@@ -206,7 +206,7 @@ def _open_rows(name: str) -> IO[bytes]:
     return file
 
 
-def _as_array(table: Any) -> NDArray[Any]:
+def values_of(table: Any) -> NDArray[Any]:
     """Return a table's rows with the values of its columns, in this machine's byte order."""
     columns = {name: np.asarray(table[name]) for name in table.names}
     dtype = np.dtype(
