@@ -256,7 +256,8 @@ class ChunkWriter:
         fits = np.can_cast(array.dtype, self._dtype, "safe")
         if self._is_dtype_given:
             fits = np.can_cast(array.dtype, self._dtype, "same_kind")
-        if not fits:
+        # Numpy would put fields into others by place, whatever they are called.
+        if not fits or array.dtype.names != self._dtype.names:
             raise StoreError(
                 f"a chunk of {array.dtype} cannot be written to {self.name!r} as {self._dtype}: "
                 "convert it in a step, or give dtype= if it is narrower than what comes."

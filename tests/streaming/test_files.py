@@ -799,6 +799,14 @@ def test_columns_may_be_called_as_parts_of_an_array_are(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), rows)
 
 
+@pytest.mark.parametrize("names", [("b", "a"), ("a", "c")], ids=["order", "names"])
+@pytest.mark.parametrize("dtype", [None, [("a", "f4"), ("b", "f4")]], ids=["first", "dtype"])
+def test_columns_are_not_put_into_those_of_other_names(names, dtype, tmp_path):
+    first, other = (np.ones(2, [(name, "f8") for name in each]) for each in (("a", "b"), names))
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_chunks(tmp_path / "x.npy", [first, other], dtype=dtype)
+
+
 def test_a_table_with_several_strings_in_a_row_is_read_and_written(tmp_path):
     rows = np.array([(["ab", "c"], 1), (["", "def"], 2)], [("s", "U3", 2), ("n", "i4")])
     write_chunks(tmp_path / "x.fits", [rows])
