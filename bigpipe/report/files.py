@@ -30,8 +30,6 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         try:
             with open(path, "wb") as file:
                 file.write(content)
-        except BrokenPipeError:
-            raise
         except OSError as error:  # which has no name if it was opened
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         return
