@@ -9,7 +9,15 @@ import pytest
 
 from bigpipe.executors.base import MAX_SLACK
 from bigpipe.pace import MAX_AHEAD, Pace
-from bigpipe.scheduler import Instruction, Recall, Scheduler, Start, Submit, WorkerReady
+from bigpipe.scheduler import (
+    Instruction,
+    Recall,
+    Scheduler,
+    Start,
+    Submit,
+    TaskEnded,
+    WorkerReady,
+)
 
 
 def idle_share(n: int, duration: Callable[[int], float]) -> float:
@@ -79,6 +87,31 @@ def test_parent_looks_away_for_longer_and_longer_until_a_worker_has_run_out():
     assert slacks[-1] == pytest.approx(0.025)  # half of what is sent ahead
     pace.note(1e-3, ran_out=True)
     assert pace.slack_s == slacks[0]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_scheduler_tells_when_a_worker_has_run_out(together, monkeypatch):
+    told = []
+
+    class Listening(Pace):
+        def note(self, seconds, n=1, *, ran_out=False):
+            told.append(ran_out)
+            super().note(seconds, n, ran_out=ran_out)
+
+    monkeypatch.setattr("bigpipe.scheduler.Pace", Listening)
+    scheduler = Scheduler(1)
+    scheduler.add(range(100), 0.0)
+    assigned = deque(scheduler.handle(WorkerReady(0, None), 0.0)[0].tasks)
+    for n_left, now in ((0, 0.001), (1, 0.002), (0, 0.003)):
+        tasks = [assigned.popleft() for _ in range(len(assigned) - n_left)]
+        if together:
+            instructions = scheduler.ended(0, tasks, [None] * len(tasks), now)
+        else:
+            instructions = scheduler.handle_all([TaskEnded(0, task) for task in tasks], now)
+        assigned.extend(task for submit in instructions for task in submit.tasks)
+        assert told.pop() is (n_left == 0)
+        assert not any(told)
+        told.clear()
 
 
 def test_parent_does_not_look_away_when_few_tasks_are_ahead():
