@@ -14,6 +14,7 @@ from astropy.time import Time
 
 from bigpipe.cli import run, screen
 from bigpipe.cli.results import FORMATS, print_results, results_of
+from bigpipe.columns import n_columns
 from bigpipe.errors import FileError
 from bigpipe.records import FileResult, Outcome
 
@@ -136,6 +137,24 @@ def test_shortened_names_keep_both_ends(terminal):
     assert "--z  b" in printed("table", names)
     terminal(None)
     assert "…" not in printed("table", names)
+
+
+@pytest.mark.parametrize("columns", [None, 60, 40, 25])
+def test_columns_stay_in_line_whatever_the_names_are_written_in(columns, terminal):
+    names = ["m13.fits", "星雲" * 8 + ".fits", "e\u0301toile" * 4 + ".fits"]
+    terminal(columns)
+    results = [FileResult(i, name, "b", {}, Outcome.WRITTEN) for i, name in enumerate(names)]
+    lines = printed("table", results).splitlines()
+    assert columns is None or max(map(n_columns, lines)) <= columns
+    assert ("…" in "".join(lines)) is (columns is not None)
+    assert len({n_columns(line[: line.index(" b  ")]) for line in lines[1:]}) == 1
+
+
+@pytest.mark.parametrize("columns", range(10, 16))
+def test_what_is_cut_at_the_edge_of_the_terminal_does_not_stand_over(columns, terminal):
+    terminal(columns)
+    results = [FileResult(0, "星.fits", "雲" * 20, {}, Outcome.WRITTEN)]
+    assert max(map(n_columns, printed("table", results).splitlines())) <= columns
 
 
 def test_only_failures_are_coloured_and_only_where_colour_is_wanted(terminal):

@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from bigpipe import JournalError
+from bigpipe.columns import n_columns
 from bigpipe.journal_rows import LiveRow
 from bigpipe.origin import JournalRun
 from bigpipe.report.watch import Glance, glance, watch
@@ -105,6 +106,15 @@ def test_text_fits_into_a_terminal_however_many_workers_there_are():
     lines = seen([sample(60)], [live(i) for i in range(64)]).text(height=12).split("\n")
     assert len(lines) <= 11
     assert lines[-1] == "  and 58 more"
+
+
+@pytest.mark.parametrize("width", [7, 20, 40, 70, 90])
+def test_columns_stay_in_line_whatever_the_names_are_written_in(width):
+    names = ["m13.fits", "星雲" * 14, "e\u0301toile.fits"]
+    lines = seen([sample(60)], [live(i, name) for i, name in enumerate(names)]).text(width)
+    assert max(map(n_columns, lines.split("\n"))) <= width
+    rows = lines.split("\n")[-3:]
+    assert width < 40 or len({n_columns(row[: row.index("data")]) for row in rows}) == 1
 
 
 def test_name_cannot_move_the_cursor():
