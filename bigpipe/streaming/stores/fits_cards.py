@@ -8,18 +8,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
-__all__ = ["all_bytes", "compression_of", "header_bytes", "padding", "with_card"]
+__all__ = ["compression_of", "data_bytes", "header_bytes", "padding", "with_card"]
 
 BLOCK = 2880  # bytes, of which headers and data are multiples
 CARD = 80  # bytes
-
-
-def all_bytes(hdus: Any) -> bytes:
-    """Return an `HDUList` as it is written."""
-    buffer = io.BytesIO()
-    # A card that the telescope wrote badly is no reason to lose the image.
-    hdus.writeto(buffer, output_verify="silentfix+ignore")
-    return buffer.getvalue()
 
 
 def compression_of(name: str) -> str:
@@ -31,10 +23,16 @@ def compression_of(name: str) -> str:
     return "bz2" if start.startswith(b"BZh") else "gzip"
 
 
+def data_bytes(hdus: Any) -> memoryview:
+    """Return the data of the last HDU of an `HDUList` as they are written."""
+    whole, start = _written(hdus)
+    return whole[start : start + hdus[-1].size]
+
+
 def header_bytes(hdus: Any) -> bytes:
     """Return an `HDUList` up to the data of its last HDU."""
-    whole, n_data = all_bytes(hdus), hdus[-1].size
-    return whole[: len(whole) - n_data - padding(n_data)]
+    whole, start = _written(hdus)
+    return bytes(whole[:start])
 
 
 def with_card(header: bytes, keyword: str, value: int) -> bytes:
@@ -47,6 +45,15 @@ def with_card(header: bytes, keyword: str, value: int) -> bytes:
 def padding(n_bytes: int) -> int:
     """Return how many bytes are missing to a whole block."""
     return -n_bytes % BLOCK
+
+
+def _written(hdus: Any) -> tuple[memoryview, int]:
+    """Return an `HDUList` as it is written, and where the data of its last HDU begin."""
+    buffer = io.BytesIO()
+    # A card that the telescope wrote badly is no reason to lose the image.
+    hdus.writeto(buffer, output_verify="silentfix+ignore")
+    whole, n_data = buffer.getbuffer(), hdus[-1].size
+    return whole, len(whole) - n_data - padding(n_data)
 
 
 def _start_of(keyword: str) -> bytes:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from bigpipe.errors import StoreError
 from bigpipe.streaming.stores.base import native, truncated
 from bigpipe.streaming.stores.fits_cards import (
-    all_bytes,
     compression_of,
+    data_bytes,
     header_bytes,
     padding,
     with_card,
@@ -157,12 +157,8 @@ class FitsTable:
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
         """Write rows."""
-        table = fits.BinTableHDU(array)
-        whole = fits.HDUList([fits.PrimaryHDU(), table])
-        n_header = len(header_bytes(whole))
-        rows = all_bytes(whole)[n_header : n_header + len(array) * self._row_nbytes]
+        buffer = data_bytes(fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(array)]))
         self._file.seek(self._start + region[0].indices(self.shape[0])[0] * self._row_nbytes)
-        buffer = memoryview(rows)
         while buffer:
             buffer = buffer[self._file.write(buffer) :]
 
