@@ -139,6 +139,7 @@ class ChunkWriter:
         if self._store is None:
             array = _packed(array)
             self._create(array)
+            array = self._checked(array)  # which the format may keep in another dtype
         assert self._store is not None
         self.position += self._length_of(array)
         if self._length is not None and self.position > self._length:

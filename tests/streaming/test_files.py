@@ -807,6 +807,18 @@ def test_columns_are_not_put_into_those_of_other_names(names, dtype, tmp_path):
         write_chunks(tmp_path / "x.npy", [first, other], dtype=dtype)
 
 
+def test_text_may_be_bytes_as_astropy_reads_it(tmp_path):
+    rows = np.array([("ab", ["c", "de"]), ("xyz", ["g", "f"])], [("s", "U3"), ("v", "U2", 2)])
+    write_chunks(tmp_path / "x.fits", [rows])
+    table = Table.read(tmp_path / "x.fits")
+    assert table["s"].dtype.kind == "S"
+    write_chunks(tmp_path / "y.fits", [table[:1], table[1:]], like=tmp_path / "x.fits")
+    (again,) = read_chunks(tmp_path / "y.fits")
+    np.testing.assert_array_equal(again, rows)
+    with pytest.raises(UnicodeDecodeError):
+        write_chunks(tmp_path / "z.fits", [np.array([(b"\xff",)], [("s", "S1")])])
+
+
 def test_a_table_with_several_strings_in_a_row_is_read_and_written(tmp_path):
     rows = np.array([(["ab", "c"], 1), (["", "def"], 2)], [("s", "U3", 2), ("n", "i4")])
     write_chunks(tmp_path / "x.fits", [rows])

@@ -123,7 +123,7 @@ class FitsTable:
         file.write(text)
         start = len(header_bytes(fits.HDUList([first])))
         store = cls(name, file, len(text), text, fits.Header.fromstring(text[start:]))
-        if store.dtype != native(dtype):
+        if store.dtype != _with_text(native(dtype)):
             file.close()
             raise StoreError(
                 f"FITS tables have no columns of {dtype}, for {name!r}; they would come back as "
@@ -212,6 +212,15 @@ def values_of(table: Any) -> NDArray[Any]:
     for name, values in columns.items():
         array[name] = values
     return array
+
+
+def _with_text(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which rows come back: bytes, as `Table.read` gives them, are text."""
+    fields = []
+    for name in dtype.names or ():
+        base, shape = dtype[name].base, dtype[name].shape
+        fields.append((name, f"U{base.itemsize}" if base.kind == "S" else base, shape))
+    return np.dtype(fields)
 
 
 def _without_columns(header: fits.Header | None) -> fits.Header | None:
