@@ -943,6 +943,23 @@ def test_a_header_that_is_given_brings_no_checksum_of_other_data(dtype, tmp_path
     assert "CHECKSUM" in header  # which belongs to the caller
 
 
+def test_cards_that_told_of_data_as_they_were_are_left_behind(tmp_path):
+    first = fits.PrimaryHDU(np.ones((2, 2), "u2"))
+    columns = [
+        fits.Column("n", "J", bzero=2**31, array=np.arange(2, dtype="u4")),
+        fits.Column("grid", "4J", dim="(2,2)", array=np.ones((2, 2, 2))),
+    ]
+    table = fits.BinTableHDU.from_columns(columns)
+    fits.HDUList([first, table]).writeto(tmp_path / "x.fits", checksum=True)
+    rows = np.ones(3, [("grid", "i4"), ("n", "i4")])
+    write_chunks(tmp_path / "y.fits", [rows], like=tmp_path / "x.fits", like_array=1)
+    stale = {"CHECKSUM", "DATASUM", "BZERO", "BSCALE", "TZERO1", "TDIM2"}
+    with fits.open(tmp_path / "y.fits") as hdus:
+        assert not stale & {*hdus[0].header, *hdus[1].header}
+    (again,) = read_chunks(tmp_path / "y.fits")
+    np.testing.assert_array_equal(again, rows)
+
+
 def test_a_table_behind_a_long_first_header_is_gone_on_with(tmp_path):
     rows = np.arange(6).astype([("n", "i4")])
     first = fits.PrimaryHDU(header=fits.Header({f"KEY{i}": i for i in range(100)}))
