@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.io import fits
-from astropy.table import Table
-from astropy.units import imperial
 from astropy.table import QTable, Table
+from astropy.units import imperial
 from astropy.utils.masked import Masked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
