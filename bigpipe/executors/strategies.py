@@ -215,8 +215,9 @@ class _Line:
                 batch = [] if self._is_stopped else self.batches.take()
                 if not (batch and batch[0].is_alone):
                     _read(batch)
-                self._read.put(batch)
-                if not batch:
+                is_last = not batch
+                self._read.put(batch)  # whoever writes it may have emptied it by the next line
+                if is_last:
                     return
         except BaseException as error:  # nothing may be lost: the thread that waits raises it
             self._read.put(error)

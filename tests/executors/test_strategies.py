@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bigpipe import BigMultiPipe, CollisionError, FileTimeoutError, OptionError, Outcome
-from bigpipe.executors.strategies import Strategy
+from bigpipe.executors import strategies
+from bigpipe.executors.strategies import Inbox, Overlapped, Strategy
 from bigpipe.options import Options
 from tests.ids import shown
 from tests.mischief import loop
@@ -122,6 +125,66 @@ def test_next_file_is_read_and_last_one_written_while_one_is_processed(options, 
     pout = Meeting(**options).pipeline(make_files(8), n_files=8, **OVERLAP)
     assert not pout.errors
     assert all(Path(outname).exists() for outname, _ in pout)
+
+
+class ReadQueue(queue.SimpleQueue):
+    """Lets the thread that reads go on only when what it has read has been written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Semaphore(0)
+
+    def put(self, batch: Any) -> None:
+        is_last = not batch
+        super().put(batch)
+        assert is_last or self.written.acquire(timeout=TIMEOUT)
+
+
+class WrittenQueue(queue.SimpleQueue):
+    def __init__(self, read: ReadQueue) -> None:
+        super().__init__()
+        self._read = read
+
+    def put(self, item: Any) -> None:
+        super().put(item)
+        self._read.written.release()
+
+
+class InstantFile:
+    """Stands for a file whose hooks take no time."""
+
+    is_alone = False
+
+    def _nothing(self) -> None:
+        pass
+
+    read = prepare = process = write = _nothing
+
+
+class ListInbox(Inbox):
+    """Has its files from a list."""
+
+    pipe = None
+
+    def __init__(self, files: list[Any]) -> None:
+        self._files = iter(files)
+        self.n_handed_in = 0
+
+    def take(self, wait: bool = True) -> Any:
+        return next(self._files, None)
+
+    def hand_in(self, files: Any) -> None:
+        self.n_handed_in += len(files)
+
+
+@pytest.mark.timeout(20)
+def test_reading_goes_on_when_a_file_is_written_before_its_reader_looks_again(monkeypatch):
+    read = ReadQueue()
+    line = partial(strategies._Line, _read=read, _written=WrittenQueue(read))
+    monkeypatch.setattr(strategies, "_Line", line)
+    inbox = ListInbox([InstantFile() for _ in range(5)])
+    Overlapped(Options()).work(inbox)
+    assert inbox.n_handed_in == 5
 
 
 class Counting(BigMultiPipe):
