@@ -139,6 +139,8 @@ def _settle(fds: Sequence[int], lifeline: int, streams: Sequence[int]) -> None:
         os.set_inheritable(fd, False)
     _reset_signals()
     _settle_streams(streams)
+    if sys.breakpointhook is sys.__breakpointhook__:
+        sys.breakpointhook = _break
     _rename()
 
 
@@ -206,6 +208,15 @@ def _settle_streams(streams: Sequence[int]) -> None:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
     if streams[0] != 1 and type(sys.stdout) is io.TextIOWrapper:
         sys.stdout.reconfigure(line_buffering=os.isatty(1))
+
+
+def _break(*args: Any, **keywords: Any) -> Any:
+    """Stand for `breakpoint`: its debugger would ask standard input, which is empty here."""
+    if os.environ.get("PYTHONBREAKPOINT"):  # another debugger, which may know how; 0: none
+        return sys.__breakpointhook__(*args, **keywords)
+    raise RuntimeError(
+        "breakpoint() has no terminal in a worker process. Run this file with executor='serial'"
+    )
 
 
 def _rename() -> None:

@@ -30,6 +30,10 @@ def raise_an_error() -> None:
     raise ValueError("no such star")
 
 
+def stop_at_a_breakpoint() -> None:
+    breakpoint()
+
+
 def exit_with_three() -> None:
     sys.exit(3)
 

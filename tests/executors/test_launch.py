@@ -124,6 +124,16 @@ def test_failed_target_says_why_on_standard_error(
     assert said in capfd.readouterr().err
 
 
+def test_breakpoint_says_where_there_is_a_terminal(
+    start_method: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "breakpointhook", sys.__breakpointhook__)  # not that of pytest
+    monkeypatch.delenv("PYTHONBREAKPOINT", raising=False)
+    with start(start_method, "stop_at_a_breakpoint") as child:
+        assert child.wait(PATIENCE) == 1
+    assert "Run this file with executor='serial'" in capfd.readouterr().err
+
+
 def test_target_that_is_missing_fails(start_method: str, capfd: pytest.CaptureFixture[str]):
     with start(start_method, "no_such_function") as child:
         assert child.wait(PATIENCE) == 1
