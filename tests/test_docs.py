@@ -5,8 +5,10 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import json
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +207,33 @@ def test_a_block_marked_not_run_is_not_run(tmp_path: Path) -> None:
     marked = BLOCK.replace("python\n", "python\n    :class: not-run\n", 1)
     ran = run_page(marked.format(code="", result="2"), tmp_path)
     assert "name 'x' is not defined" in ran.stderr
+
+
+MEASURED = """
+import sys
+from bigpipe import BigMultiPipe
+
+class Measured(BigMultiPipe):
+    def file_read(self, in_name, **kwargs):
+        return in_name
+
+    def file_write(self, data, outname, **kwargs):
+        return data
+
+Measured(num_processes=2, executor="processes", start_method=sys.argv[1]).pipeline(["a", "b", "c"])
+"""
+
+
+@pytest.mark.process
+def test_hooks_in_workers_are_measured_with_the_settings_that_are_shown(
+    tmp_path: Path, start_method: str
+) -> None:
+    pytest.importorskip("coverage", minversion="7.13")
+    running = (ROOT / "docs" / "running.rst").read_text("utf-8")
+    (settings,) = re.findall(r"^\.\. code-block:: ini\n\n((?: +.+\n)+)", running, re.MULTILINE)
+    (tmp_path / ".coveragerc").write_text(textwrap.dedent(settings), "utf-8")
+    (tmp_path / "measured.py").write_text(MEASURED, "utf-8")
+    for arguments in (["run", "measured.py", start_method], ["combine"], ["json"]):
+        run_python("-m", "coverage", *arguments, cwd=tmp_path, is_to_succeed=True)
+    report = json.loads((tmp_path / "coverage.json").read_text("utf-8"))
+    assert report["files"]["measured.py"]["missing_lines"] == []
