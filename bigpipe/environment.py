@@ -71,6 +71,8 @@ class Environment:
     """Current folder, ``None`` if it had been deleted."""
     sys_path: tuple[str, ...]
     """Where modules are looked for."""
+    argv: tuple[str, ...]
+    """Name of the program, and its arguments: a hook may note them in a header."""
     umask: int | None
     """Permission bits that new files lack, ``None`` where it cannot be read."""
     locale_name: str
@@ -90,6 +92,7 @@ class Environment:
             environ=dict(os.environ),
             cwd=current_folder(),
             sys_path=tuple(sys.path),
+            argv=tuple(getattr(sys, "argv", ())),  # an embedded interpreter has none
             umask=_umask(),
             locale_name=locale.setlocale(locale.LC_ALL, None),
             warning_filters=_WarningFilters(_active_filters()),
@@ -104,6 +107,7 @@ class Environment:
                 "environment variables": self._apply_environ,
                 "current folder": self._apply_cwd,
                 "sys.path": self._apply_sys_path,
+                "sys.argv": self._apply_argv,
                 "umask": self._apply_umask,
                 "locale": self._apply_locale,
             }
@@ -138,6 +142,9 @@ class Environment:
     def _apply_sys_path(self) -> None:
         if tuple(sys.path) != self.sys_path:
             sys.path[:] = self.sys_path
+
+    def _apply_argv(self) -> None:
+        sys.argv = list(self.argv)
 
     def _apply_umask(self) -> None:
         if self.umask is not None:

@@ -454,6 +454,18 @@ def test_worker_has_the_current_folder(
     assert describe_in_worker(start_method, os.getcwd) == str(tmp_path)
 
 
+def program_and_arguments() -> list[str]:
+    return sys.argv
+
+
+def test_worker_has_the_name_of_the_program_and_its_arguments(
+    start_method: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", ["reduce.py", "--night", "3"])
+    found = describe_in_worker(start_method, program_and_arguments)
+    assert found == ["reduce.py", "--night", "3"]
+
+
 def environment_variable() -> str | None:
     return os.environ.get("BIGPIPE_TEST_VARIABLE")
 
