@@ -208,6 +208,8 @@ class Scheduler:
     ) -> list[Instruction]:
         """Take in that a worker has ended tasks, as by as many `TaskEnded` in their order."""
         admission, worker = self._admission, self._workers[number]
+        ran_out = len(worker.assigned) == len(tasks)
+        self._pace.note(now - worker.began_at, len(tasks), ran_out=ran_out)
         is_light = admission is None or (
             admission.is_light and max(filter(None, growths), default=0) <= admission.small
         )
@@ -217,7 +219,6 @@ class Scheduler:
         begun = [worker.assigned.popleft() for _ in tasks]
         assert begun == list(tasks), "a worker reports in the order in which it was given tasks"
         self._losses.forget(tasks)
-        self._pace.note(now - worker.began_at, len(tasks), ran_out=not worker.assigned)
         self._n_unended -= len(tasks)
         worker.recall_missed = False
         self._begin(number, worker, now)
@@ -265,7 +266,6 @@ class Scheduler:
         begun = worker.assigned.popleft()
         assert begun == event.task, "a worker reports in the order in which it was given tasks"
         self._losses.forget((event.task,))
-        self._pace.note(now - worker.began_at, ran_out=not worker.assigned)
         self._n_unended -= 1
         worker.recall_missed = False
         if worker.doomed_task == event.task:  # it made it, just before it was ended

@@ -24,7 +24,6 @@ from bigpipe.scheduler import (
     Start,
     Stop,
     Submit,
-    TaskEnded,
     TasksRecalled,
     WorkerDied,
     WorkerReady,
@@ -153,7 +152,7 @@ class World:
         self.ended[task] += 1
         growth = self.jobs[task].growth if self.tells_growth else None
         self.take(worker)  # before the parent knows
-        self.tell(TaskEnded(worker, task, growth))
+        self.carry_out(self.scheduler.ended(worker, [task], [growth], self.now))
 
     def gone(self, worker: int) -> None:
         at = self.workers.pop(worker)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 from bigpipe.executors.base import MAX_SLACK
 from bigpipe.pace import MAX_AHEAD, Pace
-from bigpipe.scheduler import (
-    Instruction,
-    Recall,
-    Scheduler,
-    Start,
-    Submit,
-    TaskEnded,
-    WorkerReady,
-)
+from bigpipe.scheduler import Instruction, Recall, Scheduler, Start, Submit, WorkerReady
 
 
-def idle_share(n: int, duration: Callable[[int], float]) -> float:
-    """Return for which part of a run two workers wait, in a world without any other delay.
+def play(n: int, duration: Callable[[int], float], **options: Any) -> tuple[float, int]:
+    """Play a run with two workers in a world without any other delay.
 
     Parameters
     ----------
@@ -29,8 +22,15 @@ def idle_share(n: int, duration: Callable[[int], float]) -> float:
         Tasks.
     duration : callable
         Seconds that the k-th task of a worker takes.
+    **options
+        Of the scheduler.
+
+    Returns
+    -------
+    tuple
+        Part of the time in which workers wait; how often the parent looks after them.
     """
-    scheduler = Scheduler(2)
+    scheduler, n_looks = Scheduler(2, **options), 0
     queues: dict[int, deque[tuple[int, float]]] = {0: deque(), 1: deque()}
     last, n_given, idle, now = {0: 0.0, 1: 0.0}, {0: 0, 1: 0}, 0.0, 0.0
 
@@ -51,6 +51,7 @@ def idle_share(n: int, duration: Callable[[int], float]) -> float:
 
     carry_out(scheduler.add(range(n), now))
     while not scheduler.is_done:
+        n_looks += 1
         now += min(scheduler.slack_s, MAX_SLACK)
         now = max(now, min(queue[0][1] for queue in queues.values() if queue))
         for worker, queue in queues.items():
@@ -58,7 +59,7 @@ def idle_share(n: int, duration: Callable[[int], float]) -> float:
             if ended:
                 del_first(queue, len(ended))
                 carry_out(scheduler.ended(worker, ended, [None] * len(ended), now))
-    return idle / (2 * now)
+    return idle / (2 * now), n_looks
 
 
 def del_first(queue: deque[tuple[int, float]], n: int) -> None:
@@ -69,11 +70,16 @@ def del_first(queue: deque[tuple[int, float]], n: int) -> None:
 @pytest.mark.parametrize("usual_s", [80e-6, 1e-3, 0.02, 0.5])
 @pytest.mark.parametrize("first_s", [0.0, 2e-3, 0.1])
 def test_workers_do_not_wait_though_their_first_task_is_slow(usual_s, first_s):
-    assert idle_share(5000, lambda k: usual_s + first_s * (k == 0)) < 0.01
+    assert play(5000, lambda k: usual_s + first_s * (k == 0))[0] < 0.01
 
 
 def test_workers_hardly_wait_when_tasks_become_much_shorter():
-    assert idle_share(5000, lambda k: 0.005 if k < 500 else 80e-6) < 0.03
+    assert play(5000, lambda k: 0.005 if k < 500 else 80e-6)[0] < 0.03
+
+
+def test_parent_looks_after_many_short_tasks_at_a_time_though_each_has_a_deadline():
+    looks = [play(5000, lambda k: 80e-6, **how)[1] for how in ({}, {"file_timeout": 60})]
+    assert looks[0] == looks[1] < 300
 
 
 def test_parent_looks_away_for_longer_and_longer_until_a_worker_has_run_out():
@@ -89,8 +95,8 @@ def test_parent_looks_away_for_longer_and_longer_until_a_worker_has_run_out():
     assert pace.slack_s == slacks[0]
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_scheduler_tells_when_a_worker_has_run_out(together, monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"file_timeout": 60}], ids=str)
+def test_scheduler_tells_when_a_worker_has_run_out(options, monkeypatch):
     told = []
 
     class Listening(Pace):
@@ -99,18 +105,14 @@ def test_scheduler_tells_when_a_worker_has_run_out(together, monkeypatch):
             super().note(seconds, n, ran_out=ran_out)
 
     monkeypatch.setattr("bigpipe.scheduler.Pace", Listening)
-    scheduler = Scheduler(1)
+    scheduler = Scheduler(1, **options)
     scheduler.add(range(100), 0.0)
     assigned = deque(scheduler.handle(WorkerReady(0, None), 0.0)[0].tasks)
     for n_left, now in ((0, 0.001), (1, 0.002), (0, 0.003)):
         tasks = [assigned.popleft() for _ in range(len(assigned) - n_left)]
-        if together:
-            instructions = scheduler.ended(0, tasks, [None] * len(tasks), now)
-        else:
-            instructions = scheduler.handle_all([TaskEnded(0, task) for task in tasks], now)
+        instructions = scheduler.ended(0, tasks, [None] * len(tasks), now)
         assigned.extend(task for submit in instructions for task in submit.tasks)
-        assert told.pop() is (n_left == 0)
-        assert not any(told)
+        assert told == [n_left == 0]
         told.clear()
 
 

@@ -782,7 +782,7 @@ def test_tasks_that_end_together_count_as_one_after_another(timeout, growth):
         for worker in range(2):
             scheduler.handle(WorkerReady(worker, 1), 0.0)
         for task in range(2):  # they are short, so more are sent ahead
-            scheduler.handle(TaskEnded(task, task, 0), 1e-4)
+            scheduler.ended(task, [task], [0], 1e-4)
         return scheduler, admission
 
     (together, admission), (one_by_one, other) = begun(), begun()
