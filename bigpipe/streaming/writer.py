@@ -230,7 +230,7 @@ class ChunkWriter:
     def _in_unit(self, chunk: Any) -> Any:
         """Return a chunk, if it is a quantity, as numbers in the unit of the first."""
         unit = getattr(chunk, "unit", None) if hasattr(chunk, "to_value") else None
-        if self.position == 0:
+        if self._store is None:
             self._unit = unit
         if unit is None and self._unit is None:
             return chunk

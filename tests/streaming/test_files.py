@@ -767,6 +767,13 @@ def test_chunk_in_another_unit_is_refused(first, second, tmp_path):
         write_chunks(tmp_path / "x.npy", chunks)
 
 
+def test_unit_of_a_first_chunk_without_samples_counts(tmp_path):
+    path = tmp_path / "x.fits"
+    write_chunks(path, [np.ones(0) * units.km, [500.0, 2000.0] * units.m])
+    assert fits.getdata(path).tolist() == [0.5, 2]
+    assert fits.getheader(path)["BUNIT"] == "km"
+
+
 def test_unit_that_fits_has_not_is_written_by_its_name(tmp_path):
     write_chunks(tmp_path / "x.fits", [np.ones(2) * imperial.mile], header={"A": 1})
     header = fits.getheader(tmp_path / "x.fits")

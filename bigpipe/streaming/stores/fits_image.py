@@ -85,7 +85,7 @@ class FitsStore:
         if dtype.names is not None:
             return FitsTable.create(name, dtype=dtype, header=header, first_header=first_header)
         if unit is not None:
-            header = fits.Header() if header is None else fits.Header(header, copy=True)
+            header = fits.Header() if header is None else header
             header["BUNIT"] = _name_of(unit)
         return GrowingFitsImage.begin(name, shape=shape, dtype=dtype, axis=axis, header=header)
 
