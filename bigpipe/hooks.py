@@ -337,8 +337,10 @@ class Hooks:
     def _bmp_has_batches(self) -> bool:
         return type(self).data_process_batch is not Hooks.data_process_batch
 
-    def _bmp_process_batch(self, batch: Sequence[tuple[Any, dict[str, Any]]]) -> list[Any]:
-        return process_batch(self, batch)
+    def _bmp_process_batch(
+        self, batch: Sequence[tuple[Any, dict[str, Any]]], common: dict[str, Any]
+    ) -> list[Any]:
+        return process_batch(self, batch, common)
 
     def _bmp_data_process(self, data: Any, kwargs: dict[str, Any]) -> Any:
         """Call `data_process`; or `data_process_batch` if only that was defined last."""

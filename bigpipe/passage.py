@@ -182,8 +182,19 @@ class Passage:
         return Path(committed) if isinstance(returned, Path) and committed else committed
 
 
-def process_batch(pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]]) -> list[Any]:
+def process_batch(
+    pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]], common: dict[str, Any] | None = None
+) -> list[Any]:
     """Call `data_process_batch` with the data and keywords of several files.
+
+    Parameters
+    ----------
+    pipe : Hooks
+        Whose hook is called.
+    batch : sequence of (object, dict)
+        The data and the keywords of each file.
+    common : dict, optional
+        The keywords of the run; by default, those of the first, where all are of one file.
 
     Raises
     ------
@@ -191,7 +202,7 @@ def process_batch(pipe: Any, batch: Sequence[tuple[Any, dict[str, Any]]]) -> lis
         If it does not return one result for each.
     """
     each = [kwargs for _, kwargs in batch]
-    common = {name: value for name, value in each[0].items() if name != "in_name"}
+    common = {name: value for name, value in (common or each[0]).items() if name != "in_name"}
     names = [kwargs.get("in_name") for kwargs in each]
     data_list = [data for data, _ in batch]
     returned = pipe.data_process_batch(data_list, in_name=names, kwargs_list=each, **common)

@@ -155,6 +155,11 @@ class FileRun:
         kwargs = self._runner.pipe._bmp_control(self._passage.kwargs)
         return self._passage.data, {**kwargs, "in_name": self._file.remaining_names()}
 
+    def of_run(self) -> dict[str, Any]:
+        """Return the keywords of the run, which no file has as its own."""
+        kwargs: dict[str, Any] = self._runner.pipe._bmp_control(self._runner.snapshot.fresh())
+        return kwargs
+
     def note_batch(self) -> None:
         """Note that the processing beside other files begins."""
         self._file.begin("data_process_batch")
@@ -186,7 +191,8 @@ def process_together(pipe: Any, files: Sequence[FileRun]) -> None:
         for file in together:
             file.note_batch()
         try:
-            results = pipe._bmp_process_batch([file.batched for file in together])
+            common = together[0].of_run()
+            results = pipe._bmp_process_batch([file.batched for file in together], common)
         except (Terminated, BuffersLost):
             raise
         except together[0].catch as raised:

@@ -290,6 +290,30 @@ def test_file_left_over_is_a_batch_too(options, make_files):
     assert sizes(pout) == [3, 3, 3, 1]
 
 
+class Counted(Together):
+    """Changes keywords that it is given for the run, and writes down what each file has of them."""
+
+    def data_process_batch(self, data_list, seen, **kwargs):
+        seen.append("batch")
+        assert "added" not in kwargs
+        return super().data_process_batch(data_list, seen=seen, **kwargs)
+
+
+def add(data, **kwargs):
+    return {"bmp_data": data, "bmp_kwargs": {"added": True}}
+
+
+def note(data, bmp_meta, seen, added, **kwargs):
+    bmp_meta["seen"] = seen
+    return data
+
+
+def test_keywords_of_a_batch_are_no_file_s_own(options, make_files):
+    pipe = Counted(**options, pre_process_list=add, post_process_list=note)
+    pout = pipe.pipeline(make_files(3), executor="serial", seen=[], **BATCHES)
+    assert [meta for _, meta in pout] == [{"seen": []}] * 3
+
+
 class OnlyTogether(BigMultiPipe):
     def data_process_batch(self, data_list, **kwargs):
         return (data.upper() for data in data_list)
