@@ -123,8 +123,6 @@ class Admission:
         """Tasks that are to be there, those at work among them."""
         return self.n_to_choose_from if self.light is None else 0
 
-    # ---- whether an account is needed -----------------------------------------------
-
     def is_needed(self, event: Event) -> bool:
         """Return whether an event shows that each task has to be accounted for."""
         if type(event) is TaskEnded:
@@ -146,8 +144,6 @@ class Admission:
                 self._charge(worker, task, self._project(task))
         for task in waiting:
             self.add(task, self._need_of(task))
-
-    # ---- tasks come and go ----------------------------------------------------------
 
     def add(self, task: int, need: Need | None) -> int | None:
         """Take in a task to be accounted for; return its projection if it is refused."""

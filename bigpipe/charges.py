@@ -207,8 +207,6 @@ class Charges:
         self.total += charge - at.charge
         at.charge = charge
 
-    # ---- what is measured -----------------------------------------------------------
-
     def measure(
         self, used: dict[int, int], available: int | None, *, is_tight: bool = False
     ) -> None:

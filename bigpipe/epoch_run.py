@@ -214,8 +214,6 @@ class EpochRun(Run):
         finally:
             self._is_passing = False
 
-    # ---- what is different from any run ------------------------------------------------
-
     def _n_ahead(self) -> int:
         n_workers = max(1, self._n_workers)
         n_ahead = self._given

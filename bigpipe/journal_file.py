@@ -111,8 +111,6 @@ class JournalFile:
         self._add_of: dict[int, str] = {}  # statements by the lengths of rows
         self.run = 0
 
-    # ---- before files are run -------------------------------------------------------
-
     def begin(self, run: RunRow) -> int:
         """Note a run; return its number."""
         with Explained(self.path):
@@ -122,8 +120,6 @@ class JournalFile:
             len(WRITTEN_COLUMNS): _ADD_WRITTEN.format(run=self.run),
         }
         return self.run
-
-    # ---- while they are run ---------------------------------------------------------
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Note the end of a file, or of an attempt: by a `FileRow`, or by `written_row`."""
@@ -204,8 +200,6 @@ class JournalFile:
             "the files that are not in the journal will be run again",
         )
 
-    # ---- in the end -----------------------------------------------------------------
-
     def close(self, end: str | None) -> None:
         """Write all, note how the run ended, and give the journal up.
 
@@ -239,8 +233,6 @@ class JournalFile:
             with suppress(sqlite3.Error):
                 self._database.close()
             self._lock.release()
-
-    # ---- the database ---------------------------------------------------------------
 
     def _opened(self) -> sqlite3.Connection:
         """Open the file, as it is or new."""

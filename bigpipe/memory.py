@@ -109,8 +109,6 @@ class MemoryWatch:
         self._largest: tuple[int, Any] = (0, None)
         self.reserved = 0
 
-    # ---- before files are read ------------------------------------------------------
-
     def order(self, in_names: Iterable[Any], *, as_given: bool) -> Sequence[int] | None:
         """Return the order in which inputs are to be processed; ``None``: as they come.
 
@@ -219,8 +217,6 @@ class MemoryWatch:
             return [equal] * len(indices)
         return [admission.projection(i) if admission.is_told(i) else equal for i in indices]
 
-    # ---- while they are processed ---------------------------------------------------
-
     def look(self, now: float) -> Measured | None:
         """Measure all workers, if it is time to do so again."""
         if now < self._next_at:
@@ -259,8 +255,6 @@ class MemoryWatch:
             return None
         most, self._recent = self._recent, self._used
         return most
-
-    # ---- afterwards -----------------------------------------------------------------
 
     def died(self, worker: int) -> int | None:
         """Return the most that a worker which is gone was seen to use with its last file."""

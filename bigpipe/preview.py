@@ -244,8 +244,6 @@ class _Previewer:
             file.problems.append("the input is empty")
         return file
 
-    # ---- names ----------------------------------------------------------------------
-
     def _look_at_names(self, files: list[PlannedFile]) -> None:
         inputs: dict[tuple[int, int], str] = {}
         for file in files:
@@ -294,8 +292,6 @@ class _Previewer:
         if not self._options.create_outdir:
             return f"the folder {folder!r} does not exist: make it, or give create_outdir=True"
         return None
-
-    # ---- memory, disk, time ---------------------------------------------------------
 
     def _look_at_memory(self, files: list[PlannedFile], rows: list[FileRow], budget: int) -> None:
         projector = Projector(budget)

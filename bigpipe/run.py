@@ -146,8 +146,6 @@ class Run:
         """Whether an exception here and now ends the run: in a hook, it may be caught."""
         return self._is_running and current() is None
 
-    # ---- the loop -------------------------------------------------------------------
-
     def _results(self) -> Generator[FileResult, None, None]:
         """Yield results in order of completion; whatever happens, end the workers."""
         graceful = False
@@ -235,8 +233,6 @@ class Run:
         due = self._journal.until_due
         return min(TICK, until, self._watch.until_look(now), TICK if due is None else due)
 
-    # ---- inputs ---------------------------------------------------------------------
-
     def _read_inputs(self) -> None:
         """Read as many inputs as the scheduler has use for, and hand each out at once.
 
@@ -259,8 +255,6 @@ class Run:
                 break
             if self._clock.stopped_s > most_s and not self._executor.wants_all_tasks:
                 break
-
-    # ---- instructions ---------------------------------------------------------------
 
     def _carry_out(self, instructions: list[s.Instruction]) -> None:
         """Do what the scheduler said, and what follows from it."""
@@ -316,8 +310,6 @@ class Run:
         # Before they are handed out once more, and names granted to them.
         return instructions + self._questions.ask_again(back)
 
-    # ---- events ---------------------------------------------------------------------
-
     def _on_event(self, event: base.ExecutorEvent, now: float) -> list[s.Instruction]:
         if self._init_error is not None and not isinstance(event, base.Told):
             return []  # all files that were handed out have been given up
@@ -370,8 +362,6 @@ class Run:
     def _told(self, pid: int, index: int | None, payload: Any) -> None:
         self._receiver.dispatch(payload, self._files.in_name(index), pid)
 
-    # ---- results --------------------------------------------------------------------
-
     def _on_end(self, ended: Sequence[Ended], is_final: bool) -> None:
         written = Outcome.WRITTEN
         self._claims.finish(
@@ -391,8 +381,6 @@ class Run:
         for index in self._retries.drop():
             self._files.not_started(index, error)
         self._scheduler = s.Scheduler(1)
-
-    # ---- beginning and end ----------------------------------------------------------
 
     def _start(self) -> None:
         self._pid = os.getpid()

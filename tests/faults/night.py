@@ -97,8 +97,6 @@ class Night:
         if isinstance(event, FileFinished):
             self.passes("before journal", event.result.in_name)
 
-    # ---- faults -----------------------------------------------------------------------
-
     def plan(self, *faults: Fault) -> None:
         """Say what is to happen from now on. Nothing, if nothing is given."""
         path = self.folder / "faults.pickle"
@@ -143,8 +141,6 @@ class Night:
         except FileExistsError:
             return False
         return True
-
-    # ---- what has happened ------------------------------------------------------------
 
     def diary(self) -> list[tuple[int, str, str]]:
         """Return who has passed which point with which file, in that order."""

@@ -123,8 +123,6 @@ class Trial:
             record = f"{i % 1000:03d}\n".encode()
             (folder / f"{i:03d}.bin").write_bytes(record * (100 + 10 * (i % 50)))
 
-    # ---- running ----------------------------------------------------------------------
-
     def run(
         self,
         *faults: Fault,
@@ -178,8 +176,6 @@ class Trial:
         self.night.plan()
         stderr = "\n".join(str(warning.message) for warning in caught)
         return Ended(0, stderr, sorted(accounts, key=lambda account: account.index))
-
-    # ---- what must be true ------------------------------------------------------------
 
     def resume(
         self, names: list[Any] | None = None, may_redo: bool = False, **options: Any

@@ -98,8 +98,6 @@ class Checkpointed:
             for chunk in self.flows[-1]:
                 writer.write(chunk)
 
-    # ---- saving ---------------------------------------------------------------------
-
     def _at_edge(self, folder: CheckpointFolder, writer: ChunkWriter) -> None:
         if self.clock() < self._next_at or self.source.n_read >= self._n_chunks:
             return
@@ -134,8 +132,6 @@ class Checkpointed:
     def _give_up(self, reason: str) -> None:
         self.source.at_edge = None
         self.tell(reason)
-
-    # ---- going on -------------------------------------------------------------------
 
     def _resumed(self, folder: CheckpointFolder) -> ChunkWriter | None:
         """Bring all to where a checkpoint has it; return ``None`` if none holds."""

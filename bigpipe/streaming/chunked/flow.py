@@ -209,8 +209,6 @@ class Flow(Iterator[Any]):
         finally:
             self._chain.close()  # which a stream that was never asked for a chunk has not begun
 
-    # ---- checkpoints ----------------------------------------------------------------
-
     @property
     def can_save(self) -> bool:
         """Whether the steps can say their state."""

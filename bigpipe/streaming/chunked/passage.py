@@ -125,8 +125,6 @@ class ChunkedPassage(Passage):
                 stack.push(Closing(partial(close, self._streams.pop(0))))
         self._file.passage = None
 
-    # ---- checkpoints ----------------------------------------------------------------
-
     def checkpointed(
         self, stream: Any, meta: dict[str, Any], writing: dict[str, Any]
     ) -> Checkpointed | None:

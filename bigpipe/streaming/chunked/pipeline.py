@@ -112,8 +112,6 @@ class ChunkedMultiPipe(BigMultiPipe):
         self._bmp_checkpoint = checkpoint
         super().__init__(*args, **kwargs)
 
-    # ---- the run --------------------------------------------------------------------
-
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
         given = dict(given)
         every = given.pop("checkpoint", None)
@@ -201,8 +199,6 @@ class ChunkedMultiPipe(BigMultiPipe):
             "loop over run_steps(read_chunks(name), ...) or over Stages([...]) of "
             "bigpipe.streaming, or use a BigMultiPipe with inputs (name, start, end)."
         )
-
-    # ---- the hooks ------------------------------------------------------------------
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
         """Open a file, to be read chunk by chunk. To be overridden for formats of your own.
@@ -379,8 +375,6 @@ class ChunkedMultiPipe(BigMultiPipe):
         else:
             write_chunks(outname, data, **writing)
         return outname
-
-    # ---- parts of the hooks ---------------------------------------------------------
 
     def _bmp_current_passage(self) -> ChunkedPassage | None:
         file = context.current()
