@@ -1,7 +1,7 @@
 """The time of a run, which stands still while the caller's own code runs.
 
-Owns the count of seconds, without those for which this process was paused. What is too long for
-a file is decided in `bigpipe.scheduler`.
+Owns the count of seconds, without those for which this process was paused or suspended. What is
+too long for a file is decided in `bigpipe.scheduler`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["Clock", "running_s", "set_pauses"]
+
+MAX_LATE = 1.0
+"""Seconds by which a wait may end too late without being taken for a suspension; arbitrary."""
 
 
 def _never() -> float:
@@ -43,7 +46,8 @@ class Clock:
     -----
     Workers may wait for an answer while the caller's code has the control, be it the body of a
     loop over results or a generator of inputs. So that must not count for ``file_timeout``. Nor do
-    pauses, in a pipeline that a hook runs: its worker may be paused for want of memory.
+    pauses, in a pipeline that a hook runs: its worker may be paused for want of memory. Nor does
+    the time for which all of a job was suspended, by a batch system or by Ctrl-Z.
 
     Examples
     --------
@@ -76,3 +80,15 @@ class Clock:
             yield
         finally:
             self.stopped_s += running_s() - left_at
+
+    def leave_out_lateness(self, due: float) -> None:
+        """Leave out the time since a wait was to end at the latest, if this was suspended then.
+
+        Parameters
+        ----------
+        due : float
+            The moment, by `now`.
+        """
+        late = self.now() - due
+        if late > MAX_LATE:
+            self.stopped_s += late

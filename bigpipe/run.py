@@ -180,7 +180,7 @@ class Run:
                     return
                 continue
             self._executor.slack_s = self._scheduler.slack_s
-            now, is_quiet = self._hear(self._executor.wait(self._patience()))
+            now, is_quiet = self._hear(self._wait())
             measured = self._watch.look(now)
             if measured is not None:
                 self._carry_out(self._scheduler.handle(measured, now))
@@ -191,6 +191,14 @@ class Run:
             if is_quiet or self._options.file_timeout is not None:
                 self._carry_out(self._scheduler.handle(s.Tick(), now))
                 self._progress.tick(len(self._scheduler.in_flight), self._watch.state)
+
+    def _wait(self) -> list[base.ExecutorEvent]:
+        patience = self._patience()
+        due = self._clock.now() + patience
+        events = self._executor.wait(patience)
+        if not self._executor.works_in_turn:
+            self._clock.leave_out_lateness(due)
+        return events
 
     def _hear(self, events: list[base.ExecutorEvent]) -> tuple[float, bool]:
         """Do what follows from events; not in the loop, whose frame would keep the last ones."""

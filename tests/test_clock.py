@@ -67,3 +67,19 @@ def test_pause_within_the_callers_code_is_left_out_once(seconds: list[float], pa
         pauses.append(7.0)
     seconds.append(112.0)
     assert clock.now() - before == 2.0
+
+
+def test_suspension_does_not_count(seconds: list[float]):
+    clock = Clock()
+    before = clock.now()
+    seconds.append(3700.0)
+    clock.leave_out_lateness(before + 0.5)
+    assert clock.now() - before == 0.5
+
+
+def test_wait_that_ends_a_little_late_counts_in_full(seconds: list[float]):
+    clock = Clock()
+    before = clock.now()
+    seconds.append(101.0)
+    clock.leave_out_lateness(before + 0.5)
+    assert clock.now() - before == 1.0

@@ -26,6 +26,7 @@ from bigpipe import (
     TooManyErrorsError,
 )
 from bigpipe.executors import Executor, base
+from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.scheduler import MAX_AHEAD
 from tests import mischief
 from tests.gate import Gate
@@ -221,6 +222,38 @@ def test_time_in_the_inputs_does_not_count_for_file_timeout(
     pipe = PlainlyNamed(2, executor="processes", start_method="fork", outdir=tmp_path)
     pout = pipe.pipeline(slow(), trouble=trouble, file_timeout=100.0)
     assert written(pout.results) == set(range(9))
+
+
+class Suspended(ProcessesExecutor):
+    """Is suspended for longer than ``file_timeout`` while a file is at the gate."""
+
+    def __init__(self, gate: Gate, clock: Clock) -> None:
+        super().__init__()
+        self._gate = gate
+        self._clock = clock
+        self._looks = 0
+
+    def wait(self, timeout: float | None) -> list[base.ExecutorEvent]:
+        events = super().wait(timeout)
+        if self._looks == 0 and any(isinstance(event, base.Ready) for event in events):
+            self._looks = 1
+        elif self._looks == 1:
+            self._gate.arrived()
+            self._clock.ahead_s += 1000.0
+            self._looks = 2
+        elif self._looks == 2:
+            self._gate.open()
+            self._looks = 3
+        return events
+
+
+def test_time_for_which_the_run_was_suspended_does_not_count_for_file_timeout(
+    tmp_path: Path, make_files: MakeFiles, gate: Gate, clock: Clock
+):
+    pipe = PlainlyNamed(1, executor=Suspended(gate, clock), outdir=tmp_path)
+    trouble = {("data_process", "000.bin"): gate}
+    pout = pipe.pipeline(make_files(1), trouble=trouble, file_timeout=100.0)
+    assert written(pout.results) == {0}
 
 
 class Asking(Executor):
