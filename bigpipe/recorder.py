@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import FileError
 from bigpipe.executors.base import Report, Task
-from bigpipe.plan import Plan
 from bigpipe.records import FileResult, Sample
 
 if TYPE_CHECKING:
     from bigpipe.journal_rows import FileRow, LiveRow
 
-__all__ = ["Recorder", "recorder"]
+__all__ = ["Recorder"]
 
 
 class Recorder:
@@ -67,12 +66,3 @@ class Recorder:
 
     def close(self, end: str | None) -> None:
         """Note the end of the run."""
-
-
-def recorder(pipe: Any, plan: Plan) -> Recorder:
-    """Return what keeps the journal of a run, if it is to have one."""
-    if plan.options.journal is None:
-        return Recorder()
-    from bigpipe.journal_recorder import JournalRecorder
-
-    return JournalRecorder(pipe, plan)

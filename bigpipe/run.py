@@ -35,7 +35,7 @@ from bigpipe.plan import Inputs, Plan
 from bigpipe.prints import Place, room_for_prints
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
 from bigpipe.questions import Questions
-from bigpipe.recorder import Recorder, recorder
+from bigpipe.recorder import Recorder
 from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
 from bigpipe.retries import Retries
 from bigpipe.sampler import Sampler
@@ -402,7 +402,10 @@ class Run:
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
-        self._journal = recorder(self._pipe, self._plan)
+        if self._options.journal is not None:
+            from bigpipe.journal_recorder import JournalRecorder  # which loads SQLite
+
+            self._journal = JournalRecorder(self._pipe, self._plan)
         self._files.journal = self._sampler.journal = self._journal
         self._watch.remember(self._journal.measured(N_REMEMBERED))
         parts = self._files, self._watch, self._journal, self._claims
