@@ -145,7 +145,7 @@ def _names(folder: str, n_files: int, extension: str) -> list[str]:
     return [os.path.join(folder, f"{i:06d}{extension}") for i in range(n_files)]
 
 
-# ---- tiny files, and the start-up with three of them
+# Tiny files, and the start-up with three of them.
 
 
 def _make_tiny(folder: str, n_files: int) -> list[str]:
@@ -163,7 +163,7 @@ def _is_shouted(in_name: str, outname: str) -> bool:
     return _read_bytes(outname) == _read_bytes(in_name) + b"!"
 
 
-# ---- large files
+# Large files.
 
 
 def _make_large(folder: str, n_files: int, n_bytes: int) -> list[str]:
@@ -212,7 +212,7 @@ def _is_calibrated(in_name: str, outname: str) -> bool:
     return bool(np.array_equal(after[seen], _calibrate(before[seen].copy())) and after[-1] != 0)
 
 
-# ---- work that is the processor's alone: an input says how much
+# Work that is the processor's alone: an input says how much.
 
 
 def _make_work(folder: str, n_files: int, n_steps: int, n_last: int) -> list[str]:

@@ -487,7 +487,7 @@ def test_task_over_its_projection_is_expected_to_grow_only_as_long_as_it_does():
     assert admission.take_for_idle(1) == 1
 
 
-# ---- files that are small beside the budget
+# Files that are small beside the budget.
 
 
 def light(n_workers: int = 2) -> Admission:

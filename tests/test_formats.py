@@ -130,7 +130,7 @@ def test_anything_else_is_bytes(name, tmp_path):
     assert there_and_back(formats.read(tmp_path / name), tmp_path / name) == b"\0\1"
 
 
-# ---- FITS -------------------------------------------------------------------------------
+# FITS.
 
 
 def raw_frame(path, **cards):
@@ -197,7 +197,7 @@ def test_types_that_fits_lacks_are_written_as_the_nearest(dtype, tmp_path):
     np.testing.assert_array_equal(back, IMAGE.astype(dtype))
 
 
-# ---- objects that write themselves, and what cannot be written ---------------------------
+# Objects that write themselves, and what cannot be written.
 
 
 def test_tables_ccds_and_hdus_write_themselves(tmp_path):

@@ -38,7 +38,7 @@ def fingerprint(pipe, **kwargs):
     return fingerprint_of(pipe, pipe._bmp_plan([], kwargs).control)
 
 
-# ---- what is called with what -----------------------------------------------------------
+# What is called with what.
 
 
 def test_everything_by_extension_if_no_function_is_given(arrays):
@@ -162,7 +162,7 @@ def test_group_is_read_member_by_member(arrays):
     assert written(pipe.pipeline([arrays], outname="sum.npy")) == [3]
 
 
-# ---- what is written, and where ---------------------------------------------------------
+# What is written, and where.
 
 
 def returns_none(data, outname):
@@ -255,7 +255,7 @@ def test_hook_called_directly_makes_the_folder_and_knows_the_keywords(tmp_path):
     assert np.load(name).max() == 6
 
 
-# ---- the same object otherwise ----------------------------------------------------------
+# The same object otherwise.
 
 
 def test_functions_come_first_and_all_options_are_taken():
@@ -309,7 +309,7 @@ def test_keyword_that_a_function_may_take_is_not_told_of(functions, arrays):
     assert len(pipe.pipeline(arrays[:1], facter=2)) == 1
 
 
-# ---- the journal ------------------------------------------------------------------------
+# The journal.
 
 
 def run_again(pipe, names, **kwargs):

@@ -97,7 +97,7 @@ class Run(threading.Thread):
         return self.pout
 
 
-# ---- before a file starts
+# Before a file starts.
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
@@ -172,7 +172,7 @@ def test_pool_that_is_given_all_files_at_once_is_not_held_back(make, pool):
     assert [result.error is not None for result in pout.results] == [i == 2 for i in range(6)]
 
 
-# ---- the order
+# The order.
 
 
 def begun(pipe: BigMultiPipe, names: list[str], **options: Any) -> list[str]:
@@ -244,7 +244,7 @@ def test_order_of_inputs_that_come_one_by_one_cannot_be_asked_for(make):
         Filling().pipeline(iter(make(1)), order="size")
 
 
-# ---- what is done when memory runs short
+# What is done when memory runs short.
 
 
 @process
@@ -472,7 +472,7 @@ def test_workers_may_keep_freed_memory_while_there_is_much_room(monkeypatch):
     assert looks.kept == [128 << 20, 128 << 20, 128 << 20, 128 << 20, 0]
 
 
-# ---- pipelines inside pipelines
+# Pipelines inside pipelines.
 
 
 class Outer(BigMultiPipe):
@@ -527,7 +527,7 @@ def test_share_of_a_file_that_a_thread_processes_is_that_threads_alone(make, whe
     assert {meta["share"] for _, meta in pout} == {Share(None, None)}
 
 
-# ---- what is told
+# What is told.
 
 
 @process

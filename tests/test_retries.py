@@ -135,7 +135,7 @@ def test_one_file_that_ends_otherwise_lets_a_run_go_on(other):
     assert [limit.add(error) for error in errors] == [None] * 100
 
 
-# ---- in a run ------------------------------------------------------------------------
+# In a run.
 
 
 class Flaky(Doubler):

@@ -132,7 +132,7 @@ def fail(name: str) -> None:
     raise ValueError(f"{name} is no good")
 
 
-# ---- what comes, and in which order ----------------------------------------------------
+# What comes, and in which order.
 
 
 @pytest.mark.parametrize("shape", [LARGE, SMALL, ()], ids=str)
@@ -369,7 +369,7 @@ def sum_up(data, bmp_meta=None, halved=False, **kwargs):
     return data.sum()
 
 
-# ---- how far workers go ahead ------------------------------------------------------------
+# How far workers go ahead.
 
 
 @not_spawned
@@ -425,7 +425,7 @@ def test_inputs_are_read_only_as_far_as_they_are_needed(anywhere: dict[str, Any]
     assert read == numbers(30)
 
 
-# ---- epochs ------------------------------------------------------------------------------
+# Epochs.
 
 
 @pytest.mark.process
@@ -499,7 +499,7 @@ def test_stream_that_was_closed_starts_new_workers(anywhere: dict[str, Any]):
         stream.close()
 
 
-# ---- batches -----------------------------------------------------------------------------
+# Batches.
 
 
 @not_spawned
@@ -555,7 +555,7 @@ def test_rejected_files_leave_no_gap_in_a_batch():
         assert [batch[:, 0, 0].tolist() for batch in stream] == [[1, 4], [5, 6]]
 
 
-# ---- parts of files ----------------------------------------------------------------------
+# Parts of files.
 
 
 class Reader(BigMultiPipe):
@@ -631,7 +631,7 @@ def test_memory_of_a_part_is_asked_for_by_the_name_of_its_file(make_files: MakeF
         assert [data for _, data in stream] == [[i] for i in range(10)]
 
 
-# ---- what goes wrong ---------------------------------------------------------------------
+# What goes wrong.
 
 
 @not_spawned
@@ -758,7 +758,7 @@ def test_inputs_that_raise_end_the_epoch(anywhere: dict[str, Any]):
         assert means(stream) == [1, 2, 3]
 
 
-# ---- what is left ------------------------------------------------------------------------
+# What is left.
 
 
 @contextmanager
@@ -833,7 +833,7 @@ def test_workers_at_rest_end_in_peace(tmp_path: Path):
     assert noted(exits) == ["out", "out"]
 
 
-# ---- what is asked for -------------------------------------------------------------------
+# What is asked for.
 
 
 class OwnWay(BigMultiPipe):

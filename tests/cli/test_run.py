@@ -180,7 +180,7 @@ def test_warning_of_bigpipe_is_one_line(folder, capsys):
         main(["run", "code/reduction.py:double", *HERE, "raw/1.npy", "--set", "facter=5"])
 
 
-# ---- plan -------------------------------------------------------------------------------
+# Plan.
 
 
 def test_plan_prints_what_would_be_done_and_runs_nothing(folder, capsys):
@@ -196,7 +196,7 @@ def test_plan_has_exit_code_1_if_something_is_in_the_way(folder, capsys):
     assert "create_outdir" in said
 
 
-# ---- as a process -----------------------------------------------------------------------
+# As a process.
 
 
 @pytest.mark.process
