@@ -6,8 +6,14 @@ next to nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if os.name != "posix":
+    raise ImportError(
+        "bigpipe needs Linux or macOS; on Windows, use it in the Windows Subsystem for Linux (WSL)"
+    )
 
 if TYPE_CHECKING:
     from bigpipe.argparse_handler import ArgparseHandler, BMPArgparseMixin

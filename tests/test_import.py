@@ -69,3 +69,9 @@ def test_importing_changes_nothing_in_the_caller():
     before, after = json.loads(ran.stdout)
     assert after == before
     assert before["start method"] is None
+
+
+def test_system_without_what_is_needed_is_told_of_it() -> None:
+    told = run_python("-c", "import os; os.name = 'nt'; import bigpipe")
+    assert told.returncode == 1
+    assert "ImportError: bigpipe needs Linux or macOS; on Windows, use" in told.stderr
