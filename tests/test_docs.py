@@ -126,7 +126,7 @@ OF_THE_PREDECESSOR = {
 
 def test_who_comes_from_bigmultipipe_is_told_of_each_option_that_is_new() -> None:
     page = (ROOT / "docs" / "from_bigmultipipe.rst").read_text("utf-8")
-    told = page.partition("**Options have new company.**")[2].partition("\n\n")[0]
+    told = page.partition("**New options.**")[2].partition("\n\n")[0]
     assert set(re.findall(r"``(\w+)``", told)) == set(NAMES) - OF_THE_PREDECESSOR
 
 
