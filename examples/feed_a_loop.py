@@ -1,13 +1,13 @@
-"""A training loop that is fed by a pipeline: slices of files, batches, one epoch after another.
+"""Feed a training loop from a pipeline: slices of files, batches, several epochs.
 
-Each file is a stack of small noisy images, of which some show a star. A worker reads a slice of
-a stack, subtracts the sky and flattens the images; the loop gets batches of them, in another order
-in each epoch, and fits a logistic regression, in numpy. The images come to the loop through shared
-memory; the workers, and the model of the sky that they have made in the beginning, stay for all
-epochs. The same is then done in a plain ``for`` loop, and the script says whether both have learned
-the same.
+Each file is a stack of small noisy images, some of which show a star. A worker reads a slice of a
+stack, subtracts the sky and flattens the images. The loop receives batches of slices, in a
+different order in each epoch, and fits a logistic regression in numpy. The images reach the loop
+through shared memory. The same workers, with the model of the sky that they made when they started,
+serve all epochs. The script then trains in a plain ``for`` loop, and checks that both ways give the
+same weights.
 
-It needs no data::
+It needs no data. Run it::
 
     python examples/feed_a_loop.py [--output FOLDER] [--images NUMBER]
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from bigpipe import BigMultiPipe
 
-parser = argparse.ArgumentParser(description="Train on what a pipeline makes of files.")
+parser = argparse.ArgumentParser(description="Train on data that a pipeline prepares.")
 parser.add_argument("--output", default="feed_a_loop-output", help="default: ./%(default)s")
 parser.add_argument("--images", type=int, default=2000, help="in each file (%(default)s)")
 arguments = parser.parse_args()
@@ -33,7 +33,7 @@ folder = Path(arguments.output)
 folder.mkdir(parents=True, exist_ok=True)
 
 
-# Stacks of images, and whether there is a star
+# The data: stacks of images, and which of the images show a star
 
 rng = np.random.default_rng(seed=42)
 rows, columns = np.indices((SIZE, SIZE)) - SIZE / 2
@@ -46,7 +46,7 @@ for number in range(N_FILES):
     np.save(name, images + labels[name][:, None, None] * star.astype(np.float32))
 
 
-# The pipeline: what workers do
+# The pipeline: what the workers do
 
 
 class Prepare(BigMultiPipe):
@@ -54,7 +54,7 @@ class Prepare(BigMultiPipe):
         self.sky = (200 + 2 * rows).astype(np.float32)
 
     def file_read(self, in_name, start=0, end=None, **kwargs):
-        stack = np.load(in_name, mmap_mode="r")[start:end]  # no more than that is read
+        stack = np.load(in_name, mmap_mode="r")[start:end]  # reads only this slice
         return np.array(stack), labels[in_name][start:end]
 
     def data_process(self, data, **kwargs):
@@ -67,12 +67,12 @@ class Prepare(BigMultiPipe):
 
 
 def together(parts):
-    """Make one batch of several slices."""
+    """Join several slices into one batch."""
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def step(weights, images, is_star):
-    """Go down the gradient once; return what was guessed right before that."""
+    """Take one gradient step; return the share of right guesses before it."""
     guessed = 1 / (1 + np.exp(-(images @ weights)))
     weights -= 0.02 * images.T @ (guessed - is_star) / len(images)
     return np.mean((guessed > 0.5) == is_star)
@@ -93,7 +93,7 @@ with Prepare().stream(slices, batch_size=BATCH, collate=together) as stream:
         print(f"epoch {epoch}: {len(shares)} batches, {np.mean(shares):.1%} guessed right")
 seconds = time.perf_counter() - began_at
 n_images = N_EPOCHS * N_FILES * arguments.images
-print(f"{n_images} images in {seconds:.1f} s, with the start of the workers")
+print(f"{n_images} images in {seconds:.1f} s, including the start of the workers")
 
 
 # The same, in a plain loop
@@ -107,5 +107,5 @@ for order in orders:
         step(plain, *together([pipe.data_process(pipe.file_read(*part)) for part in parts]))
 
 if not np.array_equal(fed, plain):
-    sys.exit("The plain loop has learned something else.")
-print("A plain loop has learned the same.")
+    sys.exit("A plain loop gives other weights.")
+print("A plain loop gives the same weights.")

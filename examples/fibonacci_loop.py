@@ -1,8 +1,8 @@
-"""Fibonacci numbers from a loop of stages: a graph that feeds itself, and knows when to end.
+"""Fibonacci numbers from a loop of stages: a graph that feeds its output back to its input.
 
-Three stages, each in a process of its own. One adds two streams; one passes the sums on and ends
-the stream after 987; one delays them, so that a sum meets the one before. What begins the loop are
-the first elements of two streams. When one stage ends, so do the others, one after another.
+Each of the three stages has its own process. One adds two streams. One passes the sums on and ends
+the stream at 987. One delays the sums, so that each sum meets the one before it. Two streams have a
+first element, which starts the loop. When one stage ends, the others end one after another.
 
 It needs no data. Run it::
 
@@ -17,7 +17,7 @@ from bigpipe.streaming import Graph, step
 
 @step
 def until(last):
-    """Pass numbers on, and end the stream with the first that is not below ``last``."""
+    """Pass numbers on, and end the stream with the first number that is not below ``last``."""
     passed_on = None
     while True:
         number = yield passed_on
@@ -27,7 +27,7 @@ def until(last):
 
 
 def delayed(number):
-    """Return what came: the stage is there for the elements under way in it."""
+    """Return the number unchanged: the stage only holds it back for a moment."""
     return number
 
 
@@ -45,8 +45,8 @@ def fibonacci(last, executor="processes"):
 
 def main():
     parser = argparse.ArgumentParser(description="Fibonacci numbers from a loop of stages.")
-    parser.add_argument("--last", type=int, default=987, help="where to end (%(default)s)")
-    parser.add_argument("--threads", action="store_true", help="stages in threads")
+    parser.add_argument("--last", type=int, default=987, help="end at this number (%(default)s)")
+    parser.add_argument("--threads", action="store_true", help="run the stages in threads")
     parser.add_argument("--svg", type=Path, help="draw the graph here")
     options = parser.parse_args()
     graph = fibonacci(options.last, "threads" if options.threads else "processes")

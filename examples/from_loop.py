@@ -1,11 +1,11 @@
-"""From a ``for`` loop to a pipeline, in two ways that do the same.
+"""Turn a ``for`` loop into a pipeline, in two ways that do the same.
 
-The loop is the one of README.rst. Its body is then moved into the methods of one class, and,
-as the other way, split into small functions that another pipeline could share. All three write
-the same files and return the same metadata; the script says whether that is true. It needs no
-data, and it is a plain script: no ``if __name__ == "__main__"``.
+The loop is the one in README.rst. The first way moves its body into the methods of one class. The
+second way splits it into small functions that other pipelines could share. The script checks that
+all three write the same files and return the same metadata. It is a plain script, without
+``if __name__ == "__main__"``.
 
-Run it::
+It needs no data. Run it::
 
     python examples/from_loop.py [--output FOLDER]
 """
@@ -25,7 +25,7 @@ output = Path(parser.parse_args().output)
 output.mkdir(parents=True, exist_ok=True)
 os.chdir(output)
 
-# Some images to work on
+# The input
 
 rng = np.random.default_rng(seed=42)
 Path("raw").mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ for name in files:
     results.append((outname, meta))
 
 
-# The same, all in methods
+# The same, with methods only
 
 
 class InMethods(BigMultiPipe):
@@ -71,7 +71,7 @@ pipe = InMethods(outdir="by_methods", create_outdir=True, outname_append="")
 by_methods = pipe.pipeline(files, flat=flat)
 
 
-# The same, in lists of functions: the class only knows the file format
+# The same, with lists of functions: the class only handles the file format
 
 
 class Npy(BigMultiPipe):
@@ -101,7 +101,7 @@ pipe = Npy(
 )
 by_lists = pipe.pipeline(files, flat=flat)
 
-# Do they agree? The same metadata, and the same bytes in every file
+# Compare the metadata, and every byte of the files
 
 
 def contents(pout):

@@ -1,11 +1,12 @@
-"""Reduce a night of Kast spectra: from raw frames to images from which spectra can be taken.
+"""Reduce a night of Kast spectra: from raw frames to images that are ready for extraction.
 
-The frames are those of the blue camera of the Kast spectrograph at Lick Observatory: two
-amplifiers, an overscan of 32 columns for each. Biases and dome flats become master frames; arc,
-standard star and science are calibrated with them and, in long exposures, cleaned of cosmic rays.
-The tutorial in docs/tutorial.rst goes through this file step by step.
+The frames come from the blue camera of the Kast spectrograph at Lick Observatory, which has two
+amplifiers with an overscan of 32 columns each. The script combines biases and dome flats into
+master frames, calibrates the arc, standard star and science frames with them, and removes cosmic
+rays from long exposures. The tutorial in docs/tutorial.rst explains this file step by step.
 
-Needs ccdproc and astroscrappy. In a clone of bigpipe: ``python -m pip install '.[ccd]'``. Run it::
+It needs ccdproc and astroscrappy. In a clone of bigpipe, ``python -m pip install '.[ccd]'``
+installs them. Run it::
 
     python examples/kast_reduction.py [FOLDER] [--output FOLDER]
 """
@@ -19,8 +20,8 @@ from astropy import units as u
 from astropy.nddata import StdDevUncertainty
 
 try:
-    import astroscrappy  # noqa: F401  (ccdproc finds the cosmic rays with it)
-    import ccdproc  # noqa: F401  (the steps are its)
+    import astroscrappy  # noqa: F401  (ccdproc uses it to find cosmic rays)
+    import ccdproc  # noqa: F401  (the steps use it)
 except ImportError as error:
     sys.exit(f"{error.name} is missing. In a clone of bigpipe: python -m pip install '.[ccd]'")
 
@@ -42,25 +43,25 @@ DATA = Path(__file__).resolve().parents[2] / "shared/data/kast_blue"
 
 CAMERA = {
     "fallback_unit": "adu",  # the headers have no BUNIT
-    "overscan_axis": None,  # one level for each amplifier of a frame, not one for each row,
-    "overscan_median": False,  # and their mean, as the median of whole numbers is one, too
-    "gain": 1.2,  # electrons for each adu, measured in the flats; GAIN is only an index here
+    "overscan_axis": None,  # subtract one level per amplifier, not one per row
+    "overscan_median": False,  # use the mean: the median of integers is too coarse
+    "gain": 1.2,  # electrons per adu, measured in the flats; GAIN in the header is only an index
     "read_noise": 3.3,  # electrons, measured in the biases
 }
 
 
 def estimate_noise(ccd, gain=None, read_noise=None, **kwargs):
-    """Give a frame its uncertainty: photon noise and read noise."""
+    """Set the uncertainty of a frame from photon noise and read noise."""
     variance = np.clip(ccd.data, 0, None) / gain + (read_noise / gain) ** 2
     ccd.uncertainty = StdDevUncertainty(np.sqrt(variance))
     return ccd
 
 
 def pixel_response(flat):
-    """Divide the lamp's spectrum out of a flat: how each pixel differs from its column.
+    """Divide each column of a flat by its median, which removes the spectrum of the lamp.
 
-    What differs between columns, the lamp's colour and the amplifiers' gains, is left to the
-    standard star. The ends of the slit and what lies beyond cannot be measured and are 1.
+    The standard star corrects differences between columns, such as the gains of the amplifiers.
+    At the ends of the slit and beyond, there is too little light to measure, and the response is 1.
     """
     spectrum = np.median(flat.data, axis=0)
     lit = flat.data > 0.8 * spectrum
@@ -70,20 +71,20 @@ def pixel_response(flat):
 
 
 def clean_long_exposures(ccd, **kwargs):
-    """Clean what was exposed long enough to be hit by cosmic rays."""
+    """Remove cosmic rays from frames that were exposed for five minutes or more."""
     if ccd.header["EXPTIME"] < 300:
         return ccd
     return remove_cosmic_rays(ccd, cosmics_sigclip=5, **kwargs)
 
 
 def note_sky(ccd, bmp_meta=None, **kwargs):
-    """Keep the level between the lines for the table of results."""
+    """Put the background level into the table of results."""
     bmp_meta["sky"] = round(float(np.median(ccd.data)), 2) * u.adu
     return ccd
 
 
 def reduce_night(folder, output):
-    """Reduce the frames of a folder; return the result of the last step."""
+    """Reduce the frames in a folder; return the result of the last pipeline."""
     frames = night(folder)
 
     print(frames, end="\n\n")
@@ -125,10 +126,10 @@ def main():
     parser.add_argument("--output", default="kast_reduction-output", help="default: ./%(default)s")
     options = parser.parse_args()
     if not options.folder.is_dir():
-        print(f"There is no {options.folder}, so nothing is done. Name a folder that has frames.")
+        print(f"There is no {options.folder}. Give a folder of frames.")
         sys.exit(0 if options.folder == DATA else 2)
     reduce_night(options.folder, options.output).to_table().pprint_all()
-    print(f"\nSpectra and master frames are in {options.output}")
+    print(f"\nThe reduced frames and the master frames are in {options.output}")
 
 
 if __name__ == "__main__":

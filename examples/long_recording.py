@@ -1,16 +1,15 @@
-"""A recording that is larger than memory: filtered and decimated chunk by chunk.
+"""Filter and decimate a recording that is larger than memory, chunk by chunk.
 
-256 channels at 30 kHz, as a probe in a brain gives them, become signals at 1 kHz: a low-pass (FIR)
-and every 30th sample. The recording is made here, 4 GB of it. Whatever its length, the worker keeps
-to 300 MB. A piece from its middle is then compared with what scipy makes of it.
+The script makes a recording of 4 GB, with 256 channels at 30 kHz, as from a neural probe. The
+pipeline applies a low-pass FIR filter and keeps every 30th sample, which gives 1 kHz. The worker
+needs no more than 300 MB, however long the recording is. The script then compares a piece from the
+middle with the result of scipy.
 
-If it is interrupted, or killed, run it again: it goes on in the middle of the recording.
+If the script is interrupted or killed, run it again: it continues in the middle of the recording.
 
-Run it::
+It needs scipy. Run it::
 
     python examples/long_recording.py [--output FOLDER] [--size "4 GB"] [--memory "300 MB"]
-
-It needs scipy.
 """
 
 import argparse
@@ -25,9 +24,9 @@ from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.streaming import ChunkedMultiPipe, fir, read_chunks, write_chunks
 
 CHANNELS = 256
-RATE = 30_000  # samples in a second
+RATE = 30_000  # samples per second
 EVERY = 30
-TAPS = signal.firwin(241, 400, fs=RATE)  # lets pass what is below 400 Hz
+TAPS = signal.firwin(241, 400, fs=RATE)  # a low-pass at 400 Hz
 
 
 class LowPass(ChunkedMultiPipe):
@@ -35,14 +34,14 @@ class LowPass(ChunkedMultiPipe):
 
 
 def loudest(chunk, bmp_meta=None, **kwargs):
-    """Note the largest amplitude of each channel so far."""
+    """Keep the largest amplitude of each channel so far."""
     so_far = bmp_meta.get("amplitude", np.zeros(CHANNELS))
     bmp_meta["amplitude"] = np.maximum(so_far, np.abs(chunk).max(axis=0, initial=0))
     return chunk
 
 
 def make_recording(name, n_bytes):
-    """Write noise of which each channel has another part, with a slow wave in it."""
+    """Write a slow wave plus noise that differs from channel to channel."""
     n_samples = max(2 * RATE, n_bytes // (2 * CHANNELS))
     if Path(name).exists() and read_chunks(name).shape == (n_samples, CHANNELS):
         return n_samples
@@ -62,7 +61,7 @@ def make_recording(name, n_bytes):
 
 
 def compare(name, outname, n_samples):
-    """Return by how much a second from the middle differs from what scipy makes of it."""
+    """Return the largest difference from scipy over one second in the middle."""
     first = n_samples // 2 // EVERY * EVERY
     before = min(first, len(TAPS) // EVERY * EVERY + EVERY)
     [piece] = read_chunks(name, n=RATE, start=first - before, stop=first - before + RATE)
@@ -75,8 +74,8 @@ def compare(name, outname, n_samples):
 def main():
     parser = argparse.ArgumentParser(description="Filter a recording that is larger than memory.")
     parser.add_argument("--output", default="long_recording-output", help="default: ./%(default)s")
-    parser.add_argument("--size", default="4 GB", help="of the recording, default: %(default)s")
-    parser.add_argument("--memory", default="300 MB", help="for the worker, default: %(default)s")
+    parser.add_argument("--size", default="4 GB", help="of the recording; default: %(default)s")
+    parser.add_argument("--memory", default="300 MB", help="of the worker; default: %(default)s")
     arguments = parser.parse_args()
     Path(arguments.output).mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.output)
@@ -99,9 +98,9 @@ def main():
     print(f"loudest channel: {result.meta['amplitude'].max():.1f}")
     print(f"peak memory: {format_bytes(result.peak_rss)} of {arguments.memory}")
     difference = compare("recording.npy", result.outname, n_samples)
-    print(f"largest difference to scipy: {difference:.1e}")
+    print(f"largest difference from scipy: {difference:.1e}")
     is_good = difference < 1e-9 and result.peak_rss <= parse_bytes(arguments.memory)
-    print("Equal, and within memory." if is_good else "This is not as it should be.")
+    print("Equal, and within memory." if is_good else "It differs, or needed more memory.")
     return not is_good
 
 

@@ -1,10 +1,11 @@
-"""Find the stars in five frames of Messier 13, in parallel, and combine what was found.
+"""Find the stars in five frames of Messier 13 in parallel, and combine the results.
 
-Shows a run that writes no files (``no_outfile``): all that comes back is metadata, here the
-background of each frame and a table of its stars. A last stage, in the caller's own process,
-matches the tables, as the telescope drifted between the frames, and averages the fluxes.
+This pipeline writes no files (``no_outfile``). It returns metadata: the background of each frame
+and a table of its stars. The telescope drifted between the frames, so the script then matches the
+tables, in its own process, and averages the fluxes.
 
-Needs scipy and photutils. In a clone of bigpipe: ``python -m pip install '.[ccd]'``. Run it::
+It needs scipy and photutils. In a clone of bigpipe, ``python -m pip install '.[ccd]'`` installs
+them. Run it::
 
     python examples/m13_sources.py [FOLDER] [--output FOLDER]
 """
@@ -28,12 +29,12 @@ except ImportError as error:
     sys.exit(f"{error.name} is missing. In a clone of bigpipe: python -m pip install '.[ccd]'")
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/m13"
-FWHM = 10  # pixels: the stars, which are a little out of focus
-TOLERANCE = 3  # pixels within which two positions are the same star
+FWHM = 10  # pixels, of the stars, which are slightly out of focus
+TOLERANCE = 3  # pixels; two positions closer than this are the same star
 
 
 class Frames(BigMultiPipe):
-    """Read frames, in adu above zero."""
+    """Read frames, in adu above the pedestal."""
 
     def file_read(self, in_name, **kwargs):
         image, header = fits.getdata(in_name, header=True)
@@ -48,21 +49,21 @@ def subtract_background(image, bmp_meta=None, **kwargs):
 
 
 def find_stars(image, bmp_meta=None, fwhm=FWHM, threshold=5, **kwargs):
-    """Make a table of what is as wide as a star and stands out by ``threshold`` sigma."""
+    """Make a table of the objects that are as wide as a star and ``threshold`` sigma high."""
     sigma = fwhm * gaussian_fwhm_to_sigma
     peaks = ndimage.gaussian_filter(image, sigma) - ndimage.gaussian_filter(image, 2 * sigma)
     _, _, noise = sigma_clipped_stats(peaks, sigma=3)
     labels, count = ndimage.label(peaks > threshold * noise)
     if count == 0:
         bmp_meta.clear()
-        return None  # a frame without stars is rejected
+        return None  # reject a frame without stars
     yx = np.array(ndimage.center_of_mass(peaks, labels, range(1, count + 1)))
     bmp_meta["stars"] = Table(yx[:, ::-1], names=["x", "y"])
     return image
 
 
 def measure_flux(image, bmp_meta=None, fwhm=FWHM, **kwargs):
-    """Add the flux of each star, in adu: an aperture less the background around it."""
+    """Add the flux of each star, in adu: its aperture minus the background around it."""
     stars = bmp_meta["stars"]
     xy = np.transpose([stars["x"], stars["y"]])
     aperture = CircularAperture(xy, r=0.8 * fwhm)
@@ -72,16 +73,16 @@ def measure_flux(image, bmp_meta=None, fwhm=FWHM, **kwargs):
 
 
 def drift(xy, reference):
-    """Return how far a frame has moved: the step between positions that most pairs share."""
+    """Return the shift of a frame: the step that most pairs of positions share."""
     steps = (xy[np.newaxis] - reference[:, np.newaxis]).reshape(-1, 2)
     votes = KDTree(steps).query_ball_point(steps, r=TOLERANCE)
     return np.median(steps[max(votes, key=len)], axis=0)
 
 
 def combine(tables, min_frames=3):
-    """Match the stars of all frames with those of the first, and average.
+    """Match the stars of all frames with those of the first frame, and average their fluxes.
 
-    Returns the table of the stars that at least `min_frames` frames show, and each frame's drift.
+    Returns a table of the stars found in at least `min_frames` frames, and each frame's drift.
     """
     positions = [np.transpose([table["x"], table["y"]]) for table in tables]
     drifts = np.array([drift(xy, positions[0]) for xy in positions])
@@ -105,7 +106,7 @@ def main():
     parser.add_argument("--output", default="m13_sources-output", help="default: ./%(default)s")
     options = parser.parse_args()
     if not options.folder.is_dir():
-        print(f"There is no {options.folder}, so nothing is done. Name a folder that has frames.")
+        print(f"There is no {options.folder}. Give a folder of frames.")
         sys.exit(0 if options.folder == DATA else 2)
     files = sorted(options.folder.glob("*.fits*"))
 
@@ -131,9 +132,9 @@ def main():
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     stars.write(output / "stars.ecsv", overwrite=True)
-    print(f"\n{len(stars)} stars are in three frames or more. The brightest five, fluxes in adu:\n")
+    print(f"\n{len(stars)} stars are in at least three frames. The five brightest, in adu:\n")
     stars[:5].pprint_all()
-    print(f"\nAll of them are in {output / 'stars.ecsv'}")
+    print(f"\nThe whole table is in {output / 'stars.ecsv'}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Filter gravitational-wave strain chunk by chunk, as if each file were larger than memory.
 
-The files have 32 s around GW150914, of both detectors. Each is read a second at a time, filtered
-and written with a quarter of its sampling rate and the attributes that it had. Then it is done once
-more in the usual way, with the whole file in memory, and both are compared.
+The files hold 32 s around GW150914, one file for each of the two detectors. The pipeline reads a
+second at a time, filters it, and writes it with its attributes, at a quarter of its sampling rate.
+The script then filters each whole file in memory and compares the results.
 
-Needs scipy and h5py. In a clone of bigpipe: ``python -m pip install '.[streaming]'``. Run it::
+It needs scipy and h5py. In a clone of bigpipe, ``python -m pip install '.[streaming]'`` installs
+them. Run it::
 
     python examples/strain.py [FOLDER] [--output FOLDER] [--seconds SECONDS]
 
@@ -34,12 +35,12 @@ DATA = Path(__file__).resolve().parents[2] / "shared/data/timeseries"
 
 STRAIN = "strain/Strain"
 RATE = 4096  # Hz, of the files
-SLOWER = 4  # times, which still leaves more than twice the highest frequency
+SLOWER = 4  # keep every 4th sample: still more than twice the highest frequency
 BAND = signal.butter(4, [35, 350], "bandpass", fs=RATE, output="sos")  # Hz
 
 
 class BandPass(BigMultiPipe):
-    """What is handed from hook to hook is a stream, of which there is one chunk at a time."""
+    """Pass a stream from hook to hook, of which only one chunk at a time is in memory."""
 
     def file_read(self, in_name, n=RATE, **kwargs):
         return read_chunks(in_name, dataset=STRAIN, n=n)
@@ -65,13 +66,13 @@ def filter_files(names, output, seconds):
 
 
 def compare(name, outname):
-    """Compare an output with the whole file, filtered in memory; return a row of the table."""
+    """Compare an output with its whole input, filtered in memory; return a row of the table."""
     with h5py.File(name) as file:
         whole = signal.sosfilt(BAND, file[STRAIN][:])[::SLOWER]
         detector = file["meta/Detector"][()].decode()
     with h5py.File(outname) as file:
         filtered = file[STRAIN][:]
-    settled = filtered[RATE // SLOWER :]  # a second after the beginning
+    settled = filtered[RATE // SLOWER :]  # without the first second
     return {
         "detector": detector,
         "samples": len(filtered),
@@ -89,7 +90,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1, help="of a chunk; default: %(default)s")
     options = parser.parse_args()
     if not options.folder.is_dir():
-        print(f"There is no {options.folder}, so nothing is done. Name a folder that has strain.")
+        print(f"There is no {options.folder}. Give a folder of strain files.")
         sys.exit(0 if options.folder == DATA else 2)
     names = sorted(options.folder.glob("*.hdf5"))
     if not names:
@@ -99,8 +100,8 @@ def main():
     table = Table(rows=[compare(*pair) for pair in zip(names, outnames, strict=True)])
     table.pprint_all()
     if table["differs by"].any():
-        sys.exit("The chunks give something else than the whole.")
-    print(f"\nThe same as of the whole files, to the last bit. It is in {options.output}")
+        sys.exit("The result in chunks differs from the whole.")
+    print(f"\nEqual to the whole files, to the last bit. The outputs are in {options.output}")
 
 
 if __name__ == "__main__":

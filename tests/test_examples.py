@@ -127,7 +127,7 @@ def test_loop_that_is_fed_learns_what_a_plain_one_does(tmp_path: Path) -> None:
     assert [line.partition(",")[0] for line in epochs] == [f"epoch {i}: 5 batches" for i in (0, 1)]
     shares = [float(line.split()[4].rstrip("%")) for line in epochs]
     assert shares[1] > max(shares[0], 95)
-    assert text.splitlines()[-1] == "A plain loop has learned the same."
+    assert text.splitlines()[-1] == "A plain loop gives the same weights."
     assert len(list((tmp_path / "feed_a_loop-output").iterdir())) == 6
 
 
@@ -174,7 +174,7 @@ def test_long_recording_fails_where_it_differs_from_scipy(tmp_path: Path) -> Non
     done = run(script, "--size", "40 MB", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[-1] == "This is not as it should be."
+    assert done.stdout.splitlines()[-1] == "It differs, or needed more memory."
 
 
 # fibonacci_loop.py
@@ -585,7 +585,7 @@ def test_strain_that_differs_ends_in_failure(tmp_path: Path) -> None:
 
     done = run(tmp_path / "spoilt.py", tmp_path, "--output", "other", cwd=tmp_path)
 
-    assert (done.returncode, done.stderr) == (1, "The chunks give something else than the whole.\n")
+    assert (done.returncode, done.stderr) == (1, "The result in chunks differs from the whole.\n")
 
 
 @pytest.mark.parametrize("package", ["scipy", "h5py"])
