@@ -302,7 +302,7 @@ _ALL = [
     ),
     Case(
         "cpu",
-        "Work for the processor",
+        "CPU-bound work",
         {"smoke": (4, 100, 100), "quick": (60, 300_000, 300_000), "full": (80, 600_000, 600_000)},
         10,  # as each takes seconds, and few are left alone for so long
         _make_work,
@@ -312,7 +312,7 @@ _ALL = [
     ),
     Case(
         "skewed",
-        "A skewed list, the largest last",
+        "One long file at the end",
         {
             "smoke": (4, 100, 400),
             "quick": (30, 150_000, 4_000_000),

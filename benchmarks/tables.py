@@ -83,20 +83,20 @@ def _fastest(case: dict[str, Any], is_whole: bool) -> Finding:
     times = _times(case)
     fastest = min(_peers(case, is_whole), key=lambda key: min(times[key]))
     ratio = _ratio(case, fastest)
-    what = f"tiny files: time over that of the fastest peer ({fastest[0]}, {WAYS[is_whole]})"
+    what = f"tiny files: bigpipe's time over the fastest peer's ({fastest[0]}, {WAYS[is_whole]})"
     return Finding(what, f"{ratio:.2f}", f"<= {MAX_TINY:.2f}", ratio <= MAX_TINY)
 
 
 def _slower_than(case: dict[str, Any], is_whole: bool) -> Finding:
     ratios = {key[0]: _ratio(case, key) for key in _peers(case, is_whole)}
     worst = max(ratios, key=ratios.__getitem__)
-    what = f"large files: time over that of any peer (most: {worst}, {WAYS[is_whole]})"
+    what = f"large files: bigpipe's time over any peer's (highest: {worst}, {WAYS[is_whole]})"
     return Finding(what, f"{ratios[worst]:.2f}", "<= 1.00", ratios[worst] <= 1.0)
 
 
 def _of_ideal(case: dict[str, Any], n_workers: int) -> Finding:
     share = _share_of_ideal(case, (contenders.BIGPIPE.name, True), n_workers)
-    what = f"work for the processor: part of the ideal (serial time / {n_workers})"
+    what = f"CPU-bound work: the ideal time (serial time / {n_workers}) over bigpipe's"
     return Finding(what, f"{share:.3f}", f">= {MIN_CPU}", share >= MIN_CPU)
 
 
@@ -109,7 +109,7 @@ def _share_of_ideal(case: dict[str, Any], key: tuple[str, bool], n_workers: int)
 def _parent_cpu(figures: dict[str, Any]) -> Finding:
     each = min(figures["cpu_s"]) / figures["n_files"]
     return Finding(
-        f"the parent's own processor time for each of {figures['n_files']:,} tiny files",
+        f"CPU time of the parent for each of {figures['n_files']:,} tiny files",
         f"{each * 1e6:.1f} us",
         f"< {MAX_PARENT_CPU * 1e6:.0f} us",
         each < MAX_PARENT_CPU,
@@ -127,7 +127,7 @@ def _cpu(case: dict[str, Any], contender: str, is_whole: bool, whose: str) -> li
 def _memory(figures: dict[str, Any]) -> Finding:
     (first, before), *_, (last, after) = figures["resident"]
     growth = after - before
-    what = f"the parent's memory: growth from {first:,} to {last:,} files"
+    what = f"memory of the parent: growth from {first:,} to {last:,} files"
     target = f"< {MAX_GROWTH / MIB:.0f} MiB"
     return Finding(what, f"{growth / MIB:.1f} MiB", target, growth < MAX_GROWTH)
 
@@ -137,7 +137,7 @@ def _keyword(figures: dict[str, Any]) -> list[Finding]:
     what = "a large array as a keyword"
     found = [
         Finding(
-            f"{what}: extra time, in copies of it",
+            f"{what}: extra time, over one copy's",
             f"{copies:.2f}",
             f"<= {MAX_KEYWORD_TIME:.2f}",
             copies <= MAX_KEYWORD_TIME,
@@ -147,7 +147,7 @@ def _keyword(figures: dict[str, Any]) -> list[Finding]:
         held = figures["peak_pss"] / figures["n_bytes"]
         target = f"<= {MAX_KEYWORD_MEMORY:.2f}"
         is_met = held <= MAX_KEYWORD_MEMORY
-        found.append(Finding(f"{what}: held, in copies of it", f"{held:.2f}", target, is_met))
+        found.append(Finding(f"{what}: memory, over one copy's", f"{held:.2f}", target, is_met))
     return found
 
 
@@ -156,13 +156,13 @@ def _import(figures: dict[str, Any]) -> list[Finding]:
     loaded = ", ".join(figures["loaded"]) or "none"
     return [
         Finding(
-            "import bigpipe, over bare python",
+            "import bigpipe: time beyond bare Python",
             f"{taken * 1e3:.1f} ms",
             f"< {MAX_IMPORT * 1e3:.0f} ms",
             taken < MAX_IMPORT,
         ),
         Finding(
-            "numpy, astropy and other large libraries that it loads",
+            "import bigpipe: large libraries loaded, such as numpy or astropy",
             loaded,
             "none",
             loaded == "none",
@@ -171,7 +171,7 @@ def _import(figures: dict[str, Any]) -> list[Finding]:
 
 
 def _findings_table(results: dict[str, Any]) -> Table:
-    rows: Table = [("to reach", "measured", "target", "met")]
+    rows: Table = [("what", "measured", "target", "met")]
     for each in findings(results):
         rows.append((each.what, each.measured, each.target, "yes" if each.is_met else "no"))
     return rows
@@ -213,27 +213,27 @@ def _alone_table(results: dict[str, Any]) -> Table:
     rows: Table = [("what", "measured")]
     alone = results["alone"]
     for n_files, n_bytes in alone.get("memory", {}).get("resident", ()):
-        rows.append((f"the parent's memory after {n_files:,} files", f"{n_bytes / MIB:.1f} MiB"))
+        rows.append((f"memory of the parent after {n_files:,} files", f"{n_bytes / MIB:.1f} MiB"))
     if "parent" in alone:
         it = alone["parent"]
-        what = f"the parent's own processor time for each of {it['n_files']:,} tiny files"
+        what = f"CPU time of the parent for each of {it['n_files']:,} tiny files"
         each = (_each([seconds], it["n_files"]) for seconds in sorted(it["cpu_s"]))
-        rows.append((f"{what}, all rounds", ", ".join(each)))
+        rows.append((f"{what}, each round", ", ".join(each)))
     if "keyword" in alone:
         it = alone["keyword"]
         what = f"array of {it['n_bytes'] / 1e6:.0f} MB as a keyword, {it['n_files']} files"
         extra = it["with"] - it["without"]
-        rows.append((f"{what}: seconds with it", f"{it['with']:.3f}"))
-        rows.append((f"{what}: seconds without it", f"{it['without']:.3f}"))
-        rows.append(("one copy of that array in memory: seconds", f"{it['copy']:.3f}"))
-        rows.append(("the difference, in such copies", f"{extra / it['copy']:.1f}"))
+        rows.append((f"{what}: seconds with the array", f"{it['with']:.3f}"))
+        rows.append((f"{what}: seconds without the array", f"{it['without']:.3f}"))
+        rows.append(("copying that array once in memory: seconds", f"{it['copy']:.3f}"))
+        rows.append(("the array's extra time, over one copy's", f"{extra / it['copy']:.1f}"))
         if it.get("peak_pss"):
             copies = it["peak_pss"] / it["n_bytes"]
-            rows.append((f"{what}: memory of all processes, in copies", f"{copies:.2f}"))
+            rows.append((f"{what}: memory of all processes, over one copy's", f"{copies:.2f}"))
     if "import" in alone:
         it = alone["import"]
-        rows.append(("import bigpipe, over bare python: clock", f"{it['wall_s'] * 1e3:.1f} ms"))
-        rows.append(("import bigpipe, over bare python: CPU", f"{it['cpu_s'] * 1e3:.1f} ms"))
+        rows.append(("import bigpipe: time beyond bare Python", f"{it['wall_s'] * 1e3:.1f} ms"))
+        rows.append(("import bigpipe: CPU time beyond bare Python", f"{it['cpu_s'] * 1e3:.1f} ms"))
     return rows
 
 
@@ -244,10 +244,10 @@ def _about(results: dict[str, Any]) -> list[str]:
         f"Measured on {about['date']}: {about['processor']}, {about['n_cores']} cores, "
         f"{about['system']}, Python {about['python']}, files on {about['file_system']}, "
         f"{about['n_workers']} workers, load average {about['load_at_start']:.1f} at the start "
-        f"and {about['load_at_end']:.1f} at the end. To make a small file took "
-        f"{about['create_s_at_start'] * 1e6:.0f} us at the start, "
-        f"{about['create_s_at_end'] * 1e6:.0f} us at the end: ext4 is slow at that for minutes "
-        "after many files were deleted.",
+        f"and {about['load_at_end']:.1f} at the end. Creating a small file took "
+        f"{about['create_s_at_start'] * 1e6:.0f} us at the start and "
+        f"{about['create_s_at_end'] * 1e6:.0f} us at the end: ext4 creates files slowly for "
+        "minutes after many were deleted.",
         *_calm(about.get("calm")),
         f"Versions: {versions}.",
     ]
@@ -260,11 +260,12 @@ def _calm(calm: dict[str, float] | None) -> list[str]:
     if not calm:
         return []
     return [
-        "Before each run it was waited for a moment in which a loop of plain Python takes about as "
-        f"long on each core as it does at best, {calm['least_s'] * 1e3:.1f} ms: "
-        f"{calm['waited_s']:.0f} s in all. {calm['n_quiet']} of {calm['n_moments']} runs began so; "
-        "for the others none came in time. A run was made once more when such a moment had not "
-        f"lasted until its end, {calm['n_repeated']} times, until there was no patience left."
+        "Before each run, the benchmark waits for a quiet moment, in which a loop of plain Python "
+        f"takes about as long on each core as it does at best, {calm['least_s'] * 1e3:.1f} ms. It "
+        f"waited {calm['waited_s']:.0f} s in all. {calm['n_quiet']} of {calm['n_moments']} runs "
+        "began in a quiet moment; for the others, none came in time. If the quiet moment had "
+        "ended before the run did, the run was repeated, as long as time for waiting was left: "
+        f"{calm['n_repeated']} times."
     ]
 
 
@@ -297,26 +298,46 @@ Speed
 
 .. This page is made by: python benchmarks/compare.py --page docs/speed.rst
 
-The same work, from file to file, by bigpipe and by other ways to run a function on many files.
-All figures of a table come from one run of ``python benchmarks/compare.py``, in which the
-contenders take turns, each in a fresh process. Times are the least of all rounds, as what else the
-machine does only adds to them; beside them is the median, which tells how much that was. "bigpipe
-takes" is bigpipe's time over the contender's: above 1, the contender is faster. A time counts only
-if all outputs are there and right.
+This page compares bigpipe with other ways to run a function on many files. All of them do the
+same work, from input files to output files. A time counts only if all outputs are there and
+correct. All figures of a table come from one run of ``python benchmarks/compare.py``, in which the
+contenders take turns, each in a fresh process.
 
-A peer writes its outputs ``straight`` to their names, or to a temporary name and then moves them
-(``replace``), so that a file is whole under its name. bigpipe's outputs are always ``whole``; that
-includes side files and what was there before, which the one line of the peers does not cover. For
-each file it also measures time and memory, keeps keywords fresh and refuses collisions, and a
-worker that dies costs no other file. For tiny files that is most of the time. "CPU/file" is
-processor time, of the process that the run was called in ("parent"), and of all processes; what
-it takes to start the workers is in it.
+How to read the tables
+----------------------
 
-"bigmultipipe" is bigpipe's predecessor, with the same hooks; how whole its outputs are is up to
-``file_write``. "its outputs by hand" is a ``ProcessPoolExecutor`` whose function does what the
-outputs of bigpipe take at least, and nothing else: look for the name, write in a folder of the
-worker's own, look what has been left there, move it. No way to run tiny files can be faster and
-promise the same of outputs.
+output
+    How the contender writes an output. ``straight``: to its final name. ``replace``: to a temporary
+    name, and then moved, so that a file under its final name is whole. ``whole``: as bigpipe always
+    does, which also covers side files and files that were there before.
+
+seconds, median
+    The shortest time of all rounds, because other work on the machine can only add to it. The
+    median shows how much it added.
+
+bigpipe takes
+    bigpipe's time over the contender's. Above 1, the contender is faster.
+
+parent CPU/file, all CPU/file
+    Processor time of the process that called the run, and of all processes, including the start of
+    the workers. joblib's workers outlive the run, so theirs is not known (``?``).
+
+of the ideal
+    The shortest possible time for files begun in the given order, over the measured time. bigpipe
+    begins the largest files first, so it can exceed 1.
+
+bigpipe does more for each file than its peers: it measures time and memory, gives the hooks fresh
+keywords, refuses outputs that collide, and lets a worker that dies cost no other file. For tiny
+files, this takes most of the time.
+
+Two contenders need an explanation. "bigmultipipe" is bigpipe's predecessor, with the same hooks;
+whether its outputs are whole depends on ``file_write``. "its outputs by hand" is a
+``ProcessPoolExecutor`` whose function does only the least that bigpipe's outputs need: it checks
+whether the name exists, writes in a folder of the worker's own, lists what is there, and moves
+it. For tiny files, nothing that makes the same promise about outputs can be faster.
+
+How it was measured
+-------------------
 """
 
 

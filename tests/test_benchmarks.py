@@ -319,9 +319,9 @@ def test_page_tells_how_many_runs_began_in_a_quiet_moment(bench):
     results["about"]["calm"] = {"least_s": 0.003, "waited_s": 41.2, "n_moments": 37, "n_quiet": 34}
     results["about"]["calm"]["n_repeated"] = 5
     page = bench["tables"].as_page(results)
-    assert "3.0 ms: 41 s in all. 34 of 37 runs began so" in page
+    assert "3.0 ms. It waited 41 s in all. 34 of 37 runs began in a quiet moment" in page
     results["about"]["calm"] = {}
-    assert "began so" not in bench["tables"].as_page(results)
+    assert "quiet moment" not in bench["tables"].as_page(results)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has none")
