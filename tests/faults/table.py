@@ -25,27 +25,41 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 COLUMNS = {
     "Fault": 28,
-    "Tried": 7,
-    "The file": 25,
-    "The others": 12,
+    "Runs": 7,
+    "File": 25,
+    "Other files": 12,
     "When resumed": 16,
-    "Done twice": 8,
+    "Begun again": 8,
     "Seconds": 8,
 }
 HEAD = """\
-Faults, and what comes of them
-==============================
+Faults and their outcomes
+=========================
 
-What happens if a worker is killed, if the disk is full, if a hook crashes? Here it was done. This
-page is written by ``{command}``, from what its suite has seen.
+What happens if a worker is killed, if the disk is full, if a hook crashes? A suite of tests causes
+such faults on purpose. ``{command}`` runs it and writes this page.
 
-In each run a few files are read, processed and written by two workers, and a fault is done to
-one of them, or to all. Every run must end by itself, with each input accounted for once, no output
-half-written, and no process, staging folder or temporary file left. Then it is resumed without
-the fault, and its outputs must be those of a serial run, byte for byte. *Done twice* counts the
-files that were begun before, and had to be begun once more then.
+In each run, two workers read, process and write a few files, and a fault strikes one worker or the
+whole run. Every run must end by itself, account for each input once, and leave no half-written
+output, process, staging folder or temporary file behind. It is then resumed without the fault, and
+its outputs must be those of a serial run, byte for byte. The columns of the tables:
 
-{n_instances} runs with a fault in {seconds:.0f} s, of which {n_failed} did not go as they must.
+Runs
+    How often the fault was tried.
+File
+    What became of the file that the fault struck; "the run has ended" if the fault ended the whole
+    run.
+Other files
+    What became of the others in the same run.
+When resumed
+    "as a serial run": the outputs were those of a serial run. "as before": each file had the same
+    result as before.
+Begun again
+    How many files were begun in the first run and again when it was resumed.
+Seconds
+    For all runs of the row, checks included.
+
+{n_instances} runs with a fault took {seconds:.0f} s. {n_failed} of them failed a check.
 Seed {seed}, Python {python}, {system}, {n_cores} cores.
 
 """

@@ -1,4 +1,4 @@
-"""Hooks that kill their worker, raise odd things, give odd metadata, or change the process."""
+"""Hooks that kill their worker, raise or return unusual objects, or change the process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ ERRORS = {
     "KeyboardInterrupt": fails(mischief.interrupt, "KeyboardInterrupt"),
     "exception that cannot be unpickled": fails(pipes.fail_unpicklably, "RemoteError"),
     "exception that cannot be pickled": fails(mischief.RaiseOf(HoldsLock), "RemoteError"),
-    "error when half is written": Bad(pipes.fail, "mid-write", "failed: ValueError in file_write"),
+    "error in the middle of writing": Bad(
+        pipes.fail, "mid-write", "failed: ValueError in file_write"
+    ),
 }
 UNSENDABLE = {
     "metadata that cannot be pickled": gives(Unpicklable, "TypeError"),
@@ -69,8 +71,8 @@ HARMLESS = {
     "ignores all signals": is_harmless(mischief.change_signals),
     "forks, and the child returns": is_harmless(mischief.fork_and_return),
     "forks, and the child raises": is_harmless(mischief.fork_and_raise),
-    "leaves a thread": Bad(mischief.leave_thread, "mid-write", "written"),
-    "changes the folder": Bad(mischief.ChangeFolder(Path("/")), "mid-write", "written"),
+    "leaves a thread running": Bad(mischief.leave_thread, "mid-write", "written"),
+    "changes the current folder": Bad(mischief.ChangeFolder(Path("/")), "mid-write", "written"),
 }
 ALL = DEATHS | ERRORS | UNSENDABLE | HARMLESS
 
@@ -102,7 +104,7 @@ def test_file_that_has_failed_in_a_program_is_made_up_for_in_another(trial: Tria
 def test_program_that_a_hook_leaves_behind_ends_with_the_run(trial: Trial):
     note = trial.night.folder / "program"
     ended = trial.run_here(Fault(mischief.LeaveProgram(note), "mid-write", NAME))
-    trial.observe_run("leaves a child process", ended, NAME)
+    trial.observe_run("leaves a child process running", ended, NAME)
     assert mischief.has_gone(int(note.read_text()))
     trial.check_complete(ended)
     trial.resume()
@@ -131,6 +133,6 @@ def test_large_metadata_arrives(trial: Trial):
 
 
 def test_metadata_without_a_safe_form_is_made_anew_when_resumed(trial: Trial):
-    what = "metadata without a form that is safe to read"
+    what = "metadata that a journal cannot keep"
     warned = check_metadata_comes_back(trial, what, Give(Odd), 1)
     assert "'given'" in warned

@@ -1,4 +1,4 @@
-"""Inputs that are missing, damaged, unreadable, oddly named, or come under two names."""
+"""Inputs that are missing, damaged, unreadable, oddly named, or given under two names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BAD = {
     "missing": (removed, "FileNotFoundError"),
     "a directory": (a_directory, "IsADirectoryError"),
     "truncated": (truncated, "EOFError"),
-    "a link to nowhere": (a_link_to_nowhere, "FileNotFoundError"),
+    "a dangling link": (a_link_to_nowhere, "FileNotFoundError"),
     "a link to itself": (a_link_to_itself, "OSError"),
     "input/output error": (on_a_bad_disk, "OSError"),
 }
@@ -210,6 +210,6 @@ def test_one_name_in_two_ways_makes_one_output_and_one_error(trial: Trial, way: 
         assert sorted(account.brief() for account in ended.accounts) == briefs
         assert {account.name for account in ended.accounts if account.cause} == {NAME}
         trial.check_all_but()
-    trial.observe_run(f"one file in two ways: {way}", ended)
+    trial.observe_run(f"one file given twice: {way}", ended)
     trial.observe("file", "written once")
-    trial.observe("resumed", "the same")
+    trial.observe("resumed", "as before")

@@ -1,4 +1,4 @@
-"""Disks that get full, folders that may not be written to, folders that are removed."""
+"""Full disks, read-only folders, and folders that are removed."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_journal_on_a_disk_that_gets_full_loses_no_output(trial: Trial):
     disk = on_small_disk(folder, 1 << 20)
     fault = Fault(FillDisk(folder), "after read", NAME, mark="once")
     ended = trial.run(fault, prefix=disk)
-    trial.observe_run("disk of the journal gets full", ended)
+    trial.observe_run("disk of the journal fills up", ended)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("cannot be written") == 1
     (folder / "filler").unlink()

@@ -1,4 +1,4 @@
-"""Workers, their parent or both are killed, at each point and at random instants."""
+"""Workers, their parent or both killed, at each point and at random instants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many files, of which one in a hundred fails, in all ways at once."""
+"""Very many files, one in a hundred of which fails, in all these ways at once."""
 
 from __future__ import annotations
 
