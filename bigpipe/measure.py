@@ -37,7 +37,6 @@ __all__ = [
     "mem_available_bytes",
     "memory_pressure",
     "n_cores",
-    "n_logical_cores",
     "num_can_process",
     "set_share",
     "usable_memory",
@@ -247,27 +246,9 @@ def n_cores(root: str = "/") -> int:
     """
     allowed = _affinity()
     if allowed is None:
-        cores = _psutil_count(logical=False)
+        cores = _psutil_count()
     else:
         cores = len({_core_of(cpu, root) for cpu in allowed})
-    return _within_limits(cores, root)
-
-
-def n_logical_cores(root: str = "/") -> int:
-    """Count the logical cores (hardware threads) that this process may use, as `n_cores`.
-
-    Parameters
-    ----------
-    root : str, optional
-        The folder that stands for ``/``.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    allowed = _affinity()
-    cores = _psutil_count(logical=True) if allowed is None else len(allowed)
     return _within_limits(cores, root)
 
 
@@ -275,10 +256,10 @@ def _affinity() -> set[int] | None:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
-def _psutil_count(*, logical: bool) -> int:
+def _psutil_count() -> int:
     import psutil
 
-    return psutil.cpu_count(logical=logical) or os.cpu_count() or 1
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
 def _core_of(cpu: int, root: str) -> str:

@@ -21,7 +21,6 @@ from bigpipe.measure import (
     mem_available_bytes,
     memory_pressure,
     n_cores,
-    n_logical_cores,
     num_can_process,
     set_share,
     usable_memory,
@@ -107,21 +106,19 @@ FOUR_CORES_TWICE = topology(*"abcdabcd")
 
 
 @pytest.mark.parametrize(
-    ("allowed", "physical", "logical"),
+    ("allowed", "expected"),
     [
-        pytest.param({0, 1, 2, 3, 4, 5, 6, 7}, 4, 8, id="all"),
-        pytest.param({0, 4}, 1, 2, id="two-threads-of-one-core"),
-        pytest.param({0, 2}, 2, 2, id="threads-of-two-cores"),
-        pytest.param({5}, 1, 1, id="one"),
+        pytest.param({0, 1, 2, 3, 4, 5, 6, 7}, 4, id="all"),
+        pytest.param({0, 4}, 1, id="two-threads-of-one-core"),
+        pytest.param({0, 2}, 2, id="threads-of-two-cores"),
+        pytest.param({5}, 1, id="one"),
     ],
 )
 def test_only_cores_of_the_affinity_count(
-    tree: Tree, affinity: Any, allowed: set[int], physical: int, logical: int
+    tree: Tree, affinity: Any, allowed: set[int], expected: int
 ) -> None:
     affinity(allowed)
-    root = tree(FOUR_CORES_TWICE)
-    assert n_cores(root) == physical
-    assert n_logical_cores(root) == logical
+    assert n_cores(tree(FOUR_CORES_TWICE)) == expected
 
 
 def test_logical_cores_count_where_topology_is_not_told(tree: Tree, affinity: Any) -> None:
@@ -137,7 +134,6 @@ def test_system_is_asked_where_there_is_no_affinity(
     monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: count)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert n_cores(tree({})) == (count or 1)
-    assert n_logical_cores(tree({})) == (count or 1)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +213,6 @@ def test_cpu_quota_of_every_enclosing_group_counts(
 ) -> None:
     affinity({0, 1, 2, 3})
     assert n_cores(tree(topology(*"abcd") | texts)) == expected
-    assert n_logical_cores(tree(texts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -231,14 +226,13 @@ def test_slurm_gives_no_more_than_there_is(
     affinity({0, 1, 2, 3})
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", setting)
     assert n_cores(tree({})) == expected
-    assert n_logical_cores(tree({})) == expected
 
 
 def test_mount_point_with_a_space_is_found(tree: Tree, affinity: Any) -> None:
     affinity({0, 1})
     mount = r"31 23 0:28 / /my\040groups rw - cgroup2 cgroup2 rw"
     texts = v2("/", {}, mount) | {"my groups/cpu.max": "100 100"}
-    assert n_logical_cores(tree(texts)) == 1
+    assert n_cores(tree(texts)) == 1
 
 
 @pytest.mark.parametrize(
@@ -368,7 +362,7 @@ def test_no_process_is_seen_where_psutil_sees_none(no_proc: None) -> None:
 
 
 def test_this_machine_gives_figures_that_psutil_does_not_contradict() -> None:
-    assert 1 <= n_cores() <= n_logical_cores() <= psutil.cpu_count()
+    assert 1 <= n_cores() <= psutil.cpu_count()
     assert 0 < mem_available_bytes() <= psutil.virtual_memory().total
 
 
@@ -515,7 +509,6 @@ def test_figures_are_the_least_of_the_share_and_of_what_is_there(
     affinity({0, 1, 2, 3})
     set_share(*share)
     assert (n_cores(), mem_available_bytes(), usable_memory(Options())[0]) == expected
-    assert n_logical_cores() == n_cores()
     assert num_can_process(process_size=1, error_if_zero=False) == min(expected[0], expected[2])
 
 
