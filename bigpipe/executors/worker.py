@@ -19,7 +19,14 @@ from bigpipe import context
 from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
 from bigpipe.context import FileContext
-from bigpipe.errors import BigpipeWarning, FileError, FileTimeoutError, show_worker_traceback, shown
+from bigpipe.errors import (
+    BigpipeWarning,
+    FileError,
+    FileTimeoutError,
+    message_of,
+    show_worker_traceback,
+    shown,
+)
 from bigpipe.executors.base import Report, Task
 from bigpipe.file_states import checksums, input_states, state_of
 from bigpipe.interrupts import Terminated, TimeIsUp
@@ -332,10 +339,7 @@ def hook_frames(error: FileError) -> TracebackType | None:
 
 
 def _describe(raised: BaseException, where: str = "") -> str:
-    try:
-        text = as_final(str(raised))
-    except Exception as error:  # a foreign __str__ may raise anything
-        text = f"<no text: its __str__ raised {type(error).__name__}>"
+    text = as_final(message_of(raised))
     return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where
 
 
