@@ -26,6 +26,7 @@ __all__ = [
     "can_be_replaced",
     "nearest_folder",
     "remove_dead_staging",
+    "remove_if_unlocked",
     "remove_staging",
 ]
 
@@ -199,20 +200,31 @@ def remove_dead_staging(folder: str | os.PathLike[str]) -> None:
         # On some file systems a lock is seen by its own host alone.
         if match is None or match["host"] != os.uname().nodename:
             continue
-        path = os.path.join(parent, name)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:  # gone, or another user's
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except OSError:  # alive, or there are no locks here
-            pass
-        finally:
-            os.close(fd)
+        remove_if_unlocked(os.path.join(parent, name))
     with suppress(OSError):  # not empty
         os.rmdir(parent)
+
+
+def remove_if_unlocked(path: str) -> bool | None:
+    """Remove a folder that nobody has locked.
+
+    Returns
+    -------
+    bool or None
+        Whether it was removed; ``None`` if there is none that can be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # gone, another user's, or nothing of ours
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError:  # in use, or there are no locks here
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def can_be_replaced(path: str) -> bool:

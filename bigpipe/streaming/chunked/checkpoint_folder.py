@@ -24,11 +24,11 @@ from typing import Any, Self
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.moving import remove, status_of
+from bigpipe.staging import MAX_TRIES, remove_if_unlocked
 
 __all__ = ["CHECKPOINT_NAME", "CheckpointFolder", "remove_dead_checkpoints"]
 
 CHECKPOINT_NAME = ".bigpipe-checkpoint"
-MAX_TRIES = 100  # to make a folder that others sweep away; arbitrary, one or two are needed
 
 
 class CheckpointFolder:
@@ -155,22 +155,13 @@ def remove_dead_checkpoints(parent: str | os.PathLike[str]) -> tuple[list[str], 
     tuple of list of str
         The folders that were removed, and those in use.
     """
-    removed, left = [], []
+    removed: list[str] = []
+    left: list[str] = []
     for name in sorted(os.listdir(parent)):
         path = os.path.join(parent, name)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:  # gone, or nothing of ours
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except OSError:  # in use, or there are no locks here
-            left.append(path)
-        else:
-            removed.append(path)
-        finally:
-            os.close(fd)
+        is_removed = remove_if_unlocked(path)
+        if is_removed is not None:
+            (removed if is_removed else left).append(path)
     with suppress(OSError):  # not empty
         os.rmdir(parent)
     return removed, left
