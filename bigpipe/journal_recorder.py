@@ -73,24 +73,16 @@ class JournalRecorder(Recorder):
         fingerprint = fingerprint_of(pipe, plan.control, options.fingerprint)
         warn_of_unstable(fingerprint)
         self.path = os.path.abspath(options.journal)
-        self._by_checksum = options.compare_inputs == "checksum"
         self._file = JournalFile(os.fspath(options.journal))
         try:
             run = self._file.begin(_run_row(pipe, plan, fingerprint))
             self._reader = JournalReader(self._file.database)
-            self._resume = Resume(
-                self._reader,
-                run,
-                pipe_name(pipe),
-                fingerprint,
-                retry_failed=options.retry_failed,
-                by_checksum=self._by_checksum,
-            )
+            self._pipe_name = pipe_name(pipe)
+            self._resume = Resume(self._reader, run, self._pipe_name, fingerprint, options)
         except BaseException:
             self._file.close(None)
             raise
         self._run = run
-        self._pipe_name = pipe_name(pipe)
         self._keys: dict[int, str] = {}
         self._looks: dict[int, Look] = {}  # where the journal may tell something
         self._told_of: set[str] = set()
@@ -125,7 +117,7 @@ class JournalRecorder(Recorder):
         """Have the reports of tasks tell what will be noted."""
         for task in tasks:
             task.is_recorded = True
-            if self._by_checksum:
+            if self._resume.by_checksum:
                 look = self._looks.get(task.index)
                 task.checksums = look.checksums if look is not None and look.result else ()
 

@@ -206,18 +206,11 @@ class _Previewer:
     def _resume(self) -> Resume | None:
         if self._reader is None:
             return None
-        options = self._options
-        fingerprint = fingerprint_of(self._pipe, self._plan.control, options.fingerprint)
+        fingerprint = fingerprint_of(self._pipe, self._plan.control, self._options.fingerprint)
         for name, reason in fingerprint.unstable:
             self._problems.append(f"no content can be told of {name} ({reason}): give fingerprint")
-        return Resume(
-            self._reader,
-            1 + max(self._reader.runs(), default=0),
-            pipe_name(self._pipe),
-            fingerprint,
-            retry_failed=options.retry_failed,
-            by_checksum=options.compare_inputs == "checksum",
-        )
+        run = 1 + max(self._reader.runs(), default=0)
+        return Resume(self._reader, run, pipe_name(self._pipe), fingerprint, self._options)
 
     def _file(self, index: int, in_name: Any, resume: Resume | None) -> PlannedFile:
         file = PlannedFile(index, in_name, Step.RUN, size=file_size(in_name))

@@ -19,6 +19,7 @@ from bigpipe.file_states import input_states, state_of
 from bigpipe.fingerprint import Fingerprint, differences
 from bigpipe.journal_reader import JournalReader
 from bigpipe.journal_rows import FileRow, RunRow, current_folder, result_of
+from bigpipe.options import Options
 from bigpipe.records import FileResult, Outcome
 
 __all__ = ["Look", "Resume"]
@@ -49,18 +50,23 @@ class Resume:
 
     Parameters
     ----------
-    journal : JournalReader or None
-        The journal; ``None`` if there is none yet.
+    journal : JournalReader
+        The journal.
     run : int
         Rows of this run and later ones are not looked at.
     pipe : str
         The class of the pipeline, as `RunRow.pipe`: rows of others are not looked at.
     fingerprint : Fingerprint
         Of keywords, options and code.
-    retry_failed : bool
-        Run those again that failed.
+    options : Options
+        Of the run: whether failed inputs are run again, and how inputs are compared.
+
+    Attributes
+    ----------
+    is_new : bool
+        Whether the journal tells of no file yet.
     by_checksum : bool
-        Compare inputs by content, not by size and time.
+        Whether inputs are compared by content, not by size and time.
 
     Notes
     -----
@@ -70,37 +76,31 @@ class Resume:
 
     def __init__(
         self,
-        journal: JournalReader | None,
+        journal: JournalReader,
         run: int,
         pipe: str,
         fingerprint: Fingerprint,
-        *,
-        retry_failed: bool = True,
-        by_checksum: bool = False,
+        options: Options,
     ) -> None:
-        self._journal = None if journal is None or journal.is_new(run) else journal
+        self.is_new = journal.is_new(run)
+        self.by_checksum = options.compare_inputs == "checksum"
+        self._journal = journal
         self._run = run
         self._fingerprint = fingerprint
-        self._retry_failed = retry_failed
-        self._by_checksum = by_checksum
-        self._runs = {} if journal is None else journal.runs()
+        self._retry_failed = options.retry_failed
+        self._runs = journal.runs()
         own = _class_of(pipe)
         self._own_runs = {n for n, row in self._runs.items() if _class_of(row.pipe) == own}
         self._folder = current_folder()
         self._changes: dict[int, list[str]] = {}
         self._gone: set[str] = set()
 
-    @property
-    def is_new(self) -> bool:
-        """Whether the journal tells of no file yet."""
-        return self._journal is None
-
     def look(self, index: int, in_name: Any, key: str) -> Look:
         """Find out whether an input must be run, which is known by a key."""
         look = Look(key, input_states(in_name))
-        if self._by_checksum and look.states:
+        if self.by_checksum and look.states:
             look.checksums = ()
-        if self._journal is None:
+        if self.is_new:
             return look
         for n_later, (number, row) in enumerate(self._rows(look.key)):
             if n_later and (row.outcome not in _DONE or self._changes_since(row.run)):
@@ -118,7 +118,6 @@ class Resume:
         return look
 
     def _rows(self, key: str) -> Iterator[tuple[int, FileRow]]:
-        assert self._journal is not None
         for number, row in self._journal.rows_of(key, self._run):
             if row.run in self._own_runs:
                 yield number, row
@@ -152,7 +151,7 @@ class Resume:
         sizes = [[state and state[0] for state in states] for states in (now, known)]
         if sizes[0] != sizes[1]:
             return ["the input changed (size)"]
-        if self._by_checksum and now:
+        if self.by_checksum and now:
             if any(state is not None and len(state) < 3 for state in before):
                 return ["its checksum was not noted"]
             look.checksums = tuple(None if state is None else state[2] for state in before)
@@ -192,7 +191,7 @@ class Resume:
 
     @cached_property
     def _shared_outputs(self) -> frozenset[str]:
-        return frozenset() if self._journal is None else self._journal.shared_outputs()
+        return self._journal.shared_outputs()
 
 
 def _class_of(pipe: str) -> str:
