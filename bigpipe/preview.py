@@ -28,6 +28,7 @@ from bigpipe.journal_reader import JournalReader, opened
 from bigpipe.journal_rows import FileRow, input_bytes, pipe_name
 from bigpipe.measure import count_workers, usable_memory
 from bigpipe.memory import need_of
+from bigpipe.moving import status_of
 from bigpipe.plan import Plan, plain
 from bigpipe.projection import Projector
 from bigpipe.resume import Look, Resume
@@ -214,7 +215,7 @@ class _Previewer:
 
     def _file(self, index: int, in_name: Any, resume: Resume | None) -> PlannedFile:
         file = PlannedFile(index, in_name, Step.RUN, size=file_size(in_name))
-        look = Look("", ()) if resume is None else resume.look(index, in_name, key_of(in_name))
+        look = Look(()) if resume is None else resume.look(index, in_name, key_of(in_name))
         if look.result is not None:
             file.step = Step.KEEP
             outname = look.result.outname
@@ -347,11 +348,8 @@ class _Previewer:
 
 
 def _identity(name: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(name)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
+    status = status_of(name)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _output_bytes_of(row: FileRow) -> int:

@@ -31,8 +31,6 @@ _DONE = (Outcome.WRITTEN, Outcome.METADATA_ONLY, Outcome.REJECTED)
 class Look:
     """What a journal says of an input."""
 
-    key: str
-    """What the input is known by."""
     states: tuple[Any, ...]
     """Size and time of each of its files, now."""
     number: int | None = None
@@ -97,12 +95,12 @@ class Resume:
 
     def look(self, index: int, in_name: Any, key: str) -> Look:
         """Find out whether an input must be run, which is known by a key."""
-        look = Look(key, input_states(in_name))
+        look = Look(input_states(in_name))
         if self.by_checksum and look.states:
             look.checksums = ()
         if self.is_new:
             return look
-        for n_later, (number, row) in enumerate(self._rows(look.key)):
+        for n_later, (number, row) in enumerate(self._rows(key)):
             if n_later and (row.outcome not in _DONE or self._changes_since(row.run)):
                 continue
             try:
