@@ -117,9 +117,7 @@ def stopped(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
         f"worker {death.pid} was stopped on {shown(in_name)}{_stage(death)}, as all workers "
         "together would have taken more memory than they may; it is run again when there is room"
     )
-    error = _error(message, in_name, death, attempts)
-    error.exitcode = None  # the worker was ended: how it went is no news
-    error.__cause__ = MemoryBudgetError(message)
+    error = _error(message, in_name, death, attempts, MemoryBudgetError(message))
     return _ended(index, in_name, Outcome.KILLED, error, death)
 
 
@@ -131,9 +129,8 @@ def timed_out(
         f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, and "
         "its worker was ended; raise file_timeout if it may take that long"
     )
-    error = _error(message, in_name, death, attempts)
-    error.exitcode = None  # the worker was ended: how it went is no news
-    error.__cause__ = FileTimeoutError(f"took longer than {file_timeout:g} s")
+    late = FileTimeoutError(f"took longer than {file_timeout:g} s")
+    error = _error(message, in_name, death, attempts, late)
     return _ended(index, in_name, Outcome.TIMED_OUT, error, death)
 
 
@@ -146,9 +143,7 @@ def too_large(
         f"and mem_available is {format_bytes(budget)}: its worker was ended. Raise mem_available, "
         "or process the file in parts"
     )
-    error = _error(message, in_name, death, attempts)
-    error.exitcode = None  # the worker was ended: how it went is no news
-    error.__cause__ = MemoryBudgetError(message)
+    error = _error(message, in_name, death, attempts, MemoryBudgetError(message))
     return _ended(index, in_name, Outcome.FAILED, error, death)
 
 
@@ -226,10 +221,15 @@ def _stage(death: Died) -> str:
     return f" in {death.hook}" if death.hook else ""
 
 
-def _error(message: str, in_name: Any, death: Died, attempts: int) -> FileError:
-    return FileError(
-        message, in_name=in_name, hook=death.hook, exitcode=death.exitcode, attempts=attempts
+def _error(
+    message: str, in_name: Any, death: Died, attempts: int, cause: Exception | None = None
+) -> FileError:
+    exitcode = death.exitcode if cause is None else None  # the run ended it: how is no news
+    error = FileError(
+        message, in_name=in_name, hook=death.hook, exitcode=exitcode, attempts=attempts
     )
+    error.__cause__ = cause
+    return error
 
 
 def _ended(
