@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 __all__ = [
@@ -121,13 +122,8 @@ class UnsafeValueError(BigpipeError, TypeError):
         self.type_name = type_name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild_unsafe_value_error, (str(self), self.path, self.type_name))
-
-
-def _rebuild_unsafe_value_error(
-    message: str, path: tuple[Any, ...], type_name: str
-) -> UnsafeValueError:
-    return UnsafeValueError(message, path=path, type_name=type_name)
+        remade = partial(type(self), path=self.path, type_name=self.type_name)
+        return (remade, (str(self),))
 
 
 class WorkerError(BigpipeError, RuntimeError):
