@@ -20,8 +20,10 @@ from typing import Any
 import memory_cases
 from tree_pss import watched
 
-from bigpipe import BigpipeWarning, Outcome, Pout, scheduler
+from bigpipe import BigpipeWarning, Outcome, Pout, run
+from bigpipe.events import WorkerReady
 from bigpipe.executors.processes import ProcessesExecutor
+from bigpipe.scheduler import Scheduler
 
 __all__ = ["main", "measure"]
 
@@ -29,7 +31,7 @@ TREE_INTERVAL = 0.05  # seconds between looks at a run
 ALONE_INTERVAL = 0.01  # at a file alone, which may take less than the above; arbitrary
 
 
-class _Told(scheduler.Scheduler):
+class _Told(Scheduler):
     """A scheduler that keeps what it was told of workers, and what it said."""
 
     said: list[tuple[float, str, int, Any]] = []  # noqa: RUF012
@@ -39,7 +41,7 @@ class _Told(scheduler.Scheduler):
         return self._kept(super().add(*args, **kwargs))
 
     def handle(self, event: Any, now: float) -> list[Any]:
-        if isinstance(event, scheduler.WorkerReady):
+        if isinstance(event, WorkerReady):
             self.reserved[event.worker] = event.reserved or 0
         return self._kept(super().handle(event, now))
 
@@ -134,7 +136,7 @@ def _about_file(result: Any) -> dict[str, Any]:
 
 def main(text: str) -> int:
     """Measure what the text says; print the result."""
-    scheduler.Scheduler = _Told  # type: ignore[misc]
+    run.Scheduler = _Told  # type: ignore[misc]
     warnings.simplefilter("ignore", BigpipeWarning)  # that sizes were too small is known here
     print(json.dumps(measure(**json.loads(text))))
     return 0

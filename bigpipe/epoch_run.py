@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from bigpipe import outcomes
+from bigpipe.events import Instruction
 from bigpipe.executors.base import Died
 from bigpipe.executors.delivery import DataReceiver, Handle, max_segments
 from bigpipe.ledger import Ended
 from bigpipe.plan import Plan
 from bigpipe.records import FileResult
 from bigpipe.run import Run
-from bigpipe.scheduler import Instruction
 
 __all__ = ["EpochRun", "Epochs"]
 

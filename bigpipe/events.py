@@ -1,6 +1,6 @@
 """The words between a run and its scheduler: what has happened, and what is to be done.
 
-Owns no decision; those are in `bigpipe.scheduler`, from which all names here are imported.
+Owns no decision; those are in `bigpipe.scheduler`.
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from typing import Any
 
 from bigpipe import outcomes
 from bigpipe.errors import FileError, TooManyErrorsError
+from bigpipe.events import Cause, GiveUp
 from bigpipe.executors.base import Died, Report
 from bigpipe.options import Options
 from bigpipe.recorder import Recorder
 from bigpipe.records import FileResult
 from bigpipe.retries import ErrorLimit, Retries
-from bigpipe.scheduler import Cause, GiveUp
 
 __all__ = ["Ended", "Ledger"]
 

@@ -16,8 +16,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from bigpipe import events as e
 from bigpipe import outcomes
-from bigpipe import scheduler as s
 from bigpipe.claims import Claims
 from bigpipe.clock import Clock
 from bigpipe.context import current
@@ -39,6 +39,7 @@ from bigpipe.recorder import Recorder
 from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
 from bigpipe.retries import Retries
 from bigpipe.sampler import Sampler
+from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
 
 __all__ = ["Run"]
 
@@ -86,7 +87,7 @@ class Run:
             lambda index: self._watch.need(index, self._files.in_name(index)),
             is_list=self._inputs.are_kept,
         )
-        self._scheduler = s.Scheduler(
+        self._scheduler = Scheduler(
             max(1, self._n_workers),
             max_ahead=self._executor.max_ahead,
             file_timeout=options.file_timeout if self._executor.can_stop else None,
@@ -189,7 +190,7 @@ class Run:
                 again = self._retries.due(now)
                 self._carry_out(self._scheduler.add(again, now, self._intake.needs(again)))
             if is_quiet or self._options.file_timeout is not None:
-                self._carry_out(self._scheduler.handle(s.Tick(), now))
+                self._carry_out(self._scheduler.handle(e.Tick(), now))
                 self._progress.tick(len(self._scheduler.in_flight), self._watch.state)
 
     def _wait(self) -> list[base.ExecutorEvent]:
@@ -264,36 +265,36 @@ class Run:
             if self._clock.stopped_s > most_s and not self._executor.wants_all_tasks:
                 break
 
-    def _carry_out(self, instructions: list[s.Instruction]) -> None:
+    def _carry_out(self, instructions: list[e.Instruction]) -> None:
         """Do what the scheduler said, and what follows from it."""
         todo = deque(instructions)
         refusal = None
         while todo:
             match todo.popleft():
-                case s.Submit(worker, indices):
+                case e.Submit(worker, indices):
                     self._submit(worker, indices)
-                case s.Start(worker):
+                case e.Start(worker):
                     try:
                         self._executor.add_worker(worker)
                     except (OSError, WorkerError) as refused:  # go on with those that there are
                         refusal = refused
-                        todo += self._scheduler.handle(s.StartRefused(worker), self._clock.now())
-                case s.Recall(worker):
+                        todo += self._scheduler.handle(e.StartRefused(worker), self._clock.now())
+                case e.Recall(worker):
                     todo.extend(self._recall(worker))
-                case s.Kill(worker, _):
+                case e.Kill(worker, _):
                     self._executor.kill(worker)
-                case s.Stop(worker, _) | s.Dismiss(worker):
+                case e.Stop(worker, _) | e.Dismiss(worker):
                     self._stopped.add(worker)
                     self._executor.kill(worker, at_once=True)
-                case s.Pause(worker):
+                case e.Pause(worker):
                     self._executor.pause(worker)
-                case s.Resume(worker):
+                case e.Resume(worker):
                     self._executor.resume(worker)
-                case s.GiveUp(index) as order:
+                case e.GiveUp(index) as order:
                     projected = self._scheduler.projection(index)
                     self._files.given_up(order, projected, self._clock.now())
-                case s.StartFailed():
-                    error = outcomes.start_failure(s.MAX_FAILED_STARTS, self._files.last_death)
+                case e.StartFailed():
+                    error = outcomes.start_failure(MAX_FAILED_STARTS, self._files.last_death)
                     self._fail_all(error)
                     return
         if refusal is not None:
@@ -310,15 +311,15 @@ class Run:
         self._journal.prepare(tasks)
         self._executor.submit(worker, tasks)
 
-    def _recall(self, worker: int) -> list[s.Instruction]:
+    def _recall(self, worker: int) -> list[e.Instruction]:
         back = self._executor.recall(worker)
         for index in back:
             self._claims.withdraw(index)
-        instructions = self._scheduler.handle(s.TasksRecalled(worker, back), self._clock.now())
+        instructions = self._scheduler.handle(e.TasksRecalled(worker, back), self._clock.now())
         # Before they are handed out once more, and names granted to them.
         return instructions + self._questions.ask_again(back)
 
-    def _on_event(self, event: base.ExecutorEvent, now: float) -> list[s.Instruction]:
+    def _on_event(self, event: base.ExecutorEvent, now: float) -> list[e.Instruction]:
         if self._init_error is not None and not isinstance(event, base.Told):
             return []  # all files that were handed out have been given up
         match event:
@@ -326,7 +327,7 @@ class Run:
                 return self._reported(event, now)
             case base.Ready(worker, reserved):
                 self._watch.reserved = max(self._watch.reserved, reserved or 0)
-                return self._scheduler.handle(s.WorkerReady(worker, reserved), now)
+                return self._scheduler.handle(e.WorkerReady(worker, reserved), now)
             case base.Asked():
                 return self._questions.ask(event)
             case base.Told(pid, index, payload):
@@ -337,7 +338,7 @@ class Run:
                 self._fail_all(error)
         return []
 
-    def _reported(self, event: base.Reported, now: float) -> list[s.Instruction]:
+    def _reported(self, event: base.Reported, now: float) -> list[e.Instruction]:
         indices = [report.index for report in event.reports]
         growths = [report.growth for report in event.reports]
         self._watch.note(event.worker, [self._files.in_names[i] for i in indices], growths)
@@ -347,13 +348,13 @@ class Run:
         self._files.reported(event.reports, figures, now)
         return instructions + self._questions.ask_again(indices)
 
-    def _died(self, event: base.Died, now: float) -> list[s.Instruction]:
+    def _died(self, event: base.Died, now: float) -> list[e.Instruction]:
         owned = [i for i in self._scheduler.unended() if self._scheduler.owner(i) == event.worker]
         was_killed = event.exitcode == -signal.SIGKILL and self._executor.can_pause
         event.began_at = self._sampler.began_at(event.worker, now)
-        died = s.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
+        died = e.WorkerDied(event.worker, event.unbegun, out_of_memory=was_killed)
         instructions = self._scheduler.handle(died, now)
-        given_up = [order.task for order in instructions if isinstance(order, s.GiveUp)]
+        given_up = [order.task for order in instructions if isinstance(order, e.GiveUp)]
         event.peak_rss = self._watch.died(event.worker)
         event.was_stopped = event.worker in self._stopped
         for index in owned:
@@ -388,7 +389,7 @@ class Run:
             self._files.not_started(index, error, self._scheduler.n_begun(index))
         for index in self._retries.drop():
             self._files.not_started(index, error)
-        self._scheduler = s.Scheduler(1)
+        self._scheduler = Scheduler(1)
 
     def _start(self) -> None:
         self._pid = os.getpid()

@@ -53,9 +53,7 @@ from bigpipe.pending import Pending
 from bigpipe.roster import InHand, Roster, Worker
 from bigpipe.waits import Waits
 
-__all__ = ["Cause", "Event", "Instruction", "Need", "Scheduler", "StartFailed", "Stop", "Submit"]
-__all__ += ["Measured", "StartRefused", "TaskEnded", "TasksRecalled", "Tick", "WorkerDied"]
-__all__ += ["Dismiss", "GiveUp", "Kill", "Pause", "Recall", "Resume", "Start", "WorkerReady"]
+__all__ = ["MAX_FAILED_STARTS", "Scheduler"]
 
 MAX_FAILED_STARTS = 3  # in a row: then starting another worker will not help
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from bigpipe.admission import Admission, Need
-from bigpipe.scheduler import (
+from bigpipe.events import (
     Cause,
     Dismiss,
     GiveUp,
@@ -20,7 +20,6 @@ from bigpipe.scheduler import (
     Pause,
     Recall,
     Resume,
-    Scheduler,
     Start,
     Stop,
     Submit,
@@ -28,6 +27,7 @@ from bigpipe.scheduler import (
     WorkerDied,
     WorkerReady,
 )
+from bigpipe.scheduler import Scheduler
 
 MiB = 2**20
 INTERVAL = 0.1  # seconds between samples

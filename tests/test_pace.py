@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bigpipe.events import Instruction, Recall, Start, Submit, WorkerReady
 from bigpipe.executors.base import MAX_SLACK
 from bigpipe.pace import MAX_AHEAD, Pace
-from bigpipe.scheduler import Instruction, Recall, Scheduler, Start, Submit, WorkerReady
+from bigpipe.scheduler import Scheduler
 
 
 def play(n: int, duration: Callable[[int], float], **options: Any) -> tuple[float, int]:

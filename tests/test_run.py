@@ -27,7 +27,7 @@ from bigpipe import (
 )
 from bigpipe.executors import Executor, base
 from bigpipe.executors.processes import ProcessesExecutor
-from bigpipe.scheduler import MAX_AHEAD
+from bigpipe.pace import MAX_AHEAD
 from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail, kill_self, written

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpipe.admission import Admission, Need
-from bigpipe.roster import InHand
-from bigpipe.scheduler import (
-    MAX_FAILED_STARTS,
+from bigpipe.events import (
     Cause,
     Dismiss,
     GiveUp,
@@ -25,7 +23,6 @@ from bigpipe.scheduler import (
     Pause,
     Recall,
     Resume,
-    Scheduler,
     Start,
     StartFailed,
     StartRefused,
@@ -37,6 +34,8 @@ from bigpipe.scheduler import (
     WorkerDied,
     WorkerReady,
 )
+from bigpipe.roster import InHand
+from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
 
 
 @dataclass
