@@ -54,6 +54,30 @@ class Doubler(BigMultiPipe):
         return outname
 
 
+class CannotBegin(Doubler):
+    """Runs ``begin`` in `worker_init`."""
+
+    def worker_init(self, begin, **kwargs):
+        begin("worker_init")
+
+
+class Writer(BigMultiPipe):
+    """Writes into its keywords, and returns what they were before."""
+
+    def file_process(self, in_name, image, notes, **kwargs):
+        before = float(image.sum()), list(notes)
+        image += 1
+        notes.append(in_name)
+        return None, {"before": before}
+
+
+class Shared(list):
+    """A list that a run shares: it can be neither pickled nor copied."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("there is one")
+
+
 def note_size(data, bmp_meta=None, **kwargs):
     """A post function that gives each file metadata: the key ``size``."""
     bmp_meta["size"] = len(data)

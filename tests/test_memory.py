@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +35,7 @@ from bigpipe.admission import Need
 from bigpipe.measure import Share, current_share
 from bigpipe.options import Options
 from tests.mischief import PATIENCE
+from tests.pipes import kill_self
 
 MB = 10**6
 PROCESSES = {"executor": "processes", "num_processes": 2, "start_method": "fork"}
@@ -358,12 +358,8 @@ def test_first_file_that_is_large_may_be_known_by_nothing_but_its_report(make, m
     assert [meta["mb"] for _, meta in pout] == [1, 60, 1, 1, 1]
 
 
-def end_the_worker(name: str) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @process
-@pytest.mark.parametrize("end", [wait_if_large, end_the_worker], ids=["too large", "killed"])
+@pytest.mark.parametrize("end", [wait_if_large, kill_self], ids=["too large", "killed"])
 def test_file_that_is_given_up_has_the_projection_that_it_was_begun_with(make, end):
     options = {**PROCESSES, "on_error": "return", "max_worker_deaths": 1, "then": end}
     pout = Filling().pipeline(

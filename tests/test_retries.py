@@ -6,9 +6,6 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +21,7 @@ from bigpipe import (
 )
 from bigpipe.errors import FileError, RemoteError
 from bigpipe.retries import MAX_PAUSE_S, N_ALIKE, ErrorLimit, Retries, may_pass
-from tests.pipes import Doubler, fail
+from tests.pipes import Doubler, FirstTimeOnly, fail, kill_self
 from tests.places import not_spawned
 
 
@@ -194,7 +191,7 @@ def test_each_attempt_is_in_the_journal(make_files, flaky, tmp_path):
 @pytest.mark.process
 def test_worker_that_died_is_an_attempt_in_the_journal(make_files, flaky, tmp_path):
     names = make_files(2)
-    trouble = {("file_write", "001.bin"): Once(tmp_path / "died", die)}
+    trouble = {("file_write", "001.bin"): FirstTimeOnly(kill_self, tmp_path / "died")}
     options = {"executor": "processes", "num_processes": 2, "journal": tmp_path / "j"}
     flaky.pipeline(names, trouble=trouble, **options)
     with Journal(tmp_path / "j") as journal:
@@ -204,23 +201,6 @@ def test_worker_that_died_is_an_attempt_in_the_journal(make_files, flaky, tmp_pa
         assert attempts[0].error.signal == signal.SIGKILL
         assert attempts[0].error.hook == "file_write"
         assert len(list(journal.attempts())) == 3
-
-
-@dataclass
-class Once:
-    """Trouble for the first time alone, in whatever process."""
-
-    mark: Path
-    trouble: Callable[[str], object]
-
-    def __call__(self, name):
-        if not self.mark.exists():
-            self.mark.touch()
-            self.trouble(name)
-
-
-def die(name):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_go_on_while_a_file_waits_to_be_tried_again(make_files, flaky):

@@ -53,6 +53,11 @@ def pipe(tmp_path: Path) -> Doubler:
     )
 
 
+def broken(names: list[str]) -> Iterator[str]:
+    yield from names
+    raise LookupError("no more of this catalogue")
+
+
 class Names(Iterator[str]):
     """Names that count how many have been read."""
 
@@ -112,12 +117,8 @@ def stop(data: Any, **kwargs: Any) -> None:
 def test_error_in_the_inputs_reaches_the_caller_and_ends_the_workers(
     pipe: Doubler, make_files: MakeFiles, executor: str
 ):
-    def broken() -> Iterator[str]:
-        yield from make_files(3)
-        raise LookupError("no more of this catalogue")
-
     with pytest.raises(LookupError, match="catalogue"):
-        pipe.pipeline(broken(), executor=executor)
+        pipe.pipeline(broken(make_files(3)), executor=executor)
 
 
 # Results.
@@ -417,11 +418,7 @@ def test_results_held_back_for_their_order_are_given_before_the_error_that_ends_
 def test_results_that_are_there_are_given_before_an_error_in_the_inputs(
     pipe: Doubler, make_files: MakeFiles, ordered: bool
 ):
-    def broken() -> Iterator[str]:
-        yield from make_files(3)
-        raise LookupError("no more of this catalogue")
-
-    results = pipe.iter_pipeline(broken(), ordered=ordered, executor="serial")
+    results = pipe.iter_pipeline(broken(make_files(3)), ordered=ordered, executor="serial")
     seen = until_error(results, LookupError)
     assert seen
     assert [os.path.basename(r.outname) for r in seen] == sorted(os.listdir(pipe.outdir))

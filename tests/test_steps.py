@@ -9,7 +9,6 @@ import pytest
 
 from bigpipe.context import FileContext, enter
 from bigpipe.steps import (
-    assure_list,
     bmp_cleanup,
     for_each_member,
     multi_logging,
@@ -81,20 +80,6 @@ def test_messages_of_a_level_are_collected_in_order() -> None:
 
 def test_no_outfile_returns_none_whatever_it_is_given() -> None:
     assert no_outfile([1], bmp_meta={"a": 1}, outdir="out") is None
-
-
-@pytest.mark.parametrize(
-    ("x", "expected"),
-    [(None, []), ("ab", ["ab"]), (0, [0]), ((1, 2), [(1, 2)]), ([], [])],
-    ids=["none", "text", "zero", "tuple", "empty"],
-)
-def test_anything_but_a_list_is_put_in_one(x: Any, expected: list[Any]) -> None:
-    assert assure_list(x) == expected
-
-
-def test_list_is_itself() -> None:
-    x = [1]
-    assert assure_list(x) is x
 
 
 def scale(x: Any, factor: int = 1, **kwargs: Any) -> Any:

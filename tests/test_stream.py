@@ -30,7 +30,7 @@ from bigpipe import (
 from bigpipe.segments import SPARE
 from tests.gate import Gate
 from tests.mischief import Unloadable, Unpicklable, in_a_fork, worker_pids
-from tests.pipes import get_into_trouble
+from tests.pipes import FirstTimeOnly, fail, get_into_trouble, kill_self
 from tests.places import not_spawned
 
 LARGE = (100, 200)  # 160 kB as float64: goes through shared memory
@@ -90,19 +90,6 @@ def means(data: Any) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Once:
-    """Get into trouble the first time only."""
-
-    marker: Path
-    action: Any
-
-    def __call__(self, name: str) -> None:
-        if not self.marker.exists():
-            self.marker.touch()
-            self.action(name)
-
-
-@dataclass(frozen=True)
 class Twice:
     """Get into trouble two times."""
 
@@ -122,14 +109,6 @@ class Opener:
     def __call__(self, name: str) -> None:
         with (self.gate.folder / "opening").open("wb", buffering=0) as opening:
             opening.write(b".")
-
-
-def kill_me(name: str) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fail(name: str) -> None:
-    raise ValueError(f"{name} is no good")
 
 
 # What comes, and in which order.
@@ -685,7 +664,7 @@ def test_files_that_all_fail_are_not_left_out_for_ever(caplog: pytest.LogCapture
 
 @pytest.mark.process
 def test_killed_worker_costs_nothing_but_time(start_method: str, tmp_path: Path):
-    trouble = {("data_process", "5"): Once(tmp_path / "killed", kill_me)}
+    trouble = {("data_process", "5"): FirstTimeOnly(kill_self, tmp_path / "killed")}
     with Maker(start_method=start_method, **WORKERS).stream(numbers(20), trouble=trouble) as stream:
         for _ in range(2):
             assert means(stream) == list(range(1, 21))
@@ -694,7 +673,7 @@ def test_killed_worker_costs_nothing_but_time(start_method: str, tmp_path: Path)
 
 @pytest.mark.process
 def test_file_that_kills_its_workers_is_an_error():
-    trouble = {("data_process", "2"): kill_me}
+    trouble = {("data_process", "2"): kill_self}
     with Maker(**WORKERS).stream(numbers(6), on_error="skip", trouble=trouble) as stream:
         assert means(stream) == [1, 2, 4, 5, 6]
         assert "SIGKILL" in str(stream.errors[0])
@@ -803,7 +782,7 @@ def test_loop_that_is_left_leaves_nothing():
 def test_loop_that_fails_leaves_nothing(tmp_path: Path):
     with nothing_left():
         trouble = {
-            ("data_process", "2"): Once(tmp_path / "killed", kill_me),
+            ("data_process", "2"): FirstTimeOnly(kill_self, tmp_path / "killed"),
             ("data_process", "5"): fail,
         }
         with pytest.raises(FileError):

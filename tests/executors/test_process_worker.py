@@ -30,12 +30,7 @@ from bigpipe.errors import CollisionError, RemoteError
 from tests import mischief
 from tests.gate import Gate
 from tests.mischief import HoldsLock, Unloadable, Unpicklable
-from tests.pipes import (
-    Doubler,
-    fail,
-    fail_unpicklably,
-    written,
-)
+from tests.pipes import Doubler, Writer, fail, fail_unpicklably, written
 
 pytestmark = pytest.mark.process
 
@@ -537,16 +532,6 @@ def test_numerical_libraries_are_limited_to_the_share_of_a_worker(monkeypatch: p
 
 
 # Keywords.
-
-
-class Writer(Doubler):
-    """Writes into its keywords, and returns what they were before."""
-
-    def file_process(self, in_name, image, notes, **kwargs):
-        before = float(image.sum()), list(notes)
-        image += 1
-        notes.append(in_name)
-        return None, {"before": before}
 
 
 def test_keywords_are_fresh_for_each_file(start_method: str):

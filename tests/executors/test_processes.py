@@ -22,7 +22,16 @@ from bigpipe.executors.threads import ThreadsExecutor
 from bigpipe.executors.wire import ParentEnds
 from tests import mischief
 from tests.gate import Gate
-from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size, written
+from tests.pipes import (
+    CannotBegin,
+    Doubler,
+    FirstTimeOnly,
+    exit_at_once,
+    fail,
+    kill_self,
+    note_size,
+    written,
+)
 from tests.programs import run_python
 
 pytestmark = pytest.mark.process
@@ -205,13 +214,6 @@ def test_program_that_a_hook_left_behind_ends_with_the_run(
 # Workers that cannot begin.
 
 
-class CannotBegin(Doubler):
-    """Runs ``begin`` in `worker_init`."""
-
-    def worker_init(self, begin, **kwargs):
-        begin("worker_init")
-
-
 def test_every_file_fails_if_worker_init_raises(
     make_files: MakeFiles, tmp_path: Path, start_method: str
 ):
@@ -341,17 +343,14 @@ def test_interrupt_while_tasks_are_sent_ends_the_workers_and_nothing_else_is_rai
 # Keywords and the object on their way to a worker.
 
 
-class Unpicklable:
-    def __reduce__(self) -> Any:
-        raise TypeError("an open connection")
-
-
 def test_keyword_that_cannot_be_pickled_is_named_and_no_worker_is_left(
     pipe: Doubler, make_files: MakeFiles, start_method: str
 ):
     before = mischief.worker_pids()
     with pytest.raises(TypeError, match=r"'catalogue'.*an open connection"):
-        pipe.pipeline(make_files(2), start_method=start_method, catalogue=Unpicklable(), fine=1)
+        pipe.pipeline(
+            make_files(2), start_method=start_method, catalogue=mischief.Unpicklable(), fine=1
+        )
     assert mischief.worker_pids() == before
 
 
@@ -359,7 +358,7 @@ def test_keyword_that_cannot_be_pickled_is_named_and_no_worker_is_left(
 def test_attribute_that_cannot_be_pickled_is_named_and_no_worker_is_left(
     pipe: Doubler, make_files: MakeFiles, method: str
 ):
-    pipe.catalogue = Unpicklable()
+    pipe.catalogue = mischief.Unpicklable()
     with pytest.raises(TypeError, match=r"'catalogue'.*an open connection"):
         pipe.pipeline(make_files(2), start_method=method)
 
@@ -367,7 +366,7 @@ def test_attribute_that_cannot_be_pickled_is_named_and_no_worker_is_left(
 def test_attribute_that_cannot_be_pickled_is_inherited_by_fork(
     pipe: Doubler, make_files: MakeFiles
 ):
-    pipe.catalogue = Unpicklable()
+    pipe.catalogue = mischief.Unpicklable()
     assert written(pipe.pipeline(make_files(2), start_method="fork").results) == {0, 1}
 
 

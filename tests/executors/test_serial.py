@@ -17,7 +17,8 @@ import pytest
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError, context
 from bigpipe.executors import serial
 from tests import mischief
-from tests.pipes import Doubler, fail, written
+from tests.executors.late import LateRunner
+from tests.pipes import Doubler, Shared, Writer, fail, written
 
 MakeFiles = Callable[..., list[str]]
 
@@ -132,13 +133,6 @@ def test_program_that_a_hook_waits_for_ends_with_its_file(
 def test_alarm_that_rings_when_the_hooks_are_done_does_not_reach_the_caller(
     pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
 ):
-    class LateRunner(serial.TaskRunner):
-        def run(self, task: Any, claimant: Any) -> Any:
-            report = super().run(task, claimant)
-            if task.index == 0:
-                mischief.loop("000.bin")
-            return report
-
     monkeypatch.setattr(serial, "TaskRunner", LateRunner)
     pout = pipe.pipeline(make_files(3), file_timeout=0.2)
     assert pout.results[0].outcome is Outcome.TIMED_OUT
@@ -203,18 +197,11 @@ class Life(Doubler):
         log.append("exit")
 
 
-class Log(list):
-    """A list that a run shares: it can be neither pickled nor copied."""
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("there is one")
-
-
 @pytest.mark.parametrize("action", [None, fail, mischief.interrupt])
 def test_worker_exit_runs_once_after_the_last_file_whatever_happened(
     make_files: MakeFiles, tmp_path: Path, action: Any
 ):
-    log = Log()
+    log = Shared()
     pipe = Life(executor="serial", outdir=tmp_path, on_error="raise", log=log)
     trouble = {} if action is None else {("data_process", "001.bin"): action}
     try:
@@ -225,23 +212,13 @@ def test_worker_exit_runs_once_after_the_last_file_whatever_happened(
 
 
 def test_every_file_fails_if_worker_init_raises(make_files: MakeFiles, tmp_path: Path):
-    log = Log()
+    log = Shared()
     names = make_files(5)
     with pytest.raises(PipelineError, match="5 of 5") as caught:
         Life(executor="serial", outdir=tmp_path, log=log).pipeline(names, fails=True)
     assert [error.in_name for error in caught.value.exceptions] == names
     assert {error.hook for error in caught.value.exceptions} == {"worker_init"}
     assert log == ["init"]
-
-
-class Writer(Doubler):
-    """Writes into its keywords, and returns what they were before."""
-
-    def file_process(self, in_name, image, notes, **kwargs):
-        before = float(image.sum()), list(notes)
-        image += 1
-        notes.append(in_name)
-        return None, {"before": before}
 
 
 def test_keywords_are_fresh_for_each_file():

@@ -17,8 +17,9 @@ from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError
 from bigpipe.executors import threads
 from bigpipe.executors.base import Report, Reported, Setup, Task
 from tests import mischief
+from tests.executors.late import LateRunner
 from tests.gate import Gate
-from tests.pipes import Doubler, fail, written
+from tests.pipes import CannotBegin, Doubler, Shared, Writer, fail, written
 
 MakeFiles = Callable[..., list[str]]
 
@@ -138,23 +139,11 @@ def test_file_that_ends_while_it_is_being_interrupted_is_reported_once(
 ):
     """The exception may reach the thread when the hooks are done, but not yet its report."""
 
-    class LateRunner(threads.TaskRunner):
-        def run(self, task: Any, claimant: Any) -> Any:
-            report = super().run(task, claimant)
-            if task.index == 0:
-                mischief.loop("000.bin")
-            return report
-
     monkeypatch.setattr(threads, "TaskRunner", LateRunner)
     pout = pipe.pipeline(make_files(4), file_timeout=0.2)
     assert [result.index for result in pout.results] == [0, 1, 2, 3]
     assert pout.results[0].outcome is Outcome.TIMED_OUT
     assert written(pout.results) == {1, 2, 3}
-
-
-class CannotBegin(Doubler):
-    def worker_init(self, begin, **kwargs):
-        begin("worker_init")
 
 
 TRACED = """
@@ -237,20 +226,13 @@ class Counter(Doubler):
         log.append(("exit", threading.get_ident()))
 
 
-class Log(list):
-    """A list that a run shares: it can be neither pickled nor copied."""
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("there is one")
-
-
 # A thread may be broken off between the opening of a file and its ``with``.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("on_error", ["return", "raise"])
 def test_each_thread_begins_and_ends_once_with_an_object_of_its_own(
     make_files: MakeFiles, tmp_path: Path, on_error: str
 ):
-    log = Log()
+    log = Shared()
     pipe = Counter(2, executor="threads", outdir=tmp_path, on_error=on_error, log=log)
     names = make_files(10)
     counted: dict[int, int] = {}
@@ -287,7 +269,7 @@ class Hoarder(Doubler):
         return data, {"seen": (len(self.seen), int(self.image[0]))}
 
 
-@pytest.mark.parametrize("seen", [[], Log()], ids=["list", "cannot-be-copied"])
+@pytest.mark.parametrize("seen", [[], Shared()], ids=["list", "cannot-be-copied"])
 def test_each_thread_has_its_own_of_what_an_object_holds(
     make_files: MakeFiles, tmp_path: Path, seen: Any
 ):
@@ -301,16 +283,6 @@ def test_each_thread_has_its_own_of_what_an_object_holds(
             assert sorted(n for n, _ in counts) == list(range(1, len(counts) + 1))
     assert pipe.image[0] == 0
     assert len(seen) == (0 if type(seen) is list else 10)
-
-
-class Writer(Doubler):
-    """Writes into its keywords, and returns what they were before."""
-
-    def file_process(self, in_name, image, notes, **kwargs):
-        before = float(image.sum()), list(notes)
-        image += 1
-        notes.append(in_name)
-        return None, {"before": before}
 
 
 def test_keywords_are_fresh_for_each_file():
