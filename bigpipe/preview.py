@@ -319,7 +319,7 @@ class _Previewer:
         from bigpipe.snapshot import Snapshot, pickled_for_workers
 
         try:
-            Snapshot(self._plan.control, is_filled=False).close()
+            Snapshot(self._plan.control).close()
             if self._options.start_method in ("forkserver", "spawn"):
                 pickled_for_workers(self._pipe, self._pipe, self._plan.control)
         except UnsendableError as error:

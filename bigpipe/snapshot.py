@@ -71,9 +71,6 @@ class Snapshot:
     ----------
     kwargs : dict
         The keywords.
-    is_filled : bool, optional
-        Copy the large buffers into the file now. Otherwise `fill` or `inherit` must follow
-        before the snapshot is used or sent.
 
     Attributes
     ----------
@@ -92,10 +89,11 @@ class Snapshot:
 
     Notes
     -----
-    Picklable when filled, without its descriptor.
+    `fill` or `inherit` must follow before it is used or sent. Picklable when filled, without its
+    descriptor.
     """
 
-    def __init__(self, kwargs: dict[str, Any], *, is_filled: bool = True) -> None:
+    def __init__(self, kwargs: dict[str, Any]) -> None:
         self._atoms = {name: value for name, value in kwargs.items() if _is_atom(value)}
         rest = {name: value for name, value in kwargs.items() if name not in self._atoms}
         self.fd = anonymous_file()
@@ -105,8 +103,6 @@ class Snapshot:
             self._payload = self._dump(rest)
         self.spans, self._end = _laid_out(self.buffers)
         self._memory: InheritedBuffers | MappedBuffers | None = None
-        if is_filled:
-            self.fill()
 
     def _dump(self, rest: dict[str, Any]) -> bytes:
         file = io.BytesIO()

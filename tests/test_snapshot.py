@@ -27,7 +27,13 @@ from bigpipe.snapshot import (
 LARGE = 3 * MIN_BUFFER  # bytes: more than is kept in the pickle
 
 
-@pytest.fixture(params=[Snapshot, LocalSnapshot])
+def filled(kwargs):
+    snapshot = Snapshot(kwargs)
+    snapshot.fill()
+    return snapshot
+
+
+@pytest.fixture(params=[filled, LocalSnapshot])
 def make_snapshot(request):
     """Return a function that makes a snapshot of each kind."""
     made = []
@@ -47,7 +53,7 @@ def snapshot_of():
     made = []
 
     def make(**kwargs):
-        made.append(Snapshot(kwargs))
+        made.append(filled(kwargs))
         return made[-1]
 
     yield make

@@ -101,7 +101,7 @@ class ProcessesExecutor(Executor):
         self._payload = None
         self._selector = selectors.DefaultSelector()
         self._last.callback(self._selector.close)
-        self._snapshot = Snapshot(setup.control, is_filled=False)
+        self._snapshot = Snapshot(setup.control)
         self._last.callback(self._snapshot.close)
         method = self._method()
         if method == "fork":

@@ -230,7 +230,7 @@ class Kept:
     """A keeper of one array."""
 
     def __init__(self, large):
-        self.snapshot = Snapshot({"large": large}, is_filled=False)
+        self.snapshot = Snapshot({"large": large})
         self.keeper = Keeper.start(self.snapshot)
         assert self.keeper is not None
 
@@ -257,7 +257,7 @@ def test_without_need_or_means_there_is_no_keeper(monkeypatch, why):
             raise OSError
 
         monkeypatch.setattr(keeper, "are_private", refuse)
-    snapshot = Snapshot({"large": np.ones(N, np.uint8)}, is_filled=False)
+    snapshot = Snapshot({"large": np.ones(N, np.uint8)})
     assert Keeper.start(snapshot) is None
     snapshot.fill()
     assert is_as_given(snapshot.fresh()["large"])
@@ -267,7 +267,7 @@ def test_without_need_or_means_there_is_no_keeper(monkeypatch, why):
 @pytest.mark.process
 def test_keeper_is_ended_if_the_system_tells_nonsense(monkeypatch, small_is_large):
     monkeypatch.setattr(keeper.Canary, "has_sung", lambda self: False)
-    snapshot = Snapshot({"large": np.ones(N, np.uint8)}, is_filled=False)
+    snapshot = Snapshot({"large": np.ones(N, np.uint8)})
     before = psutil.Process().children()
     assert Keeper.start(snapshot) is None
     assert psutil.Process().children() == before
