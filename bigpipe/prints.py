@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-__all__ = ["Place", "erasing", "in_notebook", "room_for_prints", "settle_prints"]
+__all__ = [
+    "Place",
+    "erasing",
+    "in_notebook",
+    "is_terminal",
+    "room_for_prints",
+    "settle_prints",
+]
 
 USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
 MAX_HELD = 8192  # characters of a line that is not whole; as a stream's own buffer has
@@ -46,6 +53,14 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def is_terminal(stream: Any) -> bool:
+    """Tell whether what is written to a stream is shown in a terminal."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # none, something that was put in its place, or closed
+        return False
 
 
 def settle_prints(place: Place) -> None:
@@ -97,7 +112,7 @@ def room_for_prints(
     prints = ExitStack()
     streams = [each for each in (sys.stdout, sys.stderr) if type(each) is io.TextIOWrapper]
     for stream in dict.fromkeys(streams):  # both may be one
-        if _is_terminal(stream):
+        if is_terminal(stream):
             prints.callback(_Prints(stream, make_room, lock or nullcontext()).end)
     return prints
 
@@ -219,10 +234,3 @@ def _on(stream: Any) -> _Prints | None:
     """Return what stands for the methods of a stream."""
     owner = getattr(vars(stream).get("write"), "__self__", None)
     return owner if isinstance(owner, _Prints) else None
-
-
-def _is_terminal(stream: Any) -> bool:
-    try:
-        return bool(stream.isatty())
-    except ValueError:  # closed
-        return False

@@ -17,7 +17,7 @@ from typing import IO, Any
 from bigpipe.budget import format_bytes
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.errors import OptionError, warn
-from bigpipe.prints import in_notebook
+from bigpipe.prints import in_notebook, is_terminal
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
 __all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s", "say"]
@@ -95,16 +95,9 @@ def make_progress(option: bool | Callable[[Event], object] | None) -> Progress:
         return Progress()
     if in_notebook():
         return _BarProgress(stream, in_notebook=True)
-    if _is_terminal(stream):
+    if is_terminal(stream):
         return _BarProgress(stream, in_notebook=False)
     return _LineProgress(stream) if option else Progress()
-
-
-def _is_terminal(stream: IO[str]) -> bool:
-    try:
-        return stream.isatty()
-    except (AttributeError, ValueError):  # something that was put in its place, or closed
-        return False
 
 
 class _CallbackProgress(Progress):

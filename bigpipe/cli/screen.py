@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from bigpipe.errors import BigpipeWarning, shown
+from bigpipe.prints import is_terminal
 
 __all__ = [
     "FILES_FAILED",
@@ -93,17 +94,13 @@ def _is_callers(filename: str) -> bool:
 
 def width() -> int | None:
     """Return the columns of the terminal that shows results; ``None`` if none does."""
-    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def has_colour() -> bool:
     """Tell whether results may be coloured: see https://no-color.org."""
     is_dumb = os.environ.get("TERM", "dumb") == "dumb"
-    return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and not is_dumb
-
-
-def _is_terminal(stream: Any) -> bool:
-    return bool(stream is not None and stream.isatty())
+    return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and not is_dumb
 
 
 @contextlib.contextmanager
