@@ -171,24 +171,33 @@ class Crew:
             end = self._place.receivers[link]
             poller.register(end, end.events())
         for member in self._alive:
-            poller.register(member, select.POLLIN)
-            if not member.events.is_closed:
-                poller.register(member.events, member.events.events())
             if member.orders.has_unsent:
                 poller.register(member.orders, member.orders.events())
+        self._register_members(poller)
         taken = {link: end.n_taken for link, end in self._place.receivers.items()}
         self._stillness.tell(CALLER, Waiting(tuple(wanted), taken=taken))
         ready = {fd for fd, _ in polled(poller, timeout)}
         self._looked_at = time.monotonic()
-        for member in list(self._alive):
+        for member in self._alive:
             if member.orders.fileno() in ready and member.orders.has_unsent:
                 member.orders.may_send()
+        self._hear_members(ready)
+        if timeout is None and self._failure is None and self._stillness.is_still():
+            self._help()
+
+    def _register_members(self, poller: select.poll) -> None:
+        for member in self._alive:
+            poller.register(member, select.POLLIN)
+            if not member.events.is_closed:
+                poller.register(member.events, member.events.events())
+
+    def _hear_members(self, ready: set[int]) -> None:
+        """Understand what those parts have told, or how they ended, that are ready."""
+        for member in list(self._alive):
             if member.fileno() in ready:
                 self._bury(member)
             elif not member.events.is_closed and member.events.fileno() in ready:
                 self._hear(member)
-        if timeout is None and self._failure is None and self._stillness.is_still():
-            self._help()
 
     def _hear(self, member: Member) -> None:
         """Understand all that a part has told."""
@@ -277,13 +286,5 @@ class Crew:
                 for member in self._alive:
                     member.kill()
             poller = select.poll()
-            for member in self._alive:
-                poller.register(member, select.POLLIN)
-                if not member.events.is_closed:
-                    poller.register(member.events, member.events.events())
-            ready = {fd for fd, _ in polled(poller, left if left > 0 else None)}
-            for member in list(self._alive):
-                if member.fileno() in ready:
-                    self._bury(member)
-                elif not member.events.is_closed and member.events.fileno() in ready:
-                    self._hear(member)
+            self._register_members(poller)
+            self._hear_members({fd for fd, _ in polled(poller, left if left > 0 else None)})
