@@ -312,13 +312,13 @@ def reseed_numpy() -> None:
         random.seed()
 
 
-def limit_threads(n: int) -> None:
+def limit_threads(n: int | None) -> None:
     """Let the numerical libraries of this process use at most so many threads each.
 
     Parameters
     ----------
-    n : int
-        Threads, at least 1. A lower limit that is already there stays.
+    n : int or None
+        Threads, at least 1. A lower limit that is already there stays. ``None``: as they are.
 
     Notes
     -----
@@ -326,6 +326,8 @@ def limit_threads(n: int) -> None:
     environment variables; those already loaded, through ``threadpoolctl``. OpenMP counts
     for each calling thread, so a thread other than the main one calls this for itself.
     """
+    if n is None:
+        return
     for name in THREAD_VARIABLES:
         if not _is_at_most(os.environ.get(name), n):
             os.environ[name] = str(n)
@@ -364,14 +366,17 @@ def _limit_unstarted(library: Any, n: int) -> bool:
 
 
 @contextmanager
-def threads_limited(n: int) -> Iterator[None]:
+def threads_limited(n: int | None) -> Iterator[None]:
     """Limit the numerical libraries' threads until the ``with`` block ends.
 
     Parameters
     ----------
-    n : int
+    n : int or None
         As for `limit_threads`.
     """
+    if n is None:
+        yield
+        return
     environ = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     libraries = [(library, library.num_threads) for library in _thread_libraries()]
     try:

@@ -243,7 +243,7 @@ class _PoolCall:
             return b""
         key = (self._folder, os.getpid(), threading.get_ident())
         if key not in _runners:
-            if self._threads is not None and os.getpid() != self._home:
+            if os.getpid() != self._home:
                 limit_threads(self._threads)
             pipe, control = pickle.loads(self._payload)
             _runners[key] = _PoolRunner(pipe, control, self._cores)

@@ -16,9 +16,9 @@ from typing import Any
 from bigpipe import clock, context
 from bigpipe.buffers import BuffersLost
 from bigpipe.claims import Claimant
-from bigpipe.environment import limit_threads, reseed_numpy
 from bigpipe.errors import FileError
 from bigpipe.executors import wire
+from bigpipe.executors._settling import settled
 from bigpipe.executors.base import Report
 from bigpipe.executors.file_run import FileRun
 from bigpipe.executors.strategies import Inbox
@@ -26,9 +26,8 @@ from bigpipe.executors.unsendable import report_of_unpicklable
 from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.kept_memory import KeptMemory
-from bigpipe.log import LogForwarder
 from bigpipe.outputs import Stager
-from bigpipe.prints import Place, settle_prints
+from bigpipe.prints import Place
 from bigpipe.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
@@ -88,35 +87,22 @@ def _prepare(
             number = ends.number_of(None if file is None else file.index)
             ends.send(wire.TOLD, number, pickle.dumps(payload))
 
-    forwarder = LogForwarder(tell)
     try:
-        setup = inherited
-        if setup is None:
-            packed, threads, payload = pickle.loads(ends.receive(wire.SETUP, 0))
-            environment = pickle.loads(packed)
-            environment.apply()
-            _limit(threads)  # before a library is imported, and starts a thread for each core
-            forwarder.install()
-            setup = unpickled_beside(payload, data_fd)
-            environment.apply_module_settings()
-        forwarder.install()
-        reseed_numpy()
+        setup = settled(
+            inherited,
+            lambda: pickle.loads(ends.receive(wire.SETUP, 0)),
+            lambda payload: unpickled_beside(payload, data_fd),
+            tell,
+        )
         setup.snapshot.fd = data_fd
         if more:
             setup.pipe._bmp_descriptors = more  # whose numbers may differ from the parent's
-        _limit(setup.threads)
-        settle_prints(setup.place)
     except Terminated:
         raise
     except Exception as raised:  # importing the caller's modules may raise anything
         _send_failure(ends, file_error(raised, "start of the worker", None))
         return None
     return _ProcessWorker(ends, setup, interrupts)
-
-
-def _limit(threads: int | None) -> None:
-    if threads is not None:
-        limit_threads(threads)
 
 
 def _send_failure(ends: wire.WorkerEnds, error: FileError) -> None:

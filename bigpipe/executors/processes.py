@@ -28,10 +28,11 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bigpipe.environment import Environment, fork_is_safe, note_libraries
+from bigpipe.environment import fork_is_safe, note_libraries
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors._descriptors import leave_descriptors
 from bigpipe.executors._local_classes import note_local_classes
+from bigpipe.executors._settling import message
 from bigpipe.executors.base import (
     Asked,
     Died,
@@ -181,12 +182,11 @@ class ProcessesExecutor(Executor):
 
     def _portable(self) -> bytes:
         """Return all that a worker needs which has inherited nothing."""
-        environment = pickle.dumps(Environment.capture())
         if self._payload is None:
             self._payload = self._snapshot.pickled_beside(
                 self._worker_setup(), self._setup.pipe, self._setup.control
             )
-        return pickle.dumps((environment, self._setup.threads_per_worker, self._payload))
+        return pickle.dumps(message(self._setup.threads_per_worker, self._payload))
 
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Send tasks to a process."""

@@ -73,8 +73,7 @@ class SerialExecutor(Executor):
         self._events, self._tasks = [], deque()
         snapshot = LocalSnapshot(setup.control)
         self._last.callback(snapshot.close)
-        if setup.threads_per_worker is not None:
-            self._last.enter_context(threads_limited(setup.threads_per_worker))
+        self._last.enter_context(threads_limited(setup.threads_per_worker))
         self._runner = TaskRunner(
             setup.pipe,
             snapshot,

@@ -157,8 +157,7 @@ class ThreadsExecutor(Executor):
         self._snapshot = LocalSnapshot(setup.control)
         self._pipes = LocalCopies(setup.pipe)
         self._around.callback(self._give_up_keywords)
-        if setup.threads_per_worker is not None:
-            self._around.enter_context(threads_limited(setup.threads_per_worker))
+        self._around.enter_context(threads_limited(setup.threads_per_worker))
 
     def add_worker(self, worker: int) -> None:
         """Start a thread."""
@@ -278,8 +277,7 @@ class ThreadsExecutor(Executor):
             me.events.put(died)
 
     def _take_tasks(self, me: _Thread, number: int, pid: int) -> None:
-        if self._setup.threads_per_worker is not None:
-            limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
+        limit_threads(self._setup.threads_per_worker)  # OpenMP counts for each thread
         runner = me.runner = TaskRunner(
             self._pipes.make(),
             self._snapshot,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,9 +15,10 @@ from contextlib import suppress
 from typing import Any
 
 from bigpipe.arrays import pickler_class
-from bigpipe.environment import Environment, fork_is_safe
+from bigpipe.environment import fork_is_safe
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import launch
+from bigpipe.executors._settling import message
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Heard
 from bigpipe.snapshot import anonymous_file
@@ -166,8 +166,7 @@ class ProcessMembers:
                     launch.close_parent_fd(fd)
         member = _ProcessMember(setup.part, meter, (orders, events), child)
         if self._method != "fork":
-            environment = pickle.dumps(Environment.capture())
-            member.orders.post((environment, setup.threads, payload))
+            member.orders.post(message(setup.threads, payload))
         return member
 
     def _fds_of(self, part: Part) -> list[int]:

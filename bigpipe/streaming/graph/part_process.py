@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigpipe.environment import limit_threads, reseed_numpy
+from bigpipe.executors._settling import settled
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Interrupts, Terminated
-from bigpipe.log import LogForwarder
-from bigpipe.prints import Place, settle_prints
+from bigpipe.prints import Place
 from bigpipe.streaming.graph.meter import Meter
 from bigpipe.streaming.graph.network import Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
@@ -122,30 +121,13 @@ def _prepare(orders: Receiver, events: Sender) -> PartSetup | None:
         with suppress(ConnectionError):
             events.post(Told(payload))
 
-    forwarder = LogForwarder(tell)
-    setup = inherited
     try:
-        if setup is None:
-            packed, threads, payload = orders.receive()
-            environment = pickle.loads(packed)
-            environment.apply()
-            if threads is not None:  # before a library is imported, and starts a thread per core
-                limit_threads(threads)
-            forwarder.install()
-            setup = pickle.loads(payload)
-            environment.apply_module_settings()
-        forwarder.install()
-        reseed_numpy()
-        assert setup is not None
-        if setup.threads is not None:
-            limit_threads(setup.threads)
-        settle_prints(setup.place)
+        return settled(inherited, orders.receive, pickle.loads, tell)
     except Terminated:
         raise
     except Exception as raised:  # importing the caller's modules may raise anything
         events.post(Failed(file_error(raised, "start of the process", None), None))
         return None
-    return setup
 
 
 def _ends(setup: PartSetup, orders: Receiver, events: Sender, link_fds: Sequence[int]) -> Ends:
