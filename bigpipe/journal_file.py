@@ -96,11 +96,10 @@ class JournalFile:
         try:
             if self._is_shared:
                 _warn_of_network(path)
-            self._database = self._opened()
+            self.database = self._opened()
         except BaseException:
             self._lock.release()
             raise
-        self.database = self._database
         self._files: list[tuple[Any, ...]] = []
         self._kept: list[tuple[int, int, int]] = []
         self._samples: list[tuple[Any, ...]] = []
@@ -114,7 +113,7 @@ class JournalFile:
     def begin(self, run: RunRow) -> int:
         """Note a run; return its number."""
         with Explained(self.path):
-            self.run = self._database.execute(_ADD_RUN, run).lastrowid or 0
+            self.run = self.database.execute(_ADD_RUN, run).lastrowid or 0
         self._add_of = {
             len(FileRow._fields): _ADD_FILE,
             len(WRITTEN_COLUMNS): _ADD_WRITTEN.format(run=self.run),
@@ -169,15 +168,15 @@ class JournalFile:
     def _write(self) -> None:
         began_at = time.monotonic()
         try:
-            with self._database:  # one transaction
-                self._database.execute("BEGIN")
+            with self.database:  # one transaction
+                self.database.execute("BEGIN")
                 for length, rows in groupby(self._files, len):  # in their order
-                    self._database.executemany(self._add_of[length], rows)
-                self._database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
+                    self.database.executemany(self._add_of[length], rows)
+                self.database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
                 if self._samples:
-                    self._database.executemany(_ADD_SAMPLE, self._samples)
-                    self._database.execute("DELETE FROM live")
-                    self._database.executemany(_ADD_LIVE, self._live)
+                    self.database.executemany(_ADD_SAMPLE, self._samples)
+                    self.database.execute("DELETE FROM live")
+                    self.database.executemany(_ADD_LIVE, self._live)
         except sqlite3.Error as error:
             self._due_at = time.monotonic() + RETRY_S
             self._warn_once(error)
@@ -214,8 +213,8 @@ class JournalFile:
             if self._has_more:
                 self._write()
             with suppress(sqlite3.Error):  # the disk is full: the run counts as broken off
-                self._database.execute("DELETE FROM live")
-                self._database.execute(
+                self.database.execute("DELETE FROM live")
+                self.database.execute(
                     "UPDATE runs SET end = ?, ended_at = ? WHERE id = ?",
                     (end, time.time(), self.run),
                 )
@@ -227,11 +226,11 @@ class JournalFile:
                 )
             with suppress(sqlite3.Error):  # somebody reads it: then it stays as it is
                 # One file, which can be copied, and read where nothing can be written.
-                self._database.execute("PRAGMA busy_timeout = 0")
-                self._database.execute("PRAGMA journal_mode = DELETE")
+                self.database.execute("PRAGMA busy_timeout = 0")
+                self.database.execute("PRAGMA journal_mode = DELETE")
         finally:
             with suppress(sqlite3.Error):
-                self._database.close()
+                self.database.close()
             self._lock.release()
 
     def _opened(self) -> sqlite3.Connection:
