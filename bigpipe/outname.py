@@ -16,7 +16,6 @@ from bigpipe.errors import OutnameError, shown
 
 __all__ = [
     "OUTNAME_APPEND",
-    "default_outname",
     "outname_creator",
     "outname_maker",
     "outname_with_extension",
@@ -121,9 +120,6 @@ def outname_creator(
     folder = outdir or os.getcwd()
     separator = "" if folder[-1] == os.sep else os.sep  # os.path.join costs 0.5 us more
     return f"{folder}{separator}{root}{outname_append}{extension}"
-
-
-default_outname = outname_creator
 
 
 def outname_maker(**naming: Any) -> Callable[[Any], str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigpipe.errors import BigpipeError, OutnameError
-from bigpipe.outname import OUTNAME_APPEND, default_outname, outname_creator, outname_maker
+from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 
 GROUP = ["raw/b1.fits", "raw/b2.fits"]
 
@@ -207,7 +207,6 @@ def test_error_is_also_a_value_error() -> None:
 
 def test_default_append_is_the_published_one() -> None:
     assert OUTNAME_APPEND == "_bmp"
-    assert default_outname is outname_creator
 
 
 @given(
