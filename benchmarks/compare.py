@@ -38,6 +38,7 @@ import contenders
 import tables
 from calm import Calm
 
+from bigpipe.filesystems import file_system
 from bigpipe.measure import n_cores
 
 __all__ = ["describe_machine", "main", "measure", "run_script"]
@@ -243,7 +244,7 @@ def describe_machine(size: str, folder: Path, n_workers: int) -> dict[str, Any]:
         "processor": _processor(),
         "n_cores": os.cpu_count(),
         "n_workers": n_workers,
-        "file_system": _file_system(folder),
+        "file_system": file_system(folder) or "unknown",
         "versions": versions,
         "not_installed": sorted(set(packages) - set(versions)),
         "load_at_start": os.getloadavg()[0],
@@ -260,19 +261,8 @@ def _processor() -> str:
     return models[0] if models else platform.processor()
 
 
-def _file_system(folder: Path) -> str:
-    """Return the type of the file system of a folder, where the system tells."""
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return "unknown"
-    above = [str(folder.resolve()), *map(str, folder.resolve().parents)]
-    types = {mount[1]: mount[2] for mount in mounts}
-    return next(types[each] for each in above if each in types)
-
-
 def _is_in_memory(folder: Path) -> bool:
-    return _file_system(folder) in ("tmpfs", "ramfs")
+    return file_system(folder) in ("tmpfs", "ramfs")
 
 
 def _say(text: str) -> None:
