@@ -40,8 +40,10 @@ __all__ = [
     "WorkerTraceback",
     "how_ended",
     "message_of",
+    "show_worker_traceback",
     "shown",
     "signal_name",
+    "summarise",
     "warn",
 ]
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from bigpipe.process_table import Memory, memory_from
 from bigpipe.tree_meter import system_table
 
-__all__ = ["PeakMeter"]
+__all__ = ["WORTH_LOOKING", "PeakMeter"]
 
 WORTH_LOOKING = 1 << 20  # bytes of growth: of less it does not matter what kind it is; arbitrary
 

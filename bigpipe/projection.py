@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["Need", "Projector", "size_class"]
+__all__ = ["GUESS_PER_COMPRESSED_BYTE", "Need", "Projector", "size_class"]
 
 MiB = 2**20
 

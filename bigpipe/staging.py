@@ -20,6 +20,7 @@ from bigpipe.errors import BigpipeWarning
 from bigpipe.moving import remove, status_of
 
 __all__ = [
+    "MAX_TRIES",
     "STAGING_NAME",
     "StagingFolder",
     "as_final",

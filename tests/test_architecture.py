@@ -178,6 +178,24 @@ def _known(module: str, names: set[str]) -> str:
     return module if module in names else module.rpartition(".")[0]
 
 
+def test_a_module_lists_what_others_take_from_it() -> None:
+    listed = {module_of(path): _listed(path) for path in files()}
+
+    def takes_more(path: Path, each: Import) -> bool:
+        module, _, name = each.module.rpartition(".")
+        return each.module not in listed and module in listed and name not in listed[module]
+
+    assert not importers(takes_more), "add them to __all__ there"
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the names in ``__all__`` of a file."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
 def test_only_measure_imports_psutil() -> None:
     assert not importers(lambda path, each: each.top == "psutil" and entry_of(path) != "measure")
 

@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 
 from bigpipe.demo.statistics import Image
 
-__all__ = ["N_AMPLIFIERS", "Detector", "Exposure", "make_detector"]
+__all__ = [
+    "ADU_MAX",
+    "BIAS_DRIFT",
+    "BIAS_LEVELS",
+    "FULL_WELL",
+    "GAIN",
+    "N_AMPLIFIERS",
+    "OVERSCAN_COLUMNS",
+    "READ_NOISE",
+    "Detector",
+    "Exposure",
+    "make_detector",
+]
 
 GAIN = 1.6  # electrons per adu
 READ_NOISE = 6.0  # electrons

@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "Amplifier",
     "Kind",
+    "Section",
     "binning_of",
     "exposure_of",
     "filter_of",

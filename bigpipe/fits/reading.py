@@ -31,7 +31,7 @@ from bigpipe.errors import BigpipeWarning
 from bigpipe.fits.files import MASK_NAME, UNCERTAINTY_NAME, header_of, image_hdus, opened
 from bigpipe.fits.units import unit_of
 
-__all__ = ["ALL_HDUS", "Tell", "read_ccd"]
+__all__ = ["ALL_HDUS", "Tell", "collected_warnings", "read_ccd"]
 
 ALL_HDUS = "all"
 """Value of ``hdu``: every image of the file."""

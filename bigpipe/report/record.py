@@ -24,7 +24,7 @@ from bigpipe.records import FileResult, Sample
 if TYPE_CHECKING:
     from bigpipe.pout import Pout
 
-__all__ = ["Attempt", "RunRecord", "record_of"]
+__all__ = ["PHASES", "Attempt", "RunRecord", "record_of", "text_of"]
 
 MAX_MEMBERS = 3  # names of a group that are shown; arbitrary
 CLOCK_NOISE = 1e-3  # seconds by which a file may seem to begin before the last one's end; arbitrary
