@@ -19,7 +19,7 @@ from bigpipe.encoding import decode
 from bigpipe.errors import FileError, JournalError
 from bigpipe.file_states import key_of, names_of, state_of
 from bigpipe.journal_lock import holder_of
-from bigpipe.journal_reader import Explained, opened
+from bigpipe.journal_reader import Explained, JournalReader, opened
 from bigpipe.journal_rows import FileRow, RunRow, input_bytes, result_of
 from bigpipe.origin import JournalRun, Origin
 from bigpipe.pout import Pout
@@ -28,7 +28,7 @@ from bigpipe.records import FileResult, Outcome
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Journal", "JournalRun", "Origin"]
+__all__ = ["Journal", "JournalRun", "Origin", "runs_of"]
 
 
 class Journal:
@@ -83,9 +83,7 @@ class Journal:
     def runs(self) -> list[JournalRun]:
         """All runs, the first one first."""
         with Explained(self.path):
-            rows = self._reader.runs()
-        holder = holder_of(self.path)
-        return [_run_of(number, row, holder) for number, row in rows.items()]
+            return runs_of(self._reader, self.path)
 
     def results(
         self, outcome: Outcome | str | None = None, run: int | None = None
@@ -312,6 +310,13 @@ def _cells(row: FileRow) -> tuple[Any, ...]:
 
 def _result(row: FileRow) -> FileResult:
     return result_of(row, row.place, decode(row.in_name))
+
+
+def runs_of(reader: JournalReader, path: str) -> list[JournalRun]:
+    """Return all runs of a journal that is open, the first one first."""
+    rows = reader.runs()
+    holder = holder_of(path)
+    return [_run_of(number, row, holder) for number, row in rows.items()]
 
 
 def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalRun:

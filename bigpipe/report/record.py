@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bigpipe.encoding import decode
 from bigpipe.errors import JournalError
-from bigpipe.journal import Journal
+from bigpipe.journal import Journal, runs_of
 from bigpipe.journal_reader import Explained, opened
 from bigpipe.journal_rows import FileRow, LiveRow
 from bigpipe.records import FileResult, Sample
@@ -189,8 +189,8 @@ def record_of(source: Any, run: int | None = None) -> RunRecord:
 
 
 def _of_journal(path: str, number: int | None) -> RunRecord:
-    with Journal(path) as journal, closing(opened(path)) as reader, Explained(path):
-        runs = {run.number: run for run in journal.runs}
+    with closing(opened(path)) as reader, Explained(path):
+        runs = {run.number: run for run in runs_of(reader, path)}
         if number is None:
             number = max(runs, default=1)
         if number not in runs:

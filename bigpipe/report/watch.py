@@ -20,7 +20,7 @@ from bigpipe.columns import end_within, n_columns, padded, start_within
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
-from bigpipe.journal import Journal
+from bigpipe.journal import runs_of
 from bigpipe.journal_reader import Explained, opened
 from bigpipe.journal_rows import LiveRow
 from bigpipe.origin import JournalRun
@@ -166,8 +166,8 @@ def glance(path: str | os.PathLike[str]) -> Glance:
         If there is no such journal.
     """
     name = os.fspath(path)
-    with Journal(name) as journal, closing(opened(name)) as reader, Explained(name):
-        runs = journal.runs
+    with closing(opened(name)) as reader, Explained(name):
+        runs = runs_of(reader, name)
         if not runs:
             return Glance(name, None, [], [], time.time())
         samples, live = reader.now(runs[-1].number, N_FOR_RATE)
