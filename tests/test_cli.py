@@ -98,7 +98,7 @@ def test_exit_code_tells_that_files_failed(
     (tmp_path / "frames" / "broken.fits").write_text("broken")
     arguments = ["--input", str(tmp_path / "frames"), "--num-processes", "1"]
     assert main(["demo", *arguments, "--output", str(tmp_path / "out")]) == 1
-    assert "broken.fits: this is no FITS file" in capsys.readouterr().out
+    assert "broken.fits: this is not a FITS file" in capsys.readouterr().out
 
 
 def test_interruption_has_the_exit_code_of_ctrl_c(

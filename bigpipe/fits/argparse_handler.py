@@ -44,7 +44,7 @@ class CCDArgparseMixin(BMPArgparseMixin):
         **kwargs: Any,
     ) -> None:
         """Add the number of columns."""
-        what = "pixels along the first axis, to tell memory by"
+        what = "pixels along the first axis, to project the memory"
         self._add_value(option, default, help, what, **{"type": int, **kwargs})
 
     def add_naxis2(
@@ -55,7 +55,7 @@ class CCDArgparseMixin(BMPArgparseMixin):
         **kwargs: Any,
     ) -> None:
         """Add the number of rows."""
-        what = "pixels along the second axis, to tell memory by"
+        what = "pixels along the second axis, to project the memory"
         self._add_value(option, default, help, what, **{"type": int, **kwargs})
 
     def add_bitpix(
@@ -65,8 +65,8 @@ class CCDArgparseMixin(BMPArgparseMixin):
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the bits for each pixel."""
-        what = "bits for each pixel while an image is processed, to tell memory by"
+        """Add the bits per pixel."""
+        what = "bits per pixel while an image is processed, to project the memory"
         self._add_value(option, default, help, what, **{"type": int, **kwargs})
 
     def add_process_expand_factor(
@@ -76,8 +76,8 @@ class CCDArgparseMixin(BMPArgparseMixin):
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the memory that processing takes, in images."""
-        what = "memory that processing an image takes at most, in images"
+        """Add the memory that processing takes, as a multiple of the image."""
+        what = "most memory that processing an image takes, as a multiple of its size"
         self._add_value(option, default, help, what, **{"type": float, **kwargs})
 
     def add_overwrite(
@@ -88,7 +88,7 @@ class CCDArgparseMixin(BMPArgparseMixin):
         **kwargs: Any,
     ) -> None:
         """Add the switch that replaces outputs."""
-        self._add_switch(option, default, help, "replace outputs that are there", **kwargs)
+        self._add_switch(option, default, help, "replace existing outputs", **kwargs)
 
     def add_fits_fixed_ignore(
         self,
@@ -97,6 +97,6 @@ class CCDArgparseMixin(BMPArgparseMixin):
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the switch that keeps quiet about what was put right in a WCS."""
-        what = "do not say what was put right in a WCS"
+        """Add the switch that hides warnings about corrections of a WCS."""
+        what = "do not warn of what was corrected in a WCS"
         self._add_switch(option, default, help, what, **kwargs)

@@ -85,7 +85,7 @@ def opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
         if error.filename is not None:  # the system's, such as 'no such file': it says all
             raise
         raise ValueError(
-            f"{os.fspath(path)}: this is no FITS file: copy it again, or leave it out ({error})"
+            f"{os.fspath(path)}: this is not a FITS file: copy it again, or leave it out ({error})"
         ) from error
 
 
@@ -153,4 +153,6 @@ def first_plane(hdus: fits.HDUList, path: str | os.PathLike[str]) -> Any:
         lengths = [hdu.header[f"NAXIS{i + 1}"] for i in range(hdu.header["NAXIS"])]
         if sum(length > 1 for length in lengths) == 2:
             return hdu
-    raise ValueError(f"{os.fspath(path)}: there is no two-dimensional image in this file.")
+    raise ValueError(
+        f"{os.fspath(path)}: there is no two-dimensional image in this file: leave it out."
+    )

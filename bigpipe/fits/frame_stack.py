@@ -99,17 +99,18 @@ class FrameStack:
         """
         if not isinstance(frame, CCDData):
             raise ValueError(
-                f"{os.fspath(name)} was read as {type(frame).__name__}; one CCDData for each file "
-                "can be combined. Name the hdu to read, or combine extensions one at a time."
+                f"{os.fspath(name)} was read as {type(frame).__name__}, but only one CCDData from "
+                "each file can be combined: give the hdu to read, or combine extensions one at a "
+                "time."
             )
         values = np.asarray(frame.data)
         if self._first is None:
             self._begin(frame)
         elif values.shape != self.shape or frame.unit != self._first.unit:
             raise ValueError(
-                f"{os.fspath(name)} is {_described(values.shape, frame.unit)}, but "
-                f"{os.fspath(self.names[0])}, to be combined with it, is "
-                f"{_described(self.shape, self._first.unit)}. Put it into another group."
+                f"{os.fspath(name)} has {_described(values.shape, frame.unit)}, but "
+                f"{os.fspath(self.names[0])} of the same group has "
+                f"{_described(self.shape, self._first.unit)}: put it into another group."
             )
         row = np.empty(self.shape, self.dtype) if self._memory is None else None
         target = row if self._memory is None else self._memory[len(self.names)]
@@ -189,11 +190,15 @@ def check_scale(scale: Any, n_frames: int | None = None) -> None:
     if scale is None or callable(scale) or (isinstance(scale, str) and scale in _SCALES):
         return
     if isinstance(scale, str) or not hasattr(scale, "__len__"):
-        raise OptionError(f"scale={scale!r}: it is 'median', 'mean', a function or a list.")
+        raise OptionError(
+            f"scale={scale!r} is not understood: give 'median', 'mean', a function or a list of "
+            "factors."
+        )
     if n_frames is not None and len(scale) != n_frames:
         raise OptionError(
-            f"scale has {len(scale)} factors for a group of {n_frames} frames: give one for each, "
-            "or a function of the values. Groups that need others have runs of their own."
+            f"scale has {len(scale)} factors for a group of {n_frames} frames: give one factor for "
+            "each frame, or a function of the values. If groups need different factors, combine "
+            "them in separate runs."
         )
 
 
@@ -208,8 +213,8 @@ def _factor(
         level = float(np.nanmedian(unmasked) if scale == "median" else np.nanmean(unmasked))
         if level == 0:
             raise ValueError(
-                f"the {scale} of {os.fspath(name)} is 0, by which it cannot be divided: give "
-                "another scale, or leave the frame out in the pre-processing list."
+                f"the {scale} of {os.fspath(name)} is 0, and the frame cannot be divided by it: "
+                "give another scale, or leave the frame out in a pre-processing function."
             )
         return 1 / level
     return float(scale[number])

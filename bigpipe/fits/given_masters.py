@@ -17,6 +17,14 @@ from bigpipe.fits.matching import best_match, keys_of
 __all__ = ["master_for", "said_of"]
 
 
+_MUST_MATCH = {
+    "bias": "shape, binning and temperature (within temperature_tolerance)",
+    "dark": "shape, binning, temperature (within temperature_tolerance) and, unless it can be "
+    "scaled, exposure",
+    "flat": "shape, binning and filter",
+}
+
+
 def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> CCDData:
     """Return the master to use: the one that was given, or the one of several that fits.
 
@@ -46,13 +54,13 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
     where = said_of(kwargs)
     if given is None:
         step = "divide_flat" if kind == "flat" else f"subtract_{kind}"
-        raise ValueError(f"{where}{step} was given no {kind}=: a master frame.")
+        raise ValueError(f"{where}{step} was given no {kind}=: give a master frame.")
     masters = _frames(given, kind, where)
     if isinstance(given, CCDData):
         if not _covers(given.shape, ccd.shape):
             raise ValueError(
-                f"{where}the {kind} is {_pixels(given)} pixels, the frame {_pixels(ccd)}: trim "
-                "both in the same way, or give the master of this camera and binning."
+                f"{where}the {kind} has {_pixels(given)} pixels, the frame {_pixels(ccd)}: trim "
+                "both in the same way, or give a master of this camera and binning."
             )
         return given
     tolerance = kwargs.get("temperature_tolerance")
@@ -65,7 +73,10 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
         **options,
     )
     if index is None:
-        raise ValueError(f"{where}none of the {len(masters)} masters fits as {kind}.")
+        raise ValueError(
+            f"{where}none of the {len(masters)} masters fits as {kind}: give one that matches in "
+            f"{_MUST_MATCH[kind]}."
+        )
     return masters[index]
 
 
@@ -82,12 +93,13 @@ def _frames(given: Any, kind: str, where: str) -> list[CCDData]:
         if isinstance(each, (str, os.PathLike)):
             name = os.fspath(each)
             raise TypeError(
-                f"{where}{kind}= is the name {name!r}: give the frame, {kind}=read_ccd({name!r})."
+                f"{where}{kind}= is the file name {name!r}: give the frame, "
+                f"{kind}=read_ccd({name!r})."
             )
         if not isinstance(each, CCDData):
             raise TypeError(
-                f"{where}{kind}= is of type {type(each).__name__}: give a CCDData, such as "
-                "read_ccd returns."
+                f"{where}{kind}= is of type {type(each).__name__}: give a CCDData, as returned by "
+                "read_ccd."
             )
     return masters
 

@@ -33,10 +33,9 @@ __all__ = ["CombinePipe"]
 
 MIN_STACK_BYTES = 32 << 20  # below, stripes would be so thin that seeking takes the time; arbitrary
 _ELSEWHERE = {
-    "weights": "for a weighted average, give them, divided by their sum, as scale, with "
-    "method='sum'",
-    "combine_uncertainty_function": "put the uncertainty in its place by a function of the "
-    "post-processing list",
+    "weights": "for a weighted average, divide the weights by their sum and give them as scale, "
+    "with method='sum'",
+    "combine_uncertainty_function": "set the uncertainty in a post-processing function",
 }
 RESULT_BYTES = 40  # for each pixel: result, deviation, mask, and copies of them while written
 
@@ -98,8 +97,8 @@ class CombinePipe(CCDMultiPipe):
         names = in_names if isinstance(in_names, (list, tuple)) else ()
         if len(names) > 1 and all(isinstance(name, (str, os.PathLike)) for name in names):
             warn(
-                f"each of the {len(names)} inputs is one frame, and is combined with no other: for "
-                "one master of them, give a list with a list, pipeline([names])"
+                f"each of the {len(names)} inputs is a single frame and is not combined with any "
+                "other: to make one master of them, give a list inside a list, pipeline([names])"
             )
         return super()._bmp_plan(in_names, given)
 

@@ -150,13 +150,19 @@ def _chosen(hdus: fits.HDUList, hdu: Any, special: set[str | None], path: str) -
         try:
             chosen = hdus[hdu]
         except (KeyError, IndexError) as error:
-            raise ValueError(f"{path}: there is no HDU {hdu!r}. {_contents(hdus)}") from error
+            raise ValueError(
+                f"{path}: there is no HDU {hdu!r}. {_contents(hdus)} Give one of these as hdu."
+            ) from error
         if not any(chosen is each for _, each in image_hdus(hdus)):
-            raise ValueError(f"{path}: HDU {hdu!r} has no image. {_contents(hdus)}")
+            raise ValueError(
+                f"{path}: HDU {hdu!r} has no image. {_contents(hdus)} Give another hdu."
+            )
         return [chosen]
     images = [image for _, image in image_hdus(hdus) if not _is_companion(image.name, special)]
     if not images:
-        raise ValueError(f"{path}: there is no image in this file. {_contents(hdus)}")
+        raise ValueError(
+            f"{path}: there is no image in this file. {_contents(hdus)} Leave this file out."
+        )
     return images if hdu == ALL_HDUS else images[:1]
 
 
@@ -220,7 +226,7 @@ def _number(header: fits.Header, keyword: str, path: str) -> float:
     """Return ``BSCALE`` or ``BZERO``, which have defaults."""
     value = header.get(keyword, 1 if keyword == "BSCALE" else 0)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{path}: {keyword} = {value!r} is no number: correct the header.")
+        raise ValueError(f"{path}: {keyword} = {value!r} is not a number: correct the header.")
     return value
 
 
@@ -251,13 +257,16 @@ def _integers(
 ) -> NDArray[Any]:
     if scale != 1 or zero != int(zero) or stored.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: its values are no integers (BSCALE={scale}, BZERO={zero}), so they cannot be "
-            f"read as dtype={wanted}: give a floating-point dtype."
+            f"{path}: its values are not integers (BSCALE={scale}, BZERO={zero}), so they cannot "
+            f"be read as dtype={wanted}: give a floating-point dtype."
         )
     shift = int(zero)
     limits, low, high = np.iinfo(wanted), int(stored.min()) + shift, int(stored.max()) + shift
     if low < limits.min or high > limits.max:
-        raise ValueError(f"{path}: values from {low} to {high} do not fit dtype={wanted}.")
+        raise ValueError(
+            f"{path}: values from {low} to {high} do not fit dtype={wanted}: give a larger dtype, "
+            "or none, for floating point."
+        )
     if shift == SIGN_64:
         return _as_unsigned(stored).astype(wanted)
     return (stored.astype(np.int64) + shift).astype(wanted)
@@ -273,11 +282,11 @@ def _unit(header: fits.Header, fallback_unit: Any, path: str, tell: Tell) -> Any
     unit = unit_of(text) if text else None
     if unit is not None:
         return unit
-    what = f"BUNIT = {text!r} is no unit that is known" if text else "it has no BUNIT"
+    what = f"BUNIT = {text!r} is not a known unit" if text else "it has no BUNIT"
     if fallback_unit is None:
         raise ValueError(f"{path}: {what}. Give fallback_unit, such as fallback_unit='adu'.")
     if text:
-        tell(f"{what}; taken as {fallback_unit}", BigpipeWarning)
+        tell(f"{what}; it is taken as {fallback_unit}", BigpipeWarning)
     return fallback_unit
 
 
@@ -290,8 +299,8 @@ def _readable(header: fits.Header, path: str, tell: Tell) -> fits.Header:
         except (fits.VerifyError, ValueError):
             card.verify("silentfix")
             tell(
-                f"{path}: the card {card.keyword} is against the FITS standard; taken as the text "
-                f"{card.value!r}",
+                f"{path}: the card {card.keyword} violates the FITS standard; it is read as the "
+                f"text {card.value!r}",
                 BigpipeWarning,
             )
     return header
@@ -306,7 +315,10 @@ def _with_wcs(header: fits.Header, path: str, tell: Tell) -> tuple[fits.Header, 
         written = wcs.to_header(relax=True)
     except Exception as error:  # of many classes: whatever wcslib finds wrong
         reason = " ".join(str(error).split("\n")[:2])
-        tell(f"{path}: its WCS cannot be used and stays in the header: {reason}", BigpipeWarning)
+        tell(
+            f"{path}: its WCS cannot be used; its cards stay in the header: {reason}",
+            BigpipeWarning,
+        )
         return header, None
     for keyword in written:
         if keyword not in _KEPT_WITH_WCS:

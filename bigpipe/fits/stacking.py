@@ -26,8 +26,9 @@ METHODS = ("average", "median", "sum")
 _CENTERS = ("mean", "median")
 _DEVIATIONS = ("std", "mad_std")
 _FLAGS = {
-    "sigma_clip": "give how many deviations as sigma_clip_low_thresh and sigma_clip_high_thresh",
-    "clip_extrema": "give how many values as nlow and nhigh",
+    "sigma_clip": "give the numbers of deviations as sigma_clip_low_thresh and "
+    "sigma_clip_high_thresh",
+    "clip_extrema": "give the numbers of values as nlow and nhigh",
     "minmax_clip": "give the limits as minmax_clip_min and minmax_clip_max",
 }
 _NUMBERS = (
@@ -79,18 +80,24 @@ class Rule:
         ):
             if getattr(self, name) not in values:
                 known = ", ".join(map(repr, values))
-                raise OptionError(f"{name}={getattr(self, name)!r}: it is one of {known}.")
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r} is unknown: give one of {known}."
+                )
         for name, remedy in _FLAGS.items():
             if getattr(self, name) not in (True, False, None):
-                raise OptionError(f"{name}={getattr(self, name)!r} is no True or False: {remedy}.")
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r} is neither True nor False: {remedy}."
+                )
         for name in ("nlow", "nhigh"):
             n = getattr(self, name)
             if not isinstance(n, Integral) or int(n) < 0:
-                raise OptionError(f"{name}={n!r} is no number of values: give 0 or more.")
+                raise OptionError(f"{name}={n!r} is not a number of values: give 0 or more.")
         for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Real):
-                raise OptionError(f"{name}={value!r} is no number: give one, or None for any.")
+                raise OptionError(
+                    f"{name}={value!r} is not a number: give one, or None for no limit."
+                )
         high = self.sigma_clip_high_thresh
         if high is not None and high < 0:
             raise OptionError(

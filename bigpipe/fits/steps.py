@@ -54,7 +54,8 @@ def _ccdproc() -> ModuleType:
         import ccdproc
     except ImportError as error:
         raise ImportError(
-            f"This step needs {error.name or 'ccdproc'}: python -m pip install 'bigpipe[ccd]'."
+            f"This step needs {error.name or 'ccdproc'}: install it with python -m pip install "
+            "'bigpipe[ccd]'."
         ) from error
     module: ModuleType = ccdproc
     return module
@@ -108,8 +109,8 @@ def subtract_overscan(
         section = headers.section_of(overscan_section, shape)
         if section is None:
             raise ValueError(
-                f"overscan_section={overscan_section!r} is no section of {shape[0]} x {shape[1]} "
-                "pixels: give it as '[x1:x2, y1:y2]', from 1."
+                f"{said_of(kwargs)}overscan_section={overscan_section!r} is not a section of "
+                f"{shape[0]} x {shape[1]} pixels: give it as '[x1:x2, y1:y2]', counted from 1."
             )
         parts = (headers.Amplifier((slice(0, shape[0]), slice(0, shape[1])), section),)
     if any(part.overscan is None for part in parts):
@@ -145,9 +146,9 @@ def _along(part: headers.Amplifier, axis: int | None, kwargs: dict[str, Any]) ->
     elif own.stop - own.start != wanted.stop - wanted.start:
         what = ("rows", "columns")[number]
         raise ValueError(
-            f"{said_of(kwargs)}the overscan has {what} {own.start + 1} to {own.stop}, and not "
-            f"{wanted.start + 1} to {wanted.stop} of the data: give overscan_axis={number}, if the "
-            "overscan lies along the other side, or overscan_axis=None, one level for all."
+            f"{said_of(kwargs)}the overscan covers {what} {own.start + 1} to {own.stop}, but the "
+            f"data covers {wanted.start + 1} to {wanted.stop}: give overscan_axis={number} if the "
+            "overscan lies along the other side, or overscan_axis=None for one level for all."
         )
     return (own, part.overscan[1]) if number == 0 else (part.overscan[0], own)
 
@@ -258,8 +259,8 @@ def subtract_dark(
     exposures = [headers.exposure_of(each.header) for each in (ccd, master)]
     if dark_scale and (exposures[0] is None or not exposures[1]):
         raise ValueError(
-            f"{said_of(kwargs)}an exposure is not known ({exposures[0]} s, the dark's "
-            f"{exposures[1]} s), so the dark cannot be scaled: give dark_scale=False."
+            f"{said_of(kwargs)}the dark cannot be scaled, as an exposure is not known (frame: "
+            f"{exposures[0]} s, dark: {exposures[1]} s): give dark_scale=False."
         )
     light, own = ((1.0 if exposure is None else exposure) * u.s for exposure in exposures)
     done = _ccdproc().subtract_dark(

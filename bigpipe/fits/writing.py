@@ -115,7 +115,7 @@ def write_ccd(
     name = os.fspath(path)
     if os.path.exists(name) and not overwrite:
         raise FileExistsError(
-            f"{name} exists already: give overwrite=True to replace it, or another outdir or "
+            f"{name} already exists: give overwrite=True to replace it, or another outdir or "
             "outname_append."
         )
     if compression is None and name.lower().endswith(".fz"):
@@ -158,7 +158,7 @@ def hdus_of(
             hdus[0].header.remove("BUNIT", ignore_missing=True)
         return hdus
     if not data:
-        raise ValueError("There is no image to write: the list is empty.")
+        raise ValueError("There is no image to write, as the list is empty: return None instead.")
     names = _distinct_names(data)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     for ccd, name in zip(data, names, strict=True):
@@ -217,16 +217,17 @@ def _scale(
     error = abs(bscale) / 2 + 1.5 * float(np.spacing(np.float32(largest)))
     if max_error is not None and error > max_error:
         raise ValueError(
-            f"{path}: values from {low:g} to {high:g} as 16-bit integers have errors up to "
-            f"{error:g}, more than max_scale_error={max_error:g}. Clip them first, or write "
+            f"{path}: values from {low:g} to {high:g} stored as 16-bit integers have errors up to "
+            f"{error:g}, more than max_scale_error={max_error:g}: clip the values first, or write "
             "single precision (as_single)."
         )
     stored = np.rint((values.astype(np.float64) - bzero) / bscale)
     n_outside = int(np.count_nonzero((np.abs(stored) > STEPS // 2) & is_value))
     if n_outside:
         raise ValueError(
-            f"{path}: {n_outside} values from {low:g} to {high:g} lie outside what 16-bit integers "
-            f"hold with bscale={bscale:g}, bzero={bzero:g}. Leave these out, or clip the values."
+            f"{path}: {n_outside} of the values from {low:g} to {high:g} lie outside what 16-bit "
+            f"integers hold with bscale={bscale:g}, bzero={bzero:g}: leave bscale and bzero out, "
+            "or clip the values."
         )
     stored[~is_value] = BLANK
     hdu.data = stored.astype(np.int16)

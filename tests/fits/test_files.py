@@ -38,5 +38,5 @@ def test_the_header_of_the_first_plane_has_the_cards_of_the_primary_hdu(tmp_path
 
 def test_file_that_is_no_fits_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.fits").write_bytes(b"SIMPLY NOT")
-    with pytest.raises(ValueError, match=r"a\.fits: this is no FITS file"):
+    with pytest.raises(ValueError, match=r"a\.fits: this is not a FITS file"):
         read_header(tmp_path / "a.fits")

@@ -126,7 +126,7 @@ def test_an_output_that_is_there_is_kept_unless_it_may_be_replaced(
 ) -> None:
     pipe = Double(outdir=tmp_path / "out", create_outdir=True, fallback_unit="adu", num_processes=1)
     pipe.pipeline(names)
-    said = f"{tmp_path}/out/[^/]+ exists already: give overwrite=True"
+    said = f"{tmp_path}/out/[^/]+ already exists: give overwrite=True"
     with pytest.raises(PipelineError, match=said):
         CCDMultiPipe.pipeline(pipe, names)
     again = CCDMultiPipe(outdir=tmp_path / "out", fallback_unit="adu", overwrite=True)
@@ -142,7 +142,7 @@ def test_nothing_is_written_if_it_is_not_wanted(tmp_path: Path, names: list[str]
 
 
 def test_what_is_no_image_is_refused_and_hdus_are_written(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="given ndarray: let data_process"):
+    with pytest.raises(TypeError, match="given ndarray: return CCDData"):
         CCDMultiPipe().file_write(RAMP, str(tmp_path / "a.fits"))
     hdus = fits.HDUList([fits.PrimaryHDU(RAMP)])
     CCDMultiPipe().file_write(hdus, str(tmp_path / "a.fits"))
@@ -238,4 +238,4 @@ def test_a_broken_frame_costs_only_itself(
     pipe = CCDMultiPipe(outdir=tmp_path / "out", create_outdir=True, fallback_unit="adu")
     pout = pipe.pipeline([*names, tmp_path / "bad.fits"], on_error="return", num_processes=1)
     assert [bool(name) for name, _ in pout] == [True, True, True, False]
-    assert "this is no FITS file" in str(pout.errors[0])
+    assert "this is not a FITS file" in str(pout.errors[0])

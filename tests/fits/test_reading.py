@@ -106,7 +106,7 @@ def test_scaled_integers_are_what_they_stand_for_and_say_so_no_more(tmp_path: Pa
     ccd = read(path)
     np.testing.assert_array_equal(ccd.data, RAMP * 0.5 + 100)
     assert not {"BSCALE", "BZERO"} & set(ccd.header)
-    with pytest.raises(ValueError, match="no integers"):
+    with pytest.raises(ValueError, match="not integers"):
         read(path, dtype=np.int32)
 
 
@@ -119,7 +119,7 @@ def test_integers_are_read_as_such_if_asked_for(tmp_path: Path, dtype: str) -> N
 
 def test_integers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     name = write(tmp_path / "a.fits", np.array([[300]], dtype=np.uint16))
-    with pytest.raises(ValueError, match=r"a\.fits: values from 300 to 300 do not fit dtype=uint8"):
+    with pytest.raises(ValueError, match=r"a\.fits: values .* do not fit dtype=uint8: give"):
         read(name, dtype=np.uint8)
 
 
@@ -137,9 +137,9 @@ def test_the_unit_is_bunit_or_the_fallback_or_what_the_caller_says(tmp_path: Pat
 
 def test_a_bunit_that_is_no_unit_is_told_with_its_value(tmp_path: Path) -> None:
     name = write(tmp_path / "a.fits", BUNIT="raw")
-    with pytest.warns(BigpipeWarning, match=r"^BUNIT = 'raw' is no unit .* as adu"):
+    with pytest.warns(BigpipeWarning, match=r"^BUNIT = 'raw' is not a known unit; .* as adu"):
         assert read(name).unit == u.adu
-    with pytest.raises(ValueError, match=r"'raw' is no unit that is known. Give fallback_unit"):
+    with pytest.raises(ValueError, match=r"'raw' is not a known unit. Give fallback_unit"):
         read_ccd(name)
 
 
@@ -353,7 +353,7 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path, damage: str) -> None:
 
 def test_what_is_no_fits_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.fits").write_text("no")
-    with pytest.raises(ValueError, match=r"a\.fits: this is no FITS file"):
+    with pytest.raises(ValueError, match=r"a\.fits: this is not a FITS file"):
         read(tmp_path / "a.fits")
 
 

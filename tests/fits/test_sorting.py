@@ -98,7 +98,7 @@ def test_the_summary_has_each_group_and_what_is_missing(tmp_path: Path) -> None:
     assert "   3 dark  3 x 4, 60 s, -20.0 C\n" in text
     assert "   2 flat  3 x 4, V\n" in text
     assert "No flat fits lightB.fits, odd.fits.\n" in text
-    assert "bad.fits: this is no FITS file" in text
+    assert "bad.fits: this is not a FITS file" in text
 
 
 def test_a_camera_with_words_of_its_own_is_understood(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_the_network_sorts(bits: list[bool]) -> None:
 )
 def test_a_rule_that_is_not_known_is_refused(wrong: dict[str, Any]) -> None:
     [name] = wrong
-    with pytest.raises(OptionError, match=f"{name}=.*: it is one of"):
+    with pytest.raises(OptionError, match=f"{name}=.*: give one of"):
         Rule(**wrong)
 
 
@@ -138,14 +138,14 @@ def test_a_rule_that_is_not_known_is_refused(wrong: dict[str, Any]) -> None:
     ("wrong", "remedy"),
     [
         ({"sigma_clip": 5}, "sigma_clip=5 .* sigma_clip_low_thresh"),
-        ({"sigma_clip": "False"}, "sigma_clip='False' is no True or False"),
+        ({"sigma_clip": "False"}, "sigma_clip='False' is neither True nor False"),
         ({"clip_extrema": 2}, "clip_extrema=2 .* nlow"),
         ({"minmax_clip": (1, 5)}, r"minmax_clip=\(1, 5\) .* minmax_clip_min"),
-        ({"nlow": -1}, "nlow=-1 is no number of values"),
-        ({"nhigh": 1.5}, "nhigh=1.5 is no number of values"),
-        ({"sigma_clip_high_thresh": "3"}, "sigma_clip_high_thresh='3' is no number"),
+        ({"nlow": -1}, "nlow=-1 is not a number of values"),
+        ({"nhigh": 1.5}, "nhigh=1.5 is not a number of values"),
+        ({"sigma_clip_high_thresh": "3"}, "sigma_clip_high_thresh='3' is not a number"),
         ({"sigma_clip_high_thresh": -1}, "sigma_clip_high_thresh=-1 is below the center"),
-        ({"minmax_clip_max": [10]}, r"minmax_clip_max=\[10\] is no number"),
+        ({"minmax_clip_max": [10]}, r"minmax_clip_max=\[10\] is not a number"),
     ],
     ids=str,
 )

@@ -59,7 +59,7 @@ def test_the_wcs_is_written(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_is_replaced_only_if_asked(tmp_path: Path) -> None:
     write_ccd(image(), tmp_path / "a.fits")
-    with pytest.raises(FileExistsError, match=r"a\.fits exists already: give overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"a\.fits already exists: give overwrite=True"):
         write_ccd(image(), tmp_path / "a.fits")
     write_ccd(image(OBJECT="M 1"), tmp_path / "a.fits", overwrite=True)
     assert fits.getval(tmp_path / "a.fits", "OBJECT") == "M 1"
@@ -94,7 +94,7 @@ def test_a_larger_error_than_allowed_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_outside_of_what_the_integers_hold_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\d+ values from 8\d.* lie outside"):
+    with pytest.raises(ValueError, match=r"\d+ of the values from 8\d.* lie outside"):
         write_ccd(image(), tmp_path / "a.fits", as_scaled_int=True, bscale=1e-4, bzero=100)
 
 
