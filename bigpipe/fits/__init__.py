@@ -1,6 +1,6 @@
 """CCD images in FITS files: reading, calibrating, combining and writing them in parallel.
 
-The public names of the package. What they are built on::
+This module holds the public names. They are built on::
 
     files.py, layout.py, headers.py, units.py      what a file and its header say
     reading.py, writing.py, provenance.py          one file <-> CCDData

@@ -1,6 +1,6 @@
-"""Command-line options of `CCDMultiPipe`, beside those of every pipeline.
+"""Command-line options of `CCDMultiPipe`, in addition to those of every pipeline.
 
-Owns the options' names, defaults and help. What they mean is in `bigpipe.fits.pipeline`.
+Owns the options' names, defaults and help. `bigpipe.fits.pipeline` owns their meaning.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ __all__ = ["CCDArgparseMixin"]
 class CCDArgparseMixin(BMPArgparseMixin):
     """Methods that add the options of a pipeline of CCD images to `self.parser`.
 
-    To be mixed into a subclass of `bigpipe.argparse_handler.ArgparseHandler`. Each method takes
-    the option's name, its default, its help, and further keywords of argparse.
+    Mix it into a subclass of `bigpipe.argparse_handler.ArgparseHandler`. Each method takes the
+    option's name, default and help, and further keywords of argparse.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`FbuCCDData`: a `CCDData` whose class says which unit counts where there is none."""
+"""`FbuCCDData`: a `CCDData` whose class sets the unit of files that have none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FbuCCDData(CCDData):  # type: ignore[misc]  # astropy has no types
     data : CCDData or array_like
         The values.
     unit : unit or str, optional
-        Their unit, whatever else says.
+        Their unit; overrides all others.
     fallback_unit : unit or str, optional
-        Their unit if neither ``unit``, ``data`` nor ``BUNIT`` in ``meta`` has one; ``None``: that
-        of the class.
+        Their unit if neither ``unit``, ``data`` nor ``BUNIT`` in ``meta`` gives one. ``None``: the
+        fallback unit of the class.
     meta : dict-like, optional
         The header.
     **kwargs
-        Of `astropy.nddata.CCDData`.
+        Keywords of `astropy.nddata.CCDData`.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class FbuCCDData(CCDData):  # type: ignore[misc]  # astropy has no types
         fallback_unit : unit or str, optional
             As for the class.
         **kwargs
-            Of `read_ccd`.
+            Keywords of `read_ccd`.
 
         Returns
         -------

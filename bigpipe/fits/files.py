@@ -1,7 +1,7 @@
 """FITS files: their names, opening them, and which of their HDUs hold images.
 
-Owns what is said about a file that cannot be opened or has no image. What becomes of an image is
-`bigpipe.fits.reading`.
+Owns the errors of files that cannot be opened or have no image. `bigpipe.fits.reading` reads the
+images.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _COMMENTARY = ("COMMENT", "HISTORY")
 
 
 def is_fits_name(name: str | os.PathLike[str]) -> bool:
-    """Tell whether a name ends like that of a FITS file, compressed or not."""
+    """Return whether a name ends like that of a FITS file, compressed or not."""
     return _FITS_NAME.search(os.fspath(name)) is not None
 
 
 def members_of(in_name: Any) -> list[Any]:
-    """Return the names of an input: its own, or those of a (nested) group."""
+    """Return the names of an input: the input itself, or the members of a (nested) group."""
     if isinstance(in_name, (str, os.PathLike)):
         return [in_name]
     return [name for each in in_name or () for name in members_of(each)]
@@ -70,19 +70,19 @@ def opened(path: str | os.PathLike[str], **options: Any) -> fits.HDUList:
     path : str or os.PathLike
         The file.
     **options
-        Of `astropy.io.fits.open`.
+        Keywords of `astropy.io.fits.open`.
 
     Raises
     ------
     ValueError
-        If it is no FITS file.
+        If it is not a FITS file.
     OSError
         If it cannot be opened.
     """
     try:
         return fits.open(path, **options)
     except OSError as error:
-        if error.filename is not None:  # the system's, such as 'no such file': it says all
+        if error.filename is not None:  # from the system, such as 'no such file': it says enough
             raise
         raise ValueError(
             f"{os.fspath(path)}: this is not a FITS file: copy it again, or leave it out ({error})"
@@ -104,7 +104,7 @@ def image_hdus(hdus: fits.HDUList) -> Iterator[tuple[int, Any]]:
 
 
 def header_of(hdus: fits.HDUList, hdu: Any) -> fits.Header:
-    """Return an image's cards, then those of the primary HDU that it has not got itself."""
+    """Return an image's cards, then those of the primary HDU that it lacks."""
     header: fits.Header = hdu.header.copy()
     if hdu is hdus[0]:
         return header
@@ -117,7 +117,7 @@ def header_of(hdus: fits.HDUList, hdu: Any) -> fits.Header:
 
 
 def read_header(path: str | os.PathLike[str]) -> fits.Header:
-    """Read the header of the first two-dimensional image of a file, and not the image.
+    """Read the header of the first two-dimensional image of a file, without the image.
 
     Parameters
     ----------
@@ -127,15 +127,15 @@ def read_header(path: str | os.PathLike[str]) -> fits.Header:
     Returns
     -------
     astropy.io.fits.Header
-        With the primary HDU's cards, if the image is in another.
+        The image's cards. If the image is in an extension, the primary HDU's cards follow.
 
     Raises
     ------
     ValueError
-        If it is no FITS file, or there is no such image.
+        If it is not a FITS file, or has no such image.
     """
     with warnings.catch_warnings():
-        # They come again, with the file's name, when it is read.
+        # The same warnings come, with the file's name, when the image is read.
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with opened(path) as hdus:
             return header_of(hdus, first_plane(hdus, path))

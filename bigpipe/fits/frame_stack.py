@@ -1,6 +1,6 @@
 """The frames of a group until they are combined, in memory or in a temporary file.
 
-Owns where they are kept. What is done to each before is `bigpipe.fits.masters`.
+Owns where they are kept. `bigpipe.fits.masters` prepares each frame before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bigpipe.fits.stacking import Rule, combine_stack
 
 __all__ = ["FrameStack", "check_scale"]
 
-MAX_NAMES = 999  # of a group's inputs that are noted: as many as three digits can count
+MAX_NAMES = 999  # names of a group's inputs in the header: as many as three digits can count
 
 _SCALES = ("median", "mean")
 
@@ -32,20 +32,20 @@ class FrameStack:
     Parameters
     ----------
     n_frames : int
-        At most.
+        The most frames that can be added.
     limit : int
-        Bytes that they may take in memory.
+        The most bytes that they may take in memory.
     folder : str or os.PathLike, optional
-        Where to make the file.
+        Folder for the temporary file.
     keywords : dict
-        Of the pipeline; ``scale`` counts.
+        Keywords of the pipeline. Only ``scale`` is used.
 
     Attributes
     ----------
     names : list
-        Of the frames that were added.
+        Names of the added frames.
     added : dict
-        Keywords as the pre-processing list has left them for the last frame.
+        Keywords of the last frame, after its pre-processing.
     """
 
     def __init__(self, n_frames: int, limit: int, folder: Any, keywords: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ class FrameStack:
         self.close()
 
     def close(self) -> None:
-        """Let go of all frames."""
+        """Release all frames."""
         self._memory = None
         if self._file is not None:
             self._file.close()
@@ -90,12 +90,12 @@ class FrameStack:
         name : str or os.PathLike
             Its name.
         number : int
-            Its place in the group, in which others may have been left out.
+            Its index in the group, counting frames that were left out.
 
         Raises
         ------
         ValueError
-            If it has another shape or unit than those before.
+            If its shape or unit differs from that of the first frame.
         """
         if not isinstance(frame, CCDData):
             raise ValueError(
@@ -135,7 +135,7 @@ class FrameStack:
             self._memory = np.empty((self._n_frames, *self.shape), dtype=self.dtype)
             return
         folder = self._folder if self._folder and os.path.isdir(self._folder) else "."
-        # Without a name: the system removes it however this process ends.
+        # It has no name, so the system removes it however this process ends.
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`close` closes it)
 
     def combined(self, rule: Rule) -> CCDData:
@@ -162,7 +162,7 @@ class FrameStack:
         )
 
     def _stripes(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield parts of all frames, as many pixels at once as memory allows."""
+        """Yield the same pixels of all frames, as many at once as memory allows."""
         n_frames, n_pixels = len(self.names), int(np.prod(self.shape))
         if self._memory is not None:
             yield slice(0, n_pixels), self._memory[:n_frames].reshape(n_frames, -1)
@@ -186,7 +186,7 @@ def _described(shape: tuple[int, ...], unit: Any) -> str:
 
 
 def check_scale(scale: Any, n_frames: int | None = None) -> None:
-    """Raise `OptionError` unless frames can be multiplied by this, and so many of them."""
+    """Raise `OptionError` unless `scale` is valid for a group of `n_frames` frames."""
     if scale is None or callable(scale) or (isinstance(scale, str) and scale in _SCALES):
         return
     if isinstance(scale, str) or not hasattr(scale, "__len__"):

@@ -1,7 +1,7 @@
-"""Master frames as steps are given them: one, several of which one fits, or what is none.
+"""The master frames given to steps: one, or several to choose from.
 
-Owns what is said of what cannot serve. Which of several fits is decided in
-`bigpipe.fits.matching`.
+Owns the errors about masters that cannot be used. `bigpipe.fits.matching` decides which of several
+fits.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ _MUST_MATCH = {
 
 
 def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> CCDData:
-    """Return the master to use: the one that was given, or the one of several that fits.
+    """Return the master to use: the given one, or the one of several that fits.
 
     Parameters
     ----------
     ccd : CCDData
-        The frame that is calibrated.
+        The frame to be calibrated.
     given : CCDData or iterable of CCDData
         What the step was given.
     kind : str
-        As what it is to serve, and the keyword: ``'bias'``, ``'dark'`` or ``'flat'``.
+        What the master is used as, and the name of the keyword: ``'bias'``, ``'dark'`` or
+        ``'flat'``.
     kwargs : dict
         Keywords of the step.
 
@@ -47,9 +48,9 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
     Raises
     ------
     ValueError
-        If there is none, or it does not fit.
+        If no master is given, or none fits.
     TypeError
-        If it is no frame.
+        If `given` is not a frame or a list of frames.
     """
     where = said_of(kwargs)
     if given is None:
@@ -81,7 +82,7 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
 
 
 def said_of(kwargs: dict[str, Any]) -> str:
-    """Return how an error of a step begins: with the file, if it is known."""
+    """Return the beginning of a step's error message: the file, if it is known."""
     name = kwargs.get("in_name")
     return f"{name}: " if name is not None else ""
 

@@ -1,6 +1,6 @@
-"""What the header of a CCD frame says: its kind, exposure, gain, and which pixels are which.
+"""The contents of a CCD frame's header: kind, exposure, gain, overscan and so on.
 
-Owns the keywords and their many spellings. Opens no file; that is `bigpipe.fits.files`.
+Owns the keywords and their many spellings. Opens no file: `bigpipe.fits.files` does.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ __all__ = [
 
 KIND_KEYWORDS = ("IMAGETYP", "OBSTYPE", "ESO DPR TYPE", "FRAME")
 EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "ITIME")
-# EGAIN first: cameras that write both keep a setting without unit in GAIN.
+# EGAIN first: cameras that write both use GAIN for a setting without a unit.
 GAIN_KEYWORDS = ("EGAIN", "GAIN")
 READ_NOISE_KEYWORDS = ("RDNOISE", "READNOIS", "ENOISE", "RON")
 SATURATION_KEYWORDS = ("SATURATE", "SATLEVEL")
 FILTER_KEYWORDS = ("FILTER", "FILTER1", "FILTNAM", "FILTERS")
-# What was measured before what was asked for.
+# Measured temperatures before the set point.
 TEMPERATURE_KEYWORDS = ("CCD-TEMP", "CCDTEMP", "DETTEMP", "DET-TEMP", "CCDTEM", "SET-TEMP")
-MAX_CELSIUS = 100.0  # no detector works above; some that work at 170 K write that
+MAX_CELSIUS = 100.0  # no detector is hotter; larger values, such as 170, are in kelvin
 BINNING_KEYWORDS = (("XBINNING", "YBINNING"), ("CCDXBIN", "CCDYBIN"), ("BINX", "BINY"))
 BINNING_TEXTS = ("CCDSUM", "BINNING")
 ELECTRON_WORDS = {"e", "e-", "electron", "electrons", "el"}
 UNSIGNED_16_BIT = 65535.0  # adu: the largest value of a 16-bit converter
 
-# Words that OBJECT may consist of if it tells the kind: 'Dome Flat' does, 'Dark Nebula' not.
+# OBJECT gives the kind if it has no other words: 'Dome Flat' does, 'Dark Nebula' does not.
 _KIND_WORDS = {"bias", "zero", "dark", "darks", "flat", "flats", "domeflat", "skyflat"}
 _ACCOMPANYING_WORDS = {"dome", "sky", "twilight", "lamp", "field", "frame", "image", "internal"}
 _ARC_WORDS = {"arc", "arcs", "comp", "comparison", "arclamp"}
@@ -58,7 +58,7 @@ Section = tuple[slice, slice]
 
 
 class Kind(StrEnum):
-    """What a frame was taken for."""
+    """The purpose of a frame."""
 
     BIAS = "bias"
     DARK = "dark"
@@ -68,16 +68,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Amplifier:
-    """The pixels that one amplifier has read."""
+    """The pixels read by one amplifier."""
 
     data: Section
     """Rows and columns of the raw image that saw light."""
     overscan: Section | None
-    """Rows and columns that did not, read by the same amplifier."""
+    """Rows and columns of its overscan; ``None`` if there is none."""
 
 
 def kind_of(header: Mapping[str, Any]) -> Kind:
-    """Tell what a frame was taken for.
+    """Return the kind of a frame.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def kind_of(header: Mapping[str, Any]) -> Kind:
     -------
     Kind
         From the first of ``IMAGETYP``, ``OBSTYPE``, ``ESO DPR TYPE`` and ``FRAME`` that
-        says one, then from ``OBJECT`` if it consists of nothing else. ``LIGHT`` if none
-        does. What is called a dark but was exposed for 0 s is a bias.
+        gives a kind, otherwise from ``OBJECT`` if it consists only of words for a kind;
+        ``LIGHT`` if none does. A dark exposed for 0 s is a bias.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def _kind_in(words: set[str]) -> Kind | None:
 
 
 def _number(header: Mapping[str, Any], keywords: Iterable[str]) -> float | None:
-    """Return the first of the keywords that is a finite number, text included."""
+    """Return the first value that is a finite number, also as text."""
     for keyword in keywords:
         try:
             value = float(header[keyword])
@@ -147,23 +147,23 @@ def _positive(header: Mapping[str, Any], keywords: Iterable[str]) -> float | Non
 
 
 def exposure_of(header: Mapping[str, Any]) -> float | None:
-    """Return the exposure time in seconds, ``None`` if it is not known."""
+    """Return the exposure time in seconds; ``None`` if unknown."""
     value = _number(header, EXPOSURE_KEYWORDS)
     return value if value is None or value >= 0 else None
 
 
 def gain_of(header: Mapping[str, Any]) -> float | None:
-    """Return the electrons per adu, ``None`` if they are not known."""
+    """Return the gain in electrons per adu; ``None`` if unknown."""
     return _positive(header, GAIN_KEYWORDS)
 
 
 def read_noise_of(header: Mapping[str, Any]) -> float | None:
-    """Return the read noise in electrons, ``None`` if it is not known."""
+    """Return the read noise in electrons; ``None`` if unknown."""
     return _positive(header, READ_NOISE_KEYWORDS)
 
 
 def saturation_of(header: Mapping[str, Any]) -> float | None:
-    """Return the value, in adu, from which on a pixel is saturated."""
+    """Return the lowest value, in adu, of a saturated pixel; ``None`` if unknown."""
     given = _positive(header, SATURATION_KEYWORDS)
     if given is None and header.get("BITPIX") == 16 and header.get("BZERO") == 32768:
         return UNSIGNED_16_BIT
@@ -171,20 +171,20 @@ def saturation_of(header: Mapping[str, Any]) -> float | None:
 
 
 def pedestal_of(header: Mapping[str, Any]) -> float:
-    """Return what is to be added to the values so that zero means no signal, in adu."""
+    """Return what must be added to the values, in adu, so that 0 means no signal."""
     return _number(header, ("PEDESTAL",)) or 0.0
 
 
 def filter_of(header: Mapping[str, Any]) -> str:
-    """Return the filter's name, ``''`` if it is not known."""
+    """Return the name of the filter; ``''`` if unknown."""
     values = (str(header.get(keyword, "")).strip() for keyword in FILTER_KEYWORDS)
     return next((value for value in values if value), "")
 
 
 def temperature_of(header: Mapping[str, Any]) -> float | None:
-    """Return the detector's temperature in degrees Celsius, ``None`` if it is not known.
+    """Return the detector's temperature in degrees Celsius; ``None`` if unknown.
 
-    Above 100 it is taken to be in kelvin.
+    Values above 100 are taken to be in kelvin.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def temperature_of(header: Mapping[str, Any]) -> float | None:
 
 
 def binning_of(header: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many pixels were read as one, along columns and rows; 1 if it is not known.
+    """Return the binning along columns and rows; 1 if unknown.
 
     Examples
     --------
@@ -217,12 +217,12 @@ def binning_of(header: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def object_of(header: Mapping[str, Any]) -> str:
-    """Return the name of what was observed, ``''`` if it is not known."""
+    """Return the name of the observed object; ``''`` if unknown."""
     return str(header.get("OBJECT", "")).strip()
 
 
 def is_arc(header: Mapping[str, Any]) -> bool:
-    """Tell whether a frame shows an arc lamp, whose lines are as sharp as cosmic rays."""
+    """Return whether a frame shows an arc lamp, whose lines are as sharp as cosmic rays."""
     words = set().union(
         *(_words(header.get(keyword, "")) for keyword in (*KIND_KEYWORDS, "OBJECT"))
     )
@@ -230,28 +230,28 @@ def is_arc(header: Mapping[str, Any]) -> bool:
 
 
 def is_in_electrons(header: Mapping[str, Any]) -> bool:
-    """Tell whether ``BUNIT`` says electrons; anything else is taken as adu."""
+    """Return whether ``BUNIT`` is electrons; anything else is taken as adu."""
     return str(header.get("BUNIT", "")).strip().lower() in ELECTRON_WORDS
 
 
 def readout_of(header: Mapping[str, Any], shape: tuple[int, int]) -> tuple[Amplifier, ...]:
-    """Tell which pixels saw light, which are overscan, and which amplifier read them.
+    """Return which pixels saw light, which are overscan, and which amplifier read them.
 
     Parameters
     ----------
     header : mapping
-        The frame's header. ``TRIMSEC``, else ``DATASEC``, is the part that saw light
-        (all, if there is neither), ``BIASSEC`` the overscan. Without ``BIASSEC`` but with
-        ``COVER``, it is the last ``COVER`` columns for each amplifier. ``AMPSROW`` is the
-        number of amplifiers side by side, 1 if it is not given; each has an equal part of
-        the columns, of the overscan's too, in the same order.
+        The frame's header. ``TRIMSEC``, else ``DATASEC``, is the part that saw light; by
+        default, the whole image. ``BIASSEC`` is the overscan. Without ``BIASSEC``, the
+        overscan is the last ``COVER`` columns for each amplifier. ``AMPSROW``, by default 1,
+        is the number of amplifiers side by side. Each has an equal share of the columns of
+        data and overscan, in the same order.
     shape : tuple of int
         Rows and columns of the raw image.
 
     Returns
     -------
     tuple of Amplifier
-        At least one. A section that does not lie in the image is as good as not given.
+        At least one. Sections that do not lie in the image are ignored.
 
     Examples
     --------
@@ -278,19 +278,19 @@ overscan=(slice(0, 5, None), slice(8, 10, None))),)
 
 
 def section_of(text: Any, shape: tuple[int, ...]) -> Section | None:
-    """Return the rows and columns that a section, counted from 1, means.
+    """Return the rows and columns of a section, which counts from 1.
 
     Parameters
     ----------
     text : str
-        As FITS headers have it: ``'[x1:x2, y1:y2]'``, both ends included.
+        As in FITS headers: ``'[x1:x2, y1:y2]'``, both ends included.
     shape : tuple of int
         Rows and columns of the image.
 
     Returns
     -------
     tuple of slice or None
-        ``None`` if it is no section, or does not lie in the image.
+        ``None`` if it is not a section, or does not lie in the image.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What images a FITS file holds, told from its header blocks alone, without loading astropy's HDUs.
+"""The images of a FITS file, found from its header blocks alone, without loading astropy's HDUs.
 
-Owns the few cards that tell how large an image is. The parent asks for every file before it is
-handed out, so this must take some 50 us and not milliseconds.
+Owns the few cards that give the size of an image. The parent asks for every file before it hands
+the file out, so this must take some 50 us and not milliseconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import IO, Any
 
 __all__ = ["Layout", "layouts_of"]
 
-BLOCK = 2880  # bytes: what all parts of a FITS file are a multiple of
+BLOCK = 2880  # bytes: every part of a FITS file is a multiple of this
 CARD = 80  # bytes
-MAX_HEADER_BLOCKS = 2000  # beyond, this is no FITS file; 72,000 cards
+MAX_HEADER_BLOCKS = 2000  # 72,000 cards: a longer header is not FITS
 _OPENERS: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
@@ -45,7 +45,7 @@ class Layout:
     bitpix: int
     """Bits of a value; negative for floating point."""
     is_compressed: bool
-    """By tiles, or the whole file is."""
+    """Whether the image is compressed by tiles, or the whole file is compressed."""
 
     @property
     def n_pixels(self) -> int:
@@ -54,28 +54,27 @@ class Layout:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of its values as they are stored, uncompressed."""
+        """Bytes of its stored values, uncompressed."""
         return self.n_pixels * abs(self.bitpix) // 8
 
 
 def layouts_of(path: str | os.PathLike[str]) -> Iterator[Layout]:
-    """Find the images of a file, reading its headers only, and no more of them than asked for.
+    """Find the images of a file. Reads only its headers, and only as far as you iterate.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; of one that is compressed as a whole, what lies before a header has to be
-        decompressed.
+        The file. If it is compressed as a whole, everything before a header is decompressed.
 
     Yields
     ------
     Layout
-        One for each image that has pixels. Nothing more from where the file is no FITS.
+        One for each image that has pixels. Stops where the file is not FITS.
 
     Raises
     ------
     OSError
-        If it cannot be opened, or not be decompressed.
+        If the file cannot be opened or decompressed.
     """
     with open(path, "rb") as plain:
         start = plain.read(6)
@@ -105,7 +104,7 @@ def _layouts(file: IO[bytes], *, is_compressed: bool) -> Iterator[Layout]:
             elif cards.get("ZIMAGE") == "T" and all(_shape(cards, "Z") or (0,)):
                 name, inner = cards.get("EXTNAME", ""), _shape(cards, "Z")
                 yield Layout(number, name.strip("' "), inner, int(cards["ZBITPIX"]), True)
-        except (KeyError, ValueError):  # no FITS from here on: reading it will say so
+        except (KeyError, ValueError):  # not FITS from here on: reading it will say so
             return
         n_values = groups * (extra + math.prod(shape)) if shape else 0
         n_blocks = -(-n_values * abs(bitpix) // (8 * BLOCK))
@@ -122,7 +121,7 @@ def _shape(cards: dict[str, str], prefix: str) -> tuple[int, ...]:
 
 
 def _cards_of(file: IO[bytes], *, is_first: bool) -> dict[str, str] | None:
-    """Read one header; return the cards that are wanted, ``None`` if there is no header."""
+    """Read one header; return its `_WANTED` cards, ``None`` if there is no header."""
     cards: dict[str, str] = {}
     for n_block in range(MAX_HEADER_BLOCKS):
         block = file.read(BLOCK)

@@ -1,9 +1,9 @@
-"""`CombinePipe`: groups of frames, each combined into one, within the memory there is.
+"""`CombinePipe`: groups of frames, each combined into one, within the available memory.
 
-Owns the way of a group through the hooks. Where its frames are kept meanwhile is
-`bigpipe.fits.frame_stack`; how their values become one, `bigpipe.fits.stacking`::
+Owns a group's way through the hooks. `bigpipe.fits.frame_stack` keeps its frames meanwhile;
+`bigpipe.fits.stacking` combines their values::
 
-    file_read       reads a frame, runs the pre-processing list on it, lays it into the stack;
+    file_read       reads a frame, runs the pre-processing list on it, adds it to the stack;
                     then the next
     data_process    combines the stack, by stripes of pixels if it is on disk
 """
@@ -31,50 +31,50 @@ from bigpipe.options import is_named
 
 __all__ = ["CombinePipe"]
 
-MIN_STACK_BYTES = 32 << 20  # below, stripes would be so thin that seeking takes the time; arbitrary
+MIN_STACK_BYTES = 32 << 20  # thinner stripes would spend the time on seeking; arbitrary
 _ELSEWHERE = {
     "weights": "for a weighted average, divide the weights by their sum and give them as scale, "
     "with method='sum'",
     "combine_uncertainty_function": "set the uncertainty in a post-processing function",
 }
-RESULT_BYTES = 40  # for each pixel: result, deviation, mask, and copies of them while written
+RESULT_BYTES = 40  # per pixel: result, deviation, mask, and their copies while they are written
 
 
 class CombinePipe(CCDMultiPipe):
     """Combine each group of frames into one.
 
-    Takes the options and keywords of `CCDMultiPipe`, and these keywords, which may be given to
-    `pipeline` too and are named as those of `ccdproc.combine`:
+    Takes the options and keywords of `CCDMultiPipe`, and the keywords below. You may also give
+    these to `pipeline`. Their names are those of `ccdproc.combine`.
 
     ``method``
         ``'average'``, ``'median'`` or ``'sum'``.
     ``scale``
-        What each frame is multiplied by before anything else: a function of its values, a list
-        of factors for the frames, or ``'median'`` or ``'mean'``, by which the frames are
-        divided, as flats are.
+        Multiply each frame by a factor before anything else: a list with one factor per frame,
+        or a function that returns the factor for a frame's values. ``'median'`` or ``'mean'``
+        divides each frame by that value, as usual for flats.
     ``sigma_clip``
-        Reject what deviates from the center by more than ``sigma_clip_low_thresh`` and
-        ``sigma_clip_high_thresh``, as ``sigma_clip_func`` and ``sigma_clip_dev_func`` measure.
+        Reject values more than ``sigma_clip_low_thresh`` deviations below the centre or
+        ``sigma_clip_high_thresh`` above it. ``sigma_clip_func`` measures the centre,
+        ``sigma_clip_dev_func`` the deviation.
     ``clip_extrema``
-        Reject the ``nlow`` lowest and ``nhigh`` highest.
+        Reject the ``nlow`` lowest and ``nhigh`` highest values.
     ``minmax_clip``
-        Reject what lies outside ``minmax_clip_min`` and ``minmax_clip_max``.
+        Reject values below ``minmax_clip_min`` or above ``minmax_clip_max``.
     ``mem_limit``
-        Bytes, or text such as ``'2 GiB'``, that the frames of one group may take in memory;
-        ``None``: an equal share, for each worker, of what the run may use. A group that takes
-        more is kept in a temporary file in the output's folder meanwhile, as large as its
-        frames in single precision.
+        Memory that the frames of one group may take, in bytes or as text such as ``'2 GiB'``.
+        ``None``: each worker's equal share of the memory of the run. A larger group is kept in
+        a temporary file in the output's folder, as large as its frames in single precision.
 
     Notes
     -----
-    The functions of the pre-processing list are given one frame at a time, right after it was
-    read, so raw frames are never in memory together; one that returns ``None`` leaves the frame
-    out. The post-processing list is given the combined frame, a `CCDData` in single precision
+    The functions in the pre-processing list receive one frame at a time, as soon as it is read,
+    so raw frames are never in memory together. A function that returns ``None`` leaves the frame
+    out. The post-processing list receives the combined frame: a `CCDData` in single precision
     (double if the first frame has integers of 32 bits, or is in double precision), with
-    uncertainty and mask, the first frame's header, and the cards ``NCOMBINE`` and
-    ``IMCMB001`` and so on. Masked pixels and NaN do not count.
+    uncertainty, mask, the first frame's header, and the cards ``NCOMBINE``, ``IMCMB001`` and so
+    on. Masked pixels and NaN do not count.
 
-    If no function gives an ``outname``, `name_of_master` does.
+    If no function sets an ``outname``, `name_of_master` names the output.
 
     Examples
     --------
@@ -103,8 +103,8 @@ class CombinePipe(CCDMultiPipe):
         return super()._bmp_plan(in_names, given)
 
     def _bmp_projector(self, options: Any, control: dict[str, Any]) -> Any:
-        """Tell the workers what a stack may take; what a file takes follows from that."""
-        rule_of(control)  # a wrong one is said before anything is read
+        """Tell the workers how large a stack may be; a file's memory follows from that."""
+        rule_of(control)  # reports a wrong rule before anything is read
         check_scale(control.get("scale"))
         if type(self).data_process is CombinePipe.data_process:
             _check_elsewhere(control, self._bmp_called(control))
@@ -114,7 +114,7 @@ class CombinePipe(CCDMultiPipe):
         return super()._bmp_projector(options, control)
 
     def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
-        """Tell how much memory a group needs: its frames as far as they may, and one at work.
+        """Return the memory that a group needs: its stack, within the limit, and one frame at work.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class CombinePipe(CCDMultiPipe):
         return WORKER_BYTES + at_work + RESULT_BYTES * n_pixels + min(stack, limit)
 
     def _bmp_largest(self, names: list[Any], keywords: dict[str, Any]) -> int:
-        """Return the bytes that the largest frame needs while it is at work."""
+        """Return the bytes that the largest frame needs while it is prepared."""
         return max((self._bmp_image_bytes(name, keywords) or 0 for name in names), default=0)
 
     def _bmp_limit(self, keywords: dict[str, Any], at_work: int) -> int:
@@ -163,14 +163,14 @@ class CombinePipe(CCDMultiPipe):
         Parameters
         ----------
         in_name : str, os.PathLike or list
-            A frame, or a group; groups in it count as their members.
+            A frame, or a group. Nested groups are flattened.
         **kwargs
             Keywords for this file.
 
         Returns
         -------
         CCDData, FrameStack or None
-            The frame, or all that are left of a group; ``None`` if none is.
+            The frame, or those of the group that were not left out; ``None`` if all were.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class CombinePipe(CCDMultiPipe):
             file.begin(hook)
 
     def pre_process(self, data: Any, **kwargs: Any) -> Any:
-        """Run the pre-processing list on a frame; that of a group's frames has been run.
+        """Run the pre-processing list on a single frame. For a group, `file_read` has run it.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class CombinePipe(CCDMultiPipe):
         Parameters
         ----------
         data : FrameStack or CCDData
-            The frames; a single one stays as it is.
+            The frames. A single frame is returned unchanged.
         **kwargs
             Keywords for this file.
 
@@ -245,7 +245,7 @@ class CombinePipe(CCDMultiPipe):
             return data.combined(rule_of(self.kwargs_merge(**kwargs)))
 
     def outname_create(self, in_name: Any, outname_ext: Any = None, **kwargs: Any) -> Any:
-        """Make the name of the output; that of a group from what its frames are.
+        """Make the name of the output. A group is named after the properties of its frames.
 
         Parameters
         ----------
@@ -268,16 +268,16 @@ class CombinePipe(CCDMultiPipe):
         return super().outname_create(in_name, outname_ext, **kwargs)
 
     def _bmp_predictor(self, control: dict[str, Any]) -> Any:
-        return None  # only the frames tell
+        return None  # the name depends on the frames
 
 
 def rule_of(keywords: dict[str, Any]) -> Rule:
-    """Return the rule that keywords of a pipeline make.
+    """Return the rule that a pipeline's keywords define.
 
     Raises
     ------
     OptionError
-        If one has a value that it cannot have.
+        If a keyword has an invalid value.
     """
     return Rule(
         **{each.name: keywords[each.name] for each in fields(Rule) if each.name in keywords}
@@ -285,7 +285,7 @@ def rule_of(keywords: dict[str, Any]) -> Rule:
 
 
 def _check_elsewhere(keywords: dict[str, Any], called: list[Any]) -> None:
-    """Refuse keywords of `ccdproc.combine` that would change the result, and that nobody knows."""
+    """Refuse keywords that change the result of `ccdproc.combine` and that nothing here uses."""
     for name, remedy in _ELSEWHERE.items():
         if keywords.get(name) is not None and not is_named(name, called):
             raise OptionError(f"{name} has no effect on CombinePipe: {remedy}.")

@@ -1,7 +1,7 @@
-"""Which calibration frames belong to which frame: what must be the same, and what is nearest.
+"""Which calibration frames fit a frame: what must be equal, and what should be near.
 
-Owns the comparison of frames. What the headers say is `bigpipe.fits.headers`; the frames of a
-folder, `bigpipe.fits.sorting`.
+Owns the comparison of frames. `bigpipe.fits.headers` reads the headers, `bigpipe.fits.sorting`
+sorts the frames of a folder.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from bigpipe.fits.headers import Kind
 
 __all__ = ["TEMPERATURE_TOLERANCE", "FrameKeys", "best_match", "keys_of", "name_of_master"]
 
-TEMPERATURE_TOLERANCE = 2.0  # degrees: dark current doubles in some 6; arbitrary
+TEMPERATURE_TOLERANCE = 2.0  # degrees: dark current doubles every 6 or so; arbitrary
 
 
 @dataclass(frozen=True)
 class FrameKeys:
-    """What of a frame decides which others belong to it."""
+    """The properties of a frame that decide which other frames fit it."""
 
     kind: Kind
-    """What it was taken for."""
+    """The purpose of the frame."""
     shape: tuple[int, ...]
     """Rows and columns."""
     binning: tuple[int, int] = (1, 1)
-    """Pixels that were read as one, along columns and rows."""
+    """Pixels read as one, along columns and rows."""
     filter: str = ""
-    """Name of the filter, ``''`` if it is not known."""
+    """Name of the filter; ``''`` if unknown."""
     exposure: float | None = None
-    """Seconds; ``None`` if they are not known."""
+    """Exposure time in seconds; ``None`` if unknown."""
     temperature: float | None = None
-    """Of the detector, in degrees Celsius; ``None`` if it is not known."""
+    """Temperature of the detector in degrees Celsius; ``None`` if unknown."""
 
 
 def keys_of(header: Mapping[str, Any], shape: tuple[int, ...]) -> FrameKeys:
-    """Return what a frame's header says of it.
+    """Return the properties of a frame from its header.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def keys_of(header: Mapping[str, Any], shape: tuple[int, ...]) -> FrameKeys:
     Returns
     -------
     FrameKeys
-        What was found.
+        Its properties.
     """
     return FrameKeys(
         headers.kind_of(header),
@@ -74,22 +74,23 @@ def best_match(
     Parameters
     ----------
     kind : str
-        As what it is to serve: ``'bias'``, ``'dark'`` or ``'flat'``.
+        The kind of calibration frame: ``'bias'``, ``'dark'`` or ``'flat'``.
     frame : FrameKeys
-        The frame that is calibrated.
+        The frame to be calibrated.
     candidates : sequence of FrameKeys
         Calibration frames of that kind.
     temperature_tolerance : float, optional
-        Degrees by which a bias or dark may differ, if both temperatures are known.
+        The largest difference, in degrees, between the temperatures of a frame and its bias or
+        dark, if both are known.
     scales : bool, optional
-        A dark may be scaled to another exposure.
+        Whether a dark may be scaled to another exposure.
 
     Returns
     -------
     int or None
-        Number of the candidate; ``None`` if none fits. Shape and binning must be the same, and
-        the filter of a flat. Of darks, one of the same exposure comes first, then the longest;
-        of equals the one of the nearest temperature, then the first.
+        Index of the candidate; ``None`` if none fits. Shape and binning must be equal, and
+        for a flat the filter. A dark of the same exposure is preferred, then the longest one;
+        among equals the nearest temperature, then the first.
     """
     ranked = []
     for number, candidate in enumerate(candidates):
@@ -110,18 +111,18 @@ def best_match(
 
 
 def name_of_master(keys: FrameKeys) -> str:
-    """Name a combined frame after what tells it from others.
+    """Name a combined frame after its properties.
 
     Parameters
     ----------
     keys : FrameKeys
-        Of the frame.
+        Its properties.
 
     Returns
     -------
     str
-        Kind, exposure of a dark, filter of a flat or light, size, binning, temperature of the
-        detector, as far as they are known.
+        Kind, exposure of a dark, filter of a flat or light, size, binning, and temperature of
+        the detector (not of a flat), as far as they are known.
 
     Examples
     --------

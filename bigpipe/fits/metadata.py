@@ -1,4 +1,4 @@
-"""From the header of an image into the metadata that its pipeline returns."""
+"""Functions that copy cards of an image's header into the metadata of its file."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def header_to_meta(
     header_keys: Iterable[Any] = (),
     **kwargs: Any,
 ) -> Any:
-    """Put cards of the header into the metadata.
+    """Copy cards of the header into the metadata.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        The image. Of several, a key has a list if their values differ.
+        The image. If several images differ in a value, its key gets a list.
     bmp_meta : dict
-        Gets the values, under the keys in the letters in which they are given.
+        Receives the values, under the keywords as you spell them.
     header_keys : iterable of str or tuple
-        Keywords; or a keyword and the unit of its value, which makes it a quantity. Those that
-        the header has not got are left out.
+        Keywords. For a quantity, a tuple of the keyword and the unit of its value. Keywords
+        that the header lacks are skipped.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData or list of CCDData
-        The same.
+        The image, unchanged.
     """
     if bmp_meta is None:
         return ccd
@@ -54,14 +54,14 @@ def ccd_meta_to_bmp_meta(
     ccd_meta_to_bmp_meta_keys: Iterable[Any] = (),
     **kwargs: Any,
 ) -> Any:
-    """Put cards into the metadata: `header_to_meta`, under the name that ccdmultipipe gave it.
+    """Copy cards into the metadata: `header_to_meta` under its name in ccdmultipipe.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
         The image.
     bmp_meta : dict
-        Gets the values.
+        Receives the values.
     ccd_meta_to_bmp_meta_keys : iterable of str or tuple
         As ``header_keys``.
     **kwargs
@@ -70,7 +70,7 @@ def ccd_meta_to_bmp_meta(
     Returns
     -------
     CCDData or list of CCDData
-        The same.
+        The image, unchanged.
     """
     return header_to_meta(ccd, bmp_meta, ccd_meta_to_bmp_meta_keys or ())
 

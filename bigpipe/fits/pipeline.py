@@ -1,7 +1,7 @@
 """`CCDMultiPipe`: the hooks of a pipeline of CCD images in FITS files.
 
-Owns the keywords of these hooks and the memory that an image is said to need. How an image is
-read and written is `bigpipe.fits.reading` and `bigpipe.fits.writing`.
+Owns the keywords of these hooks and the projected memory of an image. `bigpipe.fits.reading` and
+`bigpipe.fits.writing` read and write an image.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from bigpipe.pipeline import BigMultiPipe
 __all__ = ["OUTNAME_APPEND", "WORKER_BYTES", "CCDMultiPipe"]
 
 OUTNAME_APPEND = "_ccdmp"
-BITPIX = 2 * 64 + 8  # bits for each pixel: value and uncertainty in double precision, mask
-EXPAND_FACTOR = 3.5  # images at a time: each step makes a copy, and one has temporary arrays
-WORKER_BYTES = 100_000_000  # a worker with numpy, astropy and ccdproc, and no image: seen 75 MB
+BITPIX = 2 * 64 + 8  # bits per pixel: value and uncertainty in double precision, mask
+EXPAND_FACTOR = 3.5  # images at a time: copies that steps make, and temporary arrays of one step
+WORKER_BYTES = 100_000_000  # a worker with numpy, astropy, ccdproc and no image: measured 75 MB
 _READ_KEYWORDS = (
     *("hdu", "unit", "fallback_unit", "dtype", "hdu_mask", "hdu_uncertainty"),
     "key_uncertainty_type",
@@ -44,42 +44,43 @@ class CCDMultiPipe(BigMultiPipe):
     Parameters
     ----------
     ccddata_cls : type, optional
-        `astropy.nddata.CCDData`, or a subclass, that the hooks are given. If it has a ``read``
-        of its own, that reads the files. Also an attribute of the class.
+        The class that the hooks receive: `astropy.nddata.CCDData` or a subclass. If it defines
+        its own ``read``, that method reads the files. Also an attribute of the class.
     process_size : int or str, optional
-        Bytes that one file needs at most; ``None``: told from each file's header.
+        The most bytes that one file needs. ``None``: projected from each file's header.
     naxis1, naxis2 : int, optional
-        Size of the images, to tell memory by; ``None``: each file's own.
+        Size of the images, to project their memory. ``None``: each file's own size.
     bitpix : int, optional
-        Bits for each pixel while an image is processed. The default is for value and
-        uncertainty in double precision, and a mask.
+        Bits per pixel while an image is processed. The default is for value and uncertainty in
+        double precision, and a mask.
     process_expand_factor : float, optional
-        Memory that processing takes at most, in images of that size.
+        The most memory that processing takes, in multiples of the image's size.
     outname_append : str, optional
-        Text put between an input's base name and its extension.
+        Text between an input's base name and its extension.
     overwrite : bool, optional
-        Replace outputs that are there. Otherwise they make their files fail.
+        Replace existing outputs. Otherwise their files fail.
     fits_fixed_ignore : bool, optional
-        Do not say what was put right in a WCS. Otherwise it is said once in a run.
+        Do not warn about what was corrected in a WCS. By default, each correction is reported
+        once in a run.
     warning_ignore_list : list of type, optional
-        Classes of warnings not to show when files are read.
+        Classes of warnings to hide when files are read.
     **kwargs
-        Options of `bigpipe.BigMultiPipe` and keywords of the hooks. Those here, which may be
-        given to `pipeline` or by a pre-processing function too, are:
+        Options of `bigpipe.BigMultiPipe` and keywords of the hooks. You may also give these to
+        `pipeline`, or add them in a pre-processing function. The hooks here use:
 
         reading
             ``hdu``, ``unit``, ``fallback_unit``, ``dtype``: see `read_ccd`.
         both
-            ``hdu_mask`` and ``hdu_uncertainty``: the extensions' names; ``None`` for neither
-            to be read nor written.
+            ``hdu_mask`` and ``hdu_uncertainty``: the names of the extensions. ``None``: the
+            extension is neither read nor written.
         naming
-            ``outname_ext``: extension of the outputs, such as ``'.fits'`` or ``'.fits.gz'``;
-            the default is the input's, less the ending of a compressed file.
+            ``outname_ext``: extension of the outputs, such as ``'.fits'`` or ``'.fits.gz'``.
+            The default is that of the input, without the ending of a compressed file.
         writing
             ``overwrite``; ``as_scaled_int``, ``bscale``, ``bzero``, ``max_scale_error``;
             ``compression``, ``quantize_level``; ``checksum``: see `write_ccd`.
-            ``provenance=True`` notes version, functions, keywords and inputs in the header.
-            ``ccddata_write=False``: nothing is written.
+            ``provenance=True`` records version, functions, keywords and inputs in the header.
+            ``ccddata_write=False`` writes nothing.
 
     Examples
     --------
@@ -124,20 +125,20 @@ class CCDMultiPipe(BigMultiPipe):
         super().__init__(process_size=process_size, outname_append=outname_append, **kwargs)
 
     def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
-        """Tell from a file's headers how much memory it will need.
+        """Project the memory that a file needs, from its headers.
 
         Parameters
         ----------
         in_name : str, os.PathLike or list
-            The input; the images of a group are added up.
+            The input. For a group, the sum of its images.
         **kwargs
-            Keywords of the run: ``hdu``, ``naxis1``, ``naxis2``, ``bitpix`` and
-            ``process_expand_factor`` count.
+            Keywords of the run. Used: ``hdu``, ``naxis1``, ``naxis2``, ``bitpix`` and
+            ``process_expand_factor``.
 
         Returns
         -------
         int or None
-            Bytes; ``None`` if the file cannot be read, which `file_read` will say.
+            Bytes. ``None`` if the file cannot be read; `file_read` then reports why.
         """
         n_bytes = self._bmp_image_bytes(in_name, self.kwargs_merge(**kwargs))
         return None if n_bytes is None else WORKER_BYTES + n_bytes
@@ -172,18 +173,17 @@ class CCDMultiPipe(BigMultiPipe):
         in_name : str, os.PathLike or list
             The file, or a group of them.
         **kwargs
-            Keywords for this file; those of `read_ccd` count.
+            Keywords for this file. Those of `read_ccd` are used.
 
         Returns
         -------
         CCDData or list
-            The image; a list for a group, and for a file of which all images are read
-            (``hdu='all'``).
+            The image. A list for a group, and with ``hdu='all'``.
 
         Raises
         ------
         ValueError
-            If the file has no image that can be read, or its unit is not known.
+            If the file has no readable image, or its unit is unknown.
         """
         keywords = self.kwargs_merge(**kwargs)
         if not isinstance(in_name, (str, os.PathLike)):
@@ -199,7 +199,7 @@ class CCDMultiPipe(BigMultiPipe):
         return read_ccd(in_name, ccddata_cls=self.ccddata_cls, tell=tell, **options)
 
     def _bmp_tell(self, text: str, category: type[Warning], keywords: dict[str, Any]) -> None:
-        """Show a warning unless it was shown in this run, or is not to be shown."""
+        """Show a warning unless it was shown in this run or is to be hidden."""
         ignored = tuple(self._bmp_setting("warning_ignore_list", keywords) or ())
         if self._bmp_setting("fits_fixed_ignore", keywords):
             ignored += (FITSFixedWarning,)
@@ -220,8 +220,8 @@ class CCDMultiPipe(BigMultiPipe):
         in_name : str, os.PathLike or list
             The input.
         outname_ext : str, optional
-            Its extension. ``None``: the input's, less the ending of a compressed file, which
-            the output is not.
+            Its extension. ``None``: the input's, without the ending of a compressed file, as the
+            output is not compressed.
         **kwargs
             Keywords for this file.
 
@@ -260,18 +260,18 @@ class CCDMultiPipe(BigMultiPipe):
         Parameters
         ----------
         data : CCDData or list of CCDData
-            The image; of several, each is an extension of the file. Anything else that has a
-            ``writeto``, such as an `astropy.io.fits.HDUList`, is written by that.
+            The image, or several: each becomes an extension of the file. Any other object with a
+            ``writeto`` method, such as an `astropy.io.fits.HDUList`, is written by that method.
         outname : str
-            Where to write.
+            The file to write.
         **kwargs
-            Keywords for this file; those of `write_ccd` count, ``provenance`` and
-            ``ccddata_write``.
+            Keywords for this file. Those of `write_ccd`, ``provenance`` and ``ccddata_write``
+            are used.
 
         Returns
         -------
         str or None
-            The name written; ``None`` for ``ccddata_write=False``.
+            The name written; ``None`` with ``ccddata_write=False``.
         """
         keywords = self.kwargs_merge(**kwargs)
         if not keywords.get("ccddata_write", True):
@@ -302,13 +302,13 @@ class CCDMultiPipe(BigMultiPipe):
 
 
 def _reads_by_itself(ccddata_cls: Any) -> bool:
-    """Tell whether a subclass of `CCDData` has a ``read`` that is not the one it inherits."""
+    """Return whether a subclass of `CCDData` defines its own ``read``."""
     own = ccddata_cls.__mro__[: ccddata_cls.__mro__.index(CCDData)]
     return any("read" in vars(cls) for cls in own)
 
 
 def _images_to_read(in_name: Any, keywords: dict[str, Any]) -> list[Layout]:
-    """Return the layouts of the images that `read_ccd` would read; none if it would fail."""
+    """Return the layouts of the images that `read_ccd` would read; empty if it would fail."""
     hdu = keywords.get("hdu")
     wanted = hdu[0] if isinstance(hdu, tuple) else hdu
     if isinstance(wanted, str):
@@ -320,13 +320,13 @@ def _images_to_read(in_name: Any, keywords: dict[str, Any]) -> list[Layout]:
                 return [image]
             if hdu == ALL_HDUS or wanted in (image.hdu, image.name.upper()):
                 images.append(image)
-    except OSError:  # the worker will say so, with the file's name
+    except OSError:  # the worker reports it, with the file's name
         return []
     return images
 
 
 def _uncompressed(name: str) -> str:
-    """Return the name that a file would have if it were not compressed."""
+    """Return the name of a file without the ending of a compressed one."""
     root, extension = os.path.splitext(name)
     if extension.lower() not in (".gz", ".fz", ".bz2", ".xz"):
         return name

@@ -1,6 +1,6 @@
-"""Cards that say how an output came about: program, pipeline, functions, keywords, inputs.
+"""Cards that record how an output was made: program, pipeline, functions, keywords, inputs.
 
-Owns what is noted in a header. The journal has it too (`bigpipe.journal`); this goes with the file.
+Owns these cards. The journal (`bigpipe.journal`) records the same; the cards go with the file.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ def note_origin(
     functions: Mapping[str, Iterable[Any]],
     keywords: Mapping[str, Any],
 ) -> None:
-    """Write into a header how its image was made.
+    """Record in a header how its image was made.
 
     Parameters
     ----------
     header : astropy.io.fits.Header
-        Of the image; changed.
+        Header of the image; changed.
     pipe : object
         The pipeline.
     in_name : str, os.PathLike or (nested) list of them
-        What was read; base names are noted.
+        The inputs. Their base names are recorded.
     functions : mapping
-        The functions that were run, in order, for each list of the pipeline.
+        For each list of the pipeline, the functions that were run, in order.
     keywords : mapping
-        What the hooks were given. Numbers and short text are noted as they are, of all else
-        the type.
+        The keywords of the hooks. Numbers and short text are recorded as they are, other values
+        by their type.
 
     Notes
     -----
-    ``BMPVERS`` is the version of bigpipe, ``BMPPIPE`` the class, ``BMPIN001`` and so on the
-    inputs, ``BMPNIN`` how many there are. Functions and keywords are lines of ``HISTORY``.
+    ``BMPVERS`` is the version of bigpipe, ``BMPPIPE`` the class, ``BMPNIN`` the number of inputs,
+    and ``BMPIN001`` and so on the inputs. Functions and keywords are lines of ``HISTORY``.
     """
     version = vars(sys.modules["bigpipe"])["__version__"]
     header["BMPVERS"] = (version, "version of bigpipe")
@@ -79,7 +79,7 @@ def _described(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text of the characters that a card may have."""
+    """Return a text with only the characters that a card may have."""
     return text.encode("ascii", "backslashreplace").decode("ascii").translate(_CONTROL)
 
 

@@ -1,7 +1,7 @@
-"""CCD images from FITS files: values without surprise, a unit, mask, uncertainty, WCS.
+"""CCD images from FITS files: physical values, unit, mask, uncertainty, WCS.
 
-Owns what is done where a file is not as it should be. How files are opened is
-`bigpipe.fits.files`; what a header means for a camera's frame, `bigpipe.fits.headers`.
+Owns the handling of files with faults. `bigpipe.fits.files` opens files; `bigpipe.fits.headers`
+interprets the headers of a camera's frames.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
     "VarianceUncertainty": VarianceUncertainty,
     "InverseVariance": InverseVariance,
 }
-# What an extension with this name holds, if no card says it.
+# The kind of uncertainty in an extension of this name, if no card says it.
 _BY_NAME = {"VAR": VarianceUncertainty, "VARIANCE": VarianceUncertainty, "IVAR": InverseVariance}
-# Cards that `WCS.to_header` writes too, and that mean something without it.
+# Cards that `WCS.to_header` writes too, but that are also useful without a WCS.
 _KEPT_WITH_WCS = ("RADESYS", "EQUINOX", "DATE-OBS", "MJD-OBS", "DATE-AVG", "MJD-AVG")
 _LINEAR = re.compile(r"(CD|PC)\d+_\d+|(AP?|BP?)_\d+_\d+|CDELT\d+|CROTA\d+")
 _NUMBERS = re.compile(r"\d[\d.:T-]*")
 _HEADLINES = ("Verification reported errors", "Note: astropy.io.fits", "HDU ")
 
-_catching = threading.RLock()  # `warnings.catch_warnings` replaces what all threads share
+_catching = threading.RLock()  # `warnings.catch_warnings` changes state that all threads share
 
 
 def warn(text: str, category: type[Warning]) -> None:
@@ -76,42 +76,42 @@ def read_ccd(
     key_uncertainty_type: str = "UTYPE",
     tell: Tell = warn,
 ) -> Any:
-    """Read the image, or the images, of a FITS file.
+    """Read an image, or all images, of a FITS file.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; compressed by tiles or as a whole, or not.
+        The file. It may be compressed, by tiles or as a whole.
     ccddata_cls : type, optional
-        `astropy.nddata.CCDData` or a subclass: what is returned.
+        Class of the result: `astropy.nddata.CCDData` or a subclass.
     hdu : int, str or tuple, optional
-        Number or ``EXTNAME`` of the image; ``None``: the first that has pixels; ``'all'``: all.
+        Number or ``EXTNAME`` of the image. ``None``: the first that has pixels. ``'all'``: all.
     unit : unit or str, optional
-        Unit of the values, whatever the header says.
+        Unit of the values; overrides the header.
     fallback_unit : unit or str, optional
-        Unit if ``BUNIT`` is missing or is no unit.
+        Unit if ``BUNIT`` is missing or is not a known unit.
     dtype : dtype, optional
-        Type of the values. ``None``: floating point that holds what is stored: single precision
-        for integers of 8 or 16 bits, double for longer ones; floating point stays as it is.
+        Type of the values. ``None``: single precision for integers of 8 or 16 bits, double
+        precision for longer ones; floating point stays as it is.
     hdu_mask, hdu_uncertainty : str or None, optional
-        Name of the extension that has them; ``None``: they are not read. The extensions of an
-        image that is named ``SCI`` may also be called ``SCI_MASK`` and ``SCI_UNCERT``. Of
-        several of one name, the one with the ``EXTVER`` of the image counts.
+        Name of the extension with the mask or uncertainty. ``None``: it is not read. For an image
+        named ``SCI``, the extensions may also be called ``SCI_MASK`` and ``SCI_UNCERT``. If
+        several have the same name, the one with the ``EXTVER`` of the image is read.
     key_uncertainty_type : str, optional
-        Card of the uncertainty's extension that names its class. Without it, ``VAR`` is a
-        variance, ``IVAR`` the inverse of one, all else a standard deviation.
+        Card in the uncertainty's extension that names its class. Without the card, ``VAR`` is a
+        variance, ``IVAR`` an inverse variance, and any other name a standard deviation.
     tell : callable, optional
-        Given the text and class of each warning.
+        Called with the text and class of each warning.
 
     Returns
     -------
     CCDData or list of CCDData
-        A list for ``hdu='all'``. Headers have the cards of the primary HDU too.
+        A list for ``hdu='all'``. Headers include the cards of the primary HDU.
 
     Raises
     ------
     ValueError
-        If it is no FITS file, is cut short, has no such image, or its unit is not known.
+        If it is not a FITS file, is cut short, has no such image, or its unit is unknown.
     OSError
         If it cannot be opened.
     """
@@ -186,7 +186,7 @@ def _header_unit_wcs(
         header.remove(keyword, ignore_missing=True, remove_all=True)
     if header.get("EXTNAME") in ("COMPRESSED_IMAGE", "PRIMARY"):
         del header["EXTNAME"]
-    if unit is None:  # and not '', which astropy takes for no dimension
+    if unit is None:  # but not if it is '', astropy's dimensionless unit
         unit = _unit(header, fallback_unit, path, tell)
     header, wcs = _with_wcs(header, path, tell)
     return header, unit, wcs
@@ -195,7 +195,7 @@ def _header_unit_wcs(
 def _values(
     image: Any, dtype: DTypeLike | None, path: str
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return what the stored values mean, and which of them are ``BLANK``."""
+    """Return the physical values, and which of them are ``BLANK``."""
     scale, zero = (_number(image.header, key, path) for key in ("BSCALE", "BZERO"))
     blank = image.header.get("BLANK") if image.header["BITPIX"] > 0 else None
     with _damage_told(path):
@@ -209,7 +209,7 @@ def _values(
     if scale == 1 and zero == SIGN_64 and stored.dtype.kind == "i":
         values = _as_unsigned(stored).astype(wanted)
     else:
-        # Rounded to fewer digits before the shift, small unsigned values would all be 0.
+        # Small unsigned values would all become 0 if they were rounded before the shift.
         is_exact = scale == 1 and (zero == 0 or np.can_cast(stored.dtype, wanted))
         values = stored.astype(wanted if is_exact else np.float64)
         if scale != 1:
@@ -232,14 +232,14 @@ def _number(header: fits.Header, keyword: str, path: str) -> float:
 
 @contextmanager
 def _damage_told(path: str) -> Iterator[None]:
-    """Say of errors in a damaged file which file it is."""
+    """Name the file in errors about a damaged file."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # of astropy, zlib, numpy: whatever they stumble over
+    except Exception as error:  # astropy, zlib and numpy raise many classes
         if getattr(error, "filename", None) is not None or path in str(error):
-            raise  # it says so itself, as those of this package do
+            raise  # it names the file already, as errors of this package do
         raise ValueError(
             f"{path}: it cannot be read ({type(error).__name__}: {error}). The file may be cut "
             "short or damaged: copy it again, or leave it out."
@@ -273,7 +273,7 @@ def _integers(
 
 
 def _as_unsigned(stored: NDArray[Any]) -> NDArray[np.uint64]:
-    """Shift by ``SIGN_64``, which no signed type holds: the sign bit is turned instead."""
+    """Add ``SIGN_64``, which no signed type can hold, by flipping the sign bit."""
     return stored.astype(np.uint64) ^ np.uint64(SIGN_64)
 
 
@@ -291,7 +291,7 @@ def _unit(header: fits.Header, fallback_unit: Any, path: str, tell: Tell) -> Any
 
 
 def _readable(header: fits.Header, path: str, tell: Tell) -> fits.Header:
-    """Take cards that cannot be parsed as text, and say which."""
+    """Read cards that cannot be parsed as text, and warn which ones."""
     for number in reversed(range(len(header))):
         card = header.cards[number]
         try:
@@ -307,13 +307,13 @@ def _readable(header: fits.Header, path: str, tell: Tell) -> fits.Header:
 
 
 def _with_wcs(header: fits.Header, path: str, tell: Tell) -> tuple[fits.Header, WCS | None]:
-    """Part a header into what is WCS and what is not, as `CCDData` wants it."""
+    """Split a header into the WCS and the rest, as `CCDData` needs them."""
     if not str(header.get("CTYPE1", "")).strip():
         return header, None
     try:
         wcs = WCS(header)
         written = wcs.to_header(relax=True)
-    except Exception as error:  # of many classes: whatever wcslib finds wrong
+    except Exception as error:  # wcslib raises many classes
         reason = " ".join(str(error).split("\n")[:2])
         tell(
             f"{path}: its WCS cannot be used; its cards stay in the header: {reason}",
@@ -323,20 +323,20 @@ def _with_wcs(header: fits.Header, path: str, tell: Tell) -> tuple[fits.Header, 
     for keyword in written:
         if keyword not in _KEPT_WITH_WCS:
             header.remove(keyword, ignore_missing=True)
-    # The matrix, in whatever form it was, is written as PCi_j from now on, distortions anew.
+    # On writing, the matrix becomes PCi_j whatever its form was, and distortions are rewritten.
     for keyword in [each for each in header if _LINEAR.fullmatch(each)]:
         header.remove(keyword, ignore_missing=True)
     return header, wcs
 
 
 def _companion(hdus: fits.HDUList, image: Any, name: str | None) -> Any:
-    """Return the extension that belongs to an image, ``None`` if there is none."""
+    """Return the extension of this name that belongs to an image; ``None`` if there is none."""
     if name is None:
         return None
     candidates: list[Any] = []
     for each in (f"{image.name}_{name}", name):
         candidates.append((each, image.ver))
-        if sum(hdu.name == image.name for hdu in hdus) == 1:  # else EXTVER tells whose it is
+        if sum(hdu.name == image.name for hdu in hdus) == 1:  # otherwise EXTVER must match
             candidates.append(each)
     for candidate in candidates:
         if candidate in hdus and hdus[candidate] is not image:
@@ -368,21 +368,21 @@ def _uncertainty(companion: Any, key: str, path: str) -> NDUncertainty:
 
 @contextmanager
 def collected_warnings(path: str, note: Tell) -> Iterator[None]:
-    """Pass on what astropy warns of while a file is read, with the file's name where it matters.
+    """Collect astropy's warnings while a file is read, and add the file's name where it matters.
 
     Parameters
     ----------
     path : str
         The file.
     note : callable
-        Given the text and class of each warning. What was put right in a WCS has no file's name
-        or number in its text, so that it is the same for all files.
+        Called with the text and class of each warning. The text about a correction of a WCS has
+        no file name or number, so it is the same for all files.
     """
     with _catching:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-        # After the filters are the caller's again. Each once: HDUs are looked for several times.
+        # The caller's filters are back. HDUs are searched several times: keep one of each warning.
         for each in {str(each.message): each for each in caught}.values():
             text = str(each.message).strip()
             if issubclass(each.category, FITSFixedWarning):

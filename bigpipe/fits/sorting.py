@@ -1,7 +1,7 @@
-"""The frames of a folder: what each is, which belong together, and which lack calibration.
+"""The frames of a folder: the kind of each, which belong together, and which lack calibration.
 
-Owns sorting and grouping; no frame is read, only headers. What must match is
-`bigpipe.fits.matching`; master frames are made of the groups by `bigpipe.fits.masters`.
+Owns sorting and grouping. Reads only headers. `bigpipe.fits.matching` decides what must match;
+`bigpipe.fits.masters` combines the groups into master frames.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ class NightFrame:
     """One file of a night."""
 
     name: str
-    """Its name, path included."""
+    """Name of the file, path included."""
     keys: FrameKeys
-    """What decides which other frames belong to it."""
+    """The properties that decide which other frames fit it."""
     object: str = ""
-    """What was observed, ``''`` if it is not known."""
+    """Name of the observed object; ``''`` if unknown."""
     gain: float | None = None
-    """Electrons for each adu; ``None`` if they are not known."""
+    """Electrons per adu; ``None`` if unknown."""
 
     @property
     def kind(self) -> Kind:
-        """What it was taken for."""
+        """The purpose of the frame."""
         return self.keys.kind
 
 
 @dataclass(frozen=True)
 class FrameGroup:
-    """Frames that can be combined, or that are calibrated alike."""
+    """Frames that can be combined, or that use the same calibration."""
 
     keys: FrameKeys
-    """What they have in common; the temperature is their mean."""
+    """Their common properties; the temperature is their mean."""
     frames: tuple[NightFrame, ...]
-    """In the order of their names."""
+    """The frames, sorted by name."""
 
     @property
     def names(self) -> list[str]:
-        """Names of the frames: an input of `CombinePipe`."""
+        """Names of the frames, as an input of `CombinePipe`."""
         return [frame.name for frame in self.frames]
 
     def __str__(self) -> str:
@@ -73,16 +73,16 @@ class FrameGroup:
 
 @dataclass
 class Night:
-    """The frames of a folder, sorted. As text, a summary."""
+    """The frames of a folder, sorted. ``str()`` gives a summary."""
 
     frames: list[NightFrame]
-    """All that could be read, by name."""
+    """All readable frames, sorted by name."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason of those that could not."""
+    """Name of each unreadable file, and the reason."""
     temperature_tolerance: float = TEMPERATURE_TOLERANCE
-    """Degrees by which the temperatures of frames that belong together may differ."""
+    """Largest difference, in degrees, between temperatures of frames that belong together."""
     scale_darks: bool = True
-    """A dark may serve another exposure."""
+    """Whether a dark may be scaled to another exposure."""
 
     def of(self, kind: Kind | str) -> list[NightFrame]:
         """Return the frames of a kind.
@@ -95,7 +95,7 @@ class Night:
         Returns
         -------
         list of NightFrame
-            By name.
+            Sorted by name.
         """
         return [frame for frame in self.frames if frame.kind == kind]
 
@@ -110,9 +110,9 @@ class Night:
         Returns
         -------
         list of FrameGroup
-            Frames of one shape and binning; darks also of one exposure, flats of one filter,
-            lights of both; biases, darks and lights whose temperatures lie within the tolerance
-            of the lowest of the group. Those with unknown temperatures are a group of their own.
+            Each group has one shape and binning; darks also one exposure, flats one filter, and
+            lights both. Except for flats, temperatures lie within the tolerance of the lowest in
+            the group. Frames with unknown temperatures form a separate group.
         """
         alike: dict[FrameKeys, list[NightFrame]] = {}
         for frame in self.of(kind):
@@ -140,12 +140,12 @@ class Night:
         Returns
         -------
         dict
-            The group of each kind, ``None`` if none fits: see `best_match`.
+            The group of each kind; ``None`` if none fits: see `best_match`.
         """
         return {kind: self._match(kind, frame.keys, self.groups(kind)) for kind in _CALIBRATION}
 
     def without(self, kind: Kind | str) -> list[NightFrame]:
-        """Return the lights that no frames of a kind fit.
+        """Return the lights for which no frames of a kind fit.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class Night:
         Returns
         -------
         list of NightFrame
-            By name; all lights if there are no such frames.
+            Sorted by name. All lights if there are no frames of that kind.
         """
         groups = self.groups(kind)
         known: dict[FrameKeys, bool] = {}
@@ -199,16 +199,16 @@ def night(
     Parameters
     ----------
     folder : str, os.PathLike or iterable of them
-        A folder, whose subfolders are not looked into; or the names of the files.
+        A folder, without its subfolders; or the names of the files.
     temperature_tolerance : float, optional
-        Degrees by which the temperatures of frames that belong together may differ.
+        Largest difference, in degrees, between temperatures of frames that belong together.
     scale_darks : bool, optional
-        A dark may serve another exposure.
+        Whether a dark may be scaled to another exposure.
     header_of : callable, optional
-        Given a name, returns the header that is to be judged: for cameras whose headers say
-        what they mean in words of their own.
+        Function that takes a name and returns the header to use. Give your own for a camera
+        whose headers use unusual words.
     **options
-        Of `BigMultiPipe`, which reads the headers.
+        Options of `BigMultiPipe`, which reads the headers.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def night(
 
 
 class _HeaderPipe(BigMultiPipe):
-    """Tell what each file is; writes nothing."""
+    """Put the properties of each frame into its metadata; writes nothing."""
 
     def __init__(self, header_of: Callable[[Any], Any], **kwargs: Any) -> None:
         self.header_of = header_of
@@ -258,7 +258,7 @@ class _HeaderPipe(BigMultiPipe):
 
 
 def describe(header: Any, bmp_meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-    """Put what tells frames apart into the metadata."""
+    """Put the properties of a frame into the metadata."""
     if bmp_meta is not None:
         shape = tuple(
             length for i in range(header["NAXIS"], 0, -1) if (length := header[f"NAXIS{i}"]) > 1
@@ -272,7 +272,7 @@ def describe(header: Any, bmp_meta: dict[str, Any] | None = None, **kwargs: Any)
 
 
 def fits_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the FITS files of a folder by name, hidden ones not.
+    """Return the FITS files of a folder, sorted by name, without hidden ones.
 
     Parameters
     ----------
@@ -293,20 +293,20 @@ def fits_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def reason_of(error: FileError) -> str:
-    """Return the first line of what a hook raised, else of the error itself."""
+    """Return the first line of the hook's exception, or else of the error itself."""
     reason = str(error.__cause__ or error).strip().partition("\n")[0]
     return reason.removeprefix(f"{error.in_name}: ")
 
 
 def names_text(names: list[str]) -> str:
-    """Return base names as text, the first few."""
+    """Return the first few base names as text."""
     shown = [os.path.basename(name) for name in names[:MAX_NAMES_SHOWN]]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return ", ".join(shown) + more
 
 
 def _by_temperature(frames: list[NightFrame], tolerance: float) -> list[list[NightFrame]]:
-    """Part frames so that those of a part are within the tolerance of its coldest."""
+    """Split frames so that those of a part are within the tolerance of its coldest."""
     known = [frame for frame in frames if frame.keys.temperature is not None]
     parts: list[list[NightFrame]] = []
     lowest = float("-inf")

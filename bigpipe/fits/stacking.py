@@ -1,7 +1,7 @@
-"""Many values of each pixel become one: means and medians with rejection, numpy only.
+"""Combine the values of each pixel into one: means and medians with rejection, in numpy.
 
-Owns the arithmetic. Where the values come from, and how many pixels fit into memory, is
-`bigpipe.fits.frame_stack`.
+Owns the arithmetic. `bigpipe.fits.frame_stack` provides the values, as many pixels as fit into
+memory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bigpipe.errors import OptionError
 
 __all__ = ["Rule", "combine_stack"]
 
-BLOCK_VALUES = 2**18  # of a stack that are worked on at once: 1 MiB stays in a core's cache
-NETWORK_FRAMES = 32  # up to here, a network of comparisons sorts faster than numpy does
+BLOCK_VALUES = 2**18  # values processed at once: 1 MiB stays in a core's cache
+NETWORK_FRAMES = 32  # up to here, a network of comparisons sorts faster than numpy
 MAD_TO_SIGMA = 1.482602218505602  # of a normal distribution
 
 METHODS = ("average", "median", "sum")
@@ -43,32 +43,32 @@ Values = NDArray[Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """How the values of a pixel become one; names are those of `ccdproc.combine`."""
+    """How to combine the values of a pixel. The names are those of `ccdproc.combine`."""
 
     method: str = "average"
     """``'average'``, ``'median'`` or ``'sum'``."""
     clip_extrema: bool = False
-    """Reject the `nlow` lowest and the `nhigh` highest."""
+    """Reject the `nlow` lowest and the `nhigh` highest values."""
     nlow: int = 1
-    """How many, for `clip_extrema`."""
+    """Number of lowest values that `clip_extrema` rejects."""
     nhigh: int = 1
-    """How many, for `clip_extrema`."""
+    """Number of highest values that `clip_extrema` rejects."""
     minmax_clip: bool = False
-    """Reject what is below `minmax_clip_min` or above `minmax_clip_max`."""
+    """Reject values below `minmax_clip_min` or above `minmax_clip_max`."""
     minmax_clip_min: float | None = None
-    """Lowest value that counts; ``None``: any."""
+    """Lowest value that is kept; ``None``: no limit."""
     minmax_clip_max: float | None = None
-    """Highest value that counts; ``None``: any."""
+    """Highest value that is kept; ``None``: no limit."""
     sigma_clip: bool = False
-    """Reject what deviates from the center by more than so many deviations."""
+    """Reject values further from the centre than the thresholds."""
     sigma_clip_low_thresh: float | None = 3
-    """Deviations below the center; ``None``: any."""
+    """Threshold below the centre, in deviations; ``None``: no limit."""
     sigma_clip_high_thresh: float | None = 3
-    """Deviations above the center; ``None``: any."""
+    """Threshold above the centre, in deviations; ``None``: no limit."""
     sigma_clip_func: Any = "mean"
-    """``'mean'`` or ``'median'``: the center; or numpy's functions of these names."""
+    """The centre: ``'mean'`` or ``'median'``, or numpy's functions of these names."""
     sigma_clip_dev_func: Any = "std"
-    """``'std'`` or ``'mad_std'``: the deviation; or the functions of these names."""
+    """The deviation: ``'std'`` or ``'mad_std'``, or the functions of these names."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma_clip_func", _name(self.sigma_clip_func))
@@ -116,16 +116,17 @@ def combine_stack(stack: Values, rule: Rule) -> tuple[Values, Values]:
     Parameters
     ----------
     stack : (n, ...) ndarray of float
-        NaN where a value is not to count. Overwritten.
+        The values, NaN where they do not count. Overwritten.
     rule : Rule
-        How.
+        How to combine them.
 
     Returns
     -------
     tuple of ndarray
-        The result, NaN where no value counts, and its standard deviation: that of the values
-        that count, over the root of their number; times their number for a sum. With a
-        median, the deviation is estimated from their median absolute deviation. As in ccdproc.
+        The result, NaN where no value counts, and its standard deviation. The latter is the
+        deviation of the values that count, divided by the root of their number; for a sum,
+        multiplied by their number. For a median, the deviation is estimated from the median
+        absolute deviation. All as in ccdproc.
     """
     n_frames = len(stack)
     flat = stack.reshape(n_frames, -1)
@@ -140,7 +141,7 @@ def combine_stack(stack: Values, rule: Rule) -> tuple[Values, Values]:
 
 
 class _Block:
-    """Values of some pixels, and which of them count. Those that do not are 0."""
+    """Values of some pixels, and which of them count. The others are 0."""
 
     def __init__(self, values: Values) -> None:
         self.values = values
@@ -155,7 +156,7 @@ class _Block:
 
     @property
     def count(self) -> Any:
-        """How many count, of each pixel."""
+        """How many values of each pixel count."""
         if self.keep is None:
             return len(self.values)
         return self.keep.sum(axis=0)
@@ -179,7 +180,7 @@ class _Block:
         for number, row in enumerate(self.values):
             np.subtract(row, mean, out=difference)
             np.multiply(difference, difference, out=difference)
-            if self.keep is not None:  # also where the mean is NaN, as nothing counts
+            if self.keep is not None:  # also where the mean is NaN because no value counts
                 np.copyto(difference, 0, where=~self.keep[number])
             total += difference
         variance: Values = total / np.asarray(self.count, dtype=mean.dtype)
@@ -233,7 +234,7 @@ def _reject(block: _Block, rule: Rule) -> None:
 
 
 def _reject_extrema(block: _Block, nlow: int, nhigh: int) -> None:
-    """Reject so many of the lowest and highest; of equal ones, those of earlier frames."""
+    """Reject the lowest and highest values; among equal ones, those of earlier frames."""
     where = np.zeros(block.values.shape, dtype=bool)
     columns = np.arange(block.values.shape[1])
     for n, fill, find in ((nlow, np.inf, np.argmin), (nhigh, -np.inf, np.argmax)):
@@ -247,7 +248,7 @@ def _reject_extrema(block: _Block, nlow: int, nhigh: int) -> None:
 
 
 def _filled(values: Values, keep: NDArray[np.bool_] | None, fill: float) -> Values:
-    """Return a copy with another value where none counts."""
+    """Return a copy with `fill` in place of values that do not count."""
     copy = values.copy()
     if keep is not None:
         np.copyto(copy, fill, where=~keep)
@@ -263,18 +264,18 @@ def _median(values: Values, keep: NDArray[np.bool_] | None) -> Values:
         low, high = rows[(n - 1) // 2], rows[n // 2]
     else:
         count = keep.sum(axis=0)
-        # Where no value counts, all are infinite: a NaN comes out of their difference.
+        # Where no value counts, all are infinite, and their difference is NaN.
         low = _at(rows, np.maximum(count - 1, 0) // 2)
         high = _at(rows, np.minimum(count // 2, n - 1))
     median: Values = low + (high - low) * half
     is_nan = np.isnan(median)
-    if is_nan.any():  # so it does of values that count and are infinite themselves
+    if is_nan.any():  # values that count may be infinite too: their sum is right
         np.copyto(median, low + high, where=is_nan & (count > 0))
     return median
 
 
 def _at(rows: list[Values], index: NDArray[Any]) -> Values:
-    """Return, of each column, the row of an index."""
+    """Return, for each column, the value in the row given by `index`."""
     lowest, highest = int(index.min()), int(index.max())
     result = rows[lowest].copy()
     for number in range(lowest + 1, highest + 1):

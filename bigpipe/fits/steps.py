@@ -1,8 +1,8 @@
-"""Calibration, as functions for the lists of a pipeline of CCD images.
+"""Calibration steps, as functions for the lists of a pipeline of CCD images.
 
-Owns which keywords each step takes and what it finds in the header when they are not given. The
-work itself is ccdproc's and astroscrappy's (extra ``ccd``), which are imported when a step is run.
-Each takes a `CCDData`, or a list of them, and keywords, and returns what it has made of it.
+Owns the keywords of each step, and the header cards that replace missing keywords. ccdproc and
+astroscrappy (extra ``ccd``) do the work; they are imported when a step runs. Each step takes a
+`CCDData`, or a list of them, and keywords, and returns the result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Step = Callable[..., Any]
 
 
 def _on_each(step: Step) -> Step:
-    """Make a step for one image apply to each image of a (nested) list, with its own name."""
+    """Let a step also take a (nested) list of images, each with its own file name."""
 
     @functools.wraps(step)
     def on_each(ccd: Any, **kwargs: Any) -> Any:
@@ -70,37 +70,37 @@ def subtract_overscan(
     overscan_model: Any = None,
     **kwargs: Any,
 ) -> CCDData:
-    """Subtract the level of the overscan, of each amplifier its own.
+    """Subtract the level of the overscan, separately for each amplifier.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        Raw.
+        The raw image.
     overscan_section : str, optional
-        Pixels that saw no light, as FITS writes them: ``'[2049:2112, 1:350]'``. ``None``: as
-        ``BIASSEC`` says, or ``COVER``, for each amplifier (``AMPSROW``).
+        The overscan, in FITS notation: ``'[2049:2112, 1:350]'``. ``None``: from ``BIASSEC`` or
+        ``COVER``, for each amplifier (``AMPSROW``).
     overscan_median : bool, optional
-        Take the median along the axis and not the mean.
+        Use the median along the axis, instead of the mean.
     overscan_axis : int or None, optional
-        1: a level for each row; 0: for each column; ``None``: one for all.
+        1: a level for each row; 0: for each column; ``None``: one level for all.
     overscan_model : astropy.modeling.Model, optional
-        Fitted to the levels.
+        Model to fit to the levels.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData
-        As large as it was.
+        The image, not trimmed.
 
     Raises
     ------
     ValueError
-        If neither keyword nor header says where the overscan is, or it is not along the data.
+        If neither keyword nor header gives the overscan, or it does not lie along the data.
 
     Notes
     -----
-    By `ccdproc.subtract_overscan`.
+    Uses `ccdproc.subtract_overscan`.
     """
     options = {"median": overscan_median, "model": overscan_model}
     shape = ccd.data.shape
@@ -135,7 +135,7 @@ def subtract_overscan(
 
 
 def _along(part: headers.Amplifier, axis: int | None, kwargs: dict[str, Any]) -> headers.Section:
-    """Return the overscan in the rows of the data, or in its columns if the axis is 0."""
+    """Return the part of the overscan in the data's rows, or in its columns if the axis is 0."""
     assert part.overscan is not None
     if axis is None:
         return part.overscan
@@ -155,26 +155,26 @@ def _along(part: headers.Amplifier, axis: int | None, kwargs: dict[str, Any]) ->
 
 @_on_each
 def trim(ccd: CCDData, trim_section: str | None = None, **kwargs: Any) -> CCDData:
-    """Cut off what saw no light.
+    """Cut off pixels that saw no light.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
         The image.
     trim_section : str, optional
-        What is kept, as FITS writes it. ``None``: as ``TRIMSEC`` or ``DATASEC`` says; if there is
-        neither, all is.
+        The section to keep, in FITS notation. ``None``: from ``TRIMSEC`` or ``DATASEC``; if both
+        are missing, the whole image.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData
-        Without the cards that describe the raw image.
+        The trimmed image, without the cards that describe the raw one.
 
     Notes
     -----
-    By `ccdproc.trim_image`.
+    Uses `ccdproc.trim_image`.
     """
     section = trim_section
     if section is None:
@@ -199,24 +199,23 @@ def subtract_bias(ccd: CCDData, bias: Any = None, **kwargs: Any) -> CCDData:
     ccd : CCDData or list of CCDData
         The image.
     bias : CCDData or list of CCDData
-        A master, or several, of which the one that fits is taken: shape, binning, nearest
-        temperature.
+        A master; or several, to use the one that fits by shape, binning and nearest temperature.
     **kwargs
-        ``temperature_tolerance`` counts: see `best_match`.
+        ``temperature_tolerance`` is used: see `best_match`.
 
     Returns
     -------
     CCDData
-        Less the bias.
+        The image without the bias.
 
     Raises
     ------
     ValueError
-        If there is none that fits.
+        If none fits.
 
     Notes
     -----
-    By `ccdproc.subtract_bias`.
+    Uses `ccdproc.subtract_bias`.
     """
     master = master_for(ccd, bias, "bias", kwargs)
     done = _ccdproc().subtract_bias(ccd, master, add_keyword=None)
@@ -232,28 +231,28 @@ def subtract_dark(
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        The image, less the bias if the dark is to be scaled.
+        The image. If the dark is to be scaled, without the bias.
     dark : CCDData or list of CCDData
-        A master, without bias if it is to be scaled, or several, of which the one that fits is
-        taken: shape, binning, nearest temperature, the same exposure or else the longest.
+        A master; if it is to be scaled, without the bias. Or several, to use the one that fits by
+        shape, binning, nearest temperature, and the same exposure or else the longest.
     dark_scale : bool, optional
-        Multiply it by the ratio of the exposures.
+        Multiply the dark by the ratio of the exposures.
     **kwargs
-        ``temperature_tolerance`` counts: see `best_match`.
+        ``temperature_tolerance`` is used: see `best_match`.
 
     Returns
     -------
     CCDData
-        Less the dark.
+        The image without the dark.
 
     Raises
     ------
     ValueError
-        If there is none that fits, or an exposure is not known.
+        If none fits, or an exposure is unknown.
 
     Notes
     -----
-    By `ccdproc.subtract_dark`.
+    Uses `ccdproc.subtract_dark`.
     """
     master = master_for(ccd, dark, "dark", {**kwargs, "dark_scale": dark_scale})
     exposures = [headers.exposure_of(each.header) for each in (ccd, master)]
@@ -290,27 +289,27 @@ def divide_flat(
     ccd : CCDData or list of CCDData
         The image.
     flat : CCDData or list of CCDData
-        A master, or several, of which the one that fits is taken: shape, binning, filter.
+        A master; or several, to use the one that fits by shape, binning and filter.
     flat_min_value : float, optional
-        Values below are taken as this.
+        Values of the flat below this are raised to it.
     flat_norm_value : float, optional
-        What the flat is divided by before. ``None``: its mean, without what is masked or NaN.
+        Divide the flat by this first. ``None``: its mean, without masked pixels and NaN.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData
-        The quotient, in the unit that the image had.
+        The quotient, in the unit of the image.
 
     Raises
     ------
     ValueError
-        If there is none that fits.
+        If none fits.
 
     Notes
     -----
-    By `ccdproc.flat_correct`.
+    Uses `ccdproc.flat_correct`.
     """
     master = master_for(ccd, flat, "flat", kwargs)
     if flat_norm_value is None:
@@ -322,7 +321,7 @@ def divide_flat(
 
 
 def _mean_of_good(flat: CCDData, least: float | None) -> float | None:
-    """Return the mean of good pixels; ``None`` if all are good, as it is then ccdproc's own."""
+    """Return the mean of good pixels; ``None`` if all are good, as ccdproc then computes it."""
     data = np.asarray(flat.data)
     good = np.isfinite(data)
     if flat.mask is not None:
@@ -335,30 +334,30 @@ def _mean_of_good(flat: CCDData, least: float | None) -> float | None:
 
 @_on_each
 def correct_gain(ccd: CCDData, gain: float | None = None, **kwargs: Any) -> CCDData:
-    """Turn adu into electrons.
+    """Convert adu to electrons.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        In adu; what is in electrons already is returned as it is.
+        The image in adu. An image in electrons is returned unchanged.
     gain : float, optional
-        Electrons for each adu. ``None``: as ``EGAIN`` or ``GAIN`` says.
+        Electrons per adu. ``None``: from ``EGAIN`` or ``GAIN``.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData
-        In electrons.
+        The image in electrons.
 
     Raises
     ------
     ValueError
-        If the gain is not known.
+        If the gain is unknown.
 
     Notes
     -----
-    By `ccdproc.gain_correct`.
+    Uses `ccdproc.gain_correct`.
     """
     if ccd.unit == u.electron:
         return ccd
@@ -385,35 +384,35 @@ def remove_cosmic_rays(
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        The image. Arcs are returned as they are: their lines are as sharp.
+        The image. Arcs are returned unchanged, as their lines are as sharp as cosmic rays.
     bmp_meta : dict, optional
-        Gets ``'n_cosmics'``, the number of pixels.
+        Receives ``'n_cosmics'``, the number of such pixels.
     cosmics_sigclip : float, optional
-        From how many sigma on.
+        Detection threshold, in sigma.
     cosmics_objlim : float, optional
-        How much sharper than stars they must be.
+        How much sharper than stars cosmic rays must be.
     cosmics_options : dict, optional
         Further options of `ccdproc.cosmicray_lacosmic`.
     read_noise : float, optional
-        In electrons. ``None``: as ``RDNOISE`` says.
+        In electrons. ``None``: from ``RDNOISE``.
     gain : float, optional
-        Electrons for each adu, of an image in adu. ``None``: as the header says, else 1.
+        Electrons per adu, for an image in adu. ``None``: from the header, or else 1.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData
-        In the unit that it had.
+        The image, in its unit.
 
     Raises
     ------
     ValueError
-        If the read noise is not known.
+        If the read noise is unknown.
 
     Notes
     -----
-    By `ccdproc.cosmicray_lacosmic`, that is astroscrappy: L.A.Cosmic [1]_.
+    Uses `ccdproc.cosmicray_lacosmic`, which runs L.A.Cosmic [1]_ by astroscrappy.
 
     References
     ----------
@@ -442,7 +441,7 @@ def remove_cosmic_rays(
 
 
 def _noted(ccd: CCDData, text: str, master: CCDData | None = None) -> CCDData:
-    """Add a line of history, with the first frame that a master is made of."""
+    """Add a line of history, with the first frame of the master."""
     origin = "" if master is None else master.header.get("IMCMB001", "")
     if isinstance(ccd.header, fits.Header):
         ccd.header.add_history(text + (f": combined of {origin} and others" if origin else ""))

@@ -1,7 +1,6 @@
 """The unit of an image, from what people write into ``BUNIT``.
 
-Owns the spellings that astropy does not know. What is done where there is none is
-`bigpipe.fits.reading`.
+Owns the spellings that astropy does not know. `bigpipe.fits.reading` handles a missing unit.
 """
 
 from __future__ import annotations
@@ -35,12 +34,13 @@ _WORD = re.compile(r"[A-Za-z]+-?")
 
 
 def unit_of(text: str) -> u.UnitBase | None:
-    """Return the unit that a text means, ``None`` if it means none that is known.
+    """Return the unit that a text means; ``None`` if it is not a known unit.
 
     Parameters
     ----------
     text : str
-        Value of ``BUNIT``. Tried as astropy reads it, then with the words that telescopes write.
+        Value of ``BUNIT``. Parsed by astropy, first as it is, then with telescopes' words replaced
+        by astropy's.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def unit_of(text: str) -> u.UnitBase | None:
     ['adu', 'electron / s', 'ct / pix', 'Jy / beam', 'None']
     """
     if text and not re.search("[A-Za-z%]", text):
-        return None  # a number, which astropy takes as a scale
+        return None  # a number, which astropy would take as a scale
     for spelling in (text, _WORD.sub(_usual, text)):
         try:
             return u.Unit(spelling)

@@ -1,7 +1,7 @@
-"""CCD images into FITS files: in which precision, compressed or not, with which extensions.
+"""CCD images into FITS files: precision, compression, extensions.
 
-Owns the HDUs that are written. Under which name they appear, and when, is `bigpipe.outputs`;
-what is noted of their origin, `bigpipe.fits.provenance`.
+Owns the HDUs that are written. `bigpipe.outputs` decides under which name they appear, and when;
+`bigpipe.fits.provenance` records their origin.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from bigpipe.fits.files import MASK_NAME, UNCERTAINTY_NAME
 
 __all__ = ["as_single", "hdus_of", "write_ccd"]
 
-STEPS = 65534  # between the least and the largest 16-bit integer that stand for a value
-BLANK = -32768  # the one that stands for none
-LOSSLESS = "GZIP_2"  # of the tile compressions, the one that keeps floating point as it is
+STEPS = 65534  # between the smallest and the largest 16-bit integer that stand for a value
+BLANK = -32768  # the integer that stands for no value
+LOSSLESS = "GZIP_2"  # the tile compression that keeps floating point exactly
 _ERROR_CARD = "SCALERR"
 _STRUCTURE = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "EXTEND", "PCOUNT", "GCOUNT", "EXTNAME")
 
 
 def as_single(ccd: Any, as_single_datatype: DTypeLike | None = None, **kwargs: Any) -> Any:
-    """Turn the values and uncertainties of images into single precision.
+    """Convert the values and uncertainties of images to single precision.
 
-    A function for `BigMultiPipe.post_process_list`.
+    Use it in `BigMultiPipe.post_process_list`.
 
     Parameters
     ----------
     ccd : CCDData or list of CCDData
-        The image or images; left as they are.
+        The image or images; not changed.
     as_single_datatype : dtype, optional
-        Another type to turn them into.
+        Another type to convert to.
     **kwargs
         Not used.
 
     Returns
     -------
     CCDData or list of CCDData
-        Like what was given; arrays that have the type already are shared with it.
+        The converted image or images. They share arrays that already have the type.
     """
     if isinstance(ccd, list):
         return [as_single(each, as_single_datatype) for each in ccd]
@@ -78,39 +78,39 @@ def write_ccd(
     Parameters
     ----------
     data : CCDData or sequence of CCDData
-        Several are written as extensions, and the cards that all of them share into the
+        Several images are written as extensions; cards that all of them share go into the
         primary HDU.
     path : str or os.PathLike
-        Where to. ``.gz`` at its end compresses the file, ``.fz`` its images, as for
+        The file to write. The ending ``.gz`` compresses the file, ``.fz`` its images, as does
         ``compression=True``.
     overwrite : bool, optional
-        Replace a file that is there.
+        Replace an existing file.
     as_scaled_int : bool, optional
-        Store floating point as 16-bit integers, evenly spaced from the least to the largest
-        value, or as `bscale` and `bzero` say. The largest error is noted as ``SCALERR``.
+        Store floating point as 16-bit integers, evenly spaced from the smallest to the largest
+        value, or according to `bscale` and `bzero`. The card ``SCALERR`` gives the largest
+        error.
     bscale, bzero : float, optional
         A value is ``bscale`` times the integer plus ``bzero``. For the image, not for its
         uncertainty.
     max_scale_error : float, optional
-        Raise if scaling would change a value by more than this, in the image's unit.
+        Raise an error if scaling would change a value by more than this, in the image's unit.
     compression : str or bool, optional
-        Compress by tiles: a name that FITS has for it, such as ``'RICE_1'``; ``True``: without
-        loss.
+        Compress by tiles, with an algorithm of FITS such as ``'RICE_1'``. ``True``: lossless.
     quantize_level : float, optional
-        Of a lossy compression of floating point: steps per standard deviation of the noise.
+        For lossy compression of floating point: steps per standard deviation of the noise.
     hdu_mask, hdu_uncertainty : str or None, optional
         Name of the extension; ``None``: not written.
     checksum : bool, optional
         Write ``CHECKSUM`` and ``DATASUM``.
     annotate : callable, optional
-        Given the primary header, to write into it.
+        Called with the primary header, to add cards to it.
 
     Raises
     ------
     OSError
-        If the file exists and may not be replaced, or cannot be written.
+        If the file exists and `overwrite` is false, or it cannot be written.
     ValueError
-        If values do not fit 16-bit integers as asked for.
+        If the values do not fit into 16-bit integers within the given limits.
     """
     name = os.fspath(path)
     if os.path.exists(name) and not overwrite:
@@ -138,19 +138,19 @@ def hdus_of(
     hdu_mask: str | None = MASK_NAME,
     hdu_uncertainty: str | None = UNCERTAINTY_NAME,
 ) -> fits.HDUList:
-    """Return the HDUs of a file with an image, or with several.
+    """Return the HDUs of a file with one or several images.
 
     Parameters
     ----------
     data : CCDData or sequence of CCDData
         The images.
     hdu_mask, hdu_uncertainty : str or None, optional
-        Name of their extensions, which of several images follows the image's name and ``_``.
+        Names of their extensions. With several images, the image's name and ``_`` precede them.
 
     Returns
     -------
     astropy.io.fits.HDUList
-        With one image, it is the primary HDU.
+        The HDUs. A single image is the primary HDU.
     """
     if isinstance(data, CCDData):
         hdus = data.to_hdu(hdu_mask=hdu_mask, hdu_uncertainty=hdu_uncertainty)
@@ -183,7 +183,7 @@ def _distinct_names(ccds: Sequence[CCDData]) -> list[str]:
 
 
 def _share_cards(primary: fits.Header, headers: list[fits.Header]) -> None:
-    """Move the cards that all headers have alike into the primary one."""
+    """Move the cards that are equal in all headers into the primary one."""
     first, *others = headers
     keywords = [key for key in dict.fromkeys(first) if key and not key.startswith(_STRUCTURE)]
     for keyword in keywords:
@@ -192,7 +192,7 @@ def _share_cards(primary: fits.Header, headers: list[fits.Header]) -> None:
             cards == [tuple(card) for card in other.cards if card.keyword == keyword]
             for other in others
         ):
-            if keyword == "BUNIT":  # a unit is looked for beside the values
+            if keyword == "BUNIT":  # readers look for the unit beside the values
                 continue
             primary.extend(cards, strip=False, end=True)
             for header in headers:
@@ -202,7 +202,7 @@ def _share_cards(primary: fits.Header, headers: list[fits.Header]) -> None:
 def _scale(
     hdu: Any, bscale: float | None, bzero: float | None, max_error: float | None, path: str
 ) -> None:
-    """Turn an HDU's values into 16-bit integers."""
+    """Convert an HDU's values to 16-bit integers."""
     values = hdu.data
     if values is None or values.dtype.kind != "f":
         return
@@ -212,7 +212,7 @@ def _scale(
         bscale = (high - low) / STEPS or 1.0
     if bzero is None:
         bzero = low + bscale * (STEPS // 2)
-    # Half a step, and what readers lose that compute in single precision.
+    # Half a step, and the rounding error of readers that compute in single precision.
     largest = max(abs(x) for x in (low, high, bzero, low - bzero, high - bzero))
     error = abs(bscale) / 2 + 1.5 * float(np.spacing(np.float32(largest)))
     if max_error is not None and error > max_error:
@@ -253,15 +253,15 @@ def _compressed(hdus: fits.HDUList, algorithm: str, level: float) -> fits.HDULis
         if hdu.data is None:
             result[0].header.extend(hdu.header, strip=True)
             continue
-        # Level 0 is what astropy calls lossless; integers are never quantized.
+        # For astropy, level 0 means lossless; integers are never quantized.
         steps = 0.0 if algorithm == LOSSLESS else level
         header = hdu.header.copy()
         scaling = [(key, header.pop(key)) for key in ("BSCALE", "BZERO", "BLANK") if key in header]
-        is_unsigned = hdu.data.dtype.kind == "u"  # whose BZERO is made from the type
+        is_unsigned = hdu.data.dtype.kind == "u"  # astropy sets BZERO from the type
         image = fits.CompImageHDU(
             hdu.data, header, compression_type=algorithm, quantize_level=steps
         )
-        if not is_unsigned:  # in the header from the start, they would be dropped
+        if not is_unsigned:  # given to CompImageHDU in the header, they would be dropped
             image.header.update(scaling)
         result.append(image)
     return result
