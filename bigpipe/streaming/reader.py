@@ -76,7 +76,7 @@ class ChunkReader:
         self.start, self.stop = start, length if stop is None else min(stop, length)
         if start < 0 or (stop is not None and stop < start):
             raise StoreError(
-                f"start={start}, stop={stop} is no part of {self.name!r}, which has {length} "
+                f"start={start}, stop={stop} is not a part of {self.name!r}, which has {length} "
                 f"samples along axis {self.axis}: give numbers from 0, the smaller one first."
             )
         sample = sample_nbytes(self.shape, self.dtype.itemsize, self.axis)
@@ -86,15 +86,18 @@ class ChunkReader:
             if n * sample > wanted:
                 self._warn(n, n * sample, wanted)
         elif nbytes is not None:
-            raise StoreError(f"n={n} and nbytes={nbytes} both say how long chunks are: give one.")
+            raise StoreError(
+                f"n={n} and nbytes={nbytes} both set the length of chunks of {self.name!r}: give "
+                "one of them."
+            )
         self._tiling = Tiling(self.start, self.stop, n, overlap)
         self.n, self.overlap, self.chunk_nbytes = n, overlap, n * sample
 
     def _warn(self, n: int, nbytes: int, wanted: int) -> None:
         warn(
             f"The smallest chunk of {self.name!r} along axis {self.axis}, {n} samples, has "
-            f"{format_bytes(nbytes)}, more than the {format_bytes(wanted)} wanted. Along another "
-            "axis, chunks may be smaller.",
+            f"{format_bytes(nbytes)}, more than the {format_bytes(wanted)} asked for. Another axis "
+            "may allow smaller chunks.",
         )
 
     @property
@@ -111,7 +114,7 @@ class ChunkReader:
                 try:
                     chunk = store.read(region(len(self.shape), self.axis, first, last))
                 except Exception as error:
-                    error.add_note(f"While samples {first} to {last} of {self.name!r} were read.")
+                    error.add_note(f"While reading samples {first} to {last} of {self.name!r}.")
                     raise
                 yield chunk
                 del chunk  # or it would be held while the next one is read

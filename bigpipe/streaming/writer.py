@@ -120,8 +120,8 @@ class ChunkWriter:
             found = store.shape[self._axis]
             self.abort()
             raise StoreError(
-                f"{self.name!r} has {found} samples, and {self._n_in_store} had been written when "
-                "its state was noted: begin it anew."
+                f"{self.name!r} has {found} samples, but {self._n_in_store} had been written when "
+                "its state was saved: write it again from the beginning."
             )
         self._resize(self._n_in_store)
 
@@ -134,7 +134,9 @@ class ChunkWriter:
             Along the axis, its length may differ from that of others; all else is as in the first.
         """
         if self._is_closed:
-            raise StoreError(f"{self.name!r} is closed, and takes no more chunks.")
+            raise StoreError(
+                f"{self.name!r} is closed and takes no more chunks: write them before close()."
+            )
         array = self._checked(as_array(self._in_unit(chunk), self.name))
         if self._store is None:
             array = _packed(array)
@@ -183,7 +185,8 @@ class ChunkWriter:
         self._is_closed = True
         if self._store is None:
             raise StoreError(
-                f"no chunk came for {self.name!r}, so that its dtype and shape are not known."
+                f"no chunk came for {self.name!r}, so its dtype and shape are unknown: write at "
+                "least one, which may be empty."
             )
         try:
             if self._tail:
@@ -237,7 +240,7 @@ class ChunkWriter:
         if unit is None or self._unit is None or not unit.is_equivalent(self._unit):
             raise StoreError(
                 f"a chunk in {unit or 'no unit'} cannot be written to {self.name!r}, whose first "
-                f"chunk was in {self._unit or 'no unit'}: convert it in a step."
+                f"chunk was in {self._unit or 'no unit'}: convert the chunks in a step."
             )
         return chunk.to_value(self._unit)
 
@@ -250,7 +253,7 @@ class ChunkWriter:
             if array.ndim != len(shape) or _without(array.shape, self._axis) != expected:
                 raise StoreError(
                     f"a chunk of shape {array.shape} does not fit into {self.name!r}, whose shape "
-                    f"is {tuple(shape)} so far: only along axis {self._axis} may lengths differ."
+                    f"is {tuple(shape)} so far: lengths may differ only along axis {self._axis}."
                 )
         if self._dtype is None or array.dtype == self._dtype:
             return array
@@ -261,7 +264,7 @@ class ChunkWriter:
         if not fits or array.dtype.names != self._dtype.names:
             raise StoreError(
                 f"a chunk of {array.dtype} cannot be written to {self.name!r} as {self._dtype}: "
-                "convert it in a step, or give dtype= if it is narrower than what comes."
+                "convert it in a step, or give dtype= to allow a narrower type."
             )
         return array.astype(self._dtype)
 
@@ -272,7 +275,7 @@ class ChunkWriter:
         try:
             self._store.write(region(array.ndim, self._axis, first, last), array)
         except Exception as error:
-            error.add_note(f"While samples {first} to {last} of {self.name!r} were written.")
+            error.add_note(f"While writing samples {first} to {last} of {self.name!r}.")
             raise
         self._n_in_store = last
 
@@ -285,7 +288,8 @@ class ChunkWriter:
 
     def _wrong_length(self) -> StoreError:
         return StoreError(
-            f"{self.name!r} was given {self.position} samples, and length={self._length}."
+            f"{self.name!r} was given {self.position} samples, but length={self._length}: give "
+            "their real number, or leave length out."
         )
 
     def _length_of(self, array: NDArray[Any]) -> int:
@@ -370,8 +374,8 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
     has_mask = isinstance(chunk, np.ndarray) and hasattr(type(chunk), "mask")
     if has_mask and _is_set(np.asarray(chunk.mask)):
         raise StoreError(
-            f"a chunk with masked values cannot be written to {name!r}: fill them in a step, as by "
-            "chunk.filled(nan)."
+            f"a chunk with masked values cannot be written to {name!r}: fill them in a step, for "
+            "instance by chunk.filled(nan)."
         )
     if isinstance(chunk, np.ndarray):
         array = np.asarray(chunk)
@@ -381,8 +385,8 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
         array = np.asarray(chunk)
     if array.ndim == 0:
         raise StoreError(
-            f"{chunk!r} is no chunk of an array for {name!r}, but a single number: collect many by "
-            "pack(n)."
+            f"{chunk!r} is a single number, not a chunk of an array for {name!r}: collect numbers "
+            "with pack(n)."
         )
     return array
 

@@ -191,7 +191,7 @@ class TestCheckpointOfAFailedFile:
     def test_holds(self, folder, options, caplog):
         with caplog.at_level(logging.INFO, "bigpipe"):
             assert self.goes_on(folder, options)
-        assert "goes on from chunk 17" in caplog.text
+        assert "resumes at chunk 17" in caplog.text
 
     def test_holds_however_often_others_are_to_be_made(self, folder, options):
         assert self.goes_on(folder, {**options, "checkpoint": 1000})
@@ -210,7 +210,7 @@ class TestCheckpointOfAFailedFile:
         if "post_process_list" in given:
             given = {"post_process_list": unchanged}
         output(run(Order(["a.npy"], {**options, **given})))
-        assert "not the same any more: keywords and code" in caplog.text
+        assert "these have changed: keywords and code" in caplog.text
         assert len(chunks_taken(folder)) >= N_CHUNKS
         assert not list(folder.glob("out/.*"))
 
@@ -218,13 +218,13 @@ class TestCheckpointOfAFailedFile:
         make("a.npy", N_SAMPLES)
         os.utime("a.npy", (1, 1))
         assert not self.goes_on(folder, options)
-        assert "not the same any more: the input" in caplog.text
+        assert "these have changed: the input" in caplog.text
 
     def test_does_not_hold_for_other_libraries(self, folder, options, caplog, monkeypatch):
         versions = {"numpy": "0.1"}
         monkeypatch.setattr("bigpipe.streaming.chunked.checkpoint._libraries", lambda: versions)
         assert not self.goes_on(folder, options)
-        assert "not the same any more: libraries" in caplog.text
+        assert "these have changed: libraries" in caplog.text
 
     @pytest.mark.parametrize(
         "damage",
@@ -281,7 +281,7 @@ class TestCheckpointOfAFailedFile:
             with pytest.raises(PipelineError) as caught:
                 run(Order(["a.npy"], options))
         [error] = caught.value.exceptions
-        assert "it will start over" in error.traceback
+        assert "was removed: the file starts over" in error.traceback
         chunks_taken(folder)
         assert not self.goes_on(folder, options)
 
@@ -318,7 +318,9 @@ class TestFilesThatStartOver:
         for name in "ab":
             make(f"{name}.npy", 100)
         pipe = ChunkedMultiPipe(chunk_length=10, pre_process_list=differences(), checkpoint=0)
-        with pytest.warns(BigpipeWarning, match=r"starts over: differences cannot say") as caught:
+        with pytest.warns(
+            BigpipeWarning, match=r"starts over: the state of differences cannot"
+        ) as caught:
             pipe.pipeline(["a.npy", "b.npy"], outdir="out", create_outdir=True, executor="serial")
         assert len(caught) == 1
         assert not checkpoints(folder)
@@ -330,7 +332,9 @@ class TestFilesThatStartOver:
 
         for name in "ab":
             make(f"{name}.npy", 100)
-        with pytest.warns(BigpipeWarning, match=r"only read_chunks can begin in the") as caught:
+        with pytest.warns(
+            BigpipeWarning, match=r"return read_chunks\(\.\.\.\), which can resume"
+        ) as caught:
             Reads(checkpoint=0).pipeline(["a.npy", "b.npy"], executor="serial")
         assert len(caught) == 1
 
@@ -340,7 +344,7 @@ class TestFilesThatStartOver:
                 return super().file_write((chunk for chunk in data), outname, **kwargs)
 
         make("a.npy", 100)
-        with pytest.warns(BigpipeWarning, match=r"is not the one that the hooks made"):
+        with pytest.warns(BigpipeWarning, match=r"a hook has replaced the stream"):
             Wraps(checkpoint=0, chunk_length=10).pipeline(["a.npy"], executor="serial")
 
     def test_as_metadata_cannot_be_saved_are_told_of(self, folder):
@@ -442,8 +446,8 @@ def test_memory_for_shorter_chunks_alone_makes_a_file_start_over(folder, caplog)
         caplog.clear()
         with caplog.at_level(logging.INFO, "bigpipe"):
             pout = pipe.pipeline(["a.npy"], process_size=sizes[1], mem_available="1 GB", **options)
-        assert ("goes on from" in caplog.text) is goes_on
-        assert ("and memory is for" in caplog.text) is not goes_on
+        assert ("resumes at" in caplog.text) is goes_on
+        assert ("but memory now allows" in caplog.text) is not goes_on
         np.testing.assert_array_equal(np.load(pout[0][0]), wanted)
         shutil.rmtree("out")
 

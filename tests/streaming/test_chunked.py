@@ -428,7 +428,7 @@ class TestSteps:
 
     def test_that_were_not_called_are_named(self, folder):
         ramp("a.npy")
-        with pytest.raises(PipelineError, match=r"differences makes steps; to have one, call it"):
+        with pytest.raises(PipelineError, match=r"differences makes steps; to get one, call it"):
             ChunkedMultiPipe().pipeline(["a.npy"], pre_process_list=differences)
 
     def test_may_give_a_last_chunk_and_end_early(self, folder):
@@ -463,7 +463,7 @@ def test_error_of_a_step_is_told_and_notes_that_of_its_end(folder, where):
         pipe.pipeline(["a.npy"], executor="serial")
     (error,) = caught.value.exceptions
     assert "FailsTwice raised ValueError" in str(error)
-    assert "Then, when it was closed: AttributeError: its consequence" in error.traceback
+    assert "Then, while closing: AttributeError: its consequence" in error.traceback
 
 
 class TestNothing:
@@ -522,7 +522,9 @@ class TestNothing:
             def file_read(self, in_name, **kwargs):
                 return np.zeros(3)
 
-        with pytest.raises(PipelineError, match=r"file_read returned ndarray, which is one data"):
+        with pytest.raises(
+            PipelineError, match=r"file_read returned ndarray, which is not a stream"
+        ):
             Pipe().pipeline(["a.npy"], executor="serial")
 
 
@@ -845,7 +847,7 @@ def test_state_that_is_kept_outside_of_steps_is_told(folder):
             self.n = getattr(self, "n", 0) + 1
             return chunk
 
-    with pytest.warns(BigpipeWarning, match=r"a hook has set n of the pipeline"):
+    with pytest.warns(BigpipeWarning, match=r"a hook has set the attribute n of the pipeline"):
         Forgets(chunk_length=10).pipeline(["a.npy"], checkpoint=0, executor="serial")
 
 

@@ -203,7 +203,7 @@ def test_first_of_several_parts_that_cannot_be_closed_is_told_and_notes_the_othe
     begin(chain)
     with pytest.raises(OSError, match="a cannot end") as caught:
         chain.close()
-    then = "Then, when it was closed: OSError: "
+    then = "Then, while closing: OSError: "
     assert caught.value.__notes__ == [f"{then}b cannot end", f"{then}c cannot end"]
 
 
@@ -256,7 +256,7 @@ def test_an_error_in_the_end_names_the_step():
     chain(1)
     with pytest.raises(OSError, match="disk full") as caught:
         chain.flush()
-    assert caught.value.__notes__ == ["In the end of step 2 of 2, Broken, after 1 chunks."]
+    assert caught.value.__notes__ == ["At the end of step 2 of 2, Broken, after 1 chunks."]
 
 
 def test_a_tee_gives_a_tuple_with_none_where_a_branch_gave_nothing():

@@ -193,7 +193,7 @@ def test_a_file_that_holds_less_than_was_noted_is_refused(extension, tmp_path):
     state = writer.sync()
     writer.abort()
     write_chunks(path, [np.ones((10, 3))])
-    with pytest.raises(StoreError, match=r"10 samples, and \d+ had been written|is truncated"):
+    with pytest.raises(StoreError, match=r"10 samples, but \d+ had been written|is truncated"):
         ChunkWriter.reopen(path, state)
 
 
@@ -255,7 +255,7 @@ def test_with_its_length_known_any_format_takes_chunks_along_any_axis(extension,
     write_chunks(path, chunks, axis=axis, length=array.shape[axis])
     np.testing.assert_array_equal(whole(path, array), array)
     for number, wrong in ((1, chunks[:1]), (2, [*chunks, chunks[0]])):
-        with pytest.raises(StoreError, match=r"was given \d samples, and length="):
+        with pytest.raises(StoreError, match=r"was given \d samples, but length="):
             write_chunks(
                 tmp_path / f"{number}.{extension}", wrong, axis=axis, length=array.shape[axis]
             )
@@ -270,7 +270,7 @@ def test_chunks_that_do_not_fit_are_refused(extension, tmp_path):
         write_chunks(path, [np.zeros(2, "i2"), np.zeros(2)])
     with pytest.raises(StoreError, match=r"of float64 cannot be written .* as int16"):
         write_chunks(path, [np.zeros(2)], dtype="i2")
-    with pytest.raises(StoreError, match="is no chunk of an array"):
+    with pytest.raises(StoreError, match="is a single number, not a chunk"):
         write_chunks(path, [np.float64(3)])
     with pytest.raises(StoreError, match="masked values"):
         write_chunks(path, [np.ma.array([1, 2], mask=[True, False])])
@@ -367,10 +367,10 @@ def test_a_sample_that_is_too_large_comes_alone_with_a_warning(tmp_path):
     [
         ({"n": 0}, "n=0 is no length"),
         ({"n": 4, "overlap": 4}, "overlap=4"),
-        ({"n": 4, "nbytes": 4}, "both say how long"),
+        ({"n": 4, "nbytes": 4}, "both set the length of chunks of '.*ramp.npy'"),
         ({"axis": 1}, r"no axis 1 in '.*ramp.npy', whose shape is \(100,\)"),
-        ({"start": -1}, "is no part of"),
-        ({"start": 5, "stop": 3}, "is no part of"),
+        ({"start": -1}, "is not a part of"),
+        ({"start": 5, "stop": 3}, "is not a part of"),
     ],
     ids=str,
 )
@@ -428,9 +428,11 @@ def test_a_file_that_is_not_there_is_named(extension, tmp_path):
 def test_a_format_that_nobody_knows_is_told_what_to_do(tmp_path):
     path = tmp_path / "x.tape"
     path.write_bytes(bytes(80))
-    with pytest.raises(StoreError, match=r"nothing is known.*\.fits.*dtype=.*register_store"):
+    with pytest.raises(
+        StoreError, match=r"cannot be read or written.*\.fits.*dtype=.*register_store"
+    ):
         read_chunks(path)
-    with pytest.raises(StoreError, match="nothing is known"):
+    with pytest.raises(StoreError, match="cannot be read or written"):
         write_chunks(path, [np.zeros(3)])
     assert next(iter(read_chunks(path, dtype="f8"))).shape == (10,)
     write_chunks(path, [np.ones(3)], dtype="f4")
@@ -507,7 +509,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_named(tmp_path):
         file.truncate(300)
     with pytest.raises(StoreError, match=r"ramp.npy' is truncated: it has 300 bytes") as caught:
         list(stream)
-    assert caught.value.__notes__[0].startswith("While samples")
+    assert caught.value.__notes__[0].startswith("While reading samples")
 
 
 @pytest.mark.parametrize(
@@ -516,7 +518,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_named(tmp_path):
 def test_what_is_no_npy_file_is_named(damaged, tmp_path):
     path = tmp_path / "x.npy"
     path.write_bytes(damaged)
-    with pytest.raises(StoreError, match=r"x.npy' is no .npy file, or is truncated"):
+    with pytest.raises(StoreError, match=r"x.npy' is not an .npy file, or is truncated"):
         read_chunks(path)
 
 
@@ -558,11 +560,11 @@ def test_raw_bytes_need_a_dtype_and_whole_samples(tmp_path):
     path.write_bytes(bytes(3 + 2 * 4 * 5))
     with pytest.raises(StoreError, match="give dtype="):
         read_chunks(path)
-    with pytest.raises(StoreError, match="no whole number of samples of 8 bytes"):
+    with pytest.raises(StoreError, match="not a whole number of samples of 8 bytes"):
         read_chunks(path, dtype="i2", shape=(-1, 4))
     assert read_chunks(path, dtype="i2", shape=(-1, 4), offset=3).shape == (5, 4)
     assert read_chunks(path, dtype="i2", shape=(4, 4)).shape == (4, 4)
-    with pytest.raises(StoreError, match="is truncated: it has 43 bytes, and its array needs 80"):
+    with pytest.raises(StoreError, match="is truncated: it has 43 bytes, but its array needs 80"):
         read_chunks(path, dtype="i2", shape=(10, 4))
 
 
@@ -653,13 +655,13 @@ def test_an_hdu_is_chosen(tmp_path):
 @pytest.mark.parametrize("dtype", ["M8[s]", "U5", [("a", "f8"), ("b", "U3")]], ids=str)
 def test_what_hdf5_has_no_type_for_is_refused(dtype, tmp_path):
     pytest.importorskip("h5py")
-    with pytest.raises(StoreError, match=r"HDF5 has no type for .*x\.h5'.* in a step"):
+    with pytest.raises(StoreError, match=r"x\.h5' cannot hold .* in a step"):
         write_chunks(tmp_path / "x.h5", [np.zeros(3, dtype)])
 
 
 @pytest.mark.parametrize("dtype", ["?", "c8", "f2"])
 def test_numbers_that_fits_has_not_are_refused(dtype, tmp_path):
-    with pytest.raises(StoreError, match="FITS images have no numbers of"):
+    with pytest.raises(StoreError, match=r"cannot hold .*FITS images have no such type"):
         write_chunks(tmp_path / "x.fits", [np.zeros(3, dtype)])
 
 
@@ -838,7 +840,7 @@ def test_a_table_with_columns_that_have_no_name_of_their_own_is_refused(name, tm
     path = tmp_path / "x.fits"
     fits.BinTableHDU(np.ones(2, [("a", "i4"), ("b", "i4")])).writeto(path)
     path.write_bytes(path.read_bytes().replace(b"'b       '", name))
-    with pytest.raises(StoreError, match=r"have no name, or that of another: .*x\.fits', 'TTYPE2'"):
+    with pytest.raises(StoreError, match=r"have no name, or the same name: .*x\.fits', 'TTYPE2'"):
         read_chunks(path)
 
 
@@ -992,10 +994,10 @@ def test_a_truncated_table_is_named(tmp_path):
 
 
 def test_what_a_format_does_not_take_is_named(tmp_path):
-    with pytest.raises(StoreError, match=r"npy' .* dataset= means nothing; .* takes: nothing"):
+    with pytest.raises(StoreError, match=r"npy' has no argument dataset=; it takes: nothing"):
         read_chunks(ramp(tmp_path), dataset="s")
     fits.writeto(tmp_path / "x.fits", np.ones(3))
-    with pytest.raises(StoreError, match=r"dataset= means nothing; what it takes: hdu=\."):
+    with pytest.raises(StoreError, match=r"has no argument dataset=; it takes: hdu=\."):
         read_chunks(tmp_path / "x.fits", dataset="s")
 
 
@@ -1028,7 +1030,7 @@ def test_an_array_of_a_zarr_group_is_chosen_by_its_path(tmp_path):
         read_chunks(path, dataset="b")
     zarr.open_group(str(path), mode="a").require_group("below")
     write_chunks(tmp_path / "y.zarr", [np.arange(3)])
-    with pytest.raises(StoreError, match="is one array, and has no dataset 'a'"):
+    with pytest.raises(StoreError, match="is a single array, without a dataset 'a'"):
         read_chunks(tmp_path / "y.zarr", dataset="a")
 
 

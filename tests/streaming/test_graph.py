@@ -111,7 +111,9 @@ def test_result_that_does_not_fit_the_streams_is_an_error(place):
     graph = chain(**place)
     graph.step("squares", square, takes="n", gives=["a", "b"])
     graph.output("a", "b")
-    with pytest.raises(StageError, match=r"a tuple of 2 is wanted, .* 'a', 'b', and int came"):
+    with pytest.raises(
+        StageError, match=r"must return a tuple of 2, .* 'a', 'b', but returned int"
+    ):
         list(graph)
 
 
@@ -123,7 +125,7 @@ def test_streams_of_different_length_are_an_error_unless_allowed(place):
         graph.output("out")
         return list(graph)
 
-    with pytest.raises(StageError, match="'f' ended after 4 elements, and 'n' goes on"):
+    with pytest.raises(StageError, match="'f' ended after 4 elements, but 'n' has more"):
         joined()
     assert joined(strict=False) == [0, 2, 4, 6]
 
@@ -290,14 +292,17 @@ CANNOT_RUN = {
     "nothing at all": ([], "no stages"),
     "a stream from nowhere": (
         [NUMBERS, ("step", "sum", sum, ["n", "m"], "s"), ("output", "s")],
-        "'sum' takes the stream 'm', which no stage gives; there are 'n', 's'",
+        "'sum' takes the stream 'm', which no stage gives: use one of 'n', 's'",
     ),
-    "a stream to nowhere": ([NUMBERS], "nobody takes the stream 'n' of the stage 'numbers'"),
+    "a stream to nowhere": ([NUMBERS], "no stage takes the stream 'n' of the stage 'numbers'"),
     "a stream given twice": (
         [NUMBERS, ("source", "more", numbers, "n"), ("output", "n")],
-        "'n' is given by 'numbers', 'more': .* join them by merge",
+        "'n' is given by 'numbers', 'more': .* join them with merge",
     ),
-    "an output that is none": ([NUMBERS, ("output", "m")], "no stage gives the stream 'm'|nobody"),
+    "an output that is none": (
+        [NUMBERS, ("output", "m")],
+        "no stage gives the stream 'm'|no stage takes",
+    ),
     "a loop without a first element": (
         [
             NUMBERS,
@@ -305,7 +310,7 @@ CANNOT_RUN = {
             ("step", "next", one_more, "s", "back"),
             ("output", "s"),
         ],
-        "the loop of 'sum', 'next' can never begin: .*Graph.begin",
+        "the loop of 'sum', 'next' can never start: .*Graph.begin",
     ),
     "several streams in parallel": (
         [
@@ -317,7 +322,7 @@ CANNOT_RUN = {
     ),
     "a first element in parallel": (
         [("begin", "n", 1), NUMBERS, ("step", "next", one_more, "n", (), 2)],
-        "'n' begins with elements, and the stage 'next' runs in parallel",
+        "'n' begins with elements, but the stage 'next' that takes it runs in parallel",
     ),
 }
 
@@ -344,7 +349,7 @@ def test_graph_that_cannot_run_says_why_before_anything_starts(calls, words):
     [
         (("source", "numbers", numbers, "m"), GraphError, "two stages 'numbers'"),
         (("source", "other", 3, "m"), GraphError, "give an iterable, or a function"),
-        (("step", "other", 3, "n"), TypeError, "no step"),
+        (("step", "other", 3, "n"), TypeError, "not a step"),
         (("step", "other", square, ()), GraphError, "takes no stream"),
     ],
     ids=["a name twice", "no source", "no step", "no stream"],

@@ -89,7 +89,7 @@ def test_a_step_remembers_and_gives_its_last_chunk_when_flushed(make):
 def test_a_step_that_is_over_says_how_to_have_another(make):
     total = as_step(make())
     total.flush()
-    with pytest.raises(StepError, match=r"is over: fresh\(step\)"):
+    with pytest.raises(StepError, match=r"is over: use fresh\(step\)"):
         total(1)
 
 
@@ -225,7 +225,7 @@ def test_a_generator_that_yields_when_it_is_closed_is_told_what_to_do():
                 yield "last"
 
     filt = stubborn()
-    with pytest.raises(StepError, match="'return chunk' gives a last chunk"):
+    with pytest.raises(StepError, match="use 'return chunk' for a last chunk"):
         filt.flush()
 
 
@@ -313,7 +313,7 @@ def test_a_step_that_cannot_be_copied_works_by_hand_and_says_why_else():
     holding = Holding()
     assert (holding(0), holding(0)) == (0, 1)
     for what in (holding, Holding()):
-        with pytest.raises(StepError, match=r"Holding cannot be copied.*belongs into local_init"):
+        with pytest.raises(StepError, match=r"Holding cannot be copied.*in local_init"):
             fresh(what)
 
 
@@ -351,8 +351,8 @@ def test_functions_are_as_fresh_as_they_are():
     [
         (running_sum, r"call it: running_sum\(\.\.\.\)"),
         (Total, r"call it: Total\(\.\.\.\)"),
-        (3, "3 is no step. A step is a function"),
-        (None, "None is no step"),
+        (3, "3 is not a step. A step is a function"),
+        (None, "None is not a step"),
     ],
     ids=["maker", "class", "number", "None"],
 )
@@ -431,5 +431,5 @@ def test_a_saved_step_goes_on_where_it_was():
 
 
 def test_a_step_that_cannot_say_its_state_is_told_what_can():
-    with pytest.raises(StepError, match="running_sum cannot say its state"):
+    with pytest.raises(StepError, match="state of the step running_sum cannot be saved"):
         state_of(running_sum())

@@ -188,7 +188,7 @@ def test_error_of_a_step_is_told_and_notes_that_of_local_term(place):
     stages = Stages([numbers, steps.FailsTwice()], **place)
     with pytest.raises(StageError, match="element 0: ValueError: why") as caught:
         list(stages)
-    then = "Then, when it was closed: RuntimeError: never done"
+    then = "Then, while closing: RuntimeError: never done"
     assert caught.value.__cause__.__notes__ == [then]
 
 

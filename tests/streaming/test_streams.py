@@ -59,7 +59,7 @@ class FailsTwice(Step):
         raise AttributeError("its consequence")
 
 
-THEN = "Then, when it was closed: AttributeError: its consequence"
+THEN = "Then, while closing: AttributeError: its consequence"
 
 
 @pytest.mark.parametrize("steps", [[FailsTwice(), abs], [abs, FailsTwice()]], ids=["first", "last"])
@@ -200,7 +200,9 @@ def test_an_error_names_the_step_and_the_chunk():
 def test_streams_side_by_side_must_be_equally_long():
     stream = zip_streams("abc", [1, 2], "def")
     assert [next(stream), next(stream)] == [("a", 1, "d"), ("b", 2, "e")]
-    with pytest.raises(StreamError, match="Stream 1 of 3 ended after 2 chunks, and stream 0 goes"):
+    with pytest.raises(
+        StreamError, match="Stream 1 of 3 ended after 2 chunks, but stream 0 has more"
+    ):
         next(stream)
 
 

@@ -145,7 +145,7 @@ class Checkpointed:
             return None
         reader = self.reread(noted["chunk_bytes"])  # if it fails, the checkpoint stays
         if reader.n != noted["n"] or noted["n_read"] >= len(reader.positions):
-            self._log_not_used("its chunks have another length")
+            self._log_not_used("its chunks have a different length")
             return None
         try:
             writer = ChunkWriter.reopen(folder.partial, noted["writer"], **self.writing)
@@ -157,9 +157,9 @@ class Checkpointed:
         except Exception as error:
             writer.abort()
             folder.remove()
-            error.add_note(f"The checkpoint of {self.final!r} is removed: it will start over.")
+            error.add_note(f"The checkpoint of {self.final!r} was removed: the file starts over.")
             raise
-        logger.info("%r goes on from chunk %d", self.final, self.source.n_read)
+        logger.info("%r resumes at chunk %d", self.final, self.source.n_read)
         return writer
 
     def _log_not_used(self, reason: object) -> None:
@@ -168,14 +168,14 @@ class Checkpointed:
     def _check(self, noted: dict[str, Any]) -> None:
         """Raise an error that says what is no longer the same."""
         if noted["form"] != FORM:
-            raise EncodingError("it is of another version of bigpipe")
+            raise EncodingError("it is from another version of bigpipe")
         now = {**self.identity, "libraries": _libraries()}
         changed = [name for name, value in now.items() if noted[name] != value]
         if changed:
-            raise EncodingError(f"not the same any more: {', '.join(changed)}")
+            raise EncodingError(f"these have changed: {', '.join(changed)}")
         if noted["chunk_bytes"] > MARGIN * self.chunk_bytes:
             raise EncodingError(
-                f"it is for chunks of {format_bytes(noted['chunk_bytes'])}, and memory is for "
+                f"its chunks have {format_bytes(noted['chunk_bytes'])}, but memory now allows "
                 f"{format_bytes(self.chunk_bytes)}"
             )
 

@@ -59,9 +59,9 @@ def _check_lengths(first: ChunkReader, other: ChunkReader) -> None:
     n, n_other = _length(first), _length(other)
     if n != n_other:
         raise StoreError(
-            f"the files of a group must be equally long, and {first.name!r} has {n} samples along "
+            f"the files of a group must be equally long, but {first.name!r} has {n} samples along "
             f"axis {first.axis}, {other.name!r} {n_other}: read_options={{'stop': "
-            f"{first.start + min(n, n_other)}}} reads as much of each."
+            f"{first.start + min(n, n_other)}}} reads equally many of each."
         )
 
 

@@ -88,8 +88,8 @@ class ChunkedPassage(Passage):
         if not hasattr(self.data, "__iter__") or hasattr(self.data, "__array_interface__"):
             kind = type(self.data).__name__
             raise TypeError(
-                f"file_read returned {kind}, which is one data: let it yield chunks, or return "
-                "read_chunks(in_name)"
+                f"file_read returned {kind}, which is not a stream of chunks: let it yield chunks, "
+                "or return read_chunks(in_name)"
             )
         return self._guarded(super().prepare)
 
@@ -133,12 +133,12 @@ class ChunkedPassage(Passage):
             return None
         found = parts_between(stream)
         if found is None:
-            self._tell("the stream that file_write was given is not the one that the hooks made")
+            self._tell("a hook has replaced the stream of chunks; let each hook pass it on")
             return None
         flows, source = found
         if not can_go_on(source.chunks):
             kind = type(source.chunks).__name__
-            self._tell(f"file_read returned {kind}, and only read_chunks can begin in the middle")
+            self._tell(f"file_read returned {kind}; return read_chunks(...), which can resume")
             return None
         if not all(flow.can_save for flow in flows):  # which was told when the run began
             return None
@@ -180,8 +180,8 @@ class ChunkedPassage(Passage):
         if not names:
             return None
         return (
-            f"a hook has set {', '.join(names)} of the pipeline while chunks went through; what is "
-            "to be remembered from chunk to chunk belongs into a step"
+            f"a hook has set the attribute {', '.join(names)} of the pipeline while processing "
+            "chunks; keep what you need from chunk to chunk in a step"
         )
 
     def _tell(self, reason: str) -> None:

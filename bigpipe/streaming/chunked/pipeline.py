@@ -143,9 +143,9 @@ class ChunkedMultiPipe(BigMultiPipe):
         unsaved = [name_of(each) for each in steps if not self._bmp_can_save(each)]
         if unsaved:
             warn(
-                "checkpoint has no effect, and a file whose run is killed starts over: "
-                f"{', '.join(unsaved)} cannot say what is remembered from chunk to chunk. A class "
-                "with run(chunk) can, with methods get_state() and set_state(state)",
+                "checkpoint has no effect, and a file whose run is killed starts over: the state "
+                f"of {', '.join(unsaved)} cannot be saved. Use a class with the methods "
+                "run(chunk), get_state() and set_state(state)",
             )
 
     def _bmp_can_save(self, function: Any) -> bool:
@@ -195,9 +195,9 @@ class ChunkedMultiPipe(BigMultiPipe):
             Always. To have processed chunks in a loop, use `run_steps`, or `Stages`.
         """
         raise OptionError(
-            f"{type(self).__name__} processes files chunk by chunk and cannot be streamed from: "
-            "loop over run_steps(read_chunks(name), ...) or over Stages([...]) of "
-            "bigpipe.streaming, or use a BigMultiPipe with inputs (name, start, end)."
+            f"{type(self).__name__} processes files chunk by chunk and has no stream(): loop over "
+            "run_steps(read_chunks(name), ...) or Stages([...]) of bigpipe.streaming, or use a "
+            "BigMultiPipe with inputs (name, start, end)."
         )
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:

@@ -95,11 +95,11 @@ def check_length(control: dict[str, Any]) -> None:
     length, n_bytes = control.get("chunk_length"), control.get("chunk_bytes")
     if length is not None and n_bytes is not None:
         raise OptionError(
-            f"chunk_length={length!r} and chunk_bytes={n_bytes!r} both say how long chunks are: "
+            f"chunk_length={length!r} and chunk_bytes={n_bytes!r} both set the length of chunks: "
             "give one of them."
         )
     if length is not None and not (isinstance(length, Integral) and int(length) >= 1):
-        raise OptionError(f"chunk_length={length!r} is no number of samples: give 1 or more.")
+        raise OptionError(f"chunk_length={length!r} is not a number of samples: give 1 or more.")
     if n_bytes is not None:
         try:
             parse_bytes(n_bytes)
@@ -107,11 +107,11 @@ def check_length(control: dict[str, Any]) -> None:
             raise OptionError(f"chunk_bytes={n_bytes!r}: {error}") from None
     shared = control.get("chunk_overlap")
     if shared is not None and not (isinstance(shared, Integral) and int(shared) >= 0):
-        raise OptionError(f"chunk_overlap={shared!r} is no number of samples: give 0 or more.")
+        raise OptionError(f"chunk_overlap={shared!r} is not a number of samples: give 0 or more.")
     if shared is not None and length is not None and shared >= length:
         raise OptionError(
-            f"chunk_overlap={shared} leaves nothing new in a chunk of chunk_length={length} "
-            "samples: give less, or longer chunks."
+            f"chunk_overlap={shared} leaves no new samples in a chunk of chunk_length={length}: "
+            "give less overlap, or longer chunks."
         )
 
 
@@ -119,8 +119,8 @@ def check_overlap(value: Any) -> None:
     """Raise `OptionError` for a number of samples: ``overlap`` is whether files overlap."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         raise OptionError(
-            f"overlap={value} is neither True nor False: it says whether the next file is read "
-            "while one is processed. For samples that a chunk shares with the one before it, give "
+            f"overlap={value} is neither True nor False: it says whether to read the next file "
+            "while one is processed. If chunks are to share samples with the chunk before, give "
             f"chunk_overlap={value}."
         )
 

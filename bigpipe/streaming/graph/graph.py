@@ -152,7 +152,7 @@ class Graph:
         node = Node(name, "step", work, _names(takes), _names(gives), copies, is_strict=strict)
         as_step(work)  # raises if it is none
         if not node.takes:
-            raise GraphError(f"the stage {name!r} takes no stream: a stage without is a source")
+            raise GraphError(f"the stage {name!r} takes no stream: give one, or use source()")
         self._add(node)
 
     def switch(
@@ -220,7 +220,7 @@ class Graph:
 
     def _add(self, node: Node) -> None:
         if any(each.name == node.name for each in self._nodes):
-            raise GraphError(f"there are two stages {node.name!r}: give each a name of its own")
+            raise GraphError(f"there are two stages {node.name!r}: give each its own name")
         self._nodes.append(node)
 
     def check(self) -> None:

@@ -201,7 +201,7 @@ def _packed(setup: PartSetup) -> bytes:
         remedy = (
             "give a function that makes it"
             if setup.part.node.kind == "source"
-            else ("make what cannot be sent in local_init")
+            else "make what cannot be sent in local_init"
         )
         raise UnsendableError(
             f"the stage {setup.part.node.name!r} cannot be sent to a process "

@@ -156,42 +156,42 @@ class Network:
             if given.count(stream) > 1:
                 names = [node.name for node in self.nodes if stream in node.gives]
                 raise GraphError(
-                    f"the stream {stream!r} is given by {_listed(names)}: give each a name of its "
-                    "own, and join them by merge"
+                    f"the stream {stream!r} is given by {_listed(names)}: give each stream its own "
+                    "name, and join them with merge"
                 )
         for node in self.nodes:
             self._check_node(node, given)
         for stream in given:
             if stream not in self.outputs and not self.takers_of(stream):
                 raise GraphError(
-                    f"nobody takes the stream {stream!r} of the stage "
-                    f"{self.giver_of(stream).name!r}: have a stage take it, or make it an output"
+                    f"no stage takes the stream {stream!r} of the stage "
+                    f"{self.giver_of(stream).name!r}: let a stage take it, or make it an output"
                 )
         for stream in (*self.first, *self.outputs):
             if stream not in given:
                 raise GraphError(
-                    f"no stage gives the stream {stream!r}; there are {_listed(given)}"
+                    f"no stage gives the stream {stream!r}: use one of {_listed(given)}"
                 )
 
     def _check_node(self, node: Node, given: list[str]) -> None:
         for stream in node.takes:
             if stream not in given:
                 raise GraphError(
-                    f"the stage {node.name!r} takes the stream {stream!r}, which no stage gives; "
-                    f"there are {_listed(given)}"
+                    f"the stage {node.name!r} takes the stream {stream!r}, which no stage gives: "
+                    f"use one of {_listed(given)}"
                 )
         if node.copies < 1:
             raise GraphError(f"the stage {node.name!r} has {node.copies} copies: give 1 or more")
         if node.copies > 1 and (len(node.takes) != 1 or node.kind == "merge"):
             raise GraphError(
-                f"the stage {node.name!r} runs in parallel and takes {len(node.takes)} streams; it "
-                "must take one: join them in a stage before it"
+                f"the stage {node.name!r} runs in parallel and takes {len(node.takes)} streams, "
+                "but must take one: join them in a stage before it"
             )
         for stream in node.takes:
             if node.copies > 1 and stream in self.first:
                 raise GraphError(
-                    f"the stream {stream!r} begins with elements, and the stage {node.name!r} runs "
-                    "in parallel: let a stage of one copy take the stream"
+                    f"the stream {stream!r} begins with elements, but the stage {node.name!r} that "
+                    "takes it runs in parallel: let a stage with one copy take the stream"
                 )
 
     def _loops(self) -> dict[str, list[str]]:
@@ -229,8 +229,8 @@ class Network:
         in_loops = [name for name in stuck if any(name in loop for loop in self.loops.values())]
         if in_loops:
             raise GraphError(
-                f"the loop of {_listed(in_loops)} can never begin: each waits for another. Give "
-                "one of its streams a first element (Graph.begin), or let a merge bring one in"
+                f"the loop of {_listed(in_loops)} can never start: each stage waits for another. "
+                "Give one of its streams a first element (Graph.begin), or feed it through a merge"
             )
 
     def _may_begin(self, node: Node, can_begin: set[str]) -> bool:

@@ -269,8 +269,8 @@ class PartRunner:
         ended = [port for port in ended if not port.is_back]
         if on and ended and self._node.is_strict:
             raise StepFailed from StreamError(
-                f"the stream {ended[0].stream!r} ended after {self._n_taken} elements, and "
-                f"{on[0].stream!r} goes on; give strict=False if they may differ in length"
+                f"the stream {ended[0].stream!r} ended after {self._n_taken} elements, but "
+                f"{on[0].stream!r} has more: give strict=False if they may differ in length"
             )
 
     def _give(self, port: PortOut, *elements: Any, sequel: Sequel | None = None) -> None:
@@ -310,8 +310,8 @@ class PartRunner:
         if not isinstance(result, tuple) or len(result) != len(self._outs):
             streams = ", ".join(repr(port.stream) for port in self._outs)
             raise StepFailed from StreamError(
-                f"a tuple of {len(self._outs)} is wanted, for the streams {streams}, "
-                f"and {type(result).__name__} came; None stands for nothing"
+                f"the step must return a tuple of {len(self._outs)}, for the streams {streams}, "
+                f"but returned {type(result).__name__}; use None in the tuple for no element"
             )
         for port, element in zip(self._outs, result, strict=True):
             if element is not None:
@@ -400,7 +400,7 @@ class PartRunner:
             key = self._node.work(element)
             if key not in self._node.keys:
                 raise StreamError(
-                    f"{name_of(self._node.work)} returned {key!r}, and there is a stream only for "
+                    f"{name_of(self._node.work)} returned {key!r}, but there are streams only for "
                     f"{', '.join(map(repr, self._node.keys))}"
                 )
             return self._node.keys[key]

@@ -89,12 +89,12 @@ class Stages(Graph):
     def __init__(self, stages: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
         if not stages:
-            raise GraphError("there are no stages: give a source, and steps")
+            raise GraphError("there are no stages: give a source and steps")
         source, *steps = stages
         if isinstance(source, (Step, Parallel)) or hasattr(source, "run"):
             raise GraphError(
-                f"the first stage is the source, and {name_of(source)} is a step: give an "
-                "iterable, or a function without arguments that yields the elements, before it"
+                f"the first stage is the source, but {name_of(source)} is a step: before it, give "
+                "an iterable, or a function without arguments that yields the elements"
             )
         name = self._own_name("source" if not callable(source) else name_of(source))
         self.source(name, source, gives=name)

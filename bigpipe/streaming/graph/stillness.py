@@ -119,9 +119,9 @@ class Stillness:
             merges = [part for part in in_loops if part.node.kind == "merge"]
             return {}, [part.number for part in merges or in_loops[:1]]
         raise GraphError(
-            f"the graph stands still, and nothing is on its way any more: {self._waits(parts)}. A "
-            "loop needs a first element for each that it takes (Graph.begin), and a stage of it "
-            "that gives nothing for an element takes one away"
+            f"the graph stands still, as no element is on its way: {self._waits(parts)}. A loop "
+            "needs enough first elements (Graph.begin): a stage of the loop that gives nothing for "
+            "an element removes that one"
         )
 
     def _check_room(self, full: Mapping[int, Sequence[int]]) -> None:
@@ -133,7 +133,7 @@ class Stillness:
                     waiting = [] if taker == CALLER else [self._network.parts[taker]]
                     raise GraphError(
                         f"{MAX_ROOM} elements of the stream {stream!r} wait to be taken, and still "
-                        f"{self._waits(waiting)}: streams that belong side by side have come apart"
+                        f"{self._waits(waiting)}: let both branches give equally many elements"
                     )
 
     def _waits_for_loop(self, part: Part) -> bool:

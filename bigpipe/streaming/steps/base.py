@@ -124,7 +124,7 @@ class Step:
         StopStream
             To take no more chunks; it may bring a last one.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method run(self, chunk).")
+        raise NotImplementedError(f"{type(self).__name__} has no method run(self, chunk): add one.")
 
     def local_init(self, **kwargs: Any) -> None:
         """Prepare for the first chunk: called once, in the process in which the step runs.
@@ -150,7 +150,7 @@ class Step:
         """Take a chunk by hand; the first call begins the step."""
         life = self._life_of()
         if life.over:
-            raise StepError(f"The step {name_of(self)} is over: fresh(step) begins anew.")
+            raise StepError(f"The step {name_of(self)} is over: use fresh(step) to begin again.")
         if life.ended:
             raise StopStream
         if not life.begun:
@@ -224,8 +224,8 @@ class Step:
             other: Step = copy.deepcopy(origin, _read_only_in(origin._holder()))
         except Exception as error:
             raise StepError(
-                f"The step {name_of(self)} cannot be copied, and each file has its own: {error}. "
-                "What cannot be copied, such as an open file, belongs into local_init."
+                f"The step {name_of(self)} cannot be copied, but each file needs a copy: {error}. "
+                "Open what cannot be copied, such as a file, in local_init."
             ) from error
         object.__setattr__(other, "_life", _Life(source=origin))
         return other
@@ -300,7 +300,7 @@ class Closing:
 
 def note_second(error: BaseException, second: BaseException) -> None:
     """Note on an error that another was raised after it."""
-    error.add_note(f"Then, when it was closed: {type(second).__name__}: {message_of(second)}")
+    error.add_note(f"Then, while closing: {type(second).__name__}: {message_of(second)}")
 
 
 def begin(what: Step, /, **kwargs: Any) -> None:

@@ -159,8 +159,8 @@ class GeneratorStep(Step):
         except StopIteration as stop:
             return stop.value
         raise StepError(
-            f"The step {name_of(self)} yields when it is closed. In 'except GeneratorExit', "
-            "'return chunk' gives a last chunk, 'return iter(chunks)' several."
+            f"The step {name_of(self)} yields when it is closed. In 'except GeneratorExit', use "
+            "'return chunk' for a last chunk, 'return iter(chunks)' for several."
         )
 
     def _fresh(self) -> GeneratorStep:
@@ -213,8 +213,9 @@ def step(function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Gen
     """
     if not inspect.isgeneratorfunction(function):
         raise StepError(
-            f"@step is for generator functions, and {name_of(function)} has no 'yield'. A plain "
-            "function is a step as it is; a class with a method run(self, chunk) derives from Step."
+            f"@step is for generator functions, but {name_of(function)} has no 'yield'. Use a "
+            "plain function without it, and derive a class with a method run(self, chunk) from "
+            "Step."
         )
 
     @functools.wraps(function)
@@ -252,16 +253,16 @@ def as_step(what: Any) -> Step:
         return what
     name = name_of(what)
     if hasattr(what, _MAKES_STEPS):
-        raise StepError(f"{name} makes steps; to have one, call it: {name}(...).")
+        raise StepError(f"{name} makes steps; to get one, call it: {name}(...).")
     has_run = callable(getattr(what, "run", None))
     if has_run and isinstance(what, type):
-        raise StepError(f"{name} is a class of steps; to have one, call it: {name}(...).")
+        raise StepError(f"{name} is a class of steps; to get one, call it: {name}(...).")
     if has_run:
         return ObjectStep(what)
     if callable(what):
         return FunctionStep(what)
     raise StepError(
-        f"{what!r} is no step. A step is a function that takes a chunk, a generator function "
+        f"{what!r} is not a step. A step is a function that takes a chunk, a generator function "
         "decorated with @step and called, or an object with a method run(chunk)."
     )
 

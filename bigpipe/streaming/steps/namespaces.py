@@ -52,7 +52,7 @@ def namespace_of(chunk: Any) -> Any:
     if not hasattr(namespace, "zeros"):  # of dask and pandas, say
         raise StreamError(
             f"a step was given a chunk of {kind.__module__}.{kind.__qualname__}, which does not "
-            "follow the array API standard: make an array of numpy of it in a step before, as by "
+            "follow the array API standard: convert it to numpy in a step before, for instance by "
             "np.asarray(chunk)."
         )
     return namespace
@@ -62,7 +62,10 @@ def axis_of(axis: int, chunk: Any, who: str) -> int:
     """Return an axis counted from 0, or raise an error that says which step has no such axis."""
     n_axes = len(chunk.shape)
     if not -n_axes <= axis < n_axes:
-        raise StreamError(f"{who} works along axis {axis}, and a chunk has shape {chunk.shape}.")
+        raise StreamError(
+            f"{who} works along axis {axis}, but a chunk has shape {chunk.shape}: give another "
+            "axis."
+        )
     return axis % n_axes
 
 
@@ -98,8 +101,8 @@ def unmasked(chunk: Any, who: str) -> Any:
         return chunk
     if np.ma.is_masked(chunk):
         raise StreamError(
-            f"{who} cannot leave out the masked values of a chunk: fill them in a step before, as "
-            "by chunk.filled(nan)."
+            f"{who} cannot leave out the masked values of a chunk: fill them in a step before, for "
+            "instance by chunk.filled(nan)."
         )
     return chunk.data
 

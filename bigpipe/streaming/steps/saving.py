@@ -64,8 +64,8 @@ def state_of(step: Any) -> Any:
     step = as_step(step)
     if not step._can_save():
         raise StepError(
-            f"The step {name_of(step)} cannot say its state. A class with run(chunk) can, with "
-            "methods get_state() and set_state(state)."
+            f"The state of the step {name_of(step)} cannot be saved. Use a class with the methods "
+            "run(chunk), get_state() and set_state(state)."
         )
     begin(step)
     return step.get_state()

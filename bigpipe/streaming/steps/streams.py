@@ -110,8 +110,8 @@ def zip_streams(*streams: Iterable[Any], fill: Any = _STRICT) -> Iterator[tuple[
         if ended and fill is _STRICT:
             on = next(i for i in range(len(sources)) if i not in ended)
             raise StreamError(
-                f"Stream {ended[0]} of {len(sources)} ended after {number} chunks, and stream {on} "
-                "goes on (streams count from 0). Give fill=None, or another filling, if they may "
-                "differ in length."
+                f"Stream {ended[0]} of {len(sources)} ended after {number} chunks, but stream {on} "
+                "has more (streams count from 0). If they may differ in length, give fill=None or "
+                "another filling."
             )
         yield tuple(fill if chunk is _END else chunk for chunk in chunks)

@@ -162,7 +162,10 @@ def create_store(
     """Make a file with an array that can grow along an axis, by the class for its extension."""
     name = os.fspath(name)
     if dtype.hasobject:
-        raise StoreError(f"{name!r} takes arrays of numbers, and was given {dtype} objects.")
+        raise StoreError(
+            f"{name!r} takes arrays of numbers, but was given {dtype} objects: convert them in a "
+            "step."
+        )
     kind = _class_for(name, may_be_raw)
     if unit is not None and "unit" in inspect.signature(kind.create).parameters:
         how["unit"] = unit
@@ -182,8 +185,8 @@ def _class_for(name: str, may_be_raw: bool) -> Any:
         return _class_for("x.raw", may_be_raw)
     known_ones = ", ".join(sorted({*_BUILT_IN, *_REGISTERED}))
     raise StoreError(
-        f"nothing is known that reads or writes {name!r} in chunks. Known are {known_ones}; give "
-        "dtype= if it holds the bytes of an array and nothing else, or register_store(class, "
+        f"the format of {name!r} cannot be read or written in chunks. Known are {known_ones}. Give "
+        "dtype= if the file holds the raw bytes of an array, or use register_store(class, "
         f"{extension!r}) for a format of your own."
     )
 
@@ -196,7 +199,7 @@ def _check_keywords(name: str, function: Any, how: dict[str, Any]) -> None:
     if unknown:
         may_be = [f"{each.name}=" for each in known.values() if each.kind is each.KEYWORD_ONLY]
         raise StoreError(
-            f"{name!r} is of a format for which {', '.join(unknown)} means nothing; what it takes: "
+            f"the format of {name!r} has no argument {', '.join(unknown)}; it takes: "
             f"{', '.join(may_be) or 'nothing'}."
         )
 
@@ -209,5 +212,5 @@ def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def truncated(name: str, found: int, needed: int) -> StoreError:
     """Return the error for a file that is shorter than its array."""
     return StoreError(
-        f"{name!r} is truncated: it has {found} bytes, and its array needs {needed}: copy it again."
+        f"{name!r} is truncated: it has {found} bytes, but its array needs {needed}. Copy it again."
     )

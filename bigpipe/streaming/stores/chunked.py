@@ -54,12 +54,14 @@ def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
     """Return the array with a path, or the only one there is."""
     known = ", ".join(arrays)
     if dataset is None and len(arrays) != 1:
-        says = "has several arrays" if arrays else "has no array"
-        raise StoreError(f"{name!r} {says}: {known}. Give one of them as dataset=.")
+        if not arrays:
+            raise StoreError(f"{name!r} has no array of numbers: leave it out.")
+        raise StoreError(f"{name!r} has several arrays: {known}. Give one of them as dataset=.")
     path = next(iter(arrays)) if dataset is None else dataset.strip("/")
     if path not in arrays:
         raise StoreError(
-            f"dataset {dataset!r} is not among the arrays of numbers in {name!r}: {known}."
+            f"dataset {dataset!r} is not among the arrays of numbers in {name!r}: "
+            f"{known or 'there are none'}."
         )
     return arrays[path]
 
@@ -77,8 +79,8 @@ def model_of(
         elif len(arrays) != 1:
             known = ", ".join(sorted(arrays)) or "none"
             raise StoreError(
-                f"which array of {name!r} is the output to be like? Give one as like_array=: "
-                f"{known}."
+                f"{name!r} has several arrays that the output could be like. Give one as "
+                f"like_array=: {known}."
             )
     return array_of(name, arrays, like_array)
 

@@ -71,7 +71,7 @@ class FitsStore:
     ) -> ArrayStore:
         """Make a file with an image or, if the dtype has fields, with a table."""
         if name.lower().endswith(_COMPRESSED):
-            raise StoreError(f"{name!r} would be compressed, and cannot grow: write a .fits file.")
+            raise StoreError(f"{name!r} would be compressed and cannot grow: write a .fits file.")
         first_header = None
         if header is not None:
             header = fits.Header(header, copy=True)
@@ -108,8 +108,8 @@ class FitsImage:
         self._hdus, self._hdu = hdus, hdu
         if not hasattr(hdu, "section"):
             raise StoreError(
-                f"parts of {name!r}, whose image is compressed in tiles, are read by astropy 5.3 "
-                "or later: python -m pip install --upgrade astropy."
+                f"the image of {name!r} is compressed in tiles; to read parts of it, install "
+                "astropy 5.3 or later: python -m pip install --upgrade astropy."
             )
         self.chunks: tuple[int, ...] | None = getattr(hdu, "tile_shape", None)  # if compressed
         # What scaling makes of the numbers is known when one of them is read.
@@ -153,8 +153,8 @@ class GrowingFitsImage(FlatStore):
             raise needs_first_axis(name, axis, shape)
         if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
             raise StoreError(
-                f"FITS images have no numbers of {dtype}, for {name!r}: give dtype=, such as "
-                "'float32' or 'uint8'."
+                f"{name!r} cannot hold {dtype}, as FITS images have no such type: give dtype=, "
+                "such as 'float32' or 'uint8'."
             )
         # A header for the right number of axes; how long they are is put in later.
         small = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header)

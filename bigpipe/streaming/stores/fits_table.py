@@ -80,18 +80,21 @@ class FitsTable:
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
         """Open a table of a file to be read."""
         if not isinstance(hdu, fits.BinTableHDU):
-            raise StoreError(f"{name!r} has a table of text there, which is not read in chunks.")
+            raise StoreError(
+                f"the table in {name!r} is an ASCII table, which cannot be read in chunks: convert "
+                "it to a binary table, or give another hdu."
+            )
         names = [column.name for column in hdu.columns]
         if None in names or len(set(names)) < len(names):
             raise StoreError(
-                f"columns of {name!r} have no name, or that of another: {names}. Give each its "
-                f"own, as by astropy.io.fits.setval({name!r}, 'TTYPE2', value='flux', ext=1)."
+                f"columns of {name!r} have no name, or the same name: {names}. Give each its own, "
+                f"for instance by astropy.io.fits.setval({name!r}, 'TTYPE2', value='flux', ext=1)."
             )
         variable = [column.name for column in hdu.columns if column.format[-1:] == ")"]
         if variable:
             raise StoreError(
-                f"columns {', '.join(variable)} of {name!r} have arrays of different lengths, and "
-                "are not read in chunks."
+                f"columns {', '.join(variable)} of {name!r} hold arrays of different lengths, "
+                "which cannot be read in chunks: remove these columns, or read the file as a whole."
             )
         start, header = hdu.fileinfo()["datLoc"], hdu.header
         hdus.close()
@@ -126,8 +129,8 @@ class FitsTable:
         if store.dtype != _with_text(native(dtype)):
             file.close()
             raise StoreError(
-                f"FITS tables have no columns of {dtype}, for {name!r}; they would come back as "
-                f"{store.dtype}. Give dtype= to convert them."
+                f"{name!r} cannot hold {dtype}, as FITS tables would return {store.dtype}: give "
+                "dtype= to convert the chunks."
             )
         return store
 

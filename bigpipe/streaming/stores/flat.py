@@ -227,9 +227,9 @@ def open_bytes(name: str, mode: str) -> IO[bytes]:
 def needs_first_axis(name: str, axis: int, shape: tuple[int, ...]) -> StoreError:
     """Return the error for an array that cannot grow along an axis."""
     return StoreError(
-        f"an array in {name!r} cannot grow along axis {axis}, as the bytes of its samples are not "
-        f"one after the other there. Give length=, the {axis}. of its {len(shape)} lengths counted "
-        "from 0, or write .h5 or .zarr."
+        f"the array of shape {shape} in {name!r} cannot grow along axis {axis}, as its samples are "
+        f"not contiguous there. Give length=, its final length along axis {axis}, or write .h5 or "
+        ".zarr."
     )
 
 

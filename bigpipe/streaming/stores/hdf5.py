@@ -121,8 +121,8 @@ def _check_type(name: str, dtype: np.dtype[Any]) -> None:
         h5py.h5t.py_create(dtype, logical=True)
     except TypeError:
         raise StoreError(
-            f"HDF5 has no type for {dtype}, for {name!r}: convert chunks in a step, as by "
-            "chunk.astype('int64') for times, or 'S16' for text."
+            f"{name!r} cannot hold {dtype}, as HDF5 has no such type: convert chunks in a step, "
+            "for instance by chunk.astype('int64') for times, or 'S16' for text."
         ) from None
 
 

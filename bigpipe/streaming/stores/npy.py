@@ -33,7 +33,10 @@ class NpyStore(FlatStore):
         start, header = _read_header(name)
         stored = np.lib.format.descr_to_dtype(header["descr"])
         if stored.hasobject:
-            raise StoreError(f"{name!r} holds objects, which cannot be read in chunks.")
+            raise StoreError(
+                f"{name!r} holds objects, which cannot be read in chunks: save it as an array of "
+                "numbers."
+            )
         shape, is_fortran = header["shape"], header["fortran_order"]
         return cls.of_whole(
             name, mode, shape=shape, stored=stored, start=start, is_fortran=is_fortran
@@ -74,7 +77,8 @@ def _read_header(name: str) -> tuple[int, dict[str, Any]]:
         start = file.read(len(MAGIC) + 2)
         if start[:-2] != MAGIC:
             raise StoreError(
-                f"{name!r} is no .npy file, or is truncated: its first bytes are {start!r}."
+                f"{name!r} is not an .npy file, or is truncated: its first bytes are {start!r}. "
+                "Copy it again."
             )
         size = "<H" if start[-2] == 1 else "<I"
         (n_text,) = struct.unpack(size, file.read(struct.calcsize(size)))

@@ -33,8 +33,8 @@ class RawStore(FlatStore):
         """Open a file whose dtype is given; a first length of -1 is taken from its size."""
         if dtype is None:
             raise StoreError(
-                f"{name!r} does not say what its numbers are: give dtype=, such as 'int16', and "
-                "shape=(-1, n) if a sample has more than one number."
+                f"{name!r} has no header that gives the type of its numbers: give dtype=, such as "
+                "'int16', and shape=(-1, n) if a sample has more than one number."
             )
         stored = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -49,11 +49,13 @@ def _n_samples(
     found = os.path.getsize(name) - offset
     sample = stored.itemsize * math.prod(shape[1:])
     if sample <= 0:
-        raise StoreError(f"shape={shape} has no numbers in a sample of {name!r}.")
+        raise StoreError(
+            f"shape={shape} has no numbers in a sample of {name!r}: give lengths of 1 or more."
+        )
     if found % sample and mode == "r":  # one that is still written may end anywhere
         raise StoreError(
-            f"{name!r} has {found} bytes, which are no whole number of samples of {sample} bytes: "
-            "it is truncated, or dtype=, shape= or offset= are not right. Give the first length of "
-            f"shape, here {found // sample}, to read the whole ones."
+            f"{name!r} has {found} bytes, which is not a whole number of samples of {sample} "
+            "bytes: it is truncated, or dtype=, shape= or offset= is wrong. To read only the "
+            f"complete samples, give {found // sample} as the first length of shape."
         )
     return found // sample

@@ -27,7 +27,10 @@ class ZarrStore(ChunkedStore):
         root = _library(name).open(name, mode=mode)
         if hasattr(root, "shape"):
             if dataset is not None:
-                raise StoreError(f"{name!r} is one array, and has no dataset {dataset!r}.")
+                raise StoreError(
+                    f"{name!r} is a single array, without a dataset {dataset!r}: leave dataset= "
+                    "out."
+                )
             return cls(name, root)
         return cls(name, array_of(name, zarr_arrays(root), dataset))
 
