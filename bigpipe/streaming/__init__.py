@@ -1,13 +1,13 @@
 """Files larger than memory: chunk by chunk, through steps that remember.
 
-The public names; each is imported when it is first used. What they are built on::
+This module holds the public names; each is imported when it is first used. They are built on::
 
     steps/      a step and its life; steps put together, ready-made ones, their state
     reader.py   a file as a stream of chunks
     writer.py   a stream of chunks as a file
     stores/     the formats: arrays in files, read and written by region
     chunked/    pipelines of files larger than memory; checkpoints
-    graph/      stages side by side, in a row or in any graph
+    graph/      stages in parallel, in a row or in any graph
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Arrays in files as streams of chunks.
 
-Owns which part of a file is read when. How it is read is the affair of its store, in
-`bigpipe.streaming.stores`.
+Owns which part of a file is read when. Its store, in `bigpipe.streaming.stores`, reads it.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from bigpipe.streaming.stores.base import open_store
 
 __all__ = ["DEFAULT_NBYTES", "ChunkReader", "read_chunks"]
 
-DEFAULT_NBYTES = 64 << 20  # bytes: far more than a call or a seek costs, far less than memory
+DEFAULT_NBYTES = 64 << 20  # bytes: much, beside the cost of a call or seek; little, beside memory
 
 
 class ChunkReader:
-    """An array in a file as a stream of chunks: what `read_chunks` returns.
+    """An array in a file as a stream of chunks. `read_chunks` returns one.
 
-    Iterating opens the file anew, each time. It can be sent to another process.
+    Each iteration opens the file again. A reader can be sent to another process.
 
     Parameters
     ----------
@@ -40,19 +39,19 @@ class ChunkReader:
     name : str
         The file.
     shape : tuple of int
-        Of the whole array.
+        Shape of the whole array.
     dtype : numpy.dtype
-        Of the chunks.
+        Type of the chunks.
     axis : int
-        Along which it is cut, counted from 0.
+        Axis along which the array is cut, counted from 0.
     n : int
-        Samples in a chunk.
+        Number of samples in a chunk.
     overlap, start, stop : int
         As given; `stop` is at most the length of the array.
     positions : range
         The first sample of each chunk.
     chunk_nbytes : int
-        Bytes of a chunk.
+        Number of bytes in a chunk.
     """
 
     def __init__(
@@ -117,10 +116,10 @@ class ChunkReader:
                     error.add_note(f"While reading samples {first} to {last} of {self.name!r}.")
                     raise
                 yield chunk
-                del chunk  # or it would be held while the next one is read
+                del chunk  # do not hold it while the next one is read
 
     def from_position(self, position: int) -> ChunkReader:
-        """Return a reader that goes on from a sample, with chunks of the same length.
+        """Return a reader that starts at a sample, with chunks of the same length.
 
         Parameters
         ----------
@@ -130,7 +129,7 @@ class ChunkReader:
         Returns
         -------
         ChunkReader
-            Another one.
+            The new reader.
         """
         keywords = {"axis": self.axis, "overlap": self.overlap, **self._how}
         return ChunkReader(self.name, n=self.n, start=position, stop=self.stop, **keywords)
@@ -150,37 +149,37 @@ def read_chunks(
     stop: int | None = None,
     **how: Any,
 ) -> ChunkReader:
-    """Read an array in a file chunk by chunk, in memory for one of them.
+    """Read an array in a file chunk by chunk, with one chunk in memory at a time.
 
     Parameters
     ----------
     name : str or os.PathLike
-        A file ``.npy``, ``.fits`` (an image, or a table as an array with fields), ``.h5`` or
-        ``.hdf5``, ``.zarr``; or the bytes of an array: ``.raw``, ``.bin``, ``.dat``, and any other
-        if `dtype` is given.
+        A file ``.npy``; ``.fits`` (an image, or a table as a structured array); ``.h5`` or
+        ``.hdf5``; ``.zarr``; or the raw bytes of an array: ``.raw``, ``.bin``, ``.dat``, and any
+        other extension if `dtype` is given.
     n : int, optional
-        Samples in a chunk. A sample is what one index of the axis stands for.
+        Number of samples in a chunk. A sample is what one index along the axis selects.
     nbytes : int or str, optional
-        Instead of `n`: at most so many bytes in a chunk, such as ``"64 MiB"``, the default. Where
-        the file stores chunks of its own, those that are read are made of whole ones; if one is
-        too much, of parts of it.
+        Instead of `n`: the most bytes in a chunk, such as ``"64 MiB"``, the default. If the file
+        has storage chunks, each chunk consists of whole ones; if even one exceeds `nbytes`, of
+        parts of one.
     axis : int, optional
-        Along which it is cut.
+        Axis along which the array is cut.
     overlap : int, optional
-        Samples that a chunk shares with the one before it.
+        Number of samples that a chunk shares with the one before it.
     start, stop : int, optional
-        The first sample, and the one behind the last; all if not given.
+        The first sample, and the one after the last. Default: all samples.
     **how : dict
-        - ``dataset``: path of an array in an HDF5 file or a Zarr store that has several;
-        - ``hdu``: number or name of an HDU of a FITS file; if not given, the first that has data;
-        - ``dtype``, ``shape``, ``offset``: of the bytes of an array. In ``shape``, by default
-          ``(-1,)``, the first length may be -1: it is taken from the size of the file. ``offset``
-          is in bytes.
+        - ``dataset``: path of the array, for an HDF5 file or Zarr store with several arrays;
+        - ``hdu``: number or name of an HDU of a FITS file. Default: the first that has data;
+        - ``dtype``, ``shape``, ``offset``: for raw bytes. The first length in ``shape`` may be -1,
+          to take it from the size of the file; the default shape is ``(-1,)``. ``offset`` is in
+          bytes.
 
     Returns
     -------
     ChunkReader
-        Iterating gives arrays that belong to nobody else. It has a length, and ``shape``,
+        Iterate it for the chunks; each is an array of your own. It has a length, and ``shape``,
         ``dtype``, ``axis``, ``n`` and ``positions``.
 
     Raises

@@ -1,7 +1,7 @@
 """Streams of chunks as arrays in files.
 
-Owns which part of a file is written when, and how writing goes on in a file of a killed run. How
-it is written is the affair of its store, in `bigpipe.streaming.stores`.
+Owns which part of a file is written when, and how writing continues in the file of a killed run.
+Its store, in `bigpipe.streaming.stores`, writes it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["ChunkWriter", "write_chunks"]
 
 
 class ChunkWriter:
-    """Writes an array to a file chunk by chunk; how many will come need not be known.
+    """Writes an array to a file chunk by chunk. The number of chunks need not be known.
 
     Parameters
     ----------
     name : str or os.PathLike
-        The file. It is made, over what is there, when the first chunk comes.
+        The file. It is created, or replaced, when the first chunk comes.
     axis, length, dtype, **how
         See `write_chunks`.
 
@@ -38,15 +38,15 @@ class ChunkWriter:
     name : str
         The file.
     position : int
-        Samples that were written so far.
+        Number of samples written so far.
 
     Notes
     -----
-    Use it in a ``with`` block. If the block ends with an error, what was written stays as it is,
-    and the file may be incomplete.
+    Use it in a ``with`` block. If the block ends with an error, the file stays as it is, and may be
+    incomplete.
 
-    Where the format stores chunks of its own, each of them is written once, when it is full. Until
-    then its samples are kept in memory.
+    If the format has storage chunks, each is written once, when it is full. Until then, its samples
+    are kept in memory.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ChunkWriter:
         self._is_dtype_given = dtype is not None
         self._unit: Any = None  # that of the first chunk
         self._store: ArrayStore | None = None
-        self._tail: list[NDArray[Any]] = []  # what does not yet fill a chunk of the store
+        self._tail: list[NDArray[Any]] = []  # samples that do not yet fill a storage chunk
         self._n_in_store = 0
         self._is_closed = False
 
@@ -80,26 +80,26 @@ class ChunkWriter:
         dtype: Any = None,
         **how: Any,
     ) -> Self:
-        """Go on in a file that was not finished, behind what it held at a `sync`.
+        """Continue an unfinished file from the point of a `sync`.
 
         Parameters
         ----------
         name : str or os.PathLike
             The file.
         state : dict
-            What `sync` has returned. What was written later is cut off.
+            The result of `sync`. Everything written after that is cut off.
         axis, length, dtype, **how
-            As they were given when it was begun.
+            As given when the file was begun.
 
         Returns
         -------
         ChunkWriter
-            One whose position is that of the `sync`.
+            A writer at the position of the `sync`.
 
         Raises
         ------
         StoreError
-            If the file is damaged, or holds less.
+            If the file is damaged, or shorter than at the `sync`.
         """
         writer = cls(name, axis=axis, length=length, dtype=dtype, **how)
         if state["position"]:
@@ -131,7 +131,7 @@ class ChunkWriter:
         Parameters
         ----------
         chunk : array
-            Along the axis, its length may differ from that of others; all else is as in the first.
+            It may differ from the first chunk only in its length along the axis.
         """
         if self._is_closed:
             raise StoreError(
@@ -141,7 +141,7 @@ class ChunkWriter:
         if self._store is None:
             array = _packed(array)
             self._create(array)
-            array = self._checked(array)  # which the format may keep in another dtype
+            array = self._checked(array)  # the format may store another dtype
         assert self._store is not None
         self.position += self._length_of(array)
         if self._length is not None and self.position > self._length:
@@ -149,22 +149,22 @@ class ChunkWriter:
         cell = self._store.chunks[self._axis] if self._store.chunks else 1
         n_whole = whole_cells(self.position, cell) - self._n_in_store
         if n_whole:
-            # Without a tail, which is the rule, the chunk is not copied.
+            # Usually there is no tail, and the chunk is not copied.
             whole = np.concatenate([*self._tail, array], self._axis) if self._tail else array
             self._put(whole[self._part(0, n_whole)])
             array = whole[self._part(n_whole, self._length_of(whole))]
             self._tail = []
         if self._length_of(array):
-            self._tail.append(array.copy())  # the caller may write into its own
+            self._tail.append(array.copy())  # the caller may reuse its array
 
     def sync(self) -> dict[str, Any]:
-        """Bring what was written to disk.
+        """Sync what was written to disk.
 
         Returns
         -------
         dict
-            What `reopen` needs to go on from here: numbers, and an array of those samples that are
-            not yet in the file.
+            The state that `reopen` needs to continue from here: numbers, and an array of the
+            samples that are not yet in the file.
         """
         if self._store is None:
             return {"position": 0}
@@ -179,7 +179,7 @@ class ChunkWriter:
         }
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write the remaining samples, and close the file."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -202,7 +202,7 @@ class ChunkWriter:
         self._is_closed = True
         self._tail = []
         if self._store is not None:
-            with contextlib.suppress(OSError):  # why it is given up is known already
+            with contextlib.suppress(OSError):  # the error that led here is known already
                 self._store.close()
 
     def __enter__(self) -> Self:
@@ -231,7 +231,7 @@ class ChunkWriter:
         self._dtype = self._store.dtype
 
     def _in_unit(self, chunk: Any) -> Any:
-        """Return a chunk, if it is a quantity, as numbers in the unit of the first."""
+        """Return a chunk; a quantity as numbers in the unit of the first chunk."""
         unit = getattr(chunk, "unit", None) if hasattr(chunk, "to_value") else None
         if self._store is None:
             self._unit = unit
@@ -245,7 +245,7 @@ class ChunkWriter:
         return chunk.to_value(self._unit)
 
     def _checked(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a chunk in the dtype of the file, or raise an error that says why not."""
+        """Return a chunk in the dtype of the file; raise an error if it does not fit."""
         if self._store is not None:
             shape = list(self._store.shape)
             shape[self._axis] = self.position
@@ -260,7 +260,7 @@ class ChunkWriter:
         fits = np.can_cast(array.dtype, self._dtype, "safe")
         if self._is_dtype_given:
             fits = np.can_cast(array.dtype, self._dtype, "same_kind")
-        # Numpy would put fields into others by place, whatever they are called.
+        # Numpy would assign fields by position, whatever their names.
         if not fits or array.dtype.names != self._dtype.names:
             raise StoreError(
                 f"a chunk of {array.dtype} cannot be written to {self.name!r} as {self._dtype}: "
@@ -310,33 +310,34 @@ def write_chunks(
     dtype: Any = None,
     **how: Any,
 ) -> str:
-    """Write a stream of chunks to a file, in memory for one of them.
+    """Write a stream of chunks to a file, with one chunk in memory at a time.
 
     Parameters
     ----------
     name : str or os.PathLike
-        The file; its extension decides, as in `read_chunks`. It is made over what is there.
+        The file. Its extension gives the format, as in `read_chunks`. An existing file is replaced.
     chunks : iterable of array
-        The stream. Along the axis, lengths may differ; the rest of the shape, the dtype and, of
-        quantities, the unit are those of the first. FITS images hold the unit, as ``BUNIT``; other
-        formats have no place for it.
+        The stream. Chunks may differ in length along the axis; the rest of the shape, the dtype
+        and, for quantities, the unit follow the first chunk. FITS images store the unit as
+        ``BUNIT``; other formats do not store it.
     axis : int, optional
-        Along which the chunks are put together. ``.npy`` files grow along their first or last axis,
-        FITS and the bytes of an array along the first, HDF5 and Zarr along any.
+        Axis along which the chunks are joined. ``.npy`` files grow along their first or last axis,
+        FITS files and raw bytes along the first, HDF5 and Zarr along any.
     length : int, optional
-        Along the axis, if it is known: with it, any format takes chunks along any axis.
+        Final length along the axis, if known. With it, any format takes chunks along any axis.
     dtype : dtype, optional
-        Of the file, to which chunks are converted.
+        Type in the file, to which chunks are converted.
     **how : dict
-        - ``like``: a file, such as the input; it counts if it is of the same format. A FITS image
-          or table gets its header (columns, the units and so on of those of the same name), an HDF5
-          dataset or Zarr array its attributes, and HDF5 its compression;
-        - ``like_array``: which dataset or HDU of that file, if it has several; by default the one
+        - ``like``: a file, such as the input, that the output is to resemble; ignored if its format
+          differs. A FITS image or table gets its header (a column, the units and so on of the
+          column of its name), an HDF5 dataset or Zarr array its attributes, and HDF5 its
+          compression;
+        - ``like_array``: the dataset or HDU of that file, if it has several. Default: the one
           called ``dataset``, or the first HDU that has data;
-        - ``header``: of a FITS file;
-        - ``dataset``: path of the array in an HDF5 file (``"data"``) or a Zarr store (the array is
-          the store);
-        - what ``h5py.Group.create_dataset`` or zarr's functions take, such as ``compression``.
+        - ``header``: header for a FITS file;
+        - ``dataset``: path of the array in an HDF5 file (default ``"data"``) or in a Zarr store (by
+          default, the store is the array);
+        - arguments of ``h5py.Group.create_dataset`` or zarr's functions, such as ``compression``.
 
     Returns
     -------
@@ -346,7 +347,8 @@ def write_chunks(
     Raises
     ------
     StoreError
-        If no chunk comes, one does not fit to the others, or the file cannot grow along the axis.
+        If no chunk comes, a chunk does not fit the first one, or the file cannot grow along the
+        axis.
 
     Examples
     --------
@@ -363,14 +365,14 @@ def write_chunks(
 
 
 def as_array(chunk: Any, name: str) -> NDArray[Any]:
-    """Return a chunk of whatever library as an array of numpy."""
+    """Return a chunk of any array library as an array of numpy."""
     if hasattr(chunk, "as_array"):  # a table of astropy
         chunk = chunk.as_array()
     elif isinstance(chunk, np.recarray) and hasattr(type(chunk), "columns"):  # of astropy.io.fits
         from bigpipe.streaming.stores.fits_table import values_of
 
-        chunk = values_of(chunk)  # numpy sees the numbers as they are stored
-    # Numpy's and astropy's arrays may have masks; what is called so by an object may be a column.
+        chunk = values_of(chunk)  # numpy would see the stored numbers
+    # Arrays of numpy and astropy may have a mask; an attribute of another object may be a column.
     has_mask = isinstance(chunk, np.ndarray) and hasattr(type(chunk), "mask")
     if has_mask and _is_set(np.asarray(chunk.mask)):
         raise StoreError(
@@ -392,14 +394,14 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
 
 
 def _is_set(mask: Any) -> bool:
-    """Whether a mask masks anything; one of records has a field for each of theirs."""
+    """Return whether a mask masks anything. The mask of a structured array has its fields."""
     if mask.dtype.names is None:
         return bool(mask.any())
     return any(_is_set(mask[name]) for name in mask.dtype.names)
 
 
 def _packed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return records without the gaps that numpy leaves where a field was not chosen."""
+    """Return records without the gaps that numpy leaves for fields that were not selected."""
     if array.dtype.names is None:
         return array
     from numpy.lib import recfunctions

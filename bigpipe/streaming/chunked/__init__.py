@@ -1,4 +1,4 @@
-"""Pipelines of files larger than memory, and how one that was killed goes on.
+"""Pipelines for files larger than memory, and how a killed one resumes.
 
 ::
 
@@ -7,6 +7,6 @@
     flow.py, parts.py          chunks on their way from one hook to the next
     group_members.py           several files as one stream
     sizing.py                  how large chunks are
-    checkpoint.py              what is noted of a file, and whether it still holds
-    checkpoint_folder.py       where
+    checkpoint.py              what is saved of a file, and whether it is still valid
+    checkpoint_folder.py       where it is saved
 """

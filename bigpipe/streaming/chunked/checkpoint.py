@@ -1,14 +1,14 @@
-"""An output that is written so that a killed run goes on in its middle.
+"""An output that is written so that a killed run can continue in its middle.
 
-Owns what is noted, in which order, and whether it still holds. Where it is kept is
-`bigpipe.streaming.chunked.checkpoint_folder`'s affair. Before a chunk is read, every so often:
+Owns the contents of a checkpoint, the order of saving, and the check whether it is still valid.
+`bigpipe.streaming.chunked.checkpoint_folder` keeps it. Every so often, before a chunk is read:
 
-1. the output so far is brought to disk;
-2. what was noted before is replaced by: which chunk comes next, the state of each step, how far the
-   output is, the metadata and keywords so far.
+1. the output so far is synced to disk;
+2. the checkpoint before is replaced by a new one: the number of the next chunk, the state of each
+   step, the position in the output, the metadata and keywords so far.
 
-A run that is killed between the two goes on from what was noted before: what the output has beyond
-that is cut off.
+A run that is killed between the two continues from the checkpoint before; whatever the output has
+beyond that is cut off.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from bigpipe.streaming.writer import ChunkWriter
 
 __all__ = ["Checkpointed", "can_go_on"]
 
-FORM = 1  # of what is noted
-MARGIN = 2.0  # times the length of a chunk now: one of a checkpoint may have; arbitrary
+FORM = 1  # version of a checkpoint's contents
+MARGIN = 2.0  # a checkpoint's chunks may be so many times as long as chunks now; arbitrary
 _LIBRARIES = ("numpy", "scipy", "h5py", "zarr", "astropy")
 
 logger = logging.getLogger(__name__)
@@ -44,21 +44,21 @@ class Checkpointed:
     flows: list[Flow]
     """Its streams, from front to back."""
     source: Any
-    """`Source`: what they take chunks from: a reader that `can_go_on`."""
+    """The `Source` of their chunks, with a reader that `can_go_on`."""
     every_s: float
     """Seconds between checkpoints."""
     final: str
     """Final name of the output."""
     identity: dict[str, Any]
-    """By its name, what must be the same for a checkpoint to hold."""
+    """What must be unchanged for a checkpoint to be valid, by name."""
     chunk_bytes: int
-    """How long chunks are, if nothing else says so."""
+    """Length of chunks, unless it was set otherwise."""
     reread: Callable[[int], Any]
-    """Returns a reader from the beginning, given that."""
+    """Takes this length; returns a reader from the beginning."""
     changes: Callable[[], str | None]
-    """Says what has changed that cannot be saved, if anything has."""
+    """Returns what has changed that cannot be saved; ``None`` if nothing has."""
     tell: Callable[[str], None]
-    """Told why no checkpoints can be made."""
+    """Called with the reason if no checkpoints can be made."""
     meta: dict[str, Any]
     """Metadata of the file."""
     writing: dict[str, Any]
@@ -71,7 +71,7 @@ class Checkpointed:
         """Write the output."""
         try:
             folder = CheckpointFolder(self.final)
-        except OSError as error:  # who writes beside it will say what is wrong
+        except OSError as error:  # writing the output will fail too, and report it
             logger.info("no checkpoints for %r: %s", self.final, error)
             self._write_plainly(outname)
             return
@@ -107,7 +107,7 @@ class Checkpointed:
             return
         try:
             states = [flow.state() for flow in self.flows]
-        except StreamError:  # chunks wait in a batch: at the next edge, perhaps
+        except StreamError:  # chunks wait in a batch: try again before the next chunk
             return
         noted = {
             **self.identity,
@@ -134,7 +134,7 @@ class Checkpointed:
         self.tell(reason)
 
     def _resumed(self, folder: CheckpointFolder) -> ChunkWriter | None:
-        """Bring all to where a checkpoint has it; return ``None`` if none holds."""
+        """Restore everything from the checkpoint; return ``None`` if none is valid."""
         try:
             noted = folder.load()
             if noted is None:
@@ -143,13 +143,13 @@ class Checkpointed:
         except (EncodingError, KeyError, TypeError, ValueError) as error:
             self._log_not_used(error)
             return None
-        reader = self.reread(noted["chunk_bytes"])  # if it fails, the checkpoint stays
+        reader = self.reread(noted["chunk_bytes"])  # if this fails, the checkpoint stays
         if reader.n != noted["n"] or noted["n_read"] >= len(reader.positions):
             self._log_not_used("its chunks have a different length")
             return None
         try:
             writer = ChunkWriter.reopen(folder.partial, noted["writer"], **self.writing)
-        except Exception as error:  # of a damaged file, libraries raise anything
+        except Exception as error:  # libraries raise anything for a damaged file
             self._log_not_used(error)
             return None
         try:
@@ -166,7 +166,7 @@ class Checkpointed:
         logger.warning("the checkpoint of %r is not used: %s", self.final, reason)
 
     def _check(self, noted: dict[str, Any]) -> None:
-        """Raise an error that says what is no longer the same."""
+        """Raise an error that says what has changed."""
         if noted["form"] != FORM:
             raise EncodingError("it is from another version of bigpipe")
         now = {**self.identity, "libraries": _libraries()}
@@ -195,13 +195,13 @@ class Checkpointed:
 
 
 def can_go_on(reader: Iterable[Any]) -> bool:
-    """Whether what `file_read` has returned can be read from any of its chunks on."""
+    """Return whether the result of `file_read` can start at any of its chunks."""
     return all(hasattr(reader, name) for name in ("from_position", "positions", "n"))
 
 
 @cache
 def _libraries() -> dict[str, str | None]:
-    """Return the versions of what makes the bytes of an output."""
+    """Return the versions of the libraries on which the bytes of an output depend."""
     return {name: _version(name) for name in (*_LIBRARIES, "bigpipe")}
 
 

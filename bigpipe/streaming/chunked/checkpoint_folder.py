@@ -1,15 +1,15 @@
-"""Where an output is while it is made with checkpoints, and what was noted beside it.
+"""The folder of an output that is written with checkpoints, and of its checkpoint.
 
-Owns the folder, its lock, and that what is noted appears whole. What is noted is decided in
-`bigpipe.streaming.chunked.checkpoint`::
+Owns the folder, its lock, and that a checkpoint appears whole.
+`bigpipe.streaming.chunked.checkpoint` decides what it contains::
 
     out/                              the folder of the outputs
         .bigpipe-checkpoint/
-            <digest of the name>/     locked (flock) as long as a worker writes there
+            <digest of the name>/     locked (flock) while a worker writes there
                 a_bmp.npy             the output so far
                 <digest>.json         the checkpoint: a digest, and JSON
 
-It is not in the staging folder, which goes with the worker.
+It is not in the staging folder, which disappears with the worker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECKPOINT_NAME = ".bigpipe-checkpoint"
 
 
 class CheckpointFolder:
-    """The folder of one output that is made with checkpoints.
+    """The folder of one output that is written with checkpoints.
 
     Parameters
     ----------
@@ -42,9 +42,10 @@ class CheckpointFolder:
     Attributes
     ----------
     partial : str
-        Where the output is written.
+        Name under which the output is written.
     is_ours : bool
-        Whether it is locked for us. In use by another, or without locks, it must not be used.
+        Whether we hold the lock. If not, as another run holds it or the file system has no locks,
+        the folder must not be used.
 
     Raises
     ------
@@ -64,7 +65,7 @@ class CheckpointFolder:
 
     def _take(self) -> bool:
         for _ in range(MAX_TRIES):
-            with suppress(FileNotFoundError):  # swept away by another run
+            with suppress(FileNotFoundError):  # removed by another run
                 os.makedirs(self.path, exist_ok=True)
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
                 try:
@@ -90,7 +91,7 @@ class CheckpointFolder:
         self._unlock()
 
     def load(self) -> Any:
-        """Return what was noted last, ``None`` if nothing was.
+        """Return the last checkpoint; ``None`` if there is none.
 
         Raises
         ------
@@ -109,7 +110,7 @@ class CheckpointFolder:
         return decode(text)
 
     def note(self, text: str) -> None:
-        """Note a text in place of that before, so that one or the other is there."""
+        """Replace the checkpoint by another one, atomically."""
         temporary = f"{self._noted}.new"
         with open(temporary, "w", encoding="ascii") as file:
             file.write(f"{_digest(text.encode())}\n{text}")
@@ -119,14 +120,14 @@ class CheckpointFolder:
         os.fsync(self._fd)
 
     def empty(self) -> None:
-        """Remove all that is in it, what was noted first."""
+        """Remove its contents, the checkpoint first."""
         with suppress(FileNotFoundError):
             os.unlink(self._noted)
         for name in os.listdir(self.path):
             remove(os.path.join(self.path, name))
 
     def hand_over(self, outname: str) -> None:
-        """Move the output, which is whole, to another name, and remove this folder."""
+        """Move the complete output to another name, and remove this folder."""
         with suppress(FileNotFoundError):
             os.unlink(self._noted)
         if os.path.isdir(outname):
@@ -135,15 +136,15 @@ class CheckpointFolder:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder, and what holds all of them if that is empty then."""
+        """Remove the folder, and its parent if that is then empty."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._unlock()
-        with suppress(OSError):  # others are there
+        with suppress(OSError):  # not empty
             os.rmdir(self._parent)
 
 
 def remove_dead_checkpoints(parent: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Remove the unfinished outputs, and their checkpoints, that no run is at work on.
+    """Remove unfinished outputs and their checkpoints, unless a run is using them.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def remove_dead_checkpoints(parent: str | os.PathLike[str]) -> tuple[list[str], 
     Returns
     -------
     tuple of list of str
-        The folders that were removed, and those in use.
+        The folders that were removed, and those still in use.
     """
     removed: list[str] = []
     left: list[str] = []

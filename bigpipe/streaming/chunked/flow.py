@@ -1,7 +1,7 @@
 """The chunks of one file on their way through the hooks.
 
-Owns what is noted of each chunk in the record of the file, and how a file's streams are brought to
-where a killed run had left them. Each hook pulls from the one before it, chunk by chunk::
+Owns what the record of the file says of each chunk, and how a file's streams are restored to the
+point that a killed run had reached. Each hook pulls chunks from the one before it::
 
     Source       what file_read has returned; counts the chunks
       ^ Flow     pre_process_list
@@ -9,8 +9,8 @@ where a killed run had left them. Each hook pulls from the one before it, chunk 
       ^ Flow     post_process_list
       ^          file_write
 
-When the source is asked for a chunk, all before it have gone the whole way: that is the instant at
-which the file's state can be saved.
+When the source is asked for a chunk, all chunks before it have passed all hooks. Only at this
+instant can the file's state be saved.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ N_FLOWS = 3  # of a file: before the processing, the processing, after it
 
 
 class Course:
-    """What the streams of one file have in common.
+    """State that the streams of one file share.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Course:
     Attributes
     ----------
     added : dict
-        Keywords that the functions before the processing have added.
+        Keywords that pre-processing functions have added.
     """
 
     def __init__(self, file: FileContext | None) -> None:
@@ -52,7 +52,7 @@ class Course:
         self._keywords: list[dict[str, Any]] = []
 
     def follow(self, keywords: dict[str, Any]) -> None:
-        """Let keywords that are added be added to these, too."""
+        """Add keywords that are added later to these, too."""
         self._keywords.append(keywords)
 
     def add(self, keywords: dict[str, Any]) -> None:
@@ -73,34 +73,34 @@ class Course:
             self._file.begin(hook, function)
 
     def resume(self, hook: str | None) -> None:
-        """Note that a hook goes on."""
+        """Note that a hook continues."""
         if self._file is not None:
             self._file.resume(hook)
 
     def at_chunk(self, number: int | None) -> None:
-        """Note which chunk is at work; ``None`` when all have come."""
+        """Note the current chunk; ``None`` after the last one."""
         if self._file is not None:
             self._file.chunk = number
 
 
 class Source(Iterator[Any]):
-    """What `file_read` has returned, as a stream.
+    """The chunks that `file_read` has returned, as a stream.
 
     Parameters
     ----------
     chunks : iterable
         The chunks.
     course : Course
-        Of the file.
+        Shared state of the file's streams.
 
     Attributes
     ----------
     chunks : iterable
         As given.
     n_read : int
-        Chunks that were taken so far.
+        Number of chunks taken so far.
     at_edge : callable or None
-        Called before each chunk but the first, when all before it have gone the whole way.
+        Called before each chunk but the first, when all before it have passed all hooks.
     """
 
     def __init__(self, chunks: Iterable[Any], course: Course) -> None:
@@ -109,7 +109,7 @@ class Source(Iterator[Any]):
         self.go_on(chunks, 0)
 
     def go_on(self, chunks: Iterable[Any], n_read: int) -> None:
-        """Take these chunks from now on, so many having been read."""
+        """Take these chunks from now on; `n_read` were read before them."""
         self.chunks, self.n_read = chunks, n_read
         self._iterator = iter(chunks)
 
@@ -127,22 +127,22 @@ class Source(Iterator[Any]):
         return chunk
 
     def close(self) -> None:
-        """Close what the chunks come from."""
+        """Close the iterable of chunks."""
         close(self._iterator)
         close(self.chunks)
 
 
 class Flow(Iterator[Any]):
-    """What the steps of one hook make of a stream.
+    """A stream after the steps of one hook.
 
     Parameters
     ----------
     source : Flow or Source
-        The stream.
+        The stream before them.
     make_parts : callable
-        Returns fresh steps, each time that it is called.
+        Returns fresh steps each time it is called.
     keywords : dict
-        For ``local_init``. What is added to the file's keywords later is added to these.
+        Keywords for ``local_init``. Keywords that are added to the file later are added to these.
     at_end : callable, optional
         Called once, when the stream has ended or is closed.
     """
@@ -164,7 +164,7 @@ class Flow(Iterator[Any]):
         self._chunks = through(self._chain, source, keywords)
 
     def has_any(self) -> bool:
-        """Whether a chunk comes: waits for the first. If none does, the stream has ended."""
+        """Wait for the first chunk; return whether there is one. If not, the stream has ended."""
         if not self._ahead:
             before = self.course.hook
             for chunk in self._chunks:
@@ -193,7 +193,7 @@ class Flow(Iterator[Any]):
             at_end()
 
     def close(self) -> None:
-        """End the stream where it is, and all that it comes from."""
+        """End the stream where it is, and the streams before it."""
         self._ahead.clear()
         try:
             self._stop()
@@ -207,11 +207,11 @@ class Flow(Iterator[Any]):
         try:
             close(self._chunks)
         finally:
-            self._chain.close()  # which a stream that was never asked for a chunk has not begun
+            self._chain.close()  # `_chunks` does not, if it was never asked for a chunk
 
     @property
     def can_save(self) -> bool:
-        """Whether the steps can say their state."""
+        """Whether the state of the steps can be saved."""
         return can_save(self._chain)
 
     def state(self) -> Any:
@@ -220,10 +220,10 @@ class Flow(Iterator[Any]):
         Raises
         ------
         StreamError
-            If chunks have not gone the whole way.
+            If chunks have not passed all hooks.
         """
         if self._ahead:
-            raise StreamError("chunks were looked at and not yet taken.")
+            raise StreamError("chunks were asked for in advance and not yet taken.")
         return state_of(self._chain)
 
     def rewind(self) -> None:
@@ -233,13 +233,13 @@ class Flow(Iterator[Any]):
         self._chain = compose(*self._make_parts())
 
     def go_on(self, state: Any) -> None:
-        """Bring fresh steps into a state, and take chunks from the source again."""
+        """Restore the state of fresh steps, and take chunks from the source again."""
         restore(self._chain, state, **self._keywords)
         self._chunks = through(self._chain, self.source, self._keywords)
 
 
 def parts_between(stream: Any) -> tuple[list[Flow], Source] | None:
-    """Return the source and all streams up to this one, if nobody has put another in between."""
+    """Return the streams up to this one and their source; ``None`` if another is in between."""
     flows: list[Flow] = []
     while isinstance(stream, Flow):
         flows.append(stream)

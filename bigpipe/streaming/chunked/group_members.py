@@ -1,6 +1,6 @@
 """The members of a group, read side by side.
 
-Owns nothing but that; a member is read by `bigpipe.streaming.reader`, or as a subclass says.
+Owns only that. `bigpipe.streaming.reader`, or a subclass, reads a member.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ __all__ = ["Members"]
 
 
 class Members:
-    """Streams of a group's members as one stream of tuples.
+    """The streams of a group's members as one stream of tuples.
 
     Parameters
     ----------
     members : sequence of iterable
-        As `read_chunks` returns them, with chunks of one length, or any others.
+        Readers of `read_chunks` with chunks of the same length, or any other iterables.
 
     Raises
     ------
     StoreError
-        If arrays are not equally long. Their last chunks alone may differ, and a chunk of one
-        sample would be taken for all of another.
+        If the arrays of readers differ in length. Only their last chunks might then differ, and
+        numpy would broadcast a chunk of one sample.
 
     Notes
     -----
-    ``n``, ``positions`` and ``from_position`` are there if all members have them.
+    It has ``n``, ``positions`` and ``from_position`` if all members have them.
     """
 
     def __init__(self, members: Sequence[Any]) -> None:

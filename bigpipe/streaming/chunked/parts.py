@@ -1,7 +1,7 @@
-"""What a hook of a `ChunkedMultiPipe` is made of: its functions and steps, each as one step.
+"""The parts of a hook of a `ChunkedMultiPipe`: its functions and steps, each as one step.
 
-Owns how a function is called with a chunk, and that its name is noted. Which functions there are is
-said in `bigpipe.streaming.chunked.pipeline`.
+Owns how a function is called with a chunk, and that its name is noted.
+`bigpipe.streaming.chunked.pipeline` knows the functions.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Call(StatelessStep):
     Parameters
     ----------
     function : callable
-        It, for its name.
+        The function, for its name.
     call : callable
-        Calls it with a chunk.
+        Takes a chunk, and calls the function with it.
     is_stateless : bool
-        Whether it is known to remember nothing.
+        Whether the function is known to remember nothing.
     """
 
     def __init__(self, function: Any, call: Callable[[Any], Any], is_stateless: bool) -> None:
@@ -53,9 +53,9 @@ class Part(Step):
     Parameters
     ----------
     inner : Step
-        A fresh one.
+        A fresh step.
     note : callable
-        Notes that it is at work.
+        Notes that the step is at work.
     """
 
     def __init__(self, inner: Step, note: Callable[[], None]) -> None:
@@ -110,20 +110,20 @@ class Part(Step):
         return self._inner._can_save()
 
     def _fresh(self) -> Step:
-        return self  # never asked for again: a file's own steps are made for it anew
+        return self  # each file makes its own steps, so nobody needs another
 
 
 class Batch(Step):
-    """Hands several chunks to `data_process_batch`.
+    """Passes several chunks at a time to `data_process_batch`.
 
     Parameters
     ----------
     pipe : ChunkedMultiPipe
-        Whose method it is.
+        The pipeline with this method.
     size : int
-        Chunks at a time.
+        Number of chunks at a time.
     kwargs : dict
-        Keywords of the file; each chunk has those of its moment.
+        Keywords of the file. Each chunk has those of the moment when it came.
     """
 
     def __init__(self, pipe: Any, size: int, kwargs: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ class Batch(Step):
         return iter(results)
 
     def get_state(self) -> None:
-        """Return nothing, or say that chunks wait."""
+        """Return nothing, as there is no state; raise an error while chunks wait."""
         if self._waiting:
             raise StreamError("chunks wait in a batch.")
 

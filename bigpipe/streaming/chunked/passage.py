@@ -1,8 +1,7 @@
 """One file's way through the hooks of a `ChunkedMultiPipe`.
 
-Owns what such a file has beside its hooks: how it is cut into chunks, that its streams are closed
-whatever happens, and what of it goes into a checkpoint. The order of the hooks is
-`bigpipe.passage`'s.
+Owns how the file is cut into chunks, that its streams are always closed, and which of its state
+goes into a checkpoint. `bigpipe.passage` owns the order of the hooks.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bigpipe.streaming.steps.base import Closing
 
 __all__ = ["CHUNKING", "ChunkedPassage", "Chunking"]
 
-CHUNKING = "_bmp_chunking"  # keyword by which a worker is told; no hook sees it
+CHUNKING = "_bmp_chunking"  # keyword that carries `Chunking` to a worker; no hook sees it
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,15 @@ class Chunking:
     """How the files of a run are cut into chunks."""
 
     chunk_bytes: int
-    """Bytes of a chunk at most, if the keywords do not say how long it is."""
+    """Most bytes of a chunk, if the keywords do not set its length."""
     run_bytes: int
     """Bytes that all workers of the run may use."""
     batch_size: int | None = None
-    """Chunks that are processed together."""
+    """Number of chunks that are processed together."""
     checkpoint_s: float | None = None
-    """Seconds between checkpoints; ``None``: none are made."""
+    """Seconds between checkpoints; ``None``: no checkpoints."""
     fingerprint: str = ""
-    """Of keywords and code, if checkpoints are made."""
+    """Fingerprint of keywords and code, if checkpoints are made."""
 
 
 class ChunkedPassage(Passage):
@@ -50,7 +49,7 @@ class ChunkedPassage(Passage):
     Parameters
     ----------
     pipe : ChunkedMultiPipe
-        Whose hooks are called.
+        The pipeline whose hooks are called.
     file : FileContext
         Record of the file.
     in_name : object
@@ -84,7 +83,7 @@ class ChunkedPassage(Passage):
         return self._guarded(super().read)
 
     def prepare(self) -> bool:
-        """Take the first chunk through the functions that come before the processing."""
+        """Run the first chunk through the functions that come before the processing."""
         if not hasattr(self.data, "__iter__") or hasattr(self.data, "__array_interface__"):
             kind = type(self.data).__name__
             raise TypeError(
@@ -94,18 +93,18 @@ class ChunkedPassage(Passage):
         return self._guarded(super().prepare)
 
     def process(self) -> bool:
-        """Take chunks through the processing until a first one comes out."""
+        """Run chunks through the processing until it returns a first one."""
         return self._guarded(super().process)
 
     def write(self) -> bool:
-        """Write the output, for which the chunks are taken all the way, one by one."""
+        """Write the output, which pulls the chunks through all hooks, one by one."""
         try:
             return self._guarded(super().write)
         finally:
             self._close()
 
     def _guarded(self, part: Callable[[], bool]) -> bool:
-        """Do a part; close all streams unless the file goes on."""
+        """Do a part; close all streams unless the file continues."""
         with ExitStack() as stack:
             stack.push(Closing(self._close))
             goes_on = part()
@@ -115,7 +114,7 @@ class ChunkedPassage(Passage):
         return goes_on
 
     def note(self, stream: Any) -> None:
-        """Note a stream of the file, to be closed in the end."""
+        """Note a stream of the file, so that it is closed at the end."""
         if stream is not None and all(stream is not noted for noted in self._streams):
             self._streams.append(stream)
 
@@ -128,7 +127,7 @@ class ChunkedPassage(Passage):
     def checkpointed(
         self, stream: Any, meta: dict[str, Any], writing: dict[str, Any]
     ) -> Checkpointed | None:
-        """Return what writes a stream with checkpoints, if that is wanted and can be done."""
+        """Return the writer with checkpoints; ``None`` if not wanted or not possible."""
         if self.chunking.checkpoint_s is None or not isinstance(self._target, (str, os.PathLike)):
             return None
         found = parts_between(stream)
@@ -140,9 +139,9 @@ class ChunkedPassage(Passage):
             kind = type(source.chunks).__name__
             self._tell(f"file_read returned {kind}; return read_chunks(...), which can resume")
             return None
-        if not all(flow.can_save for flow in flows):  # which was told when the run began
+        if not all(flow.can_save for flow in flows):  # reported when the run began
             return None
-        self._attributes = _attributes_of(self._pipe)  # also what the first chunk has set
+        self._attributes = _attributes_of(self._pipe)  # including those set by the first chunk
         final = os.path.abspath(os.fspath(self._target))
         return Checkpointed(
             flows,
@@ -185,7 +184,7 @@ class ChunkedPassage(Passage):
         )
 
     def _tell(self, reason: str) -> None:
-        """Warn, once in a worker."""
+        """Warn once per worker."""
         told = vars(self._pipe).setdefault("_bmp_told", set())
         if reason not in told:
             told.add(reason)

@@ -1,8 +1,8 @@
 """`ChunkedMultiPipe`: the hooks of one file, for files larger than memory.
 
-Owns what the hooks do with a stream of chunks in place of one data. How chunks go from one hook to
-the next is `bigpipe.streaming.chunked.flow`, their size `bigpipe.streaming.chunked.sizing`; all
-else is as for whole files, in `bigpipe.hooks` and `bigpipe.pipeline`.
+Owns what the hooks do with a stream of chunks in place of whole data.
+`bigpipe.streaming.chunked.flow` passes chunks from hook to hook, `bigpipe.streaming.chunked.sizing`
+sets their length. All else is as for whole files, in `bigpipe.hooks` and `bigpipe.pipeline`.
 """
 
 from __future__ import annotations
@@ -52,38 +52,37 @@ _WRITING = ("axis",)
 
 
 class ChunkedMultiPipe(BigMultiPipe):
-    """A pipeline from files to files, chunk by chunk, for files larger than memory.
+    """Process files larger than memory, chunk by chunk.
 
-    `file_read` returns chunks, one after the other, ``data_process`` and the functions of the lists
-    are called with each of them, and `file_write` takes what comes out. All else is as for
-    `BigMultiPipe`.
+    `file_read` returns a stream of chunks. ``data_process`` and the functions of the lists are
+    called with each chunk, and `file_write` takes the results. All else is as for `BigMultiPipe`.
 
     Parameters
     ----------
     checkpoint : float, optional
-        Seconds between checkpoints: a file whose run is killed goes on from its last one when
-        the run is repeated. ``None``: none are made. May be given to `pipeline`, too.
+        Seconds between checkpoints. If a run is killed and repeated, its files continue from their
+        last checkpoints. ``None``: no checkpoints. You may also give it to `pipeline`.
     **kwargs
-        Options and keywords, as for `BigMultiPipe`. Keywords of the hooks here are:
+        Options and keywords, as for `BigMultiPipe`. The hooks here use these keywords:
 
         chunk length
-            ``chunk_length``, in samples; or ``chunk_bytes``, at most, such as ``'16 MiB'``. If
-            neither is given, it follows from the memory of the run: the hooks are told, by the
-            keyword ``chunk_bytes``. ``chunk_overlap`` samples are shared by a chunk and the one
-            before it.
+            ``chunk_length``, in samples; or ``chunk_bytes``, at most, such as ``'16 MiB'``. If you
+            give neither, the length follows from the memory of the run, and the hooks receive it
+            as ``chunk_bytes``. ``chunk_overlap`` is the number of samples that a chunk shares with
+            the one before it.
         reading and writing
-            ``axis``, along which files are cut, the input and the output; ``dataset``, ``hdu``,
-            and a dict ``read_options`` with what else `read_chunks` takes; a dict
-            ``write_options`` with what `write_chunks` takes.
+            ``axis``, along which input and output are cut; ``dataset``, ``hdu``; a dict
+            ``read_options`` with further arguments of `read_chunks`; a dict ``write_options``
+            with arguments of `write_chunks`.
         naming
             ``outname_ext``, the extension of the outputs.
 
     Notes
     -----
-    A worker needs 100 MB and `chunk_copies` chunks, however long the file is. If the run may not
-    use so much, one is tried alone: without scipy, 30 MB are often enough.
+    A worker is projected to need 100 MB and `chunk_copies` chunks, however long the file is. If the
+    budget is smaller, one worker is tried alone: without scipy, 30 MB are often enough.
 
-    ``batch_size=n`` hands ``n`` chunks that follow one another to ``data_process_batch``. With
+    With ``batch_size=n``, ``data_process_batch`` receives ``n`` consecutive chunks at a time. With
     ``overlap=True``, the first chunk of the next file is read while the last chunks of this one are
     processed and written.
 
@@ -102,8 +101,8 @@ class ChunkedMultiPipe(BigMultiPipe):
     """
 
     chunk_copies: float = COPIES
-    """Chunks that a worker has in memory at a time, with what the steps make of one. To be set in a
-    subclass whose steps take less or more."""
+    """Number of chunks that a worker holds in memory at a time, with the results of its steps. Set
+    it in a subclass whose steps need fewer or more."""
 
     _bmp_outname = staticmethod(outname_with_extension)
     _bmp_passage_cls = ChunkedPassage
@@ -126,10 +125,10 @@ class ChunkedMultiPipe(BigMultiPipe):
             digest = fingerprint_of(self, control, options.fingerprint).text
             chunking = replace(chunking, fingerprint=digest)
         control[CHUNKING] = chunking  # also for the projector, which has the same dict
-        return replace(plan, options=replace(options, batch_size=None))  # that is for chunks
+        return replace(plan, options=replace(options, batch_size=None))  # it counts chunks here
 
     def _bmp_chunking(self, options: Options | None = None, n_files: int | None = 1) -> Chunking:
-        """Return how files are cut; called without options where there is no run."""
+        """Return how files are cut. Without a run, call it without options."""
         if options is None:
             own = self._bmp_own_options()
             memory = own.mem_available, own.mem_frac, own.process_size
@@ -156,21 +155,21 @@ class ChunkedMultiPipe(BigMultiPipe):
         return type(as_step(self.data_process)) is FunctionStep
 
     def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
-        """Tell how much memory a file will need: the same for files of any length.
+        """Project the memory that a file needs. It does not depend on the length of the file.
 
         Parameters
         ----------
         in_name : str, os.PathLike or list
             The input.
         **kwargs
-            Keywords of the run: ``chunk_length`` and ``chunk_bytes`` count.
+            Keywords of the run. ``chunk_length`` and ``chunk_bytes`` are used.
 
         Returns
         -------
         int or None
-            Bytes: 100 MB for the worker, and `chunk_copies` chunks. Three quarters of what the run
-            may use, if that is less, as a worker may need less. ``None`` if ``chunk_length`` is
-            given, and how large a sample is cannot be told.
+            Bytes: 100 MB for the worker, and `chunk_copies` chunks. If three quarters of the budget
+            are less, these, as a worker may need less. ``None`` if ``chunk_length`` is given and
+            the size of a sample is unknown.
         """
         keywords = self.kwargs_merge(**kwargs)
         n_bytes = keywords.get("chunk_bytes")
@@ -179,7 +178,7 @@ class ChunkedMultiPipe(BigMultiPipe):
                 return None
             try:
                 n_bytes = self.file_read(in_name, **keywords).chunk_nbytes
-            except Exception:  # whatever is wrong with the file: the worker will say so
+            except Exception:  # whatever is wrong with the file, the worker reports it
                 return None
         chunking = keywords.get(CHUNKING) or self._bmp_chunking()
         if n_bytes is None:
@@ -187,12 +186,12 @@ class ChunkedMultiPipe(BigMultiPipe):
         return file_bytes(parse_bytes(n_bytes), self.chunk_copies, chunking.run_bytes)
 
     def stream(self, in_names: Any, **given: Any) -> Any:
-        """Refuse: chunks go from file to file.
+        """Not available: chunks go from file to file.
 
         Raises
         ------
         OptionError
-            Always. To have processed chunks in a loop, use `run_steps`, or `Stages`.
+            Always. To loop over processed chunks, use `run_steps` or `Stages`.
         """
         raise OptionError(
             f"{type(self).__name__} processes files chunk by chunk and has no stream(): loop over "
@@ -201,10 +200,10 @@ class ChunkedMultiPipe(BigMultiPipe):
         )
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Open a file, to be read chunk by chunk. To be overridden for formats of your own.
+        """Open a file to read it chunk by chunk. Override it for formats of your own.
 
-        Called in the worker, once for each file, and by this method itself for each member of a
-        group.
+        Called in the worker, once for each file. For a group, this method calls itself for each
+        member.
 
         Parameters
         ----------
@@ -216,8 +215,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         Returns
         -------
         iterable
-            The chunks; here, what `read_chunks` returns. For a group, tuples: the first chunks of
-            all members, then the second. ``None`` rejects the file.
+            The chunks: here, the result of `read_chunks`. For a group, tuples of the first chunks
+            of all members, then of the second ones, and so on. ``None`` rejects the file.
         """
         keywords = self.kwargs_merge(**kwargs)
         n, n_bytes = keywords.get("chunk_length"), keywords.get("chunk_bytes")
@@ -235,7 +234,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         return Members(members)
 
     def pre_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Let chunks go through the functions and steps of ``pre_process_list``.
+        """Run the chunks through the functions and steps of ``pre_process_list``.
 
         Called in the worker, once for each file.
 
@@ -249,10 +248,10 @@ class ChunkedMultiPipe(BigMultiPipe):
         Returns
         -------
         tuple
-            ``(chunks, kwargs)``: an iterator, of which the first chunk is there; ``None`` if
-            nothing came of any chunk; and the keywords, with those that functions have added.
-            What is added by later chunks reaches the functions that come after, but not
-            ``outname_create`` and `file_write`.
+            ``(chunks, kwargs)``. ``chunks`` is an iterator whose first chunk has been processed;
+            ``None`` if all chunks were left out. ``kwargs`` are the keywords, with those that
+            functions have added. Keywords added with later chunks reach the functions that come
+            after, but not ``outname_create`` and `file_write`.
         """
         kwargs = self._bmp_control(kwargs)
         functions = self._bmp_all_of("pre_process_list", kwargs)
@@ -285,9 +284,9 @@ class ChunkedMultiPipe(BigMultiPipe):
         Returns
         -------
         tuple
-            ``(chunks, meta)``: an iterator, of which the first chunk is there, and a dict that is
-            filled while chunks are taken from it. ``None`` in place of the iterator if nothing came
-            of any chunk.
+            ``(chunks, meta)``: an iterator whose first chunk has been processed, and a dict that is
+            filled as chunks are taken from the iterator. ``None`` in place of the iterator if all
+            chunks were left out.
         """
         kwargs = self._bmp_control(kwargs)
         course = _course_of(data)
@@ -300,23 +299,23 @@ class ChunkedMultiPipe(BigMultiPipe):
         return self.post_process(chunks, **kwargs)
 
     def post_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Let chunks go through the functions and steps of ``post_process_list``.
+        """Run the chunks through the functions and steps of ``post_process_list``.
 
-        Called in the worker, once for each file. When the last chunk has gone through, what was
-        marked by `bmp_cleanup` is removed.
+        Called in the worker, once for each file. After the last chunk, metadata marked by
+        `bmp_cleanup` is removed.
 
         Parameters
         ----------
         data : iterator
-            What ``data_process`` made.
+            The chunks that ``data_process`` returned.
         **kwargs
             Keywords for this file, ``in_name`` among them.
 
         Returns
         -------
         tuple
-            ``(chunks, meta)``, as `data_process_meta_create`. A step of the list is given the dict
-            by its ``local_init(bmp_meta=meta, **kwargs)``.
+            ``(chunks, meta)``, as for `data_process_meta_create`. A step of the list receives the
+            dict in ``local_init(bmp_meta=meta, **kwargs)``.
         """
         kwargs = self._bmp_control(kwargs)
         kwargs.pop("bmp_meta", None)
@@ -339,19 +338,19 @@ class ChunkedMultiPipe(BigMultiPipe):
         return (chunks if chunks.has_any() else None, meta)
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
-        """Write the output as the chunks come. To be overridden for formats of your own.
+        """Write the output as the chunks come. Override it for formats of your own.
 
-        Called in the worker, once for each file of which any chunk came.
+        Called in the worker, once for each file that is not rejected.
 
         Parameters
         ----------
         data : iterator
-            The processed chunks. Those that are not taken are not processed.
+            The processed chunks. Chunks that are not taken are not processed.
         outname : str
-            Where to write: its extension decides.
+            The file to write. Its extension gives the format.
         **kwargs
-            Keywords for this file, ``in_name`` and ``meta`` among them: ``meta`` is complete when
-            all chunks were taken.
+            Keywords for this file, ``in_name`` and ``meta`` among them. ``meta`` is complete when
+            all chunks have been taken.
 
         Returns
         -------
@@ -381,7 +380,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         return file.passage if file is not None and file.pipe is self else None
 
     def _bmp_flow(self, source: Source | Flow, *arguments: Any) -> Flow:
-        """Return a stream that is closed in the end, whatever happens."""
+        """Return a stream that is always closed at the end."""
         flow = Flow(source, *arguments)
         passage = self._bmp_current_passage()
         if passage is not None:
@@ -407,7 +406,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         return parts
 
     def _bmp_process_parts(self, course: Course, kwargs: dict[str, Any]) -> list[Step]:
-        """Return what processes chunks: a step, a method, or the method for batches."""
+        """Return the part that processes chunks: a step, a method, or the method for batches."""
         if not self._bmp_processes_by_method:
             return self._bmp_parts([self.data_process], "data_process", course, _not_called)
         passage = self._bmp_current_passage()
@@ -436,7 +435,7 @@ def _not_called(function: Any, chunk: Any) -> Any:
 
 
 def _array_read(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return, as a keyword of the writer, which of several arrays of the input was read."""
+    """Return, as a keyword of the writer, which array of the input is read."""
     reading = {**keywords, **(keywords.get("read_options") or {})}
     given = [reading[name] for name in ("dataset", "hdu") if reading.get(name) is not None]
     return {"like_array": given[0]} if given else {}

@@ -1,7 +1,7 @@
-"""How large chunks are, so that a file of any length stays within its share of memory.
+"""The size of chunks that keeps a file of any length within its share of memory.
 
-Owns the arithmetic. What a run may use is measured in `bigpipe.measure`, a chunk cut in
-`bigpipe.streaming.reader`.
+Owns the arithmetic. `bigpipe.measure` measures what a run may use, `bigpipe.streaming.reader` cuts
+chunks.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ __all__ = [
     "file_bytes",
 ]
 
-COPIES = 16  # of a chunk: 16-bit integers made double precision (4 chunks), and 4 such arrays
-WORKER_BYTES = 100_000_000  # a worker with numpy and scipy, and no chunk: seen 80 MB
-LEAST_BYTES = 8_000_000  # a forked worker, which shares these with its parent: seen 7 MB
-ALONE = 0.75  # of a budget for a worker that has it alone: no second one finds room; arbitrary
+COPIES = 16  # of a chunk: 16-bit integers in double precision (4 chunks), and 4 such arrays
+WORKER_BYTES = 100_000_000  # a worker with numpy and scipy but no chunk: measured 80 MB
+LEAST_BYTES = 8_000_000  # a forked worker, which shares the rest with its parent: measured 7 MB
+ALONE = 0.75  # share of the budget that leaves no room for a second worker; arbitrary
 MIN_CHUNK = 1 << 16  # bytes: smaller ones take longer to handle than to read; arbitrary
 MAX_CHUNK = 32 << 20  # bytes: larger ones are no faster; arbitrary
 
 
 def chunk_bytes_for(options: Options, n_files: int | None, copies: float = COPIES) -> int:
-    """Return the bytes that a chunk may have in a run.
+    """Return the most bytes of a chunk in a run.
 
     Parameters
     ----------
     options : Options
-        Of the run.
+        Options of the run.
     n_files : int or None
-        Its inputs, if that is known.
+        Number of its inputs, if known.
     copies : float, optional
-        Chunks that are in a worker's memory at a time.
+        Number of chunks in a worker's memory at a time.
 
     Returns
     -------
     int
-        A power of two, so that a run that is repeated has the same even if somewhat less is free.
+        A power of two, so that a repeated run has the same even if somewhat less memory is free.
     """
     n_workers = count_workers(n_files, replace(options, process_size=None))
     share = usable_memory(options)[0] // max(1, n_workers)
@@ -58,7 +58,7 @@ def chunk_bytes_for(options: Options, n_files: int | None, copies: float = COPIE
 
 
 def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
-    """Return the bytes that a chunk may have if a worker may have so many.
+    """Return the most bytes of a chunk for a worker with a given share of memory.
 
     Examples
     --------
@@ -72,10 +72,10 @@ def chunk_bytes_within(share: int, copies: float = COPIES) -> int:
 
 
 def file_bytes(chunk_bytes: float, copies: float, budget: int) -> int:
-    """Return the bytes that a worker needs at most, for a file of any length.
+    """Return the most bytes that a worker needs, for a file of any length.
 
-    What a worker needs without a chunk is only known when it is there. So where the budget has no
-    room for what one may need, it is taken to be less, and one is tried alone.
+    What a worker needs without a chunk is known only once it runs. So if the budget has no room for
+    what it may need, this assumes less, and one worker is tried alone.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def file_bytes(chunk_bytes: float, copies: float, budget: int) -> int:
 
 
 def check_length(control: dict[str, Any]) -> None:
-    """Raise `OptionError` unless the keywords say at most once how long chunks are."""
+    """Raise `OptionError` if the keywords set an invalid length of chunks, or set it twice."""
     length, n_bytes = control.get("chunk_length"), control.get("chunk_bytes")
     if length is not None and n_bytes is not None:
         raise OptionError(
@@ -116,7 +116,7 @@ def check_length(control: dict[str, Any]) -> None:
 
 
 def check_overlap(value: Any) -> None:
-    """Raise `OptionError` for a number of samples: ``overlap`` is whether files overlap."""
+    """Raise `OptionError` for a number of samples: ``overlap`` says whether files overlap."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         raise OptionError(
             f"overlap={value} is neither True nor False: it says whether to read the next file "
@@ -126,7 +126,7 @@ def check_overlap(value: Any) -> None:
 
 
 def checked_seconds(value: Any) -> float | None:
-    """Return the seconds between checkpoints; ``None`` if there are to be none."""
+    """Return the seconds between checkpoints; ``None`` for no checkpoints."""
     if value is None or value is False:
         return None
     if isinstance(value, (int, float)) and value is not True and value >= 0:

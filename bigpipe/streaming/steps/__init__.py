@@ -1,4 +1,4 @@
-"""Steps: what takes a chunk and gives a chunk, nothing yet, or several.
+"""Steps: they take a chunk and return a chunk, nothing yet, or several chunks.
 
 ::
 

@@ -1,13 +1,13 @@
-"""A step: what takes a chunk and gives a chunk, nothing yet, or several.
+"""A step: it takes a chunk and returns a chunk, nothing yet, or several chunks.
 
-Owns the life of a step, from its first chunk to its last. Ways to write one are in
-`bigpipe.streaming.steps.kinds`, steps put together in `bigpipe.streaming.steps.combine`::
+Owns the life of a step, from its first chunk to its last. `bigpipe.streaming.steps.kinds` has the
+ways to write one, `bigpipe.streaming.steps.combine` the ways to put them together::
 
     new -- begin: local_init -- run(chunk), run(chunk), ... -- flush: local_term, last chunk -- over
      |                           |   |                                                           |
      |                           |   +-- StopStream: ended, takes no more; still to be flushed   |
      |                           +-- error -- close: local_term -----------------------------------
-     +-- fresh: another, as this one was when it was new
+     +-- fresh: another one, as this one was when new
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ __all__ = [
 
 
 class StopStream(StopIteration):
-    """Raised in a step to end the stream early; raised by a step that has ended.
+    """Raise this in a step to end the stream early. A step that has ended raises it too.
 
     Parameters
     ----------
     last : object, optional
-        A last chunk, or an iterator of chunks; also its attribute ``value``.
+        A last chunk, or an iterator of chunks. Also the attribute ``value``.
 
     Notes
     -----
-    It ends a loop over ``map(filt, chunks)`` as the end of the chunks does. In a generator,
-    ``return last`` is used instead.
+    It ends a loop over ``map(filt, chunks)``, as the end of the chunks would. In a generator, use
+    ``return last`` instead.
     """
 
     def __init__(self, last: Any = None) -> None:
@@ -55,34 +55,32 @@ class StopStream(StopIteration):
 
 
 class _Life:
-    """How far a step has come. Never copied or pickled: who is copied begins anew."""
+    """How far a step has come. Never copied or pickled: a copy of a step begins anew."""
 
     __slots__ = ("begun", "ended", "no_source", "over", "source")
 
     def __init__(self, source: Step | None = None) -> None:
         self.begun = False
-        self.ended = False  # takes no more chunks; still to be flushed
+        self.ended = False  # takes no more chunks, but is still to be flushed
         self.over = False
-        self.source = source  # what it was before it began
-        self.no_source: Exception | None = None  # why there is none
+        self.source = source  # a copy of the step from before it began
+        self.no_source: Exception | None = None  # why it could not be copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Life, ())
 
 
 class Step:
-    """A step with state: derive from it, and write `run`.
+    """Base class for steps with state. Derive from it and write `run`.
 
-    A subclass keeps what it remembers in attributes. Nothing but `run` has to be written, and a
-    class with these methods that derives from something else is a step as well; what it lacks
-    is that its objects can be called by hand.
+    Keep the state in attributes. Only `run` is required. A class with these methods need not
+    derive from `Step` to be a step, but then you cannot call its objects by hand.
 
     Notes
     -----
-    `fresh` copies a step by `copy.deepcopy`, as it was before `local_init`, so that what one file
-    leaves in its attributes is not seen by another. Arrays that are marked read-only
-    (``taps.flags.writeable = False``) are not copied but shared. What cannot be copied, such as
-    an open file or a lock, belongs into `local_init`.
+    `fresh` copies a step with `copy.deepcopy`, as it was before `local_init`, so no file sees
+    state of another file. Read-only arrays (``taps.flags.writeable = False``) are shared instead of
+    copied. Open what cannot be copied, such as a file or a lock, in `local_init`.
 
     A step that also has ``get_state()`` and ``set_state(state)`` can be saved in a checkpoint: see
     `can_save`.
@@ -111,39 +109,39 @@ class Step:
         Parameters
         ----------
         chunk : object
-            The next chunk. Never ``None``, and no iterator.
+            The next chunk. Never ``None`` or an iterator.
 
         Returns
         -------
         object
-            A chunk; ``None`` if there is nothing yet; an iterator if there are several chunks;
-            a tuple if there are several streams side by side.
+            A chunk; ``None`` for no chunk yet; an iterator for several chunks; a tuple for several
+            parallel streams.
 
         Raises
         ------
         StopStream
-            To take no more chunks; it may bring a last one.
+            To take no more chunks. It may carry a last one.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method run(self, chunk): add one.")
 
     def local_init(self, **kwargs: Any) -> None:
-        """Prepare for the first chunk: called once, in the process in which the step runs.
+        """Prepare for the first chunk. Called once, in the process in which the step runs.
 
         Parameters
         ----------
         **kwargs : dict
-            The keywords of the pipeline; none if the step is used by hand. A method that names
-            its keywords, and has no ``**kwargs``, is given those that it names.
+            The keywords of the pipeline; none if you use the step by hand. A method without
+            ``**kwargs`` receives only the keywords that it names.
         """
 
     def local_term(self) -> Any:
-        """Clean up: called once, also after an error or Ctrl-C, if `local_init` has returned.
+        """Clean up. Called once if `local_init` has returned, also after an error or Ctrl-C.
 
         Returns
         -------
         object
-            A last chunk, or an iterator of chunks; ``None`` for nothing. After an error, what it
-            returns is not used, and what it raises is a note on that error.
+            A last chunk, or an iterator of chunks; ``None`` for nothing. After an error, the result
+            is ignored, and an exception raised here becomes a note on that error.
         """
 
     def __call__(self, chunk: Any) -> Any:
@@ -180,7 +178,7 @@ class Step:
         return self.local_term()
 
     def close(self) -> None:
-        """Clean up without a last chunk. Closing twice, or after `flush`, does nothing."""
+        """Clean up and discard the last chunk. Closing twice, or after `flush`, does nothing."""
         life = self._life_of()
         if life.begun and not life.over:
             life.over = True
@@ -202,7 +200,7 @@ class Step:
 
     def _life_of(self) -> _Life:
         if self._life is None:
-            object.__setattr__(self, "_life", _Life())  # whatever the subclass makes of setting
+            object.__setattr__(self, "_life", _Life())  # even if the subclass has a __setattr__
         assert self._life is not None
         return self._life
 
@@ -213,7 +211,7 @@ class Step:
         if life.source is None:
             try:
                 life.source = self._fresh()
-            except StepError as error:  # by hand, it may never be needed
+            except StepError as error:  # used by hand, a copy may never be needed
                 life.no_source = error
         self.local_init(**accepted_by(self.local_init, keywords))
         life.begun = True
@@ -231,7 +229,7 @@ class Step:
         return other
 
     def _origin(self) -> Step:
-        """Return this step, or what it was before it began."""
+        """Return this step, or its copy from before it began."""
         life = self._life_of()
         if not life.begun:
             return self
@@ -241,7 +239,7 @@ class Step:
         return life.source._origin()
 
     def _holder(self) -> object:
-        """Return the object whose attributes are the state."""
+        """Return the object whose attributes hold the state."""
         return self
 
     def __getstate__(self) -> Any:
@@ -249,7 +247,7 @@ class Step:
         state = object.__getstate__(origin)
         if isinstance(state, dict):
             return {name: value for name, value in state.items() if name != "_life"}
-        return state  # with slots: what is in _life is dropped by itself
+        return state  # with slots; pickling `_life` gives a new one
 
     def _can_save(self) -> bool:
         return has_state(self)
@@ -268,8 +266,8 @@ class StatelessStep(Step):
 class Closing:
     """Closes something when a block ends.
 
-    If closing fails after an error of the block, that error is raised, and notes the other: it
-    tells why, and what comes after is often no more than its consequence.
+    If closing fails after an error in the block, the first error is raised, with a note on the
+    second, which is often only its consequence.
 
     Parameters
     ----------
@@ -299,7 +297,7 @@ class Closing:
 
 
 def note_second(error: BaseException, second: BaseException) -> None:
-    """Note on an error that another was raised after it."""
+    """Add a note to an error about another one that came after it."""
     error.add_note(f"Then, while closing: {type(second).__name__}: {message_of(second)}")
 
 
@@ -309,22 +307,22 @@ def begin(what: Step, /, **kwargs: Any) -> None:
 
 
 def has_ended(what: Step) -> bool:
-    """Whether a step takes no more chunks: its source may stop, but it is still to be flushed."""
+    """Return whether a step takes no more chunks. It must still be flushed."""
     return what._life_of().ended
 
 
 def is_several(result: Any) -> bool:
-    """Whether what a step has returned is an iterator of chunks."""
+    """Return whether the result of a step is an iterator of chunks."""
     return hasattr(type(result), "__next__")
 
 
 def outputs_of(result: Any) -> Iterator[Any]:
-    """Iterate the chunks that a step has returned: none, one or several.
+    """Iterate over the chunks that a step has returned: none, one or several.
 
     Parameters
     ----------
     result : object
-        What a step, or its `Step.flush`, has returned.
+        The result of a step or of its `Step.flush`.
 
     Yields
     ------
@@ -344,7 +342,7 @@ def outputs_of(result: Any) -> Iterator[Any]:
 
 
 def accepted_by(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return those keywords that a function takes."""
+    """Return the keywords that a function takes."""
     if not keywords:
         return keywords
     parameters = inspect.signature(function).parameters
@@ -354,7 +352,7 @@ def accepted_by(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[
 
 
 def _read_only_in(holder: object) -> dict[int, Any]:
-    """Return the read-only arrays among the attributes, as a memo of what not to copy."""
+    """Return the read-only arrays among the attributes, as a memo for `copy.deepcopy`."""
     attributes = getattr(holder, "__dict__", {}).values()
     return {id(each): each for each in attributes if _is_read_only(each)}
 
@@ -364,5 +362,5 @@ def _is_read_only(value: Any) -> bool:
 
 
 def has_state(what: Any) -> bool:
-    """Whether an object can say its state."""
+    """Return whether an object has methods to get and set its state."""
     return all(callable(getattr(what, name, None)) for name in ("get_state", "set_state"))

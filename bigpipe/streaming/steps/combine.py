@@ -1,7 +1,7 @@
 """Steps put together: in a row, and side by side.
 
-Owns in which order parts are called, ended and flushed. A single step is in
-`bigpipe.streaming.steps.base`.
+Owns the order in which parts are called, ended and flushed. `bigpipe.streaming.steps.base` has the
+single step.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _NOT_OVER = -1
 
 
 class Combined(Step):
-    """What several steps make together: each begins, ends and is copied with it.
+    """Several steps as one: they begin, end and are copied together.
 
     Parameters
     ----------
     *parts : step
-        Steps, however they are written.
+        Steps of any kind.
     """
 
-    _called = "steps"  # as a person calls it
+    _called = "steps"  # name of the function that makes it
 
     def __init__(self, *parts: Any) -> None:
         self.parts = tuple(as_step(part) for part in parts)
@@ -47,7 +47,7 @@ class Combined(Step):
             undo.pop_all()
 
     def close(self) -> None:
-        """Close each part, also if closing another fails."""
+        """Close each part, even if closing another fails."""
         self._life_of().over = True
         with ExitStack() as stack:
             for part in reversed(self.parts):
@@ -76,7 +76,7 @@ class Combined(Step):
 
 
 class Compose(Combined):
-    """Steps in a row: what `compose` returns."""
+    """Steps in a row. `compose` returns one."""
 
     _called = "compose"
 
@@ -93,7 +93,7 @@ class Compose(Combined):
         return self._through(0, chunk)
 
     def local_term(self) -> Any:
-        """Flush from front to back: the last chunks of a part go through those behind it."""
+        """Flush from front to back: the last chunks of a part go through the parts after it."""
         if self._pending is not None:
             self._pending.settle()
         flow = self._flush_flow()
@@ -101,7 +101,7 @@ class Compose(Combined):
         return itertools.chain(first, flow) if len(first) == 2 else (first or [None])[0]
 
     def get_state(self) -> Any:
-        """Return the states of the parts; all chunks that the step gave must have been taken."""
+        """Return the states of the parts. All chunks of the step must have been taken."""
         if self._pending is not None and self._pending.settle():
             raise StreamError(
                 f"The state of {name_of(self)} cannot be saved, as some of its chunks are not yet "
@@ -116,7 +116,7 @@ class Compose(Combined):
         self._life_of().ended = self._last_ended != _NOT_OVER
 
     def _through(self, i: int, value: Any) -> Any:
-        """Send what comes before part ``i`` onwards, at once as long as it is one chunk."""
+        """Send a value through the parts from ``i`` on, at once as long as it is one chunk."""
         while value is not None and not is_several(value):
             if i == len(self.parts):
                 return value
@@ -128,13 +128,13 @@ class Compose(Combined):
         return self._pending
 
     def _flow(self, i: int, values: Any) -> Iterator[Any]:
-        """Send several chunks onwards from part ``i``, each when it is asked for."""
+        """Send several chunks through the parts from ``i`` on, each when it is asked for."""
         source = outputs_of(values)
         while True:
             try:
                 value = next(source, None)
             except Exception as error:
-                if i > 0:  # it comes from a part, and not from the caller
+                if i > 0:  # raised by a part, not by the caller
                     self._note(error, i - 1, self._n_taken[i - 1] - 1)
                 raise
             if value is None:
@@ -153,7 +153,7 @@ class Compose(Combined):
     def _flush_flow(self) -> Iterator[Any]:
         for i, part in enumerate(self.parts):
             if i < self._last_ended:
-                part.close()  # what it has left has nowhere to go
+                part.close()  # nobody takes its last chunk
                 continue
             try:
                 last = part.flush()
@@ -185,10 +185,10 @@ class Compose(Combined):
 
 
 class _Pending:
-    """Chunks on their way, each sent through the rest when it is asked for.
+    """Chunks on their way, each sent through the remaining parts when it is asked for.
 
-    If a next chunk is sent before all are taken, the rest is sent through first and kept here: the
-    order in which a part receives its chunks does not depend on when the caller takes them.
+    If another chunk is sent before all are taken, the others are sent through first and kept here.
+    So the order in which a part receives its chunks does not depend on when the caller takes them.
     """
 
     def __init__(self, flow: Iterator[Any]) -> None:
@@ -202,13 +202,13 @@ class _Pending:
         return self._kept.popleft() if self._kept else next(self._flow)
 
     def settle(self) -> int:
-        """Send all that is left through; return how many chunks are kept."""
+        """Send all remaining chunks through; return how many are kept."""
         self._kept.extend(self._flow)
         return len(self._kept)
 
 
 class Tee(Combined):
-    """One chunk into several steps: what `tee` returns."""
+    """One chunk into several steps. `tee` returns one."""
 
     _called = "tee"
 
@@ -249,7 +249,7 @@ class Tee(Combined):
 
 
 class SideBySide(Tee):
-    """Several streams, a step for each: what `side_by_side` returns."""
+    """Several streams, a step for each. `side_by_side` returns one."""
 
     _called = "side_by_side"
 
@@ -267,24 +267,24 @@ class SideBySide(Tee):
 
 
 def compose(*steps: Any) -> Compose:
-    """Make one step of several in a row.
+    """Combine several steps in a row into one.
 
     Parameters
     ----------
     *steps : step
-        Each receives what the one before it gives. None at all gives each chunk as it is.
+        Each receives the results of the one before it. Without any, chunks pass unchanged.
 
     Returns
     -------
     Step
-        Its result is an iterator only if one of the parts gave one. The chunks of an iterator go
-        through the rest one at a time, when they are asked for.
+        Its result is an iterator only if a part returned one. The chunks of an iterator go through
+        the remaining parts one at a time, when they are asked for.
 
     Notes
     -----
     At the end, steps are flushed from front to back: the last chunk of the first goes through the
-    others, then the second is flushed. If a step ends the stream early, those before it
-    are closed, and those behind it are flushed.
+    others, then the second is flushed, and so on. If a step ends the stream early, the steps before
+    it are closed, and those after it are flushed.
 
     An error keeps its type and gets a note that names the step and the chunk.
 
@@ -298,7 +298,7 @@ def compose(*steps: Any) -> Compose:
 
 
 def tee(*steps: Any) -> Tee:
-    """Send each chunk into several steps, whose results are then side by side.
+    """Send each chunk into several steps, and combine their results into a tuple.
 
     Parameters
     ----------
@@ -308,10 +308,10 @@ def tee(*steps: Any) -> Tee:
     Returns
     -------
     Step
-        Its result is a tuple with one entry for each step, ``None`` where that gave nothing; and
-        ``None`` if all gave nothing. If any gave several chunks, it is an iterator of tuples: the
-        first chunks of all, then the second, with ``None`` where a step gave fewer. So the
-        entries of a tuple always come from the same chunk.
+        Its result is a tuple with one entry per step: ``None`` if that step returned nothing. If
+        all returned nothing, the result is ``None``. If any returned several chunks, the result is
+        an iterator of tuples: the first chunks of all steps, then the second ones, with ``None``
+        where a step returned fewer. So all entries of a tuple come from the same chunk.
 
     Examples
     --------
@@ -322,17 +322,17 @@ def tee(*steps: Any) -> Tee:
 
 
 def side_by_side(*steps: Any) -> SideBySide:
-    """Send each entry of a tuple into a step of its own.
+    """Send each entry of a tuple into its own step.
 
     Parameters
     ----------
     *steps : step
-        As many as the tuples have entries. A step whose entry is ``None`` is not called.
+        One for each entry of the tuples. A step whose entry is ``None`` is not called.
 
     Returns
     -------
     Step
-        Its result is as that of `tee`.
+        Its result is like that of `tee`.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Ready-made steps that filter a stream of samples: what comes out does not depend on the chunks.
+"""Ready-made steps that filter a stream of samples.
 
-Each gives, chunk by chunk, what it would give for the whole stream in one chunk. Their names are in
-small letters, as those of `itertools` are.
+Their results are the same wherever chunks end. Their names are in lower case, like those of
+`itertools`.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from bigpipe.streaming.steps.namespaces import (
 
 __all__ = ["count", "decimate", "fir", "iir", "running_mean", "sosfilt"]
 
-BLOCK = 1 << 15  # numbers that are filtered at a time, so that they stay in a core's cache
+BLOCK = 1 << 15  # numbers that are filtered at a time: they stay in a core's cache
 
 
 class _Remembering(Step):
-    """A step that remembers one thing from chunk to chunk."""
+    """A step that remembers one value from chunk to chunk."""
 
-    _remembered: str  # the attribute
+    _remembered: str  # name of the attribute
 
     def get_state(self) -> Any:
-        """Return what the next chunk needs to know of those before."""
+        """Return what the next chunk needs from those before."""
         return getattr(self, self._remembered)
 
     def set_state(self, state: Any) -> None:
-        """Take over what the next chunk needs to know of those before."""
+        """Restore what the next chunk needs from those before."""
         setattr(self, self._remembered, state)
 
 
 class fir(Step):
-    """Filter samples by their weighted sum with those before them.
+    """Filter samples with a finite impulse response: weighted sums of a sample and those before it.
 
     Parameters
     ----------
     b : array-like, (n,)
-        Weights: of a sample, of the one before it, and so on.
+        Weights: of the sample, of the one before it, and so on.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
     every : int, optional
-        Give only one sample of so many, the first and so on: as `decimate` behind it, with less
-        work.
+        Give only every so many-th sample, starting with the first: like `decimate` after it, with
+        less work.
     steady : bool, optional
-        Take what was before the first sample to be like it, and not 0.
+        Assume that the samples before the first were equal to it, instead of 0.
 
     Notes
     -----
-    The sums are made in the same order wherever chunks end, so that the result is the same to the
-    last bit. It is what ``scipy.signal.lfilter(b, 1, x)`` gives, but for rounding, in the precision
-    of the chunks. Whole numbers become numbers of double precision.
+    Sums are made in the same order wherever chunks end, so results are identical to the last bit.
+    They equal ``scipy.signal.lfilter(b, 1, x)`` except for rounding, in the precision of the
+    chunks. Integers become double precision.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class fir(Step):
         if every < 1:
             raise StreamError(f"fir cannot give every={every} samples one: give 1 or more.")
         self._before: Any = None
-        self._phase = 0  # samples to skip until the next one that is wanted
+        self._phase = 0  # samples to skip until the next one to give
 
     def run(self, chunk: Any) -> Any:
         """Filter a chunk."""
@@ -92,7 +92,7 @@ class fir(Step):
         if before is None:
             before = _history(chunk, axis, n_before, self.steady and n > 0)
         samples = joined([before, chunk], axis)
-        if n:  # what the stream begins with is told by a sample
+        if n:  # without a sample, the level of a steady signal is unknown
             self._before = _kept(cut(samples, axis, n, n + n_before))
         weights = self.b.tolist()  # plain numbers do not change the precision
         first, self._phase = self._phase, (self._phase - n) % self.every
@@ -112,19 +112,19 @@ class fir(Step):
         return {"before": self._before, "phase": self._phase}
 
     def set_state(self, state: Any) -> None:
-        """Take over the samples that the next ones need."""
+        """Restore the samples that the next ones need."""
         self._before, self._phase = state["before"], state["phase"]
 
 
 class _Recursive(_Remembering):
-    """A filter of scipy, whose delays go from chunk to chunk.
+    """A filter of scipy that keeps its delays from chunk to chunk.
 
     Parameters
     ----------
     coefficients : tuple of ndarray
-        What scipy's functions of this filter are given.
+        Arguments of scipy's functions for this filter.
     delays : tuple of int
-        Shape of the delays of one signal: their number, after that of the sections if it has any.
+        Shape of the delays of one signal: their number, preceded by that of sections, if any.
     axis, steady
         As for `sosfilt`.
     """
@@ -139,7 +139,7 @@ class _Recursive(_Remembering):
         self._zi: Any = None  # the delays
 
     def functions(self) -> tuple[Any, Any]:
-        """Return scipy's functions that filter, and that give the delays of a steady signal."""
+        """Return scipy's functions that filter and that compute the delays of a steady signal."""
         raise NotImplementedError
 
     def run(self, chunk: Any) -> Any:
@@ -152,7 +152,7 @@ class _Recursive(_Remembering):
             return like(with_unit(np.empty(samples.shape, dtype), unit_of(samples)), chunk)
         if self._zi is None:
             self._zi = self._first_zi(cut(samples, axis, 0, 1), axis, dtype)
-        unit = unit_of(self._zi)  # that of the first samples
+        unit = unit_of(self._zi)  # the unit of the first samples
         filtered, _ = self.functions()
         numbers, zi = in_unit(samples, unit), in_unit(self._zi, unit)
         result, zi = filtered(*self._coefficients, numbers, axis, zi)
@@ -171,20 +171,20 @@ class _Recursive(_Remembering):
 
 
 class sosfilt(_Recursive):
-    """Filter by sections of second order, as `scipy.signal.sosfilt` does.
+    """Filter with second-order sections, as `scipy.signal.sosfilt` does.
 
     Parameters
     ----------
     sos : array-like, (n, 6)
-        Sections, as ``scipy.signal.butter(..., output="sos")`` gives them.
+        Sections, as ``scipy.signal.butter(..., output="sos")`` returns them.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
     steady : bool, optional
-        Take what was before the first sample to be like it, and not 0.
+        Assume that the samples before the first were equal to it, instead of 0.
 
     Notes
     -----
-    The same as scipy gives for the whole, to the last bit.
+    The result is identical to scipy's for the whole stream, to the last bit.
     """
 
     def __init__(self, sos: Any, axis: int = 0, *, steady: bool = False) -> None:
@@ -198,21 +198,21 @@ class sosfilt(_Recursive):
 
 
 class iir(_Recursive):
-    """Filter by the ratio of two polynomials, as `scipy.signal.lfilter` does.
+    """Filter with the ratio of two polynomials, as `scipy.signal.lfilter` does.
 
     Parameters
     ----------
     b, a : array-like
         Coefficients of the numerator and of the denominator.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
     steady : bool, optional
-        Take what was before the first sample to be like it, and not 0.
+        Assume that the samples before the first were equal to it, instead of 0.
 
     Notes
     -----
-    The same as scipy gives for the whole, to the last bit, unless `a` is a single number: `fir` is
-    made for that. Filters of high order are more exact as `sosfilt`.
+    The result is identical to scipy's for the whole stream, to the last bit, unless `a` is a single
+    number: use `fir` for that. For filters of high order, `sosfilt` is more exact.
     """
 
     def __init__(self, b: Any, a: Any, axis: int = 0, *, steady: bool = False) -> None:
@@ -232,15 +232,15 @@ class running_mean(_Remembering):
     Parameters
     ----------
     n : int
-        How many samples. In the beginning, the mean is of those that there are.
+        Number of samples. At the beginning of the stream, the mean is of the samples so far.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
 
     Notes
     -----
     The work does not depend on `n`. Sums are made of parts that begin at every `n`-th sample of the
-    stream, wherever chunks end: nothing adds up in the long run, what is not a number
-    is gone after `n` samples, and the result is the same to the last bit.
+    stream, wherever chunks end. So rounding errors do not accumulate, a NaN affects only `n`
+    samples, and results are identical to the last bit.
 
     References
     ----------
@@ -260,7 +260,7 @@ class running_mean(_Remembering):
         if n < 1:
             raise StreamError(f"running_mean({n}) has no samples: give 1 or more.")
         self.n, self.axis = n, axis
-        self._held: Any = None  # from the beginning of a part: the one before, and the present one
+        self._held: Any = None  # samples of the part before and of the present one
 
     def run(self, chunk: Any) -> Any:
         """Give the mean for each sample of a chunk."""
@@ -276,7 +276,7 @@ class running_mean(_Remembering):
         return means
 
     def _means(self, samples: Any, axis: int, first: int) -> Any:
-        """Return the means from a sample on; the samples begin with a part."""
+        """Return the means from sample `first` on; the samples begin with a part."""
         n, namespace = self.n, namespace_of(samples)
         rows = namespace.moveaxis(samples, axis, 0)
         n_all, rest = rows.shape[0], rows.shape[1:]
@@ -284,14 +284,14 @@ class running_mean(_Remembering):
         filling = namespace.zeros((n_parts * n - n_all, *rest), dtype=rows.dtype)
         parts = namespace.reshape(joined([rows, filling], 0), (n_parts, n, *rest))
         sums = _cumulative(parts, 1)
-        # From the other end: what a mean needs of the part before that of its last sample.
+        # Summed from the end: what a mean needs from the part before that of its last sample.
         tails = namespace.flip(_cumulative(namespace.flip(parts, axis=1), 1), axis=1)
         # The last mean of a part has all its samples in the part itself.
         none = namespace.zeros((max(0, n_parts - 1), 1, *rest), dtype=tails.dtype)
         beyond = joined([tails[:-1, 1:, ...], none], 1)
         means = [(sums[1:, ...] + beyond) / n]
         if n_parts:
-            # Of a first part, new samples are only those that the stream begins with.
+            # The first part has new samples only at the beginning of the stream.
             means.insert(0, _divided(sums[:1, ...]))
         whole = namespace.reshape(joined(means, 0), (n_parts * n, *rest))[first:n_all, ...]
         whole = namespace.moveaxis(whole, 0, axis)
@@ -299,18 +299,18 @@ class running_mean(_Remembering):
 
 
 class decimate(_Remembering):
-    """Give every `n`-th sample, beginning with the first.
+    """Give every `n`-th sample, starting with the first.
 
     Parameters
     ----------
     n : int
-        One of how many.
+        Distance of the samples to give.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
 
     Notes
     -----
-    Nothing is filtered: put a low-pass before it, or use ``fir(b, every=n)``, which is both.
+    It does not filter. Put a low-pass before it, or use ``fir(b, every=n)``, which does both.
 
     Examples
     --------
@@ -328,7 +328,7 @@ class decimate(_Remembering):
         self._phase = 0
 
     def run(self, chunk: Any) -> Any:
-        """Give the samples that are wanted."""
+        """Give every `n`-th sample of the stream."""
         chunk = as_chunk(chunk)
         axis = axis_of(self.axis, chunk, "decimate")
         length = chunk.shape[axis]
@@ -337,12 +337,12 @@ class decimate(_Remembering):
 
 
 class count(_Remembering):
-    """Count samples; the number is the last chunk, and the only one.
+    """Count samples. Their number is the only chunk, at the end.
 
     Parameters
     ----------
     axis : int or None, optional
-        Along which samples are counted. ``None`` counts chunks.
+        Axis of the samples. ``None`` counts chunks.
 
     Examples
     --------
@@ -358,7 +358,7 @@ class count(_Remembering):
         self._count = 0
 
     def run(self, chunk: Any) -> None:
-        """Count."""
+        """Add a chunk's samples to the count."""
         if self.axis is None:
             self._count += 1
         elif hasattr(chunk, "shape"):
@@ -367,12 +367,12 @@ class count(_Remembering):
             self._count += len(chunk)
 
     def local_term(self) -> int:
-        """Give the number."""
+        """Give the count."""
         return self._count
 
 
 def _weighted(samples: Any, weights: list[Any], axis: int, first: int, every: int) -> Any:
-    """Sum samples and those before them, block by block, always in the same order."""
+    """Make the weighted sums block by block, always in the same order."""
     n_before = len(weights) - 1
     samples = np.moveaxis(samples, axis, 0)
     n_out = len(range(first, len(samples) - n_before, every))
@@ -400,7 +400,7 @@ def _dtype_of(samples: Any, weights: list[Any]) -> Any:
 
 
 def _history(chunk: Any, axis: int, n: int, steady: bool) -> Any:
-    """Return samples that are taken to be before the first one."""
+    """Return the samples that are assumed before the first one."""
     first = cut(chunk, axis, 0, 1)
     namespace = namespace_of(chunk)
     shape = list(chunk.shape)
@@ -410,7 +410,7 @@ def _history(chunk: Any, axis: int, n: int, steady: bool) -> Any:
 
 
 def _floating(chunk: Any) -> Any:
-    """Return a chunk of whole numbers as one of double precision, and others as they are."""
+    """Return a chunk of integers in double precision, and others unchanged."""
     namespace = namespace_of(chunk)
     if is_numpy(chunk):
         return chunk if chunk.dtype.kind in "fc" else chunk.astype(np.float64)
@@ -422,20 +422,20 @@ def _floating(chunk: Any) -> Any:
 
 def _cumulative(part: Any, axis: int) -> Any:
     if is_numpy(part):
-        kind = np.result_type(part.dtype, np.float64)  # sums of many need more precision
+        kind = np.result_type(part.dtype, np.float64)  # long sums need more precision
         return np.cumsum(part, axis=axis, dtype=kind)
     return namespace_of(part).cumulative_sum(part, axis=axis)
 
 
 def _divided(sums: Any) -> Any:
-    """Divide the sums of a part by how many samples are in each."""
+    """Divide each sum of a part by its number of samples."""
     namespace = namespace_of(sums)
     numbers = namespace.arange(1, sums.shape[1] + 1, dtype=sums.dtype)
     return sums / namespace.reshape(numbers, (1, -1, *(1 for _ in sums.shape[2:])))
 
 
 def _kept(samples: Any) -> Any:
-    """Return what can be kept: not a view of the whole chunk."""
+    """Return a copy, so that the whole chunk is not kept for a view."""
     return samples.copy() if is_numpy(samples) else samples + 0
 
 

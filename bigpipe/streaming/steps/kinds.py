@@ -1,6 +1,6 @@
-"""Ways to write a step: a function, a generator function, an object with a method ``run``.
+"""The ways to write a step: a function, a generator function, an object with a method ``run``.
 
-Owns what each of them is as a `Step`, and what a fresh one is.
+Owns how each becomes a `Step`, and how a fresh one is made.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 _NUMPY_FUNCTIONS = ("ufunc", "_ArrayFunctionDispatcher")
-_MAKES_STEPS = "_bigpipe_makes_steps"  # attribute of what `step` returns
+_MAKES_STEPS = "_bigpipe_makes_steps"  # attribute of the functions that `step` returns
 
 
 class FunctionStep(StatelessStep):
-    """A function as a step: without state.
+    """A function as a step, without state.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class FunctionStep(StatelessStep):
 
 
 class ObjectStep(Step):
-    """An object with a method ``run``, of whatever class, as a step.
+    """An object of any class with a method ``run``, as a step.
 
     Parameters
     ----------
@@ -80,17 +80,17 @@ class ObjectStep(Step):
         self.__name__ = name_of(wrapped)
 
     def run(self, chunk: Any) -> Any:
-        """Call its ``run``."""
+        """Call the object's ``run``."""
         return self.wrapped.run(chunk)
 
     def local_init(self, **kwargs: Any) -> None:
-        """Call its ``local_init``, if it has one."""
+        """Call the object's ``local_init``, if it has one."""
         method = getattr(self.wrapped, "local_init", None)
         if method is not None:
             method(**accepted_by(method, kwargs))
 
     def local_term(self) -> Any:
-        """Call its ``local_term``, if it has one."""
+        """Call the object's ``local_term``, if it has one."""
         method = getattr(self.wrapped, "local_term", None)
         return None if method is None else method()
 
@@ -98,11 +98,11 @@ class ObjectStep(Step):
         return self.wrapped
 
     def get_state(self) -> Any:
-        """Return what its ``get_state`` returns."""
+        """Return the result of the object's ``get_state``."""
         return self.wrapped.get_state()
 
     def set_state(self, state: Any) -> None:
-        """Call its ``set_state``."""
+        """Call the object's ``set_state``."""
         self.wrapped.set_state(state)
 
     def _can_save(self) -> bool:
@@ -110,16 +110,16 @@ class ObjectStep(Step):
 
 
 class GeneratorStep(Step):
-    """A generator as a step; made by calling what `step` has decorated.
+    """A generator as a step. A call of a function decorated with `step` returns one.
 
     Parameters
     ----------
     make : callable
-        What `step` has decorated.
+        The decorated function.
     args : tuple
-        The arguments of the generator function.
+        Arguments of the generator function.
     kwargs : dict
-        Its keywords.
+        Keywords of the generator function.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class GeneratorStep(Step):
         self._last: Any = None
 
     def local_init(self, **kwargs: Any) -> None:
-        """Call the generator function with what it was given, and run it to its first ``yield``."""
+        """Call the generator function, and run it to its first ``yield``."""
         function = getattr(self.make, _MAKES_STEPS)
         self._generator = function(*self.args, **self.kwargs)
         try:
@@ -141,7 +141,7 @@ class GeneratorStep(Step):
             self._last = stop.value
 
     def run(self, chunk: Any) -> Any:
-        """Send a chunk; what is yielded then is the result."""
+        """Send a chunk to the generator; return the result that it yields."""
         assert self._generator is not None
         try:
             return self._generator.send(chunk)
@@ -149,7 +149,7 @@ class GeneratorStep(Step):
             raise StopStream(stop.value) from None
 
     def local_term(self) -> Any:
-        """Raise `GeneratorExit` at the ``yield``; what is returned then is the last chunk."""
+        """Raise `GeneratorExit` at the ``yield``; return the last chunk that it returns."""
         assert self._generator is not None
         last, self._last = self._last, None
         try:
@@ -174,28 +174,28 @@ class GeneratorStep(Step):
 
 
 def step(function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., GeneratorStep]:
-    """Make steps of a generator function: a decorator.
+    """Decorate a generator function so that each call of it makes a step.
 
     Parameters
     ----------
     function : generator function
-        ``chunk = yield result`` gives the result for the chunk before and receives the next one;
-        what the first ``yield`` gives is not used. Its local variables are the state.
+        ``chunk = yield result`` passes on the result for the last chunk and receives the next
+        one. The value of the first ``yield`` is not used. The local variables are the state.
 
     Returns
     -------
     callable
-        Called with the parameters of the generator function, it returns a new step that waits
-        at its first ``yield``.
+        Call it with the parameters of the generator function. It returns a new step that waits at
+        its first ``yield``.
 
     Notes
     -----
-    At the end of the stream `GeneratorExit` is raised at the ``yield``, so that ``finally`` runs;
-    what is returned then is a last chunk, or an iterator of chunks. A generator that returns by
-    itself ends the stream: what it returns is the last result, and no more chunks are taken.
+    At the end of the stream, `GeneratorExit` is raised at the ``yield``, so ``finally`` runs. The
+    generator may then return a last chunk, or an iterator of chunks. A generator that returns
+    earlier ends the stream: its return value is the last result, and no more chunks are taken.
 
-    `fresh`, and a pickle, call the generator function again with the same arguments, so it must
-    not write into them.
+    `fresh` and unpickling call the generator function again with the same arguments. So it must not
+    write into them.
 
     Examples
     --------
@@ -232,7 +232,7 @@ consumer = step
 
 
 def as_step(what: Any) -> Step:
-    """Return a step as a `Step`, whichever way it is written.
+    """Return any kind of step as a `Step`.
 
     Parameters
     ----------
@@ -242,12 +242,12 @@ def as_step(what: Any) -> Step:
     Returns
     -------
     Step
-        Itself, or what calls it.
+        The step itself, or a `Step` that calls it.
 
     Raises
     ------
     StepError
-        If it is no step.
+        If it is not a step.
     """
     if isinstance(what, Step):
         return what
@@ -268,7 +268,7 @@ def as_step(what: Any) -> Step:
 
 
 def fresh(what: Any) -> Any:
-    """Return another step with the same parameters, in the state of its beginning.
+    """Return another step with the same parameters, in its initial state.
 
     Parameters
     ----------
@@ -278,15 +278,15 @@ def fresh(what: Any) -> Any:
     Returns
     -------
     object
-        A function is returned as it is; so is any callable that is no `Step` and has no ``run``. A
-        generator function is called again with the same arguments. A `Step` is copied as it was
-        before ``local_init``, and an object of another class as it is. Of what is composed,
-        each part is fresh.
+        A function, or any other callable that is not a `Step` and has no ``run``, is returned
+        unchanged. A generator function is called again with the same arguments. A `Step` is copied
+        as it was before ``local_init``; an object of another class is copied as it is now. A
+        composed step gets fresh parts.
 
     Raises
     ------
     StepError
-        If it is no step, or cannot be copied.
+        If it is not a step, or cannot be copied.
     """
     other = as_step(what)
     if other is what:
@@ -299,7 +299,7 @@ def fresh(what: Any) -> Any:
 
 
 def _is_stateless(function: Any) -> bool:
-    """Whether a callable is known to remember nothing."""
+    """Return whether a callable is known to remember nothing."""
     if isinstance(function, functools.partial):
         return _is_stateless(function.func)
     if inspect.isfunction(function):

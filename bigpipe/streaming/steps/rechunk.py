@@ -1,6 +1,6 @@
-"""Ready-made steps that cut a stream anew: other lengths, the same samples in the same order.
+"""Ready-made steps that cut a stream differently: the same samples in chunks of other lengths.
 
-Their names are in small letters, as those of `itertools` are.
+Their names are in lower case, like those of `itertools`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class pack(Step):
     Parameters
     ----------
     n : int
-        How many. The last may have fewer.
+        Number of chunks. The last result may have fewer.
 
     Notes
     -----
-    Numbers, and arrays of one shape, become an array with one more axis, which is the first. Of all
-    else, a list is made.
+    Numbers, and arrays of the same shape, become an array with a new first axis. Anything else
+    becomes a list.
 
     Examples
     --------
@@ -50,12 +50,12 @@ class pack(Step):
         self._held: list[Any] = []
 
     def run(self, chunk: Any) -> Any:
-        """Keep a chunk, until there are enough."""
+        """Keep a chunk until there are enough."""
         self._held.append(chunk.copy() if is_numpy(chunk) else chunk)
         return self.local_term() if len(self._held) == self.n else None
 
     def local_term(self) -> Any:
-        """Give those that are left."""
+        """Give the remaining chunks."""
         held, self._held = self._held, []
         return _packed(held) if held else None
 
@@ -64,12 +64,12 @@ class pack(Step):
         return list(self._held)
 
     def set_state(self, state: Any) -> None:
-        """Take over the chunks that were kept."""
+        """Restore the chunks that were kept."""
         self._held = list(state)
 
 
 class unpack(StatelessStep):
-    """Give the elements of each chunk one by one: what `pack` has put together.
+    """Give the elements of each chunk one by one: the reverse of `pack`.
 
     Examples
     --------
@@ -79,28 +79,28 @@ class unpack(StatelessStep):
     """
 
     def run(self, chunk: Any) -> Iterator[Any]:
-        """Give the elements along the first axis, or of a list."""
+        """Give the elements of a list, or of an array along its first axis."""
         if hasattr(chunk, "shape"):
             return (chunk[(i, ...)] for i in range(chunk.shape[0]))
         return iter(chunk)
 
 
 class windows(Step):
-    """Cut a stream into chunks of `n` samples, consecutive ones of which share some.
+    """Cut a stream into overlapping chunks of `n` samples.
 
     Parameters
     ----------
     n : int
-        Samples in a chunk. The last may have fewer, but never none that are new.
+        Number of samples in a chunk. The last may have fewer, but always has a new one.
     overlap : int, optional
-        Samples that a chunk shares with the one before it; less than `n`.
+        Number of samples that a chunk shares with the one before it; less than `n`.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
 
     Notes
     -----
-    The chunks are those that `read_chunks` gives for the same numbers, however long those are that
-    come in.
+    The results are the chunks that `read_chunks` gives for the same `n` and `overlap`, however long
+    the incoming chunks are.
 
     Examples
     --------
@@ -115,10 +115,10 @@ class windows(Step):
             raise StreamError(f"overlap={overlap} must be at least 0 and less than n={n}.")
         self._held: list[Any] = []
         self._n_held = 0
-        self._n_old = 0  # of what is held, samples that the last chunk had
+        self._n_old = 0  # number of kept samples that the last chunk had too
 
     def run(self, chunk: Any) -> Any:
-        """Give as many chunks as are full."""
+        """Give all chunks that are full."""
         chunk = as_chunk(chunk)
         axis = axis_of(self.axis, chunk, type(self).__name__)
         self._n_held += chunk.shape[axis]
@@ -140,7 +140,7 @@ class windows(Step):
         return iter(full) if len(full) > 1 else full[0]
 
     def local_term(self) -> Any:
-        """Give what is left."""
+        """Give the remaining samples."""
         if self._n_held == self._n_old:
             return None
         return joined(self._held, axis_of(self.axis, self._held[0], type(self).__name__))
@@ -153,7 +153,7 @@ class windows(Step):
         return {"held": joined(self._held, axis), "n_old": self._n_old}
 
     def set_state(self, state: Any) -> None:
-        """Take over the samples that were kept."""
+        """Restore the samples that were kept."""
         self._held = [] if state is None else [state["held"]]
         self._n_held = self._held[0].shape[self.axis] if state else 0
         self._n_old = state["n_old"] if state else 0
@@ -165,9 +165,9 @@ class repack(windows):
     Parameters
     ----------
     n : int
-        Samples in a chunk.
+        Number of samples in a chunk.
     axis : int, optional
-        Along which the samples are.
+        Axis of the samples.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def _packed(chunks: list[Any]) -> Any:
 
 
 def _copied(chunk: Any) -> Any:
-    """Return what can be kept: the memory of a chunk may be used for the next one."""
+    """Return a copy to keep, as the memory of a chunk may be reused for the next one."""
     if is_numpy(chunk):
         return chunk.copy()
     namespace = namespace_of(chunk)

@@ -1,6 +1,6 @@
-"""The state of steps: what a checkpoint keeps of them.
+"""The state of steps, for checkpoints.
 
-Owns which steps can be saved. When a checkpoint is made, and where it is kept, is not decided here.
+Owns which steps can be saved. `bigpipe.streaming.chunked.checkpoint` decides when to save them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["can_save", "restore", "state_of"]
 
 
 def can_save(step: Any) -> bool:
-    """Whether the state of a step can be saved and brought back.
+    """Return whether the state of a step can be saved and restored.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def can_save(step: Any) -> bool:
     -------
     bool
         True for plain functions: those without a closure, those written in C, functions of numpy,
-        and `functools.partial` of them. True for objects with the methods ``get_state()`` and
-        ``set_state(state)``. False for generators, methods, and functions with a closure, as nobody
-        knows what they remember. What is composed can be saved if all its parts can.
+        and `functools.partial` of these. True for objects with the methods ``get_state()`` and
+        ``set_state(state)``. False for generators, methods, and functions with a closure, because
+        their state is hidden. A composed step can be saved if all its parts can.
 
     Examples
     --------
@@ -42,24 +42,24 @@ def can_save(step: Any) -> bool:
 
 
 def state_of(step: Any) -> Any:
-    """Return the state of a step that `can_save` says can be saved.
+    """Return the state of a step that `can_save`.
 
     Parameters
     ----------
     step : step
-        A step; all chunks that it gave have been taken.
+        A step. All its chunks must have been taken.
 
     Returns
     -------
     object
-        Numbers, text, arrays, and lists and dicts of them, if that is what the parts say.
+        For ready-made steps: numbers, text, arrays, and lists and dicts of these.
 
     Raises
     ------
     StepError
         If it cannot be saved.
     StreamError
-        If chunks that it gave are not yet taken.
+        If some of its chunks are not yet taken.
     """
     step = as_step(step)
     if not step._can_save():
@@ -72,17 +72,17 @@ def state_of(step: Any) -> Any:
 
 
 def restore(step: Any, state: Any, /, **kwargs: Any) -> None:
-    """Bring a step into a state that `state_of` has returned.
+    """Restore a state that `state_of` has returned.
 
     Parameters
     ----------
     step : Step
-        A fresh one, with the same parameters. It is begun first, as ``set_state`` comes after
+        A fresh step with the same parameters. It is begun first, because ``set_state`` comes after
         ``local_init``.
     state : object
         The state.
     **kwargs : dict
-        Handed to `Step.local_init`.
+        Keywords for `Step.local_init`.
     """
     step = as_step(step)
     begin(step, **kwargs)

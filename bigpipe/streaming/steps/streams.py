@@ -1,6 +1,6 @@
 """A stream of chunks through steps, and streams side by side.
 
-Owns who begins, flushes and closes steps when a stream runs in this process.
+Owns how steps are begun, flushed and closed when a stream runs in this process.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _STRICT = object()
 
 
 def run_steps(chunks: Iterable[Any], /, *steps: Any, **kwargs: Any) -> Iterator[Any]:
-    """Send chunks through steps, and iterate what comes out.
+    """Send chunks through steps, and iterate over the results.
 
     Parameters
     ----------
     chunks : iterable
-        The stream. ``None`` in it is skipped, and an iterator in it stands for its chunks.
+        The stream. ``None`` is skipped; an iterator stands for the chunks that it yields.
     *steps : step
-        Fresh copies of them are used, so that the same steps serve for many streams.
+        The steps. Fresh copies are used, so you can use the same steps for many streams.
     **kwargs : dict
-        Handed to each `Step.local_init`.
+        Keywords for each `Step.local_init`.
 
     Yields
     ------
@@ -40,8 +40,8 @@ def run_steps(chunks: Iterable[Any], /, *steps: Any, **kwargs: Any) -> Iterator[
 
     Notes
     -----
-    `Step.local_term` is called, and generators are closed, whatever happens: an error, Ctrl-C, or
-    a loop over the result that ends early, when the iterator is closed or forgotten.
+    `Step.local_term` is always called, and generators are always closed: after an error or Ctrl-C,
+    and when a loop over the result ends early and the iterator is closed or deleted.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def _run(chunks: Iterable[Any], chain: Compose, keywords: dict[str, Any]) -> Ite
 def through(
     chain: Compose, chunks: Iterator[Any], keywords: dict[str, Any]
 ) -> Generator[Any, None, None]:
-    """Send chunks through a chain, from its beginning to its end; close it, whatever happens."""
+    """Send chunks through a chain, from its beginning to its end; always close it."""
     with Closing(chain.close):
         begin(chain, **keywords)
         for chunk in outputs_of(chunks):
@@ -74,25 +74,25 @@ def through(
 
 
 def zip_streams(*streams: Iterable[Any], fill: Any = _STRICT) -> Iterator[tuple[Any, ...]]:
-    """Make one stream of several: tuples of their first chunks, of their second, and so on.
+    """Combine several streams into one of tuples: their first chunks, their second, and so on.
 
     Parameters
     ----------
     *streams : iterable
-        Streams that belong side by side, such as those of two detectors.
+        Streams that belong together, such as those of two detectors.
     fill : object, optional
-        What stands for the chunks of a stream that has ended before another, such as ``None``. If
-        not given, all must be equally long.
+        Filling for a stream that ends before another, such as ``None``. If not given, all
+        streams must be equally long.
 
     Yields
     ------
     tuple
-        One chunk of each.
+        One chunk of each stream.
 
     Raises
     ------
     StreamError
-        If one ends before another, and `fill` is not given.
+        If a stream ends before another and `fill` is not given.
 
     Examples
     --------

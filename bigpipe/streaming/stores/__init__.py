@@ -1,9 +1,9 @@
-"""Arrays in files, read and written by region: one small protocol, a module for each format.
+"""Arrays in files, read and written by region: a small protocol, and a module for each format.
 
 ::
 
-    base.py                    the protocol, and which class is for which extension
-    flat.py, npy.py, raw.py    bytes one after the other, with a header or none
+    base.py                    the protocol, and the class for each extension
+    flat.py, npy.py, raw.py    contiguous bytes, with or without a header
     fits_image.py, fits_table.py, fits_cards.py
-    chunked.py, hdf5.py, zarr.py   arrays that are stored in chunks of their own
+    chunked.py, hdf5.py, zarr.py   arrays in storage chunks
 """

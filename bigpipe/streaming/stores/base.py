@@ -1,7 +1,7 @@
-"""What an array in a file must be able to do, and who does it for which extension.
+"""The protocol of an array in a file, and the class for each extension.
 
-Owns the protocol and the registry. Chunks are cut by `bigpipe.streaming.reader` and put together
-by `bigpipe.streaming.writer`.
+Owns the protocol and the registry. `bigpipe.streaming.reader` cuts chunks,
+`bigpipe.streaming.writer` joins them.
 """
 
 from __future__ import annotations
@@ -40,21 +40,23 @@ class ArrayStore(Protocol):
     name : str
         The file.
     shape : tuple of int
-        Its shape now.
+        The present shape.
     dtype : numpy.dtype
-        In the byte order of this machine.
+        The type, in the byte order of this machine.
     chunks : tuple of int or None
-        The shape of the chunks in which the file stores it, if it does.
+        Shape of the storage chunks; ``None`` if the format has none.
 
     Notes
     -----
-    The class is handed to `register_store`. Its class method ``open(name, mode, **how)`` opens what
-    is there, to be read (``"r"``) or also written (``"r+"``). ``create(name, *, shape, dtype, axis,
-    n, **how)`` makes a file, over what is there, for chunks of about `n` samples. Along `axis` the
-    array grows, unless its length there is given and not 0; a format that cannot grow along that
-    axis raises `StoreError`. ``how`` are the keywords that the caller gave beside those of
-    `read_chunks` and `write_chunks`; a `ChunkedMultiPipe` gives ``like``, and ``like_array`` if it
-    was told which of several arrays to read.
+    Pass the class to `register_store`. It needs two class methods:
+
+    - ``open(name, mode, **how)`` opens an existing file to read (``"r"``) or also write (``"r+"``).
+    - ``create(name, *, shape, dtype, axis, n, **how)`` makes or replaces a file, for chunks of
+      about `n` samples. If its length along `axis` is 0, the array grows along that axis; a format
+      that cannot do so raises `StoreError`.
+
+    ``how`` holds the further keywords of `read_chunks` or `write_chunks`. A `ChunkedMultiPipe`
+    gives ``like``, and ``like_array`` if it was told which of several arrays to read.
     """
 
     name: str
@@ -63,12 +65,12 @@ class ArrayStore(Protocol):
     chunks: tuple[int, ...] | None
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own, which stays when the file is closed.
+        """Return a region as a new array, which stays valid when the file is closed.
 
         Parameters
         ----------
         region : tuple of slice
-            One for each axis, within the shape, without a step.
+            One slice for each axis, within the shape, without a step.
 
         Returns
         -------
@@ -77,12 +79,12 @@ class ArrayStore(Protocol):
         """
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
-        """Write a region; those behind one another are written in that order.
+        """Write a region. Regions are written in their order along the axis.
 
         Parameters
         ----------
         region : tuple of slice
-            One for each axis, within the shape, without a step.
+            One slice for each axis, within the shape, without a step.
         array : ndarray
             Of the region's shape and the store's dtype.
         """
@@ -93,51 +95,52 @@ class ArrayStore(Protocol):
         Parameters
         ----------
         shape : tuple of int
-            The shape from now on.
+            The new shape.
         """
 
     def sync(self) -> None:
-        """Bring all that was written to disk, so that the file can be opened as it is now."""
+        """Sync everything written to disk, so that the file can be opened in its present state."""
 
     def close(self) -> None:
-        """Bring all that was written into the file, and close it."""
+        """Write everything into the file, and close it."""
 
 
 def register_store(store: Any, *extensions: str) -> None:
-    """Have files with some extensions read and written by a class.
+    """Use a class to read and write files with some extensions.
 
     Parameters
     ----------
     store : type
         A class with the methods of `ArrayStore`.
     *extensions : str
-        Such as ``".xyz"``. Those that bigpipe knows can be given too.
+        Extensions such as ``".xyz"``. They override those that bigpipe knows.
     """
     for extension in extensions:
         _REGISTERED[extension.lower()] = store
 
 
 def open_store(name: Any, mode: str = "r", **how: Any) -> ArrayStore:
-    """Open an array in a file, to be read or written by region.
+    """Open an array in a file, to read or write it by region.
 
     Parameters
     ----------
     name : str or os.PathLike
-        The file. Its extension decides, or a `dtype`: the bytes of an array with no header.
+        The file. Its extension gives the format. A file of an unknown format with a `dtype` is read
+        as raw bytes.
     mode : str, optional
         ``"r"`` to read, ``"r+"`` to write as well.
     **how : dict
-        What the format needs to know: see `read_chunks`.
+        Arguments for the format: see `read_chunks`.
 
     Returns
     -------
     ArrayStore
-        To be closed by its ``close()``.
+        The array. Close it with its ``close()``.
 
     Raises
     ------
     StoreError
-        If nothing is known that reads it, or it has no such array, or is truncated.
+        If the format is unknown, the file has no such array, or it is truncated.
     """
     name = os.fspath(name)
     if not os.path.exists(name):
@@ -159,7 +162,7 @@ def create_store(
     unit: Any = None,
     **how: Any,
 ) -> ArrayStore:
-    """Make a file with an array that can grow along an axis, by the class for its extension."""
+    """Make a file with an array that can grow along an axis, with the class for its extension."""
     name = os.fspath(name)
     if dtype.hasobject:
         raise StoreError(

@@ -1,6 +1,6 @@
-"""Arrays that a library keeps in chunks of its own, of which a file may hold several.
+"""Arrays that a library keeps in storage chunks. A file may hold several arrays.
 
-Owns what does not depend on the library: `hdf5` and `zarr` say how a file is opened and made.
+Owns what does not depend on the library; `hdf5` and `zarr` open and make files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ChunkedStore", "array_of", "model_of", "take_grid"]
 
 
 class ChunkedStore:
-    """An array of a library that reads and writes regions by itself.
+    """An array of a library that reads and writes regions itself.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class ChunkedStore:
         self.name, self._array = name, array
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = native(np.dtype(array.dtype))
-        # What is written as a whole: several chunks, where these are in shards.
+        # What is written as a whole: a shard of several chunks, if there are shards.
         self.chunks: tuple[int, ...] | None = getattr(array, "shards", None) or array.chunks
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own."""
+        """Return a region as a new array."""
         return np.asarray(self._array[region]).astype(self.dtype, copy=False)
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
@@ -51,7 +51,7 @@ class ChunkedStore:
 
 
 def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
-    """Return the array with a path, or the only one there is."""
+    """Return the array with a path, or the only array."""
     known = ", ".join(arrays)
     if dataset is None and len(arrays) != 1:
         if not arrays:
@@ -71,7 +71,7 @@ def model_of(
 ) -> Any:
     """Return the array of a file ``like`` that an output is to resemble.
 
-    That is `like_array`; else the one that is called as the output, `dataset`; else the only one.
+    That is `like_array`, or else the one with the output's name, `dataset`, or else the only one.
     """
     if like_array is None:
         if dataset is not None and dataset.strip("/") in arrays:
@@ -88,6 +88,6 @@ def model_of(
 def take_grid(
     storage: dict[str, Any], shape: tuple[int, ...], itemsize: int, axis: int, n: int
 ) -> tuple[int, ...]:
-    """Take the shape of chunks out of the keywords, or choose one that suits what is written."""
+    """Take the shape of storage chunks from the keywords, or choose one for these samples."""
     grid = storage.pop("chunks", True)
     return tuple(storage_grid(shape, itemsize, axis, n) if grid is True else grid)

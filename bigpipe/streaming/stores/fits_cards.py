@@ -1,6 +1,6 @@
-"""Headers of FITS files as bytes, whose numbers are changed where they are.
+"""Headers of FITS files as bytes, whose numbers are changed in place.
 
-Owns blocks and cards. What a header says is made and read by astropy.
+Owns blocks and cards. astropy makes and parses the headers.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 __all__ = ["compression_of", "data_bytes", "header_bytes", "padding", "with_card"]
 
-BLOCK = 2880  # bytes, of which headers and data are multiples
+BLOCK = 2880  # bytes: the length of headers and data is a multiple
 CARD = 80  # bytes
 
 
 def compression_of(name: str) -> str:
-    """Return how a whole file is compressed, whatever its name says; ``""`` if it is not."""
+    """Return how a whole file is compressed, whatever its name; ``""`` if it is not."""
     with open(name, "rb") as file:
         start = file.read(6)
     if start == b"SIMPLE":
@@ -24,33 +24,33 @@ def compression_of(name: str) -> str:
 
 
 def data_bytes(hdus: Any) -> memoryview:
-    """Return the data of the last HDU of an `HDUList` as they are written."""
+    """Return the data of the last HDU of an `HDUList`, as the bytes of a file."""
     whole, start = _written(hdus)
     return whole[start : start + hdus[-1].size]
 
 
 def header_bytes(hdus: Any) -> bytes:
-    """Return an `HDUList` up to the data of its last HDU."""
+    """Return an `HDUList` up to the data of its last HDU, as the bytes of a file."""
     whole, start = _written(hdus)
     return bytes(whole[:start])
 
 
 def with_card(header: bytes, keyword: str, value: int) -> bytes:
-    """Return a header with another number in the last card of a keyword."""
+    """Return a header with a new number in the last card of a keyword."""
     at = max(at for at in range(0, len(header), CARD) if header[at : at + 10] == _start_of(keyword))
     card = _start_of(keyword) + b"%20d" % value
     return header[:at] + card.ljust(CARD) + header[at + CARD :]
 
 
 def padding(n_bytes: int) -> int:
-    """Return how many bytes are missing to a whole block."""
+    """Return the number of bytes that fill the last block."""
     return -n_bytes % BLOCK
 
 
 def _written(hdus: Any) -> tuple[memoryview, int]:
-    """Return an `HDUList` as it is written, and where the data of its last HDU begin."""
+    """Return the bytes of an `HDUList`, and where the data of its last HDU begin."""
     buffer = io.BytesIO()
-    # A card that the telescope wrote badly is no reason to lose the image.
+    # An invalid card from the telescope is no reason to lose the image.
     hdus.writeto(buffer, output_verify="silentfix+ignore")
     whole, n_data = buffer.getbuffer(), hdus[-1].size
     return whole, len(whole) - n_data - padding(n_data)

@@ -1,7 +1,7 @@
 """Images in FITS files.
 
-Owns which HDU is meant, and how an image grows. Reading a part of an image, compressed ones too,
-is left to astropy; tables are in `fits_table`.
+Owns which HDU is meant, and how an image grows. astropy reads parts of compressed or scaled images;
+`fits_table` has the tables.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _COMPRESSED = (".gz", ".fz", ".bz2", ".xz", ".z")
 
 
 class FitsStore:
-    """Opens an image or a table of a FITS file, whichever it is."""
+    """Opens an image or a table of a FITS file."""
 
     @classmethod
     def open(cls, name: str, mode: str, *, hdu: int | str | None = None) -> ArrayStore:
-        """Open an HDU, by default the first that has data; ``"r+"`` what `create` has made."""
+        """Open an HDU, by default the first with data; with ``"r+"``, a file that `create` made."""
         if mode != "r":
-            is_table = _first_header(name).get("NAXIS") == 0  # which is in the second HDU
+            is_table = _first_header(name).get("NAXIS") == 0  # a table is in the second HDU
             return FitsTable.reopen(name) if is_table else GrowingFitsImage.reopen(name)
         hdus, found = open_hdu(name, hdu)
         try:
@@ -75,7 +75,7 @@ class FitsStore:
         first_header = None
         if header is not None:
             header = fits.Header(header, copy=True)
-            for keyword in ("CHECKSUM", "DATASUM"):  # of the data of the file it was read from
+            for keyword in ("CHECKSUM", "DATASUM"):  # they belong to the data of the input
                 header.remove(keyword, ignore_missing=True)
         elif like is not None:
             which = hdu if like_array is None else like_array
@@ -91,16 +91,16 @@ class FitsStore:
 
 
 class FitsImage:
-    """An image of a FITS file that is compressed or scaled, to be read by astropy.
+    """A compressed or scaled image of a FITS file, which astropy reads.
 
     Parameters
     ----------
     name : str
         The file.
     hdus : astropy.io.fits.HDUList
-        Open; closed with this.
+        The open file; closed with the image.
     hdu : HDU
-        One of them.
+        The HDU of the image.
     """
 
     def __init__(self, name: str, hdus: Any, hdu: Any) -> None:
@@ -112,14 +112,14 @@ class FitsImage:
                 "astropy 5.3 or later: python -m pip install --upgrade astropy."
             )
         self.chunks: tuple[int, ...] | None = getattr(hdu, "tile_shape", None)  # if compressed
-        # What scaling makes of the numbers is known when one of them is read.
+        # The type after scaling is known once a number is read.
         self.dtype = self.read((slice(0, 1),) * len(self.shape)).dtype
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own."""
+        """Return a region as a new array."""
         try:
             array = np.array(self._hdu.section[region])
-        except EOFError as error:  # of a compressed file
+        except EOFError as error:  # a compressed file ends early
             raise _unreadable(self.name, error) from error
         return array.astype(native(array.dtype), copy=False)
 
@@ -140,7 +140,7 @@ class FitsImage:
 
 
 class GrowingFitsImage(FlatStore):
-    """An image of a FITS file as it is, which grows sample by sample of its first axis."""
+    """A plain image of a FITS file, which can grow along its first axis."""
 
     _header: bytes
 
@@ -156,7 +156,7 @@ class GrowingFitsImage(FlatStore):
                 f"{name!r} cannot hold {dtype}, as FITS images have no such type: give dtype=, "
                 "such as 'float32' or 'uint8'."
             )
-        # A header for the right number of axes; how long they are is put in later.
+        # A header with the right number of axes; their lengths are set below.
         small = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header)
         text = header_bytes(fits.HDUList([small]))
         for i, length in enumerate(reversed(shape)):
@@ -167,7 +167,7 @@ class GrowingFitsImage(FlatStore):
 
     @classmethod
     def reopen(cls, name: str) -> GrowingFitsImage:
-        """Open a file that `begin` has made, however far it has come."""
+        """Open a file that `begin` has made, complete or not."""
         file = open_bytes(name, "r+")
         fits.Header.fromfile(file, padding=True)
         n_header = file.tell()
@@ -179,7 +179,7 @@ class GrowingFitsImage(FlatStore):
     def of(
         cls, name: str, file: IO[bytes], header: fits.Header, start: int, text: bytes = b""
     ) -> GrowingFitsImage:
-        """Take an open file; the text of the header is needed to write."""
+        """Return the image in an open file; to write it, give the text of its header."""
         stored = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
         shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
         store = cls(name, file, shape=shape, stored=stored, start=start)
@@ -190,13 +190,13 @@ class GrowingFitsImage(FlatStore):
         return store
 
     def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the signed numbers that stand for unsigned ones."""
+        """Return numbers with the sign of the stored type."""
         if self.dtype.kind != self.stored.kind:
             array = _with_other_sign(array)
         return array.astype(self.stored)
 
     def from_stored(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the unsigned numbers that signed ones stand for."""
+        """Return stored numbers with the sign of the image's type."""
         array = array.astype(native(array.dtype))
         return array if array.dtype == self.dtype else _with_other_sign(array)
 
@@ -212,7 +212,7 @@ class GrowingFitsImage(FlatStore):
 
 
 def _is_plain(hdu: Any) -> bool:
-    """Whether the numbers of an image are those in the file, but for the sign."""
+    """Return whether an image has the stored numbers, except for their sign."""
     header = hdu.header
     if isinstance(hdu, fits.CompImageHDU) or "BLANK" in header or header.get("BSCALE", 1) != 1:
         return False
@@ -221,7 +221,7 @@ def _is_plain(hdu: Any) -> bool:
 
 
 def open_hdu(name: str, hdu: int | str | None) -> tuple[Any, Any]:
-    """Open a file; return its HDUs, and the one that was asked for or the first with data."""
+    """Open a file; return its HDUs, and the requested one or the first with data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
         try:
@@ -248,7 +248,7 @@ def _check_length(name: str, hdu: Any) -> None:
 
 
 def _size_in_file(name: str, hdu: Any) -> int:
-    """Return the bytes of an HDU's data; those of tiles are fewer than those of the image."""
+    """Return the size of an HDU's data in the file, where tiles may be compressed."""
     if not isinstance(hdu, fits.CompImageHDU):
         return int(hdu.size)
     with open(name, "rb") as file:
@@ -260,7 +260,7 @@ def _size_in_file(name: str, hdu: Any) -> int:
 def _name_of(unit: Any) -> str:
     try:
         return str(unit.to_string("fits"))
-    except ValueError:  # the standard does not have it
+    except ValueError:  # not a unit of the FITS standard
         return str(unit)
 
 

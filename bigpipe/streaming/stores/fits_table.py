@@ -1,7 +1,7 @@
-"""Tables in FITS files, as arrays with fields.
+"""Tables in FITS files, as structured arrays.
 
-Owns how rows are read and written, many at a time. How numbers are stored in columns is left to
-astropy, which is given a few rows as if they were a whole table.
+Owns how rows are read and written, many at a time. astropy handles how columns store numbers: it
+receives a few rows as if they were a whole table.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from bigpipe.streaming.stores.flat import open_bytes
 __all__ = ["FitsTable", "values_of"]
 
 _AXIS = "C(?:TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY)"
-# Keywords that tell of a column, or two: unit, null value, display, meaning, range; and world
-# coordinates, of numbers or of images in a column, with a letter behind them if they are second
-# ones. The columns' numbers are every second group. What is made anew with the data is not here.
+# Keywords about one or two columns: unit, null value, display, meaning, range; and world
+# coordinates, of numbers or of images in a column, with a letter after them for alternative ones.
+# Every second group is the number of a column. Keywords that follow from the data are not here.
 _OF_COLUMNS = (
     re.compile(
         rf"(T(?:UNIT|NULL|DISP|UCD|COMM|RPOS|[LD]MIN|[LD]MAX|DBIN|WCS|{_AXIS})"
         rf"|[1-9]{{1,2}}(?:PC|CD|{_AXIS})|WCAX|WCSN|LONP|LATP|RADE|EQUI)(\d+)([A-Z]?)"
     ),
-    re.compile(r"((?:T|[1-9])P?[VS])(\d+)(_\d+[A-Z]?)"),  # of a projection's parameter
+    re.compile(r"((?:T|[1-9])P?[VS])(\d+)(_\d+[A-Z]?)"),  # parameters of a projection
     re.compile(r"(T(?:C|CD|P|PC))(\d+)(_)(\d+)([A-Z]?)"),
 )
-_OF_ITS_FORM = re.compile("TDISP|TNULL|[1-9]")  # how such a card begins
+_OF_ITS_FORM = re.compile("TDISP|TNULL|[1-9]")  # beginning of a card that depends on TFORM
 
 
 class FitsTable:
@@ -52,13 +52,13 @@ class FitsTable:
     name : str
         The file.
     file : file object
-        What holds the bytes.
+        The open file, decompressed on reading.
     start : int
-        Where the rows begin.
+        Position of the first row.
     header : bytes
-        All that is before them, if it can be written; else the table's own header.
+        Everything before the rows, if the file is open to be written; otherwise empty.
     table_header : astropy.io.fits.Header
-        The table's own header.
+        Header of the table.
     """
 
     chunks: tuple[int, ...] | None = None
@@ -72,13 +72,13 @@ class FitsTable:
         self._table_header["PCOUNT"] = 0
         self._row_nbytes = int(table_header["NAXIS1"])
         self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
-        # Of a row: where there is none, astropy takes several strings in a column for one. F is
-        # text, false, and part of any number.
+        # Taken from one row: without rows, astropy takes several strings in a column for one. The
+        # byte F is valid as text, as false, and in any number.
         self.dtype = values_of(self._table_of(b"F" * self._row_nbytes)).dtype
 
     @classmethod
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
-        """Open a table of a file to be read."""
+        """Open a table of a file to read it."""
         if not isinstance(hdu, fits.BinTableHDU):
             raise StoreError(
                 f"the table in {name!r} is an ASCII table, which cannot be read in chunks: convert "
@@ -111,9 +111,9 @@ class FitsTable:
         name : str
             The file.
         dtype : dtype
-            Of a row.
+            Type of a row.
         header : astropy.io.fits.Header or None
-            Its cards are taken over; those that tell of a column, for the one of that name.
+            Header whose cards are copied; cards about a column go to the column of its name.
         first_header : astropy.io.fits.Header, optional
             Cards for the first HDU, which has no data.
         """
@@ -136,7 +136,7 @@ class FitsTable:
 
     @classmethod
     def reopen(cls, name: str) -> FitsTable:
-        """Open a file that `create` has made, however far it has come."""
+        """Open a file that `create` has made, complete or not."""
         file = open_bytes(name, "r+")
         fits.Header.fromfile(file)
         header = fits.Header.fromfile(file)
@@ -145,7 +145,7 @@ class FitsTable:
         return cls(name, file, start, file.read(start), header)
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return rows as an array of its own, with a field for each column."""
+        """Return rows as a new array with a field for each column."""
         first, last, _ = region[0].indices(self.shape[0])
         self._file.seek(self._start + first * self._row_nbytes)
         n_bytes = max(0, last - first) * self._row_nbytes
@@ -166,14 +166,14 @@ class FitsTable:
             buffer = buffer[self._file.write(buffer) :]
 
     def resize(self, shape: tuple[int, ...]) -> None:
-        """Change the number of rows; those behind are cut off."""
+        """Change the number of rows; further ones are cut off."""
         self.shape = shape
         end = self._start + shape[0] * self._row_nbytes
         if os.fstat(self._file.fileno()).st_size > end:
             self._file.truncate(end)
 
     def sync(self) -> None:
-        """Bring what was written to disk."""
+        """Sync what was written to disk."""
         self._write_header()
         os.fsync(self._file.fileno())
 
@@ -192,7 +192,7 @@ class FitsTable:
         self._file.write(with_card(self._header, "NAXIS2", self.shape[0]))
 
     def _table_of(self, rows: bytes) -> Any:
-        """Return rows as a table of their own."""
+        """Return rows as a table."""
         self._table_header["NAXIS2"] = len(rows) // self._row_nbytes
         text = self._table_header.tostring().encode("ascii")
         whole = text + rows + bytes(padding(len(rows)))
@@ -206,7 +206,7 @@ def _open_rows(name: str) -> IO[bytes]:
 
 
 def values_of(table: Any) -> NDArray[Any]:
-    """Return a table's rows with the values of its columns, in this machine's byte order."""
+    """Return the rows of a table as an array, in the byte order of this machine."""
     columns = {name: np.asarray(table[name]) for name in table.names}
     dtype = np.dtype(
         [(name, native(values.dtype), values.shape[1:]) for name, values in columns.items()]
@@ -218,7 +218,7 @@ def values_of(table: Any) -> NDArray[Any]:
 
 
 def _with_text(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype in which rows come back: bytes, as `Table.read` gives them, are text."""
+    """Return the dtype in which rows are read back: bytes become text."""
     fields = []
     for name in dtype.names or ():
         base, shape = dtype[name].base, dtype[name].shape
@@ -227,7 +227,7 @@ def _with_text(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _without_columns(header: fits.Header | None) -> fits.Header | None:
-    """Return the cards of a header that do not tell of a table's columns."""
+    """Return the cards of a header that are not about a table's columns."""
     if header is None or "TFIELDS" not in header:
         return header
     others = header.copy(strip=True)
@@ -237,11 +237,11 @@ def _without_columns(header: fits.Header | None) -> fits.Header | None:
 
 
 def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
-    """Give columns the cards that a header has for those of the same names."""
+    """Give columns the cards that a header has for columns of the same names."""
     places = {name: i for i, name in _columns_of(table.header)}
     if "TFIELDS" in header:
         moved = {i: places[name] for i, name in _columns_of(header) if name in places}
-    else:  # not read from a table, but made for this one
+    else:  # not from a table, but made for this one
         moved = {i: i for i in places.values()}
     for card in header.copy().cards:
         parts = _parts_of(card.keyword)
@@ -251,25 +251,25 @@ def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
         parts[1::2] = [str(moved[i]) for i in columns]
         is_same = _form(header, columns[0]) in (None, _form(table.header, moved[columns[0]]))
         if is_same or not _OF_ITS_FORM.match(card.keyword):
-            card.verify("silentfix+ignore")  # one that was written badly has no value yet
+            card.verify("silentfix+ignore")  # an invalid card has no value yet
             after = f"TFORM{moved[columns[-1]]}"
             table.header.set("".join(parts), card.value, card.comment, after=after)
 
 
 def _columns_of(header: fits.Header) -> list[tuple[int, str]]:
-    """Return the columns of a table that have a name, by number."""
+    """Return the number and name of each column that has a name."""
     numbers = range(1, header.get("TFIELDS", 0) + 1)
     return [(i, header[f"TTYPE{i}"]) for i in numbers if f"TTYPE{i}" in header]
 
 
 def _parts_of(keyword: str) -> list[str]:
-    """Return a keyword in parts, every second of them a column's number; none if it has none."""
+    """Split a keyword into parts, every second one a column's number; empty if it has none."""
     matches = (pattern.fullmatch(keyword) for pattern in _OF_COLUMNS)
     return next(([*found.groups()] for found in matches if found), [])
 
 
 def _form(header: fits.Header, column: int) -> tuple[str, float, float] | None:
-    """Return how a column is stored: as what, and how scaled; ``None`` if a header has no word."""
+    """Return how a column is stored: type and scale; ``None`` if the header does not say."""
     if f"TFORM{column}" not in header:
         return None
     form = str(header[f"TFORM{column}"]).strip()

@@ -1,7 +1,7 @@
-"""Arrays whose bytes are one after the other in a file, behind a header or none.
+"""Arrays that are contiguous in a file, with or without a header before them.
 
-Owns where a region's bytes are, and how they are read and written. What the header says is the
-format's affair: `npy`, `raw`, `fits_image`.
+Owns where a region's bytes are, and how they are read and written. `npy`, `raw` and `fits_image`
+handle the header.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from bigpipe.streaming.stores.base import native, truncated
 
 __all__ = ["FlatStore", "needs_first_axis", "open_bytes"]
 
-# Along other axes than the first, what is wanted is in pieces, and reading what is between them is
-# cheaper than many calls, unless that is long. Nothing is mapped: pages of a map count as used.
-MAX_ROW = 1 << 18  # bytes that are read for the sake of some of them
+# Along axes other than the first, a region is in pieces. Reading the gaps too is cheaper than many
+# calls, unless the gaps are long. Nothing is mapped, as pages of a map count as memory in use.
+MAX_ROW = 1 << 18  # bytes: the longest row that is read as a whole for a part of it
 SCRATCH = 1 << 22  # bytes read at a time
 
 _Bounds = tuple[int, int]
 
 
 class FlatStore:
-    """An array of bytes one after the other, in C order or, reversed, in Fortran order.
+    """An array that is contiguous in a file, in C order or, reversed, in Fortran order.
 
     Parameters
     ----------
     name : str
         The file.
     file : file object
-        Open without a buffer.
+        The file, open without a buffer.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     stored : dtype
-        As it is in the file.
+        Type in the file.
     start : int
         Bytes before the array.
     is_fortran : bool, optional
@@ -47,7 +47,7 @@ class FlatStore:
 
     chunks: tuple[int, ...] | None = None
     has_fortran_order = False
-    """Whether the format can say that the first axis changes fastest."""
+    """Whether the format allows Fortran order."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class FlatStore:
         start: int,
         is_fortran: bool = False,
     ) -> Self:
-        """Open a file, which must not end before the array does."""
+        """Open a file; raise an error if it is shorter than the array."""
         needed = start + stored.itemsize * math.prod(shape)
         found = os.path.getsize(name)
         if found < needed:
@@ -105,11 +105,11 @@ class FlatStore:
 
     @classmethod
     def header_of(cls, dtype: np.dtype[Any], shape: tuple[int, ...], is_fortran: bool) -> bytes:
-        """Return what comes before the array of a new file; here, nothing does."""
+        """Return the bytes before the array of a new file; here, none."""
         return b""
 
     def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return a region as an array of its own."""
+        """Return a region as a new array."""
         if self._is_fortran:
             return self._read(region[::-1], self.shape[::-1]).T
         return self._read(region, self.shape)
@@ -124,7 +124,7 @@ class FlatStore:
     def _fill(
         self, array: NDArray[Any], bounds: list[_Bounds], shape: tuple[int, ...], start: int
     ) -> None:
-        """Read into an array what is within bounds of one that begins at a byte of the file."""
+        """Read the part within `bounds` of an array of `shape` that begins at byte `start`."""
         first, last = bounds[0]
         row = self.stored.itemsize * math.prod(shape[1:])
         if _is_whole(bounds[1:], shape[1:]):
@@ -164,7 +164,7 @@ class FlatStore:
     def _put(
         self, array: NDArray[Any], bounds: list[_Bounds], shape: tuple[int, ...], start: int
     ) -> None:
-        """Write an array within bounds of one that begins at a byte of the file."""
+        """Write the part within `bounds` of an array of `shape` that begins at byte `start`."""
         first, last = bounds[0]
         row = self.stored.itemsize * math.prod(shape[1:])
         if not _is_whole(bounds[1:], shape[1:]):
@@ -177,28 +177,28 @@ class FlatStore:
             buffer = buffer[self._file.write(buffer) :]
 
     def from_stored(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return what the numbers of the file stand for."""
+        """Return the values of the numbers in the file."""
         return array.astype(self.dtype, copy=False)
 
     def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the numbers that stand for those in the file."""
+        """Return the numbers that the file stores for these values."""
         return array.astype(self.stored, copy=False)
 
     def resize(self, shape: tuple[int, ...]) -> None:
-        """Change the shape; what is behind a shorter array is cut off."""
+        """Change the shape; everything after a shorter array is cut off."""
         self.shape = shape
         end = self._start + self.stored.itemsize * math.prod(shape)
         if os.fstat(self._file.fileno()).st_size > end:
             self._file.truncate(end)
 
     def write_header(self) -> None:
-        """Write what tells of the shape; here, nothing does."""
+        """Write the header with the present shape; here, nothing."""
 
     def finish(self) -> None:
-        """Write what comes behind the array; here, nothing does."""
+        """Write what follows the array; here, nothing."""
 
     def sync(self) -> None:
-        """Bring what was written to disk."""
+        """Sync what was written to disk."""
         self.write_header()
         os.fsync(self._file.fileno())
 
@@ -208,19 +208,19 @@ class FlatStore:
             return
         with self._file:
             if self._file.writable():
-                self._allocate()  # where nothing was written, there are zeros
+                self._allocate()  # parts that were not written are zeros
                 self.write_header()
                 self.finish()
 
     def _allocate(self) -> None:
-        """Make the file as long as its array: a file with holes."""
+        """Extend the file to the length of its array, with a hole."""
         end = self._start + self.stored.itemsize * math.prod(self.shape)
         if os.fstat(self._file.fileno()).st_size < end:
             self._file.truncate(end)
 
 
 def open_bytes(name: str, mode: str) -> IO[bytes]:
-    """Open a file without a buffer: what is written is in the file when the call returns."""
+    """Open a file without a buffer: data is in the file when a write returns."""
     return open(name, f"{mode}b", buffering=0)
 
 

@@ -1,6 +1,6 @@
 """Datasets in HDF5 files, by h5py.
 
-Owns what is an array there, and how a file is flushed so that a killed run can go on with it.
+Owns which datasets are arrays, and how a file is flushed so that a killed run can resume it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ class Hdf5Store(ChunkedStore):
     name : str
         The file.
     file : h5py.File
-        Open; closed with this.
+        The open file; closed with the store.
     dataset : h5py.Dataset
         One of its datasets.
 
     Notes
     -----
-    What HDF5 keeps about a file is written when it is flushed, and at no other time, so that a
-    file whose program is killed is as it was at the last `sync`. It may be damaged if that
-    happens while it is being flushed.
+    HDF5's metadata of a file is written only when the file is flushed. So after a kill, the file is
+    as it was at the last `sync`. A kill during the flush may damage it.
     """
 
     def __init__(self, name: str, file: Any, dataset: Any) -> None:
@@ -46,7 +45,7 @@ class Hdf5Store(ChunkedStore):
 
     @classmethod
     def open(cls, name: str, mode: str, *, dataset: str | None = None) -> Hdf5Store:
-        """Open a dataset by its path, or the only one there is."""
+        """Open a dataset by its path, or the only one."""
         file = _open_file(name, mode)
         try:
             return cls(name, file, array_of(name, _arrays_of(file), dataset))
@@ -68,7 +67,7 @@ class Hdf5Store(ChunkedStore):
         like_array: str | None = None,
         **storage: Any,
     ) -> Hdf5Store:
-        """Make a file; keywords of ``h5py.Group.create_dataset`` are handed on."""
+        """Make a file; further keywords go to ``h5py.Group.create_dataset``."""
         longest = tuple(None if i == axis else length for i, length in enumerate(shape))
         grid = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
@@ -89,7 +88,7 @@ class Hdf5Store(ChunkedStore):
         return cls(name, file, made)
 
     def sync(self) -> None:
-        """Bring what was written to disk."""
+        """Sync what was written to disk."""
         self._file.flush()
         with open(self.name, "rb") as file:
             os.fsync(file.fileno())
@@ -127,10 +126,10 @@ def _check_type(name: str, dtype: np.dtype[Any]) -> None:
 
 
 def _hold_back(file: Any) -> None:
-    """Write what is kept about the file when it is flushed, and at no other time."""
+    """Write the file's metadata only when it is flushed."""
     config = file.id.get_mdc_config()
     config.evictions_enabled = False
-    # It can only be so if the cache is not resized either: 0 is H5C_incr__off, and so on.
+    # HDF5 requires that the cache is not resized either: 0 is H5C_incr__off, and so on.
     config.incr_mode = config.flash_incr_mode = config.decr_mode = 0
     file.id.set_mdc_config(config)
 
@@ -158,6 +157,6 @@ def _settings_of(
         found = model_of(name, _arrays_of(file), like_array, dataset)
         attributes = {key: value for key, value in found.attrs.items() if key not in _OF_THE_FILE}
         settings = {key: getattr(found, key) for key in _STORAGE}
-        if found.dtype != dtype:  # of integers it counts bits, of floats the digits that are kept
+        if found.dtype != dtype:  # its meaning depends on the type: bits or decimal digits
             del settings["scaleoffset"]
         return attributes, {key: value for key, value in settings.items() if value is not None}

@@ -1,7 +1,7 @@
 """Arrays in ``.npy`` files.
 
-Owns the header: a text that names dtype, order and shape, with room for the shape to grow. The
-bytes are `flat`'s affair.
+Owns the header: a text with dtype, order and shape, and room for a longer shape. `flat` handles the
+array.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bigpipe.streaming.stores.flat import FlatStore, open_bytes
 __all__ = ["NpyStore"]
 
 MAGIC = b"\x93NUMPY"
-ROOM = 32  # bytes of the header that are kept free for a longer shape; a length has up to 20
-ALIGNMENT = 64  # bytes, of which the header is a multiple
+ROOM = 32  # bytes of the header kept free for a longer shape; a length has up to 20 digits
+ALIGNMENT = 64  # bytes: the length of the header is a multiple
 
 
 class NpyStore(FlatStore):
@@ -29,7 +29,7 @@ class NpyStore(FlatStore):
 
     @classmethod
     def open(cls, name: str, mode: str) -> NpyStore:
-        """Open a file as `numpy.save` writes it."""
+        """Open a file that `numpy.save` or `create` has written."""
         start, header = _read_header(name)
         stored = np.lib.format.descr_to_dtype(header["descr"])
         if stored.hasobject:
@@ -48,7 +48,7 @@ class NpyStore(FlatStore):
         return _header(dtype, shape, is_fortran)
 
     def write_header(self) -> None:
-        """Write the shape as it is now, into a header of the same length."""
+        """Write the present shape into a header of the same length."""
         self._file.seek(0)
         self._file.write(_header(self.stored, self.shape, self._is_fortran, self._start))
 
@@ -72,7 +72,7 @@ def _header(
 
 
 def _read_header(name: str) -> tuple[int, dict[str, Any]]:
-    """Return where the array begins, and what is said about it."""
+    """Return where the array begins, and its header."""
     with open_bytes(name, "r") as file:
         start = file.read(len(MAGIC) + 2)
         if start[:-2] != MAGIC:

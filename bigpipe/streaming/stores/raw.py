@@ -1,6 +1,6 @@
-"""Arrays in files that hold their bytes and nothing else.
+"""Arrays in files that hold only their raw bytes.
 
-Owns how their shape is known: from what the caller says and the length of the file.
+Owns how their shape follows from the caller's arguments and the length of the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["RawStore"]
 
 
 class RawStore(FlatStore):
-    """The bytes of an array, in C order, behind a header that is skipped."""
+    """The raw bytes of an array, in C order, after a header that is skipped."""
 
     @classmethod
     def open(
@@ -30,7 +30,7 @@ class RawStore(FlatStore):
         shape: tuple[int, ...] = (-1,),
         offset: int = 0,
     ) -> RawStore:
-        """Open a file whose dtype is given; a first length of -1 is taken from its size."""
+        """Open a file of a given dtype; a first length of -1 is taken from the file's size."""
         if dtype is None:
             raise StoreError(
                 f"{name!r} has no header that gives the type of its numbers: give dtype=, such as "
@@ -52,7 +52,7 @@ def _n_samples(
         raise StoreError(
             f"shape={shape} has no numbers in a sample of {name!r}: give lengths of 1 or more."
         )
-    if found % sample and mode == "r":  # one that is still written may end anywhere
+    if found % sample and mode == "r":  # a file that is still being written may end anywhere
         raise StoreError(
             f"{name!r} has {found} bytes, which is not a whole number of samples of {sample} "
             "bytes: it is truncated, or dtype=, shape= or offset= is wrong. To read only the "

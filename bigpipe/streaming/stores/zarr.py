@@ -1,4 +1,4 @@
-"""Arrays in Zarr stores, by zarr: folders of format 2 or 3.
+"""Arrays in Zarr stores, by zarr: folders in format 2 or 3.
 
 Owns how a folder is opened and made.
 """
@@ -23,7 +23,7 @@ class ZarrStore(ChunkedStore):
 
     @classmethod
     def open(cls, name: str, mode: str, *, dataset: str | None = None) -> ZarrStore:
-        """Open an array by its path, or the only one there is."""
+        """Open an array by its path, or the only one."""
         root = _library(name).open(name, mode=mode)
         if hasattr(root, "shape"):
             if dataset is not None:
@@ -48,7 +48,7 @@ class ZarrStore(ChunkedStore):
         like_array: str | None = None,
         **storage: Any,
     ) -> ZarrStore:
-        """Make a folder; keywords that zarr takes to create an array are handed on."""
+        """Make a folder; further keywords go to zarr's function that creates an array."""
         zarr = _library(name)
         storage["chunks"] = take_grid(storage, shape, dtype.itemsize, axis, n)
         attributes: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class ZarrStore(ChunkedStore):
         return cls(name, array)
 
     def sync(self) -> None:
-        """Do nothing: chunks are files, and are there when they were written."""
+        """Do nothing: chunks are files, and complete when they are written."""
 
     def close(self) -> None:
         """Do nothing: no file is kept open."""
