@@ -1,8 +1,7 @@
-"""A network at work: its parts started, what they tell understood, its end.
+"""A network at work: its parts are started, heard and ended.
 
-Owns the one place where the caller waits, and the order in which a run begins and ends. What a
-part does is in `bigpipe.streaming.graph.part`; how it is started, in
-`bigpipe.streaming.graph.members`.
+Owns the one place where the caller waits, and the order in which a run begins and ends.
+`bigpipe.streaming.graph.members` starts a part, `bigpipe.streaming.graph.part` is its work.
 
 ::
 
@@ -11,9 +10,9 @@ part does is in `bigpipe.streaming.graph.part`; how it is started, in
        |   ------ orders: more room, a loop is over ---> part
        '-- readable when a process has ended
 
-Elements go from part to part, and never through the caller. A part that ends closes its
-links: those who take from it go on to the end of what is there, and end in turn; those who give
-to it find that nobody wants any more. So all ends by itself, from wherever it began.
+Elements go from part to part, and never through the caller. A part that ends closes its links. The
+parts that take from it come to the end of the stream, and end in turn; those that give to it find
+that nobody wants more. So all parts end by themselves, wherever the end began.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from bigpipe.streaming.graph.stillness import Stillness, Waiting
 
 __all__ = ["Crew"]
 
-STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL: what local_term may take then
-LOOK_EVERY_S = 0.05  # seconds between two looks at events while outputs keep coming
+STOP_GRACE = 3.0  # seconds from SIGTERM to SIGKILL: time for local_term
+LOOK_EVERY_S = 0.05  # seconds between two checks for events while outputs keep coming
 
 
 class Crew:
@@ -50,22 +49,22 @@ class Crew:
     Parameters
     ----------
     network : Network
-        What to run.
+        The network to run.
     place : ProcessMembers or ThreadMembers
-        Where.
+        Where to run it.
     setups : iterable of PartSetup
-        For each part.
+        The setup of each part.
 
     Attributes
     ----------
     skipped : list of StageError
-        Elements that were left out.
+        Errors of skipped elements.
     members : list of Member
         The parts, in order.
     n_taken : int
         Elements that the caller has taken.
     waited_s : float
-        Seconds that the caller has waited for them, and for the parts to be started.
+        Seconds that the caller has waited for elements and for the start of the parts.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Crew:
         self.ended_at: float | None = None
 
     def start(self) -> None:
-        """Start all parts. If that fails, those that were started are ended."""
+        """Start all parts. If this fails, end those that were started."""
         atexit.register(self.close)
         self._interrupts.install()
         try:
@@ -107,7 +106,7 @@ class Crew:
                 for inlet in self._network.outlets
             ]
             for setup in self._setups:
-                with Postponed():  # until the process is noted, to be ended with the others
+                with Postponed():  # until the process is in the list of those to end
                     member = self._place.start(setup)
                     self.members.append(member)
                     self._alive.append(member)
@@ -118,12 +117,12 @@ class Crew:
             raise
 
     def next(self) -> tuple[str, Any] | None:
-        """Wait for the next element of an output; return the stream and it, ``None`` at the end.
+        """Wait for the next output; return its stream and the element, ``None`` at the end.
 
         Raises
         ------
         StageError
-            If a stage failed. Then all are ended.
+            If a stage failed. All stages are ended then.
         GraphError
             If the graph stands still.
         """
@@ -154,17 +153,17 @@ class Crew:
                 if not port.poll():
                     continue
                 element, _ = port.take()
-            except (EOFError, ConnectionError):  # a part's failure, or death, is told elsewhere
+            except (EOFError, ConnectionError):  # a part's failure or death is reported elsewhere
                 self._ports.remove(port)
                 port.close()
                 continue
             self._ports.remove(port)
-            self._ports.append(port)  # the others' turn
+            self._ports.append(port)  # the other ports come first next time
             return port.stream, element
         return None
 
     def _wait(self, timeout: float | None) -> None:
-        """Wait once; understand what parts tell, and who has ended."""
+        """Wait once; handle events of parts, and parts that have ended."""
         poller = select.poll()
         wanted = [link for port in self._ports for link in port.wanted()]
         for link in wanted:
@@ -200,7 +199,7 @@ class Crew:
                 self._hear(member)
 
     def _hear(self, member: Member) -> None:
-        """Understand all that a part has told."""
+        """Handle all events of a part."""
         while member.events.may_receive():
             try:
                 event = member.events.receive()
@@ -228,7 +227,7 @@ class Crew:
             self._failure = failure
 
     def _bury(self, member: Member) -> None:
-        """Take note of the end of a part, after all that it has told."""
+        """Handle the end of a part, after all its events."""
         if not member.events.is_closed:
             self._hear(member)
         exitcode = member.exitcode()
@@ -245,7 +244,7 @@ class Crew:
         member.close()
 
     def _help(self) -> None:
-        """Do what lets a network go on that stands still."""
+        """Get a network going that stands still."""
         try:
             more_room, over = self._stillness.remedy()
         except GraphError as error:
@@ -258,11 +257,11 @@ class Crew:
                 order = MoreRoom(more_room[number])
             if order is not None:
                 self._stillness.forget(number)
-                with suppress(BrokenPipeError):  # it has ended meanwhile, as another has
+                with suppress(BrokenPipeError):  # it has ended meanwhile
                     member.orders.post(order)
 
     def close(self) -> None:
-        """End all parts that have not come to their end; within some seconds, in processes."""
+        """End all parts that are still at work. With processes, this takes at most some seconds."""
         if self._is_closed or self._owner != os.getpid():
             return
         self._is_closed = True

@@ -1,6 +1,6 @@
 """Drawings of a graph: as text, and as SVG.
 
-Owns where things are drawn. Pure; what a graph is, is `bigpipe.streaming.graph.network`'s.
+Owns the layout. Pure. `bigpipe.streaming.graph.network` defines the graph.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def as_text(
     *,
     with_streams: bool,
 ) -> str:
-    """Return a drawing for a terminal: stages in a row on one line, else a line for each arrow.
+    """Return a drawing for a terminal: a row of stages on one line, others with a line per arrow.
 
     Parameters
     ----------
     nodes : sequence of Node
         The stages.
     first : mapping
-        Elements that streams begin with.
+        Elements with which streams begin.
     outputs : sequence of str
         Streams that the caller takes.
     with_streams : bool
-        Show the names of the streams.
+        Whether to show the names of the streams.
     """
     arrows = _arrows(nodes, outputs)
     labels = {node.name: _label(node) for node in nodes} | {OUTPUT: OUTPUT}
@@ -104,7 +104,7 @@ def as_svg(
     *,
     with_streams: bool,
 ) -> str:
-    """Return a picture: stages in columns from left to right, what leads back below them.
+    """Return a picture: stages in columns from left to right, with backward arrows below them.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def as_svg(
 
 
 def _columns(names: Sequence[str], arrows: Sequence[Arrow]) -> list[list[str]]:
-    """Put each stage to the right of those that it takes from, but for loops."""
+    """Put each stage to the right of those from which it takes, except in loops."""
     after: dict[str, list[str]] = {name: [] for name in names}
     for giver, _, taker in arrows:
         after[giver].append(taker)
@@ -187,12 +187,12 @@ Point = tuple[float, float]
 def _boxes(
     columns: Sequence[Sequence[str]], labels: Mapping[str, str], arrows: Sequence[Arrow]
 ) -> tuple[dict[str, Box], float, float]:
-    """Return the boxes, and the width and height that they take."""
+    """Return the boxes, and their total width and height."""
     heights = {name: _height(name, arrows) for name in labels}
     needed = [sum(heights[name] + GAP_Y for name in column) - GAP_Y for column in columns]
     height = 2 * MARGIN + max(needed, default=0.0)
     boxes: dict[str, Box] = {}
-    left: float = MARGIN + GAP_X / 3  # room for what leads back
+    left: float = MARGIN + GAP_X / 3  # room for backward arrows
     for column, own_height in zip(columns, needed, strict=True):
         width = max(len(labels[name]) for name in column) * CHARACTER + 24
         top = (height - own_height) / 2

@@ -1,7 +1,7 @@
-"""What stages did, in figures: while they run, and afterwards.
+"""Figures of stages, while they run and afterwards.
 
-Owns the records, the table, and which stage held up the others. Where the figures come from is
-`bigpipe.streaming.graph.meter`.
+Owns the records, the table, and which stage is the bottleneck. `bigpipe.streaming.graph.meter`
+provides the figures.
 """
 
 from __future__ import annotations
@@ -20,62 +20,62 @@ CALLER_NAME = "(caller)"
 
 @dataclass(frozen=True)
 class StageFigures:
-    """What one stage has done, all copies of it together."""
+    """Figures of one stage, summed over its copies."""
 
     name: str
-    """The stage; ``'(caller)'`` is the loop that takes what comes out."""
+    """Name of the stage; ``'(caller)'`` is the loop that takes the results."""
     copies: int
-    """Processes or threads."""
+    """Number of processes or threads."""
     n_taken: int
-    """Elements that came in; of several streams side by side, tuples of them."""
+    """Elements taken. With several streams in, tuples of elements."""
     n_given: int
-    """Elements that went out, on all streams."""
+    """Elements given, on all streams."""
     n_skipped: int
-    """Elements left out, as the step raised."""
+    """Elements skipped because the step raised an exception."""
     busy_s: float
-    """Seconds of work, and of carrying elements; the sum over the copies."""
+    """Seconds of work, including the transport of elements; the sum over the copies."""
     take_s: float
-    """Seconds in which it waited for an element; the sum over the copies."""
+    """Seconds of waiting for an element; the sum over the copies."""
     give_s: float
-    """Seconds in which it waited for room behind it; the sum over the copies."""
+    """Seconds of waiting for room in the queue behind it; the sum over the copies."""
     fill: float
-    """How full the queue behind it was when it gave, from 0 to 1; 0 if it gives nothing."""
+    """Mean fill of the queue behind it when an element was given, from 0 to 1; 0 if none was."""
     elapsed_s: float
-    """Seconds since the run began, until its end at most."""
+    """Seconds since the run began, or its whole duration."""
     state: str
-    """What it does now; of several copies, joined by commas."""
+    """What it does now; with several copies, all their states."""
 
     @property
     def rate(self) -> float:
-        """Elements per second: those that came in, or those of a source."""
+        """Elements taken per second; for a source, elements given."""
         return (self.n_taken or self.n_given) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def busy(self) -> float:
-        """Part of the time in which it was at work, from 0 to 1."""
+        """Share of the time in which it was at work, from 0 to 1."""
         total = self.busy_s + self.take_s + self.give_s
         return self.busy_s / total if total > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the stages of a run have done."""
+    """Figures of all stages of a run. ``str()`` gives a table."""
 
     stages: Sequence[StageFigures]
-    """In the order in which they were declared; last, the caller."""
+    """The stages in the order of their declaration, then the caller."""
     elapsed_s: float
-    """Seconds since the run began, until its end at most."""
+    """Seconds since the run began, or its whole duration."""
     is_over: bool
     """Whether the run has ended."""
     skipped: Sequence[StageError] = field(default_factory=list)
-    """Elements left out, with ``on_error='skip'``."""
+    """The errors of skipped elements, with ``on_error='skip'``."""
 
     @property
     def bottleneck(self) -> str:
-        """Name of the stage that was at work for most of the time: it held up the others.
+        """Name of the stage that was busy for the largest share of the time.
 
-        More copies of it, or less work in it, would make the whole faster. ``'(caller)'`` if
-        that is the loop which takes what comes out.
+        It held up the others: more copies of it, or less work in it, would make the run faster.
+        ``'(caller)'`` if it is the loop that takes the results.
         """
         return max(self.stages, key=lambda each: each.busy).name
 
@@ -118,7 +118,7 @@ def _row(stage: StageFigures) -> tuple[str, ...]:
 
 
 def of_stage(name: str, meters: Sequence[Meter], elapsed_s: float) -> StageFigures:
-    """Return the figures of a stage, from those of its copies."""
+    """Return the figures of a stage from those of its copies."""
     with_fill = [meter.fill for meter in meters if meter.n_given]
     states = dict.fromkeys(STATES[meter.state] for meter in meters if meter.state != ENDED)
     return StageFigures(
@@ -137,7 +137,7 @@ def of_stage(name: str, meters: Sequence[Meter], elapsed_s: float) -> StageFigur
 
 
 def of_caller(n_taken: int, waited_s: float, elapsed_s: float, is_over: bool) -> StageFigures:
-    """Return the figures of the loop that takes what comes out."""
+    """Return the figures of the loop that takes the results."""
     busy_s = max(0.0, elapsed_s - waited_s)
     state = STATES[ENDED] if is_over else STATES[BUSY]
     return StageFigures(CALLER_NAME, 1, n_taken, 0, 0, busy_s, waited_s, 0.0, 0.0, elapsed_s, state)

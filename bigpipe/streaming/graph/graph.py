@@ -1,7 +1,7 @@
-"""Stages with several streams in and out, switches, merges and loops, side by side.
+"""Stages in parallel, with several streams in and out, switches, merges and loops.
 
-Owns what a person declares, and how a run of it is begun, watched and ended. Whether it fits
-together is checked in `bigpipe.streaming.graph.network`; a run is `bigpipe.streaming.graph.crew`'s.
+Owns the declarations, and how a run is begun, watched and ended. `bigpipe.streaming.graph.network`
+checks that they fit together; `bigpipe.streaming.graph.crew` runs them.
 """
 
 from __future__ import annotations
@@ -26,44 +26,43 @@ Names = str | Iterable[str]
 
 
 class Graph:
-    """Stages and the streams between them, each stage in a process of its own.
+    """Stages and the streams between them, each stage in its own process.
 
-    Declare stages in any order; a stream is known by its name, comes from one stage, and goes
-    to all that take it. Then iterate the graph, or call `run`.
+    Declare stages in any order. Each stream has a name, comes from one stage, and goes to all
+    stages that take it. Then iterate over the graph, or call `run`.
 
     Parameters
     ----------
     prefetch : int, optional
-        Elements that may be under way from one stage to the next. Default 2. Where streams
-        that belong side by side come apart, as one branch gathers what another lets
-        through, more are let under way, as many as are needed.
+        Most elements on the way from one stage to the next. Default 2. If one branch collects
+        elements that another lets through, the limit is raised as far as necessary.
     executor : {'processes', 'threads'}, optional
-        Where stages run. Default processes: arrays cross through shared memory, with one copy.
+        Where stages run. Default processes: arrays pass through shared memory, with one copy.
     on_error : {'raise', 'skip'}, optional
-        What an exception of a step does: end all, or leave out the element. Default
-        ``'raise'``. Of a source, it always ends all.
+        What to do when a step raises an exception: end all stages, or skip the element. Default
+        ``'raise'``. An exception of a source always ends all stages.
     start_method : {None, 'fork', 'forkserver', 'spawn'}, optional
-        How processes begin. Default: as is safe and fast here.
+        How processes are started. Default: the fastest method that is safe.
     threads_per_worker : int, optional
         Threads of numerical libraries in each process. Default: an equal share of the cores.
     keywords : mapping, optional
-        Handed to each step's ``local_init``.
+        Keywords for each step's ``local_init``.
 
     Attributes
     ----------
     report : Report or None
-        Of the last run, when it has ended.
+        Report of the last run, once it has ended.
 
     Notes
     -----
-    Elements are numbered and kept in order, also behind a stage in several copies. Each copy has a
-    step of its own and takes an element whenever it has room for one, so its step should not
-    depend on the elements before; what its copies give at the end comes copy by copy.
+    Elements keep their order, also after a stage in several copies. Each copy has its own step and
+    takes an element whenever it has room, so the step should not depend on earlier elements. What
+    the copies give at the end comes copy by copy.
 
-    A step that raises and is skipped goes on as it is. A generator cannot, and begins anew.
+    After a skipped element, the step continues as it is; a generator cannot, and begins anew.
 
-    In processes, each stage has elements of its own, and may write into their arrays. In threads,
-    the object itself is handed on, to several stages if several take the stream.
+    In processes, each stage has its own elements and may write into their arrays. In threads, the
+    object itself is passed on, possibly to several stages.
 
     Examples
     --------
@@ -102,17 +101,17 @@ class Graph:
     # Declaring
 
     def source(self, name: str, work: Any, gives: str) -> None:
-        """Add a stage from which elements come.
+        """Add a stage that provides elements.
 
         Parameters
         ----------
         name : str
-            The stage.
+            Name of the stage.
         work : iterable or callable
-            The elements, or a function without arguments that returns or yields them: it is
-            called in the stage's process. ``None`` among them is left out.
+            The elements, or a function without arguments that returns or yields them; it is
+            called in the stage's process. ``None`` is skipped.
         gives : str
-            The stream.
+            Name of the stream.
         """
         if not hasattr(type(work), "__iter__") and not callable(work):
             raise GraphError(
@@ -130,27 +129,27 @@ class Graph:
         copies: int = 1,
         strict: bool = True,
     ) -> None:
-        """Add a stage that takes elements and gives what a step makes of them.
+        """Add a stage that runs a step on each element.
 
         Parameters
         ----------
         name : str
-            The stage.
+            Name of the stage.
         work : step
             A function, a generator step or an object with ``run``.
         takes : str or iterable of str
-            The stream. Of several, the step gets a tuple with an element of each.
+            The stream to take. With several, the step receives a tuple with one element of each.
         gives : str or iterable of str, optional
-            The stream. For several, the step returns a tuple, in which ``None`` stands for
-            nothing. Without one, what it returns is dropped.
+            The stream to give. With several, the step returns a tuple, with ``None`` where a
+            stream gets nothing. Without any, results are dropped.
         copies : int, optional
-            Processes in which it runs side by side.
+            Number of processes in which it runs in parallel.
         strict : bool, optional
-            Of several streams, one that ends before another is an error. Streams of a
+            Whether it is an error if one of several streams ends before another. Streams of a
             loop may always differ.
         """
         node = Node(name, "step", work, _names(takes), _names(gives), copies, is_strict=strict)
-        as_step(work)  # raises if it is none
+        as_step(work)  # raises if it is not a step
         if not node.takes:
             raise GraphError(f"the stage {name!r} takes no stream: give one, or use source()")
         self._add(node)
@@ -167,54 +166,55 @@ class Graph:
         Parameters
         ----------
         name : str
-            The stage.
+            Name of the stage.
         choose : callable
-            Called with the element; what it returns says where it goes.
+            Called with the element. Its result selects the stream.
         takes : str
-            The stream.
+            The stream to take.
         gives : mapping or sequence of str
-            The stream for each value; of a sequence, `choose` returns the stream's name.
+            The stream for each result of `choose`. With a sequence, `choose` returns the name of
+            the stream.
         """
         keys = gives if isinstance(gives, Mapping) else {each: each for each in _names(gives)}
         streams = tuple(dict.fromkeys(keys.values()))
         self._add(Node(name, "switch", choose, _names(takes), streams, keys=dict(keys)))
 
     def merge(self, name: str, takes: Iterable[str], gives: str) -> None:
-        """Add a stage that makes one stream of several, in the order in which elements come.
+        """Add a stage that combines several streams into one, in the order in which elements come.
 
-        Elements of one stream stay in their order; how they mix with others may differ from
-        run to run. It is where elements enter a loop.
+        Elements of one stream keep their order; how they mix with others may differ from run to
+        run. Elements enter a loop through a merge.
 
         Parameters
         ----------
         name : str
-            The stage.
+            Name of the stage.
         takes : iterable of str
-            The streams.
+            The streams to take.
         gives : str
-            The stream.
+            The stream to give.
         """
         self._add(Node(name, "merge", None, _names(takes), _names(gives)))
 
     def begin(self, stream: str, *elements: Any) -> None:
-        """Let a stream begin with elements: a loop can, that waits for itself otherwise.
+        """Let a stream begin with some elements, so that a loop need not wait for itself.
 
         Parameters
         ----------
         stream : str
             The stream.
         *elements : object
-            Elements, before all that its stage gives.
+            Elements that come before those of its stage.
         """
         self._first[stream] = self._first.get(stream, ()) + elements
 
     def output(self, *streams: str) -> None:
-        """Let the elements of streams be what iterating the graph gives.
+        """Make streams the output, over which you iterate.
 
         Parameters
         ----------
         *streams : str
-            One, for its elements; several, for tuples of the stream's name and the element.
+            One stream, to get its elements; several, to get tuples of stream name and element.
         """
         self._outputs += [stream for stream in streams if stream not in self._outputs]
 
@@ -229,7 +229,7 @@ class Graph:
         Raises
         ------
         GraphError
-            If a stream has no beginning or no end, or a loop lacks a first element. The message
+            If a stream has no source or no taker, or a loop lacks a first element. The message
             names the stage, the stream and the remedy.
         """
         self._network()
@@ -243,9 +243,9 @@ class Graph:
         Parameters
         ----------
         form : {'text', 'svg'}, optional
-            What to return: text for a terminal, or a picture.
+            Text for a terminal, or a picture.
         streams : bool, optional
-            Show the names of the streams.
+            Whether to show the names of the streams.
 
         Returns
         -------
@@ -260,12 +260,12 @@ class Graph:
     # Running
 
     def run(self) -> Report:
-        """Run to the end; what comes out is dropped.
+        """Run to the end and drop the results.
 
         Returns
         -------
         Report
-            What the stages have done.
+            Figures of all stages.
         """
         for _ in self:
             pass
@@ -273,7 +273,7 @@ class Graph:
         return self.report
 
     def __iter__(self) -> Iterator[Any]:
-        """Run, and iterate what comes out. To leave the loop ends all stages."""
+        """Run, and iterate over the results. Leaving the loop ends all stages."""
         network = self._network()
         crew = Crew(network, self._place(network), self._setups(network))
         self.report = None
@@ -283,7 +283,7 @@ class Graph:
             crew.start()
             while (taken := crew.next()) is not None:
                 yield taken[1] if has_one else taken
-                del taken  # an element that is not held here has its memory used again
+                del taken  # so that its memory can be reused
         finally:
             crew.close()
             self.report = self._figures(crew)
@@ -309,9 +309,9 @@ class Graph:
         ]
 
     def status(self) -> Report | None:
-        """Return what the stages have done so far; ``None`` before the first run.
+        """Return the figures of all stages so far; ``None`` before the first run.
 
-        May be called at any time, from the loop or another thread, and disturbs nobody.
+        You may call it at any time, in the loop or in another thread. It does not slow the run.
         """
         return None if self._crew is None else self._figures(self._crew)
 
@@ -329,7 +329,7 @@ class Graph:
         return Report(stages, elapsed_s, is_over, list(crew.skipped))
 
     def close(self) -> None:
-        """End the run, if one is going on."""
+        """End the run, if one is active."""
         if self._crew is not None:
             self._crew.close()
 

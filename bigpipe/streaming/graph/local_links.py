@@ -1,8 +1,7 @@
-"""Links between threads of one process, which hand over the objects themselves.
+"""Links between threads of one process, which pass on the objects themselves.
 
-Owns the twins of `bigpipe.transport`'s ends: the same methods, so that a part does not know
-which it has. A pair of sockets serves to wake up whoever waits; what there is to take is in
-memory that both see.
+Owns the twins of `bigpipe.transport`'s ends, with the same methods, so a part works with either. A
+pair of sockets wakes up whoever waits; the objects are in memory that both ends see.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _NOW = int(socket.MSG_DONTWAIT)  # an enumeration is slow
 
 
 class _Between:
-    """What both ends see. Each field is written by one of them."""
+    """State that both ends see. Each field is written by only one of them."""
 
     def __init__(self) -> None:
         self.objects: deque[Any] = deque()
@@ -48,13 +47,13 @@ class _LocalEnd:
     def _wake_other(self) -> None:
         try:
             self._socket.send(_HINT, _NOW)
-        except BlockingIOError:  # it has hints enough
+        except BlockingIOError:  # enough hints are waiting there
             pass
         except OSError:
             self._is_gone = True
 
     def _listen(self) -> None:
-        """Take the hints, so that the next wait is for something new."""
+        """Read all hints, so that the next wait is for something new."""
         if self.is_closed:
             raise ValueError("this end of the link is closed")
         try:
@@ -84,11 +83,11 @@ class LocalSender(_LocalEnd):
 
     @property
     def n_under_way(self) -> int:
-        """Elements sent and not taken."""
+        """Elements sent and not yet taken."""
         return self.n_sent - self._between.n_taken
 
     def may_send(self) -> bool:
-        """Tell whether `send` would return, or raise, at once."""
+        """Return whether `send` would return, or raise, at once."""
         self._listen()
         return self._is_gone or self.n_under_way < self.max_count
 
@@ -119,7 +118,7 @@ class LocalSender(_LocalEnd):
         self._socket.close()
 
     def abandon(self) -> None:
-        """Close it as its death would."""
+        """Close this end as its death would."""
         self._socket.close()
 
 
@@ -132,7 +131,7 @@ class LocalReceiver(_LocalEnd):
         return self._between.n_taken
 
     def may_receive(self) -> bool:
-        """Tell whether `receive` would return, or raise, at once."""
+        """Return whether `receive` would return, or raise, at once."""
         if not self._between.objects:
             self._listen()
         return self._is_gone or bool(self._between.objects)
@@ -141,7 +140,7 @@ class LocalReceiver(_LocalEnd):
         """Return the next object; wait for it."""
         while not self._between.objects:
             if self._is_gone:
-                if self._between.objects:  # the last, which came before the end
+                if self._between.objects:  # the last ones came before the end
                     break
                 if self._between.has_ended:
                     raise EOFError("the stream has ended")
@@ -162,7 +161,7 @@ class LocalReceiver(_LocalEnd):
 
 
 def open_local_link(max_count: int) -> tuple[LocalSender, LocalReceiver]:
-    """Return both ends."""
+    """Make a link; return both ends."""
     between = _Between()
     sending, receiving = socket.socketpair()
     return LocalSender(between, sending, max_count), LocalReceiver(between, receiving)

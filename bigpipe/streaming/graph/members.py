@@ -1,7 +1,6 @@
-"""Parts of a network, started: each in a process or a thread, seen from the caller.
+"""The parts of a network, each in a process or a thread, seen from the caller.
 
-Owns how they are started, joined and ended. Which ones, and when, is up to
-`bigpipe.streaming.graph.crew`.
+Owns how they are started, joined and ended. `bigpipe.streaming.graph.crew` decides which, and when.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ class Member(ABC):
     Attributes
     ----------
     part : Part
-        What it does.
+        The part.
     meter : Meter
-        What it counts.
+        Its figures.
     orders, events
-        A sender and a receiver.
+        A sender of orders and a receiver of events.
     """
 
     def __init__(self, part: Part, meter: Meter, orders: Any, events: Any) -> None:
@@ -59,21 +58,21 @@ class Member(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """Return what is readable when it has ended."""
+        """Return a descriptor that is readable when it has ended."""
 
     @abstractmethod
     def exitcode(self) -> int:
-        """Return how it ended: 0, if that was well. Waits for the end."""
+        """Wait for the end; return the exit code, 0 for success."""
 
     @abstractmethod
     def terminate(self) -> None:
-        """Have it end soon."""
+        """Make it end soon."""
 
-    def kill(self) -> None:  # noqa: B027 - threads cannot be
-        """End it now, if that can be done."""
+    def kill(self) -> None:  # noqa: B027 - threads cannot be killed
+        """End it now, if possible."""
 
     def close(self) -> None:
-        """Free what is kept of it, after its end."""
+        """Free its resources, after its end."""
         self.meter.keep()
         self.orders.abandon()
         self.events.close()
@@ -112,9 +111,9 @@ class ProcessMembers:
     Parameters
     ----------
     network : Network
-        What to start.
+        The network.
     method : {None, 'fork', 'forkserver', 'spawn'}
-        How; ``None``: as is safe and fast here.
+        Start method. ``None``: the fastest one that is safe.
     """
 
     def __init__(self, network: Network, method: str | None) -> None:
@@ -124,7 +123,7 @@ class ProcessMembers:
         self.receivers: dict[int, Receiver] = {}
 
     def open_links(self) -> None:
-        """Make the links; those that lead to the caller have a receiver then."""
+        """Make the links, with a receiver for each that leads to the caller."""
         with launch.no_fork():
             for link, (_, _, taker) in enumerate(self._network.links):
                 for is_receiving, fd in enumerate(open_link()):
@@ -135,7 +134,7 @@ class ProcessMembers:
 
     def start(self, setup: PartSetup) -> Member:
         """Start a part."""
-        with Heard():  # pickling may take long, and nothing has begun
+        with Heard():  # pickling may take long, and may be interrupted
             payload = b"" if self._method == "fork" else _packed(setup)
         page_fd = anonymous_file()
         os.ftruncate(page_fd, PAGE_SIZE)
@@ -149,7 +148,7 @@ class ProcessMembers:
                 kept += [orders, events]
                 for fd in kept:
                     launch.register_parent_fd(fd)
-                # Not registered, so that a forked process has them, and no other.
+                # Not registered: only the forked process is to inherit them.
                 copies += [orders_there, events_there, page_fd]
                 for fd in fds:
                     copies.append(os.dup(fd))
@@ -183,7 +182,7 @@ class ProcessMembers:
             part_process.inherited = None
 
     def close(self) -> None:
-        """Close what belongs to the caller, or to parts that were never started."""
+        """Close the links to the caller, and those of parts that were never started."""
         with launch.no_fork():
             for link, receiver in self.receivers.items():
                 launch.forget_parent_fd(self._fds.pop((link, True)))
@@ -197,7 +196,7 @@ def _packed(setup: PartSetup) -> bytes:
     file = io.BytesIO()
     try:
         pickler_class()(file, protocol=5).dump(setup)
-    except Exception as error:  # any object's own pickling may raise anything
+    except Exception as error:  # an object's pickling may raise anything
         remedy = (
             "give a function that makes it"
             if setup.part.node.kind == "source"
@@ -228,8 +227,8 @@ class _ThreadMember(Member):
         try:
             PartRunner(setup.part, ends, self.meter, setup.keywords, setup.skips).run()
         except (ConnectionError, EOFError):
-            pass  # another part or the caller is gone, who is heard of elsewhere
-        except BaseException as error:  # of bigpipe itself: not to be lost
+            pass  # another part or the caller is gone, which is reported elsewhere
+        except BaseException as error:  # an error of bigpipe itself: report it
             with suppress(ConnectionError):
                 ends.events.post(Failed(file_error(error, setup.part.node.name, None), None))
         finally:
@@ -255,7 +254,7 @@ class _ThreadMember(Member):
 
 
 class ThreadMembers:
-    """Starts the parts of a network in threads, which hand over the elements themselves."""
+    """Starts the parts of a network in threads, which pass on the elements themselves."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -282,7 +281,7 @@ class ThreadMembers:
         return _ThreadMember(setup.part, orders, events, ends, setup)
 
     def close(self) -> None:
-        """Close what belongs to the caller, or to parts that were never started."""
+        """Close the links to the caller, and those of parts that were never started."""
         for end in (*self.receivers.values(), *self._receivers.values()):
             end.close()
         for sender in self._senders.values():

@@ -1,7 +1,7 @@
-"""What a part of a network does, and for how long: written by it, read by the caller at any time.
+"""What a part of a network does, and for how long. The part writes it, the caller may read it.
 
-Owns the form of the figures in memory that both can see. What is concluded from them is in
-`bigpipe.streaming.graph.figures`.
+Owns the layout of these figures in shared memory. `bigpipe.streaming.graph.figures` draws the
+conclusions.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ class Meter:
     Parameters
     ----------
     descriptor : int, optional
-        A file of `PAGE_SIZE` that others map too; not closed. Without one, only this process sees
-        the figures.
+        A file of `PAGE_SIZE` that other processes map too; not closed. Without one, only this
+        process sees the figures.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
         memory: Any = bytearray(PAGE_SIZE)
         if descriptor is not None:
             memory = mmap.mmap(descriptor, PAGE_SIZE)
-        # A double at a time, which no reader sees by half.
+        # A double is written at once, so no reader sees half of it.
         self._fields = memoryview(memory).cast("d")[:_N_FIELDS]
 
     def keep(self) -> None:
-        """Keep the figures as they are, and let the shared memory go."""
+        """Keep the present figures, and release the shared memory."""
         memory: Any = bytearray(self._fields)
         self._fields = memoryview(memory).cast("d")
 
     def enter(self, state: int) -> None:
-        """Note what is done from now on."""
+        """Note the state from now on."""
         now = time.monotonic()
         fields = self._fields
         was = int(fields[_STATE])
@@ -57,18 +57,18 @@ class Meter:
         self._fields[_N_TAKEN] += 1
 
     def count_skipped(self) -> None:
-        """Note that an element was left out after an error."""
+        """Note that an element was skipped after an error."""
         self._fields[_N_SKIPPED] += 1
 
     def count_given(self, fill: float) -> None:
-        """Note that an element was given, and what part of the room on its link is taken up."""
+        """Note that an element was given, and what share of its link's room is in use."""
         fields = self._fields
         fields[_N_GIVEN] += 1
         fields[_FILL] += fill
 
     @property
     def state(self) -> int:
-        """What is done now."""
+        """The present state."""
         return int(self._fields[_STATE])
 
     @property
@@ -83,12 +83,12 @@ class Meter:
 
     @property
     def n_skipped(self) -> int:
-        """Elements left out."""
+        """Elements skipped."""
         return int(self._fields[_N_SKIPPED])
 
     @property
     def fill(self) -> float:
-        """Part of the room behind it that was taken up, on average; 0 if it gives nothing."""
+        """Mean share of its link's room in use; 0 if nothing was given."""
         return self._fields[_FILL] / max(1.0, self._fields[_N_GIVEN])
 
     def seconds(self, state: int) -> float:

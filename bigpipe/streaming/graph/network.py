@@ -1,15 +1,14 @@
-"""Stages and the streams between them: what is declared, whether it can run, and how it is joined.
+"""Stages and the streams between them: declared, checked, and joined by links.
 
-Owns the pure part of `bigpipe.streaming.graph.graph`: nodes, streams, checks, and the parts that a
-network is taken apart into, one for each process, with the links between them. Nothing is
-started here.
+Owns the pure part of `bigpipe.streaming.graph.graph`: nodes, streams, checks, and the division of a
+network into parts, one for each process, with the links between them. Starts nothing.
 
 A stage in several copies has a link to or from each of them::
 
     one copy  ->  copies      an element goes to a copy that has room; it is numbered
     copies    ->  one copy    elements are taken in the order of their numbers
     n copies  ->  n copies    copy by copy
-    n copies  ->  m copies    by way of a relay, which puts them in order first
+    n copies  ->  m copies    through a relay, which puts elements in order first
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ CALLER = -1  # in place of a part's number: the process that iterates the output
 
 
 class GraphError(BigpipeError, ValueError):
-    """A graph cannot run as it is joined; or it stands still, as a loop lacks an element."""
+    """A graph cannot run as declared, or stands still because a loop lacks an element."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A stage, as it is declared."""
+    """A declared stage."""
 
     name: str
     kind: str
     """``'source'``, ``'step'``, ``'switch'``, ``'merge'`` or ``'relay'``."""
     work: Any = None
-    """The iterable, or function that gives one; the step; the function that chooses."""
+    """The iterable, or a function that returns one; the step; the function that chooses."""
     takes: tuple[str, ...] = ()
-    """Streams that come in."""
+    """Streams that it takes."""
     gives: tuple[str, ...] = ()
-    """Streams that go out."""
+    """Streams that it gives."""
     copies: int = 1
     keys: Mapping[Any, str] = field(default_factory=dict)
     """For a switch: the stream for each value."""
     is_strict: bool = True
-    """Whether streams that come in must be equally long."""
+    """Whether the streams that it takes must be equally long."""
 
 
 @dataclass
@@ -55,11 +54,11 @@ class Inlet:
 
     stream: str
     links: list[int] = field(default_factory=list)
-    """One for each copy of the stage that it comes from."""
+    """One link for each copy of the stage that gives it."""
     first: tuple[Any, ...] = ()
-    """Elements that are there before any comes."""
+    """Elements with which it begins."""
     is_back: bool = False
-    """Whether it belongs to a loop, so that its end may depend on its own."""
+    """Whether it belongs to a loop, so that its end may depend on itself."""
 
 
 @dataclass
@@ -68,12 +67,12 @@ class Outlet:
 
     stream: str
     groups: list[list[int]] = field(default_factory=list)
-    """For each stage that takes it, the links to the copies of that."""
+    """For each stage that takes it, the links to that stage's copies."""
 
 
 @dataclass
 class Part:
-    """What one process does: one copy of a stage."""
+    """The work of one process: one copy of a stage."""
 
     number: int
     node: Node
@@ -81,41 +80,41 @@ class Part:
     inlets: list[Inlet] = field(default_factory=list)
     outlets: list[Outlet] = field(default_factory=list)
     is_watched: bool = False
-    """Whether it is to tell when it waits for long: the graph may come to stand still."""
+    """Whether it reports long waits, because the graph may come to stand still."""
 
     @property
     def links_in(self) -> list[int]:
-        """The links by which elements come, in the order of its inlets."""
+        """The links on which it takes elements, in the order of its inlets."""
         return [link for inlet in self.inlets for link in inlet.links]
 
     @property
     def links_out(self) -> list[int]:
-        """The links by which elements go, in the order of its outlets."""
+        """The links on which it gives elements, in the order of its outlets."""
         return [link for outlet in self.outlets for group in outlet.groups for link in group]
 
 
 class Network:
-    """Nodes, joined.
+    """Nodes joined by links.
 
     Parameters
     ----------
     nodes : iterable of Node
         The stages.
     first : mapping, optional
-        Elements that streams begin with.
+        Elements with which streams begin.
     outputs : iterable of str, optional
         Streams that the caller takes.
 
     Attributes
     ----------
     nodes : list of Node
-        With relays.
+        The stages, and relays between them.
     parts : list of Part
         One for each process.
     links : list of (str, int, int)
-        For each link its stream, and the numbers of the parts that it comes from and leads to.
+        For each link, its stream and the numbers of the parts at its beginning and end.
     outlets : list of Inlet
-        Where streams come to the caller.
+        Where streams reach the caller.
     loops : dict
         For each stream of a loop, the names of the nodes of the loop.
 
@@ -141,7 +140,7 @@ class Network:
         self._join()
 
     def giver_of(self, stream: str) -> Node:
-        """Return the node that a stream comes from."""
+        """Return the node that gives a stream."""
         return next(node for node in self.nodes if stream in node.gives)
 
     def takers_of(self, stream: str) -> list[Node]:
@@ -195,7 +194,7 @@ class Network:
                 )
 
     def _loops(self) -> dict[str, list[str]]:
-        """Find the streams that lead back to where they come from."""
+        """Find the streams that belong to loops."""
         after = {
             node.name: {taker.name for stream in node.gives for taker in self.takers_of(stream)}
             for node in self.nodes
@@ -214,10 +213,10 @@ class Network:
         return loops
 
     def _check_loops(self) -> None:
-        """Refuse a loop in which nothing can ever begin.
+        """Refuse a loop that can never start.
 
-        A stage can begin if each stream that it takes has a first element or comes from one
-        that can; a merge, if one of its streams does.
+        A stage can start if each stream that it takes has a first element or comes from a stage
+        that can start; for a merge, one such stream is enough.
         """
         can_begin: set[str] = set()
         while True:

@@ -1,8 +1,8 @@
-"""One copy of a stage at work: takes elements, runs the step, gives what comes of it.
+"""One copy of a stage at work: takes elements, runs the step, gives the results.
 
-Owns the life of a stage, and how it waits. It is the same in a process and in a thread; what is
-around it is in `bigpipe.streaming.graph.part_process` and `bigpipe.streaming.graph.members`, where
-its streams come in and go out in `bigpipe.streaming.graph.ports`.
+Owns the life of a stage, and how it waits, the same in a process and in a thread.
+`bigpipe.streaming.graph.part_process` and `bigpipe.streaming.graph.members` are around it; its
+streams enter and leave by `bigpipe.streaming.graph.ports`.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ from bigpipe.streaming.steps.kinds import as_step, fresh
 
 __all__ = ["Done", "Ends", "Failed", "LoopIsOver", "MoreRoom", "PartRunner", "Skipped"]
 
-QUIET_S = 0.1  # seconds of waiting after which a part tells so; arbitrary
+QUIET_S = 0.1  # seconds of waiting after which a part reports it; arbitrary
 
 
 @dataclass
 class Failed:
-    """A part tells that its step has raised."""
+    """Event: the step of a part has raised an exception."""
 
     error: FileError
-    """Carries the exception, and its traceback as text."""
+    """Error with the exception, and its traceback as text."""
     element: int | None
-    """The element that it was at, from 0; ``None`` at the beginning or the end."""
+    """Number of the element, from 0; ``None`` at the beginning or the end."""
 
 
 @dataclass
 class Skipped(Failed):
-    """A part tells that it has left out an element, as its step has raised."""
+    """Event: a part has skipped an element on which its step has raised."""
 
 
 @dataclass
 class Done:
-    """A part tells that it has come to its end."""
+    """Event: a part has come to its end."""
 
 
 @dataclass
 class MoreRoom:
-    """A part is told to let twice as much under way on some links."""
+    """Order: allow twice as many elements on the way on some links."""
 
     links: list[int]
 
 
 @dataclass
 class LoopIsOver:
-    """A part is told that nothing more will come to it by way of its loop."""
+    """Order: no more elements will come through the loop."""
 
 
 @dataclass
 class Ends:
-    """Ends of links that a part has, and of those to the caller."""
+    """A part's ends of its links to other parts and to the caller."""
 
     orders: Any
-    """A receiver."""
+    """A receiver of orders."""
     events: Any
-    """A sender."""
+    """A sender of events."""
     receivers: dict[int, Any] = field(default_factory=dict)
     senders: dict[int, Any] = field(default_factory=dict)
     is_over: Callable[[], bool] | None = None
-    """In a thread, which no signal ends: tells whether the run is to end."""
+    """Returns whether the run is to end. Only in a thread, which no signal ends."""
 
 
 class PartRunner:
@@ -90,15 +90,15 @@ class PartRunner:
     Parameters
     ----------
     part : Part
-        What to run.
+        The part.
     ends : Ends
         Its links.
     meter : Meter
-        Where it counts.
+        Its figures.
     keywords : dict
-        For ``local_init``.
+        Keywords for ``local_init``.
     skips : bool
-        Leave out an element on which the step raises, and go on.
+        Whether to skip an element on which the step raises, and continue.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class PartRunner:
         self._skips = skips
         self._n_taken = 0
         self._element: int | None = None
-        self._at_work: Any = None  # the step, or the source, while it is to be closed
+        self._at_work: Any = None  # the step or the source, until it is closed
         self._ins = [
             PortIn(inlet, [ends.receivers[link] for link in inlet.links]) for inlet in part.inlets
         ]
@@ -126,12 +126,12 @@ class PartRunner:
         ]
 
     def run(self) -> None:
-        """Work until the end of the stream, or until nobody wants any more.
+        """Work until the end of the stream, or until nobody wants more.
 
         Raises
         ------
         ConnectionError
-            If another part, or the caller, is gone: its own end will be told elsewhere.
+            If another part, or the caller, is gone. That is reported elsewhere.
         """
         self._meter.enter(BUSY)
         try:
@@ -151,10 +151,10 @@ class PartRunner:
             self._meter.enter(ENDED)
 
     def close(self) -> None:
-        """Have the step, or the source, clean up, unless it has done so.
+        """Let the step, or the source, clean up, unless it has done so.
 
-        That is not broken off by a signal to end, which may come as others end already: the one
-        that follows it is SIGKILL.
+        A signal to end does not interrupt this. It may come because others end already, and
+        SIGKILL follows it.
         """
         with Postponed():
             at_work, self._at_work = self._at_work, None
@@ -169,7 +169,7 @@ class PartRunner:
             raise StepFailed from error
 
     def _finish(self) -> None:
-        """End the streams that go out; wait as anywhere else, as others may need help."""
+        """End the outgoing streams; obey orders meanwhile, as other parts may need help."""
         for giving in self._outs:
             giving.finish()
         senders = self._ends.senders.values()
@@ -196,7 +196,7 @@ class PartRunner:
         self._wait(GIVING, group.values(), lambda: Waiting(to_send=tuple(group), room=room))
 
     def _wait(self, state: int, ends: Iterable[Any], words: Callable[[], Waiting]) -> None:
-        """Wait for one of several ends, or for an order of the caller's."""
+        """Wait for one of several ends, or for an order of the caller."""
         self._meter.enter(state)
         timeout = QUIET_S if self._part.is_watched else None
         poller = select.poll()
@@ -237,7 +237,7 @@ class PartRunner:
     # Taking and giving
 
     def _take(self) -> tuple[Any, Sequel] | None:
-        """Return the next element of each stream, as one; ``None`` at the end."""
+        """Return the next element, or a tuple with one of each stream; ``None`` at the end."""
         while missing := [port for port in self._ins if not port.poll()]:
             self._wait_to_take(missing)
         taken, ended = [], []
@@ -282,7 +282,7 @@ class PartRunner:
             self._meter.count_given(min(1.0, fill))
 
     def _give_all(self, results: Iterable[Any], sequel: Sequel) -> None:
-        """Give all that has come of an element, or of the end."""
+        """Give all results of an element, or of the end."""
         if self._node.copies == 1:
             for result in results:
                 for port, element in self._by_port(result):
@@ -300,7 +300,7 @@ class PartRunner:
                 self._give(port, *last, sequel=(number, is_last))
 
     def _by_port(self, result: Any) -> Iterator[tuple[PortOut, Any]]:
-        """Tell what of a result goes where."""
+        """Yield the ports of a result and the element for each."""
         if len(self._outs) == 1:
             if result is not None:
                 yield self._outs[0], result
@@ -327,7 +327,7 @@ class PartRunner:
         return kind(file_error(cause, self._node.name, None), self._element)
 
     def _survives(self, failed: StepFailed) -> bool:
-        """Tell of an element that is left out; return whether the run goes on."""
+        """Report a skipped element; return whether the run continues."""
         if self._skips and isinstance(failed.__cause__, Exception):
             self._tell(self._failed(Skipped, failed))
             self._meter.count_skipped()
@@ -371,7 +371,7 @@ class PartRunner:
                 self._give_all(flushed(step), (FLUSH, False))
 
     def _renewed(self, step: Step) -> Step:
-        """Return a step that can go on after it has raised: a generator cannot."""
+        """Return a step that can continue after an exception; a generator begins anew."""
         if not is_broken(step):
             return step
         self.close()
@@ -417,7 +417,7 @@ class PartRunner:
                 element, sequel = port.take()
             except EOFError:
                 continue
-            ports.append(port)  # the others' turn
+            ports.append(port)  # the other ports come first next time
             self._count(sequel)
             self._give(self._outs[0], element)
 

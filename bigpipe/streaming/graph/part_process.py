@@ -1,7 +1,7 @@
-"""A part of a network in a process of its own: from its first line to its last.
+"""A part of a network in its own process, from its first line to its last.
 
-Owns how the process is made as the caller's, and what becomes of signals. What the part does is
-in `bigpipe.streaming.graph.part`, how the process begins in `bigpipe.executors.launch`.
+Owns how the process takes over the caller's environment, and how it handles signals.
+`bigpipe.executors.launch` starts the process; `bigpipe.streaming.graph.part` is its work.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from bigpipe.transport import Receiver, Sender
 
 __all__ = ["UNLIMITED", "PartSetup", "Told", "main"]
 
-UNLIMITED = 1 << 60  # events that may be under way: none is waited for
+UNLIMITED = 1 << 60  # events on the way: sending one never waits
 
 
 @dataclass
 class PartSetup:
-    """What a part needs to begin."""
+    """What a part needs to start."""
 
     part: Part
     keywords: dict[str, Any]
-    """For ``local_init``."""
+    """Keywords for ``local_init``."""
     skips: bool
-    """Whether an element on which a step raises is left out."""
+    """Whether an element is skipped if the step raises on it."""
     room: dict[int, int]
-    """Elements that may be under way, by link that it sends on."""
+    """Most elements that may be on the way, by outgoing link."""
     threads: int | None
-    """Threads of numerical libraries; ``None``: as they are."""
+    """Threads of numerical libraries; ``None``: not changed."""
     place: Place = field(default_factory=Place.without_bar)
     """Where the process prints."""
 
 
 @dataclass
 class Told:
-    """A part has made a log record or a warning."""
+    """Event: a part has made a log record or a warning."""
 
     payload: Any
-    """For `bigpipe.log.LogReceiver`."""
+    """The record, for `bigpipe.log.LogReceiver`."""
 
 
 class _Events(Sender):
-    """A sender that threads may use which a step starts: they may log."""
+    """A sender that threads of a step may also use, as they may log."""
 
     def __init__(self, fd: int, *, max_count: int) -> None:
         super().__init__(fd, max_count=max_count)
@@ -71,7 +71,7 @@ class _Events(Sender):
 
 
 inherited: PartSetup | None = None
-"""Set in the caller while it forks, where the process finds it: nothing is pickled then."""
+"""Set in the caller while it forks, so that the forked process finds it without pickling."""
 
 
 def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
@@ -82,9 +82,9 @@ def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
     orders_fd, events_fd : int
         Links from and to the caller.
     page_fd : int
-        Memory for the figures.
+        Shared memory for the figures.
     *link_fds : int
-        Links that come in, then those that go out, as the part has them.
+        Incoming links, then outgoing ones, in the order of the part.
     """
     interrupts = Interrupts(lambda: True)
     interrupts.install()
@@ -103,19 +103,19 @@ def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
         interrupts.ignore()
         if runner is not None:
             with suppress(StepFailed):
-                runner.close()  # the signal may have come just before
+                runner.close()  # in case the signal came before it could
         with suppress(ConnectionError):
             events.close()
         interrupts.end_process()
     except (ConnectionError, EOFError):
-        pass  # another part or the caller is gone, who is heard of elsewhere
+        pass  # another part or the caller is gone, which is reported elsewhere
     with suppress(ConnectionError):
         events.close()
     return 0
 
 
 def _prepare(orders: Receiver, events: Sender) -> PartSetup | None:
-    """Make this process as the caller's."""
+    """Set this process up like the caller's; return the setup of the part."""
 
     def tell(payload: Any) -> None:
         with suppress(ConnectionError):

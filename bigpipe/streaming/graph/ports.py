@@ -1,12 +1,12 @@
-"""Where streams come into a part of a network and go out of it.
+"""Where streams enter and leave a part of a network.
 
 Owns the numbering of elements for stages in several copies, and the order in which they are taken.
-The links themselves are `bigpipe.transport`'s, or `bigpipe.streaming.graph.local_links`'s among
-threads; what is done with an element is up to `bigpipe.streaming.graph.part`.
+The links are those of `bigpipe.transport`, or among threads `bigpipe.streaming.graph.local_links`;
+`bigpipe.streaming.graph.part` works on the elements.
 
-What travels on a link is ``(number, is_last, elements)``: the number of the element that it was
-made of, whether nothing more is made of that, and a tuple of one element or none. Behind a
-stage of one copy, elements are simply counted.
+A message on a link is ``(number, is_last, elements)``: the number of the element from which it was
+made, whether it is the last one made from that, and a tuple of one element or none. After a stage
+with one copy, elements are numbered consecutively.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from bigpipe.streaming.graph.network import Inlet
 
 __all__ = ["FLUSH", "PortIn", "PortOut", "Sequel"]
 
-FLUSH = 1 << 62  # number of what a copy gives in the end: after all else
+FLUSH = 1 << 62  # number of the last elements of a copy: after all others
 Sequel = tuple[int, bool]
-"""Number of an element, and whether nothing more is made of it."""
+"""Number of an element, and whether this is the last that is made from it."""
 
 
 class PortIn:
-    """Where one stream comes in: from one link, or in order from several.
+    """Where one stream enters: from one link, or in order from several.
 
     Parameters
     ----------
     inlet : Inlet
         The stream.
     receivers : sequence of Receiver
-        For each link of the inlet.
+        A receiver for each link of the inlet.
     """
 
     def __init__(self, inlet: Inlet, receivers: Sequence[Any]) -> None:
@@ -45,7 +45,7 @@ class PortIn:
         self._expected = 0
 
     def poll(self) -> bool:
-        """Tell whether `take` has something to return, or to raise."""
+        """Return whether `take` can return or raise now."""
         if self._first:
             return True
         while True:
@@ -60,7 +60,7 @@ class PortIn:
             self._count(number, is_last)
 
     def _fill(self) -> None:
-        """Take the first message of each link, as far as it is there."""
+        """Take the next message of each link, if it has arrived."""
         for link in [each for each in self._open if each not in self._heads]:
             receiver = self.receivers[link]
             if receiver.may_receive():
@@ -70,7 +70,7 @@ class PortIn:
                     self._open.remove(link)
 
     def _next_link(self) -> int | None:
-        """Return the link whose first message is the next, if that is known."""
+        """Return the link with the next message in order; ``None`` if not known yet."""
         if not self._heads:
             return None
         link = min(self._heads, key=lambda each: self._heads[each][0])
@@ -91,7 +91,7 @@ class PortIn:
         EOFError
             After the last one.
         ConnectionResetError
-            If the stage that it comes from is gone.
+            If the stage that gives it is gone.
         """
         if self._first:
             return self._first.popleft(), (-1, True)
@@ -107,7 +107,7 @@ class PortIn:
         return [link for link in self._open if link not in self._heads]
 
     def end(self) -> None:
-        """Take nothing more."""
+        """Take no more elements."""
         self._open.clear()
         self._heads.clear()
         self._first.clear()
@@ -120,16 +120,16 @@ class PortIn:
 
 
 class PortOut:
-    """Where one stream goes out: to all stages that take it, each to one of its copies.
+    """Where one stream leaves: to all stages that take it, in each to one of its copies.
 
     Parameters
     ----------
     stream : str
-        Its name.
+        Name of the stream.
     groups : sequence of dict
-        For each stage that takes it, senders to its copies by number of the link.
+        For each stage that takes it, the senders to its copies, by number of the link.
     wait : callable
-        Waits until one of some senders may send: called with them by number of the link.
+        Takes such a dict, and waits until one of its senders may send.
     """
 
     def __init__(
@@ -146,18 +146,18 @@ class PortOut:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody takes the stream still."""
+        """Whether any stage still takes the stream."""
         return bool(self._groups)
 
     def give(self, *elements: Any, sequel: Sequel | None = None) -> None:
-        """Send an element to each stage that takes the stream; wait until that can be done.
+        """Send an element to each stage that takes the stream; wait for room.
 
         Parameters
         ----------
         *elements : object
-            One, or none to tell that nothing comes of a number.
+            One element, or none to say that a number has no further element.
         sequel : tuple, optional
-            For a stage in several copies: number, and whether it is the last of that.
+            For a stage in several copies: the number, and whether this is its last element.
         """
         number, is_last = (self.n_given, True) if sequel is None else sequel
         self.n_given += len(elements)
@@ -175,7 +175,7 @@ class PortOut:
             for link, sender in group.items():
                 if sender.may_send():
                     if len(group) > 1:
-                        group[link] = group.pop(link)  # it is the other copies' turn
+                        group[link] = group.pop(link)  # the other copies come first next time
                     return sender
             self._wait(group)
 

@@ -1,6 +1,6 @@
-"""What is raised when a stage fails: which one, on which element, and why.
+"""The error of a stage: which stage, on which element, and why.
 
-Owns the exception and its words.
+Owns the exception and its message.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ __all__ = ["StageError"]
 
 
 class StageError(BigpipeError, RuntimeError):
-    """A stage raised, was killed, or could not begin; the others were ended.
+    """A stage raised an exception, was killed, or could not start; the others were ended.
 
     Parameters
     ----------
     message : str
-        What happened, where, and what to do if something helps.
+        What happened, where, and the remedy if there is one.
     stage : str
         Name of the stage.
     element : int or None
-        The element that it had, counted from 0 at that stage; ``None`` before the first and
-        after the last.
+        Number of its element, counted from 0 at that stage; ``None`` before the first and after the
+        last.
     exitcode : int or None
-        How its process ended, if it did: the exit code, or minus the number of the signal.
+        If its process ended: the exit code, or minus the number of the signal.
     traceback : str
-        Its traceback as text; ``''`` if there is none.
+        Traceback as text; ``''`` if there is none.
 
     Notes
     -----
@@ -52,14 +52,14 @@ class StageError(BigpipeError, RuntimeError):
 
     @classmethod
     def raised(cls, stage: str, element: int | None, error: FileError) -> StageError:
-        """Make the error of a stage whose step has raised.
+        """Make the error of a stage whose step has raised an exception.
 
         Parameters
         ----------
         stage, element
-            Where.
+            The stage and its element.
         error : FileError
-            Carries the exception.
+            An error with the exception as its cause.
         """
         cause = error.__cause__
         where = "" if element is None else f" on element {element}"
@@ -75,7 +75,7 @@ class StageError(BigpipeError, RuntimeError):
 
     @classmethod
     def died(cls, stage: str, element: int | None, pid: int, exitcode: int) -> StageError:
-        """Make the error of a stage whose process has ended by itself."""
+        """Make the error of a stage whose process has died."""
         where = " before its first element" if element is None else f" on element {element}"
         hint = ""
         if exitcode == -signal.SIGKILL:

@@ -1,7 +1,7 @@
-"""Stages in a row, side by side: one reads while the next one works and the last one writes.
+"""Stages in a row, in parallel: one reads while the next one works and the last one writes.
 
-Owns what a person writes for a row of stages. It is a `bigpipe.streaming.graph.graph.Graph` in
-which each stage takes what the one before gives.
+Owns the declaration of a row of stages. It is a `bigpipe.streaming.graph.graph.Graph` in which each
+stage takes the stream of the one before.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ __all__ = ["Parallel", "Stages", "parallel"]
 
 @dataclass(frozen=True)
 class Parallel:
-    """A step that is to run in several processes: what `parallel` returns."""
+    """A step that is to run in several processes. `parallel` returns one."""
 
     work: Any
     """The step."""
     copies: int
-    """How many."""
+    """Number of processes."""
 
 
 def parallel(step: Any, copies: int) -> Parallel:
-    """Have a stage of `Stages` run in several processes.
+    """Run a stage of `Stages` in several processes.
 
     Parameters
     ----------
     step : step
-        Each process has a fresh one. It gets whichever elements come to it, so what it makes of
-        one should not depend on others.
+        The step. Each process has a fresh copy and receives only some of the elements, so the
+        result for one element should not depend on others.
     copies : int
-        Processes.
+        Number of processes.
 
     Returns
     -------
     Parallel
-        What `Stages` takes in place of the step. Order is kept behind it.
+        Pass it to `Stages` in place of the step. Results keep the order of the elements.
     """
     return Parallel(step, copies)
 
 
 class Stages(Graph):
-    """A row of stages, each in a process of its own, joined by bounded queues.
+    """A row of stages, each in its own process, joined by bounded queues.
 
-    Iterate it for what the last stage gives, or call `run`. To leave the loop early ends all
-    stages.
+    Iterate over it for the results of the last stage, or call `run`. Leaving the loop early ends
+    all stages.
 
     Parameters
     ----------
     stages : sequence
         First the source: an iterable, or a function without arguments that returns or yields the
-        elements; it is called in the stage's process. Then steps, each alone or as
-        ``parallel(step, n)``. A step at the end that writes may return ``None``.
+        elements; it is called in the stage's process. Then the steps, each alone or as
+        ``parallel(step, n)``. A last step that writes may return ``None``.
     **options
-        As for `Graph`: ``prefetch``, ``executor``, ``on_error``, ``start_method``,
+        Options of `Graph`: ``prefetch``, ``executor``, ``on_error``, ``start_method``,
         ``threads_per_worker``, ``keywords``.
 
     Raises
@@ -70,12 +70,13 @@ class Stages(Graph):
 
     Notes
     -----
-    An array crosses from stage to stage through shared memory; it is copied once, and never
-    pickled. A stage may write into what it is given. With threads, elements are handed on
-    themselves.
+    Arrays pass from stage to stage through shared memory. They are copied once and never pickled. A
+    stage may write into the arrays that it receives. With threads, the objects themselves are
+    passed on.
 
     Each stage begins, runs and ends its step in its own process: ``local_init``, ``run``, then
-    ``local_term``, also after an error or Ctrl-C. What ``local_term`` returns travels on.
+    ``local_term``, also after an error or Ctrl-C. The result of ``local_term`` goes to the next
+    stage.
 
     Examples
     --------
@@ -106,7 +107,7 @@ class Stages(Graph):
         self.output(name)
 
     def _own_name(self, name: str) -> str:
-        """Return a name that no other stage has."""
+        """Return a name that no other stage uses."""
         taken = {node.name for node in self._nodes}
         number, own = 1, name
         while own in taken:
@@ -120,9 +121,9 @@ class Stages(Graph):
         Parameters
         ----------
         form : {'text', 'svg'}, optional
-            What to return: text for a terminal, or a picture.
+            Text for a terminal, or a picture.
         streams : bool, optional
-            Show the names of the streams: each has that of its stage.
+            Whether to show the names of the streams, which are those of their stages.
 
         Returns
         -------

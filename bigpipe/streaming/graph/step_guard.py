@@ -1,7 +1,7 @@
-"""What a step raises, told from all else that may be raised around it.
+"""Errors of steps, kept apart from other errors around them.
 
-Owns the wrapping of errors of steps, sources and the functions of switches. What is done about
-them is up to `bigpipe.streaming.graph.part`.
+Owns the wrapping of errors of steps, sources and the functions of switches.
+`bigpipe.streaming.graph.part` handles them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["StepFailed", "as_failure", "closing", "flushed", "guarded", "is_brok
 
 
 class StepFailed(Exception):
-    """Has what a step raised as its cause."""
+    """A step has raised an exception, which is the cause of this one."""
 
 
 @contextmanager
 def as_failure() -> Iterator[None]:
-    """Turn what a step raises into `StepFailed`, unless the process is to end."""
+    """Wrap exceptions of a step in `StepFailed`, unless the process is to end."""
     try:
         yield
     except (Terminated, StepFailed):
@@ -35,7 +35,7 @@ def as_failure() -> Iterator[None]:
 
 @contextmanager
 def closing(close: Callable[[], object]) -> Iterator[None]:
-    """Close a step when a block ends; what it raised in the block is what is told of it."""
+    """Close a step when a block ends; an error in the block has precedence."""
     try:
         yield
     except StepFailed as failed:
@@ -52,7 +52,7 @@ def closing(close: Callable[[], object]) -> Iterator[None]:
 
 
 def guarded(results: Iterator[Any]) -> Iterator[Any]:
-    """Iterate what a step or a source gives."""
+    """Iterate over the elements of a step or a source."""
     while True:
         with as_failure():
             try:
@@ -63,21 +63,21 @@ def guarded(results: Iterator[Any]) -> Iterator[Any]:
 
 
 def results_of(step: Step, element: Any) -> Iterator[Any]:
-    """Run a step on an element; iterate what it gives."""
+    """Run a step on an element; iterate over the results."""
     with as_failure():
         results = outputs_of(step(element))
     return guarded(results)
 
 
 def flushed(step: Step) -> Iterator[Any]:
-    """End a step; iterate what it gives last."""
+    """End a step; iterate over its last results."""
     with as_failure():
         results = outputs_of(step.flush())
     return guarded(results)
 
 
 def is_broken(step: Step) -> bool:
-    """Whether a generator is at its end, as it has raised."""
+    """Return whether a generator has ended by raising an exception."""
     if isinstance(step, Combined):
         return any(map(is_broken, step.parts))
     generator = getattr(step, "_generator", None)

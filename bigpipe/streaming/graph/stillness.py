@@ -1,20 +1,20 @@
-"""Whether a network of stages has come to stand still, and what is to be done about it.
+"""Whether a network of stages stands still, and what to do about it.
 
-Owns the conclusion, from what the parts have told. Pure. Who tells, and who carries out what is
-concluded, is in `bigpipe.streaming.graph.part` and `bigpipe.streaming.graph.crew`.
+Owns the conclusion from the parts' reports. Pure. `bigpipe.streaming.graph.part` sends the reports;
+`bigpipe.streaming.graph.crew` acts on the conclusion.
 
-A part tells when it has waited for a while: for what, and how many elements it has sent and
-taken on each of its links. It tells nothing when it goes on. So what is known is old; it is
-enough all the same. A part that waits goes on only if something comes that was under way when
-it told; the first to go on would have been waiting for a link on which, by the last words of both
-ends, more was sent than taken. If there is no such link, none goes on, ever.
+A part that has waited for a while reports what it waits for, and how many elements it has sent and
+taken on each of its links. It reports nothing when it continues. So the reports are old, but they
+suffice. A waiting part continues only if something arrives that was on its way at the time of the
+report. The first part to continue would have to wait for a link on which, by the last reports of
+both ends, more was sent than taken. If there is no such link, no part ever continues.
 
-Three things may be behind it:
+There are three possible causes:
 
-- a stage waits to send, as the stream behind it is full, and who is to take from it waits for
-  another stream. More must be let under way; it was bounded for the sake of memory alone.
-- loops have nothing left in them, and what leads into them has ended: the end of the stream.
-- a loop lacks an element that it needs: an error.
+- A stage waits to send, as the stream behind it is full, and its taker waits for another stream.
+  The limit, which only serves to save memory, must be raised.
+- Loops are empty, and the streams that lead into them have ended: the end of the stream.
+- A loop lacks an element that it needs: an error.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from bigpipe.streaming.graph.network import CALLER, GraphError, Network, Part
 
 __all__ = ["MAX_ROOM", "Stillness", "Waiting"]
 
-MAX_ROOM = 4096  # elements under way on a link, at which a graph is given up; arbitrary
+MAX_ROOM = 4096  # elements on the way on a link at which a graph is given up; arbitrary
 
 
 @dataclass
 class Waiting:
-    """What a part tells when it has waited for a while."""
+    """The report of a part that has waited for a while."""
 
     to_take: tuple[int, ...] = ()
-    """Links from which it would take."""
+    """Links from which it waits to take."""
     to_send: tuple[int, ...] = ()
     """Links that are full."""
     taken: Mapping[int, int] = field(default_factory=dict)
@@ -42,11 +42,11 @@ class Waiting:
     sent: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Elements sent so far, and those known to have been taken, by link."""
     room: Mapping[int, int] = field(default_factory=dict)
-    """Elements that may be under way, by link that is full."""
+    """Most elements that may be on the way, by full link."""
 
 
 class Stillness:
-    """Knows the last words of all parts."""
+    """Knows the last report of each part."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -54,11 +54,11 @@ class Stillness:
         self._alive = {part.number for part in network.parts}
 
     def tell(self, number: int, waiting: Waiting) -> None:
-        """Take note of what a part tells, or the caller."""
+        """Take note of a report of a part or of the caller."""
         self._told[number] = waiting
 
     def forget(self, number: int) -> None:
-        """Take note that a part goes on, as it was given an order."""
+        """Take note that a part continues, as it was given an order."""
         self._told.pop(number, None)
 
     def end(self, number: int) -> None:
@@ -67,13 +67,13 @@ class Stillness:
         self._told.pop(number, None)
 
     def is_still(self) -> bool:
-        """Whether no part can go on."""
+        """Return whether no part can continue."""
         if not self._alive or not self._told.keys() >= {*self._alive, CALLER}:
             return False
         return not any(map(self._may_move, range(len(self._network.links))))
 
     def _may_move(self, link: int) -> bool:
-        """Whether something is on its way for which one of the ends waits."""
+        """Return whether something is on its way for which one of the ends waits."""
         _, giver, taker = self._network.links[link]
         if link in self._words(taker).to_take:
             if giver not in self._alive:
@@ -90,14 +90,14 @@ class Stillness:
         return self._told.get(number, _NOTHING)
 
     def remedy(self) -> tuple[dict[int, list[int]], list[int]]:
-        """Say what is to be done about it.
+        """Return what to do about it.
 
         Returns
         -------
         dict
-            For parts that wait to send, the links on which more is to be let under way.
+            For parts that wait to send, the links whose limit is to be raised.
         list of int
-            Parts that are told that their loop has ended.
+            Parts that are to be told that their loop has ended.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Stillness:
             return full, []
         in_loops = [part for part in parts if self._waits_for_loop(part)]
         if in_loops and any(self._may_run_dry(part) for part in parts):
-            # The end travels on from there, behind what steps of the loop give last.
+            # The end travels on from there, after the last elements that steps of the loop give.
             merges = [part for part in in_loops if part.node.kind == "merge"]
             return {}, [part.number for part in merges or in_loops[:1]]
         raise GraphError(
@@ -144,7 +144,7 @@ class Stillness:
 
     @staticmethod
     def _may_run_dry(part: Part) -> bool:
-        """Whether a loop with this part in it may end by having nothing left."""
+        """Return whether a loop with this part may end because it is empty."""
         return part.node.kind in ("merge", "switch")
 
     def _waits(self, parts: Iterable[Part]) -> str:
