@@ -1,7 +1,7 @@
-"""The ``bigpipe`` command: reads arguments, calls what they ask for, tells how it ended.
+"""The ``bigpipe`` command: parses the arguments, runs a command, returns its exit code.
 
-Owns the parser, and the exit codes of what ends any command. Each command has a module here, which
-imports what it needs when it is asked for.
+Owns the parser, and the exit codes of endings that any command may have. Each command has a module
+here, which imports what it needs only when the command runs.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process if not given.
+        The arguments; by default, those of the process.
 
     Returns
     -------
     int
-        Exit code: 0, all went well; 1, some files failed; 2, it cannot be done as asked;
-        130, interrupted; 141, who read the output has left.
+        Exit code: 0, success; 1, some files failed; 2, the command could not run as asked;
+        130, interrupted; 141, the reader of the output closed it.
     """
     with open_streams():
         try:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except KeyboardInterrupt:
             return INTERRUPTED
-        except BrokenPipeError:  # who read the output has left
+        except BrokenPipeError:  # the reader of the output closed it
             drop_stdout()
             return READER_GONE
         except OSError as error:
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             drop_stdout()
             return refuse(
-                f"standard output cannot be written to ({error}): see that there is room where "
-                "it goes"
+                f"cannot write to standard output ({error}): make room on the disk that it goes to"
             )
         return code
 
@@ -98,5 +97,5 @@ def _version() -> str:
 
     try:
         return version("bigpipe")
-    except PackageNotFoundError:  # run from its source, not installed
+    except PackageNotFoundError:  # run from a source folder, not installed
         return "(not installed)"

@@ -1,7 +1,7 @@
-"""``bigpipe clean``: removes what killed runs have left.
+"""``bigpipe clean``: removes the temporary files of killed runs.
 
-Owns its arguments, and what is printed. What may be removed is decided by `bigpipe.staging` and
-`bigpipe.streaming.chunked.checkpoint_folder`.
+Owns its arguments and what it prints. `bigpipe.staging` and
+`bigpipe.streaming.chunked.checkpoint_folder` decide which files may be removed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     """
     clean = commands.add_parser(
         "clean",
-        help="remove what killed runs have left in a folder, and below it",
-        description="Remove what killed runs have left in a folder, and below it.",
+        help="remove temporary files that killed runs left in a folder",
+        description="Remove temporary files that killed runs left in a folder and its subfolders.",
     )
-    clean.add_argument("folder", type=Path, metavar="DIR", help="a folder of outputs")
+    clean.add_argument("folder", type=Path, metavar="DIR", help="folder of outputs")
     clean.add_argument(
         "--checkpoints",
         action="store_true",
-        help="also unfinished outputs of files that would go on from a checkpoint",
+        help="also remove checkpoints; unfinished files then start over",
     )
     clean.set_defaults(run=_clean)
 
@@ -41,7 +41,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     from bigpipe.staging import STAGING_NAME, remove_dead_staging
 
     if not arguments.folder.is_dir():
-        return refuse(f"{str(arguments.folder)!r} is no folder")
+        return refuse(f"{str(arguments.folder)!r} is not a folder")
     left = 0
     for staging in sorted(arguments.folder.rglob(STAGING_NAME)):
         before = {path.name for path in staging.iterdir()}
@@ -51,14 +51,14 @@ def _clean(arguments: argparse.Namespace) -> int:
             print(f"removed {staging / name}")
         for name in sorted(after):
             left += 1
-            print(f"left {staging / name}: in use, or of another machine")
+            print(f"kept {staging / name}: in use, or from another machine")
     left += _clean_checkpoints(arguments.folder, remove=arguments.checkpoints)
-    say(f"{left} left" if left else "nothing is left of killed runs")
+    say(f"{left} kept" if left else "no leftovers of killed runs remain")
     return OK
 
 
 def _clean_checkpoints(folder: Path, *, remove: bool) -> int:
-    """Remove checkpoints, or say that there are some; return how many are left."""
+    """Remove checkpoints, or say that some exist; return how many remain."""
     from bigpipe.streaming.chunked.checkpoint_folder import CHECKPOINT_NAME, remove_dead_checkpoints
 
     n_left = 0
@@ -70,8 +70,8 @@ def _clean_checkpoints(folder: Path, *, remove: bool) -> int:
         for name in removed:
             print(f"removed {name}")
         for name in left:
-            print(f"left {name}: in use")
+            print(f"kept {name}: in use")
         n_left += len(left)
     if n_left and not remove:
-        say("files that were not finished go on from their checkpoints: --checkpoints removes them")
+        say("unfinished files resume from checkpoints, which --checkpoints removes")
     return n_left

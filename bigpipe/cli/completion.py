@@ -1,6 +1,6 @@
-"""``bigpipe completion``: scripts by which shells complete the command's arguments.
+"""``bigpipe completion``: scripts that let shells complete the command's arguments.
 
-Owns the scripts, which are made from the parser, so that they know each flag there is.
+Owns the scripts. They are made from the parser, so they know every flag.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 __all__ = ["SHELLS", "add"]
 
 _HOW = """\
-Print a script that has a shell complete the arguments of bigpipe. To be put into
+Print a script that lets a shell complete the arguments of bigpipe. Load it in
 
-  bash  ~/.bashrc                  eval "$(bigpipe completion bash)"
-  zsh   ~/.zshrc, after compinit   eval "$(bigpipe completion zsh)"
-  fish  ~/.config/fish/config.fish   bigpipe completion fish | source
+  ~/.bashrc                    eval "$(bigpipe completion bash)"
+  ~/.zshrc, after compinit     eval "$(bigpipe completion zsh)"
+  ~/.config/fish/config.fish   bigpipe completion fish | source
 """
 
 
@@ -38,7 +38,7 @@ class _Command:
     name: str
     help: str
     flags: tuple[_Flag, ...]
-    choices: tuple[str, ...]  # of what is no flag; none for files
+    choices: tuple[str, ...]  # of the positional argument; empty if it is a file
 
 
 def add(commands: argparse._SubParsersAction[Any], parser: argparse.ArgumentParser) -> None:
@@ -53,11 +53,11 @@ def add(commands: argparse._SubParsersAction[Any], parser: argparse.ArgumentPars
     """
     completion = commands.add_parser(
         "completion",
-        help="print a script for a shell to complete arguments",
+        help="print a script that lets a shell complete arguments",
         description=_HOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    completion.add_argument("shell", choices=tuple(SHELLS), help="which one")
+    completion.add_argument("shell", choices=tuple(SHELLS), help="the shell")
     completion.set_defaults(run=partial(_print, commands, parser))
 
 
@@ -82,7 +82,7 @@ def _flag_of(action: argparse.Action) -> _Flag:
 
 
 def _words(action: argparse.Action) -> list[str]:
-    """Return the words that an argument may be: its choices, or those that its name lists."""
+    """Return the values an argument may have: its choices, or those that its metavar lists."""
     if action.choices is not None:
         return [str(choice) for choice in action.choices]
     metavar = action.metavar if isinstance(action.metavar, str) else ""

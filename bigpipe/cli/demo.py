@@ -1,6 +1,6 @@
 """``bigpipe demo``: reduces a night of CCD frames.
 
-Owns its arguments. What it does is in `bigpipe.demo`, which is imported only when it is asked for.
+Owns its arguments. `bigpipe.demo` does the work; it is imported only when the command runs.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     """
     demo = commands.add_parser(
         "demo",
-        help="reduce a night of CCD frames: a simulated one, or your own",
+        help="reduce a night of CCD frames, simulated or your own",
         description=(
-            "Simulate a small night of raw CCD frames, reduce it in parallel, and tell how "
-            "far the result is from the simulated truth. With --input, reduce the frames of "
-            "a folder of your own, which is only read."
+            "Simulate a small night of raw CCD frames, reduce it in parallel, and compare the "
+            "result with the simulated truth. With --input, reduce your own frames; their "
+            "folder is only read."
         ),
     )
     demo.add_argument(
@@ -43,23 +43,28 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         type=Path,
         metavar="DIR",
         default=Path("bigpipe-demo"),
-        help="folder for the results, new or empty or of an earlier demo (default: bigpipe-demo)",
+        help="folder for the results: new, empty, or of an earlier demo (default: bigpipe-demo)",
     )
     demo.add_argument(
         "--num-processes",
         type=_number_of_processes,
         metavar="N",
-        help="processes at once; below 1: that part of the cores (default: one for each core)",
+        help="most worker processes; below 1: a fraction of the cores (default: one per core)",
     )
-    demo.add_argument("--frames", type=int, metavar="N", help="lights to simulate (default: 24)")
     demo.add_argument(
-        "--shape", type=_shape, metavar="NYxNX", help="size to simulate (default: 800x800)"
+        "--frames", type=int, metavar="N", help="light frames to simulate (default: 24)"
     )
-    demo.add_argument("--seed", type=int, metavar="N", help="of what is random (default: 1)")
+    demo.add_argument(
+        "--shape",
+        type=_shape,
+        metavar="NYxNX",
+        help="rows and columns of a simulated frame (default: 800x800)",
+    )
+    demo.add_argument("--seed", type=int, metavar="N", help="seed of the simulation (default: 1)")
     demo.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace what an earlier run with --input made in the output folder",
+        help="replace the results of an earlier run with --input",
     )
     demo.set_defaults(run=_demo)
 
@@ -70,14 +75,14 @@ def _number_of_processes(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return int(value) if value == int(value) else value
 
 
 def _shape(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)[x,](\d+)", text.strip(), re.IGNORECASE)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 800x800")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 800x800")
     return int(match[1]), int(match[2])
 
 
@@ -86,7 +91,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     given = [name for name in _SIMULATION_ONLY if getattr(arguments, name) is not None]
     if arguments.input is not None and given:
-        return refuse(f"--{given[0]} is for a simulated night: leave it out, or --input.")
+        return refuse(f"--{given[0]} applies only to a simulated night: drop it, or --input.")
 
     from bigpipe.demo import DemoSettings, run_demo
 
@@ -105,7 +110,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     except PipelineError as error:
         refuse(str(error.message))
         return FILES_FAILED
-    except BrokenPipeError:  # who read it has left
+    except BrokenPipeError:  # the reader of the output closed it
         raise
     except (BigpipeError, OSError) as error:
         return refuse(str(error))

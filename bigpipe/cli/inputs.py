@@ -1,7 +1,7 @@
 """Names of inputs from the arguments of a command.
 
-Owns what an argument may stand for. Whether an input is there, and can be read, is seen when
-it is run, or planned.
+Owns what an argument may stand for. Whether an input exists and can be read is checked later, when
+it is planned or run.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ def expanded(
     are_null_ended: bool = False,
     are_groups: bool = False,
 ) -> list[str | list[str]]:
-    """Return the names of inputs that arguments stand for, each once, in their order.
+    """Return the names of the inputs that arguments stand for, in order and without duplicates.
 
     Parameters
     ----------
     arguments : iterable of str or list of str
-        Names; folders, of which the files that fit ``pattern`` are taken; patterns; ``@name``
-        for a file that lists names, one to a line; ``-`` for such a list on standard input. All
-        that a list of them stands for is one group.
+        Names; folders, whose files that match ``pattern`` are taken; patterns; ``@name`` for a
+        file that lists names, one per line; ``-`` for such a list on standard input. A list of
+        these makes one group of all the files that it stands for.
     pattern : str, optional
-        What the names of files in folders must be like; ``**/`` in front for those below.
+        Pattern of the files to take from folders; begin it with ``**/`` to search subfolders.
     are_null_ended : bool, optional
-        Names in lists end with NUL, not with the line.
+        Names in lists end with NUL instead of a newline.
     are_groups : bool, optional
-        All that an argument stands for is one group, read together.
+        The files that one argument stands for are a group, read together.
 
     Raises
     ------
     OptionError
-        If a folder or pattern has no file, or a list cannot be read.
+        If no file in a folder matches, no file matches a pattern, or a list cannot be read.
     """
     found: dict[tuple[str, ...] | str, None] = {}
     for argument in arguments:
@@ -54,7 +54,7 @@ def expanded(
         names = [name for part in parts for name in _names_of(part, pattern, are_null_ended)]
         unique = tuple(dict.fromkeys(names))
         if is_group and not unique:
-            raise OptionError(f"there is no file in the group {argument!r}")
+            raise OptionError(f"the group {argument!r} has no files")
         found.update(dict.fromkeys([unique] if is_group else unique))
     return [name if isinstance(name, str) else list(name) for name in found]
 
@@ -66,11 +66,11 @@ def _names_of(argument: str, pattern: str | None, are_null_ended: bool) -> Itera
         try:
             yield from _listed(Path(argument[1:]).read_bytes(), are_null_ended)
         except OSError as error:
-            raise OptionError(f"the list {argument[1:]!r} cannot be read: {error}") from None
+            raise OptionError(f"cannot read the list {argument[1:]!r}: {error}") from None
     elif _is_folder(argument):
         if pattern is None:
             raise OptionError(
-                f"{argument!r} is a folder: say which files of it, as --glob '*.fits'"
+                f"{argument!r} is a folder: choose its files with --glob, such as '*.fits'"
             )
         yield from _matching(os.path.join(glob.escape(argument), pattern))
     elif glob.has_magic(argument) and not os.path.lexists(argument):
@@ -93,7 +93,7 @@ def _listed(content: bytes, are_null_ended: bool) -> list[str]:
 def _matching(pattern: str) -> list[str]:
     names = [name for name in sorted(glob.glob(pattern, recursive=True)) if not _is_folder(name)]
     if not names:
-        raise OptionError(f"no file is like {pattern!r}")
+        raise OptionError(f"no file matches {pattern!r}")
     return names
 
 

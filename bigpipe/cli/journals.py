@@ -1,6 +1,6 @@
-"""``bigpipe status``, ``errors`` and ``trace``: what a journal tells.
+"""``bigpipe status``, ``errors`` and ``trace``: show what a journal records.
 
-Owns their arguments, and what is printed. What is in a journal is told by `bigpipe.journal`.
+Owns their arguments and what they print. `bigpipe.journal` reads the journal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bigpipe.cli.screen import FILES_FAILED, OK, refuse, say
 
 __all__ = ["JOURNAL", "add"]
 
-JOURNAL = "what was given to the run as journal"
+JOURNAL = "the journal of the run"
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -39,7 +39,7 @@ def _add_command(
 
 def _add_status(commands: argparse._SubParsersAction[Any]) -> None:
     status = _add_command(
-        commands, "status", "tell how far a run is, or how it ended, from its journal"
+        commands, "status", "show the progress of a journal's last run, or how it ended"
     )
     status.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
     status.set_defaults(run=_status)
@@ -47,17 +47,17 @@ def _add_status(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _add_errors(commands: argparse._SubParsersAction[Any]) -> None:
     errors = _add_command(
-        commands, "errors", "show what failed in the last run of a journal, and why"
+        commands, "errors", "list the files that failed in the last run of a journal, and why"
     )
     errors.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
     errors.add_argument(
-        "--traceback", action="store_true", help="with the traceback of each, not a line alone"
+        "--traceback", action="store_true", help="show the traceback of each failure"
     )
     errors.add_argument(
-        "--names", action="store_true", help="only the names of the inputs, one to a line"
+        "--names", action="store_true", help="print only the names of the inputs, one per line"
     )
     errors.add_argument(
-        "-0", "--null", action="store_true", help="names that end with NUL, for bigpipe run - -0"
+        "-0", "--null", action="store_true", help="as --names, but end each name with NUL"
     )
     errors.set_defaults(run=_errors)
 
@@ -66,14 +66,17 @@ def _add_trace(commands: argparse._SubParsersAction[Any]) -> None:
     trace = _add_command(
         commands,
         "trace",
-        "tell by which input, keywords, code and versions an output was made",
+        "show the inputs, keywords, code and versions that made an output",
     )
-    trace.add_argument("output", type=Path, metavar="FILE", help="an output")
+    trace.add_argument("output", type=Path, metavar="FILE", help="the output")
     trace.add_argument(
         "--journal",
         type=Path,
         metavar="JOURNAL",
-        help="(default: all *.bigpipe in the output's folder, those above it, and this one)",
+        help=(
+            "journal to search (default: each *.bigpipe in the output's folder, the folders above "
+            "it, and the current folder)"
+        ),
     )
     trace.set_defaults(run=_trace)
 
@@ -126,4 +129,6 @@ def _trace(arguments: argparse.Namespace) -> int:
                 return refuse(str(error))
         else:
             return OK
-    return refuse(f"no journal knows {str(output)!r} ({len(journals)} looked at): give --journal")
+    return refuse(
+        f"no journal has the output {str(output)!r} ({len(journals)} searched): give --journal"
+    )

@@ -1,7 +1,7 @@
-"""``bigpipe report`` and ``bigpipe watch``: what a run was like, or is like.
+"""``bigpipe report`` and ``bigpipe watch``: show a run after it has ended, or while it works.
 
-Owns their arguments. What they do is in `bigpipe.report`, which is imported only when it is asked
-for.
+Owns their arguments. The work is done by `bigpipe.report`, which is imported only when a command
+runs.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     """
     report = commands.add_parser(
         "report",
-        help="draw what a run was like, from its journal",
+        help="write a report of a run: timeline, memory, files, failures, advice",
         description=(
-            "Write one page that opens in any browser, without a network: what each worker did "
-            "when, memory, files, failures, and what could be done better. With --trace or --csv "
-            "alone, write only those."
+            "Write a report of a run as one page, which any browser opens without a network: "
+            "what each worker did when, memory, files, failures, and advice. With --trace or "
+            "--csv but no --output, write only those."
         ),
     )
     report.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
@@ -40,22 +40,27 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the page (default: the journal's name with .html instead of its extension)",
+        help="the page (default: the journal's name with the extension .html)",
     )
     report.add_argument(
         "--run", type=int, dest="number", metavar="N", help="number of the run (default: the last)"
     )
     report.add_argument(
-        "--trace", type=Path, metavar="FILE", help="a trace for Perfetto or about:tracing (JSON)"
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write a trace for Perfetto or about:tracing (JSON)",
     )
-    report.add_argument("--csv", type=Path, metavar="FILE", help="a line for each file")
+    report.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a table with a line for each input (CSV)"
+    )
     report.set_defaults(run=_report)
     watch = commands.add_parser(
         "watch",
-        help="look on while a run is at work, from another terminal",
+        help="follow a run from another terminal",
         description=(
-            "Show what each worker has in hand, how far the run is and how long it still takes, "
-            "until it has ended. Without a terminal, say it once."
+            "Show which file each worker has, how far the run is and how long it will still take, "
+            "until the run ends. Where the output is not a terminal, print this once."
         ),
     )
     watch.add_argument("journal", type=Path, metavar="JOURNAL", help=JOURNAL)
@@ -64,7 +69,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         type=_seconds,
         metavar="S",
         default=1.0,
-        help="seconds between two looks (default: 1)",
+        help="seconds between updates (default: 1)",
     )
     watch.set_defaults(run=_watch)
 
@@ -75,7 +80,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0.05 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0.05 and 3600")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.05 and 3600 seconds")
     return seconds
 
 
@@ -97,7 +102,7 @@ def _report(arguments: argparse.Namespace) -> int:
         if path is not None:
             try:
                 write(record, path)
-            except BrokenPipeError:  # who read it has left
+            except BrokenPipeError:  # the reader closed it
                 raise
             except OSError as error:
                 return refuse(str(error))

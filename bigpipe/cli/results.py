@@ -1,6 +1,6 @@
-"""The result of a run as a table: for people, or for the next program of a pipe.
+"""Prints the result of a run as a table: for people, or for the next program in a pipe.
 
-Owns the columns and the forms. What the values mean is in `bigpipe.records`.
+Owns the columns and the formats. What the values mean is in `bigpipe.records`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from bigpipe.records import FileResult, Outcome
 __all__ = ["FORMATS", "print_results", "results_of"]
 
 _FIRST = ("in_name", "outname", "outcome", "seconds", "error")
-_LEAST_WIDTH = 8  # columns that a shortened one keeps; arbitrary
+_LEAST_WIDTH = 8  # characters that a shortened column keeps; arbitrary
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 _FAILED = (Outcome.FAILED, Outcome.KILLED, Outcome.TIMED_OUT)
 
 
 def results_of(pout: Any, in_names: list[Any]) -> list[FileResult]:
-    """Return what became of each file, also if a `pipeline` of a subclass returned a plain list."""
+    """Return the result of each file, even if a subclass's `pipeline` returned a plain list."""
     if isinstance(pout, Pout):
         return pout.results
     entries = [
@@ -55,7 +55,7 @@ def _result_of(index: int, in_name: Any, outname: Any, meta: Any) -> FileResult:
 
 def print_results(results: Iterable[FileResult], form: str, stream: IO[str]) -> None:
     """Print a table in one of `FORMATS`."""
-    if isinstance(stream, io.TextIOWrapper):  # names may have bytes that are no text
+    if isinstance(stream, io.TextIOWrapper):  # names may have bytes that are not valid text
         stream.reconfigure(errors="backslashreplace")
     FORMATS[form](list(results), stream)
 
@@ -101,7 +101,7 @@ def _print_ecsv(results: list[FileResult], stream: IO[str]) -> None:
 def _print_table(results: list[FileResult], stream: IO[str]) -> None:
     columns, rows = _columns_and_rows(results)
     for row, result in zip(rows, results, strict=True):
-        if result.error is not None:  # all of it is on standard error
+        if result.error is not None:  # the full message goes to standard error
             row["error"] = " in ".join(reversed(result.error.kind))
     columns = [name for name in columns if name != "error" or any(row["error"] for row in rows)]
     lines = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
@@ -155,7 +155,7 @@ def _meta_of(result: FileResult) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it, and as text what that has no form for."""
+    """Return a value in a type that JSON has; other types become text."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, dict):
@@ -182,7 +182,7 @@ def _flat(meta: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _printable(value: Any) -> Any:
-    """Return a value for one cell: lists as JSON, and no half of a character."""
+    """Return a value for one cell: lists as JSON, lone surrogates escaped."""
     if isinstance(value, (list, dict)):
         return json.dumps(value)
     if isinstance(value, str):
@@ -204,7 +204,7 @@ def _cell(value: Any) -> str:
 
 
 def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Return widths that fit in a line, as far as that can be: the widest give way."""
+    """Return widths that fit in a line, as far as possible; the widest columns shrink."""
     widths = list(widths)
     while sum(widths) + 2 * (len(widths) - 1) > room:
         widest = max(range(len(widths)), key=lambda i: widths[i])

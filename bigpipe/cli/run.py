@@ -1,7 +1,7 @@
-"""``bigpipe run`` and ``bigpipe plan``: a pipeline from a shell.
+"""``bigpipe run`` and ``bigpipe plan``: run a pipeline from a shell.
 
-Owns their arguments, and what is told of how a run ended. What is asked for is read by
-`bigpipe.cli.settings`.
+Owns their arguments, and what they print when the run has ended. `bigpipe.cli.settings` reads what
+the arguments ask for.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from bigpipe.flags import add_flags, resolved
 __all__ = ["Intermixed", "add"]
 
 _FORMATS = ("table", "csv", "json", "ecsv")
-_MAX_TRACEBACKS = 3  # of failures of different kinds; arbitrary
+_MAX_TRACEBACKS = 3  # one for each kind of failure; arbitrary
 _INPUTS = """\
-TARGET is package.module:Name or script.py:Name: a subclass of BigMultiPipe, an object of
-one, or a function that takes data and returns data; without :Name, the one pipeline there.
+TARGET is script.py:Name or package.module:Name. Name is a subclass of
+BigMultiPipe, an object of one, or a function that takes data and returns data.
+Leave out :Name if the script or module has only one pipeline.
 
-INPUT is a file; a folder, with --glob; a pattern in quotes; @FILE, a list of names; - for
-such a list on standard input.
+INPUT is a file; a folder, with --glob; a pattern in quotes; @FILE, a file that
+lists names, one per line; or -, for such a list on standard input.
 """
 
 
 class Intermixed(argparse.ArgumentParser):
-    """A parser that takes flags between the other arguments, and no flag by its beginning."""
+    """A parser that accepts flags between positional arguments, but no abbreviated flags."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "allow_abbrev": False})
         self._is_inside = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments in any order; refuse those that are unknown here, not further up."""
+        """Parse arguments in any order; refuse unknown ones here, not in the parent parser."""
         if self._is_inside:
             return super().parse_known_args(args, namespace)
         self._is_inside = True
@@ -63,7 +64,7 @@ class Intermixed(argparse.ArgumentParser):
         if not word.startswith("-"):
             return ""
         if os.path.exists(word):
-            return f"; if the file is meant, write {os.path.join('.', word)}"
+            return f"; if you mean the file, write {os.path.join('.', word)}"
         flags = (x for action in self._actions for x in action.option_strings)
         near = difflib.get_close_matches(word.partition("=")[0], flags, n=1)
         return f"; did you mean {near[0]}?" if near else ""
@@ -79,20 +80,23 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     """
     run = commands.add_parser(
         "run",
-        help="run a pipeline over files: a class, an object or a function of your own",
+        help="run your pipeline or function over files",
         usage="bigpipe run [options] TARGET INPUT ...",
-        description=f"Run a pipeline over files, and print what became of each.\n\n{_INPUTS}",
-        epilog="Exit codes: 0 all went well, 1 files failed, 2 it cannot be done, 130 interrupted.",
+        description=f"Run a pipeline over files and print the outcome of each.\n\n{_INPUTS}",
+        epilog="Exit codes: 0 success, 1 files failed, 2 could not run, 130 interrupted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_arguments(run)
     run.set_defaults(run=_run)
     plan = commands.add_parser(
         "plan",
-        help="tell what run would do with the same arguments, and what is in the way",
+        help="show what run would do with the same arguments, and any problems",
         usage="bigpipe plan [options] TARGET INPUT ...",
-        description=f"Tell what run would do with the same arguments.\n\n{_INPUTS}",
-        epilog="Exit codes: 0 nothing is in the way, 1 something is, 2 it cannot be done.",
+        description=(
+            "Show what run would do with the same arguments, and any problems, without\n"
+            f"running it.\n\n{_INPUTS}"
+        ),
+        epilog="Exit codes: 0 no problems, 1 problems found, 2 could not plan.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_arguments(plan)
@@ -101,26 +105,30 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="TARGET INPUT", help=argparse.SUPPRESS)
-    asked = parser.add_argument_group("what is run")
+    asked = parser.add_argument_group("what to run")
     asked.add_argument(
         "--set",
         action="append",
         metavar="NAME=VALUE",
-        help="a keyword of the hooks; a value of TOML, other words are text; may come often",
+        help="keyword for the hooks; VALUE is TOML, or else text; may be repeated",
     )
     asked.add_argument(
         "--config",
         metavar="FILE",
-        help="TOML file with target, inputs, options, and keywords under [set]; flags win",
+        help="TOML file with target, inputs, options, and keywords under [set]; flags override it",
     )
-    asked.add_argument("--glob", metavar="PATTERN", help="which files of folders, as '*.fits'")
+    asked.add_argument(
+        "--glob", metavar="PATTERN", help="files to take from folders, such as '*.fits'"
+    )
     asked.add_argument(
         "--group",
         action="store_true",
-        help="each INPUT is one group, whose files are read together: 'raw/bias*.fits'",
+        help="make the files of each INPUT, such as 'raw/bias*.fits', one group, read together",
     )
-    asked.add_argument("-0", "--null", action="store_true", help="names in lists end with NUL")
-    asked.add_argument("--format", choices=_FORMATS, help="form of the results (default: table)")
+    asked.add_argument(
+        "-0", "--null", action="store_true", help="names in lists end with NUL, not newline"
+    )
+    asked.add_argument("--format", choices=_FORMATS, help="format of the results (default: table)")
     add_flags(parser.add_argument_group("options of the run"), PREFIX)
 
 
@@ -171,17 +179,17 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _prepared(
     arguments: argparse.Namespace,
 ) -> tuple[Settings, Any, list[str | list[str]], dict[str, Any]]:
-    """Return what was asked for: the pipeline, its inputs, and options and keywords for it."""
+    """Return what the arguments ask for: settings, pipeline, inputs, and options with keywords."""
     from bigpipe.cli.inputs import expanded
     from bigpipe.cli.target import pipeline_of
 
     settings = settings_of(arguments)
     if settings.target is None:
-        raise OptionError("nothing to run is given: bigpipe run script.py:Name files ...")
+        raise OptionError("no target given: write bigpipe run script.py:Name FILE ...")
     if settings.format not in (None, *_FORMATS):
         raise OptionError(f"format={settings.format!r} is not one of {', '.join(_FORMATS)}")
     if not settings.inputs:
-        raise OptionError("no inputs are given: name files after the target")
+        raise OptionError("no inputs given: name files after the target")
     in_names = expanded(
         settings.inputs,
         pattern=settings.glob,

@@ -1,6 +1,6 @@
-"""What people and programs see of a command: exit codes, lines on standard error.
+"""What people and programs see of a command: exit codes, and lines on standard error.
 
-Owns which stream is for what. Results are printed by who makes them.
+Owns which stream is used for what. Each command prints its own results.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 OK, FILES_FAILED, USAGE = 0, 1, 2
-INTERRUPTED, READER_GONE = 130, 141  # as a shell says for Ctrl-C and for SIGPIPE
+INTERRUPTED, READER_GONE = 130, 141  # as a shell reports Ctrl-C and SIGPIPE
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @contextlib.contextmanager
 def open_streams() -> Iterator[None]:
-    """Let what is printed go nowhere where standard output or standard error is closed.
+    """Discard what is printed to standard output or standard error if that is closed.
 
-    Without, ``print`` to the latter would be a line among the results.
+    Otherwise ``print(..., file=None)`` would write a message among the results.
     """
     with contextlib.ExitStack() as stack:
         if sys.stdout is None:
@@ -60,7 +60,7 @@ def _nowhere(stack: contextlib.ExitStack) -> IO[str]:
 
 
 def drop_stdout() -> None:
-    """Let the rest of the results go nowhere: Python would complain of it when it ends."""
+    """Discard the rest of the results, which Python would fail to flush at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -72,13 +72,13 @@ def say(line: str) -> None:
 
 
 def refuse(message: str) -> int:
-    """Say why it cannot be done as asked, and return the exit code for that."""
+    """Print why the command cannot run as asked, and return the exit code for that."""
     say(f"bigpipe: error: {message}")
     return USAGE
 
 
 def refuse_for(error: BaseException) -> int:
-    """Refuse because of an error; if code of the caller's raised it, show where."""
+    """Refuse because of an error; if the user's code raised it, show where."""
     cause = error.__cause__
     frames = None if cause is None else cause.__traceback__
     while frames is not None and not _is_callers(frames.tb_frame.f_code.co_filename):
@@ -93,22 +93,22 @@ def _is_callers(filename: str) -> bool:
 
 
 def width() -> int | None:
-    """Return the columns of the terminal that shows results; ``None`` if none does."""
+    """Return the columns of the terminal; ``None`` if standard output is not a terminal."""
     return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def has_colour() -> bool:
-    """Tell whether results may be coloured: see https://no-color.org."""
+    """Return whether results may be coloured: see https://no-color.org."""
     is_dumb = os.environ.get("TERM", "dumb") == "dumb"
     return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and not is_dumb
 
 
 @contextlib.contextmanager
 def only_results_on_stdout() -> Iterator[None]:
-    """Send to standard error what hooks and their programs print, in workers too.
+    """Redirect to standard error what hooks and the programs they start print, in workers too.
 
-    Warnings of bigpipe are shown without the line of code that led to them, which is bigpipe's.
-    Log messages that nobody has a handler for are shown with the file that they are about.
+    Warnings of bigpipe are shown without the line of code that raised them, which is bigpipe's.
+    Log messages that no handler takes are shown with the file that they are about.
     """
     stock = warnings.formatwarning
 
@@ -131,10 +131,10 @@ def only_results_on_stdout() -> Iterator[None]:
 
 
 class _Naming(logging.Formatter):
-    """Puts the input in front of a message."""
+    """Puts the input's name in front of a message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line: a name is escaped where it would break that."""
+        """Return one line; a name that would break it is escaped."""
         in_name = getattr(record, "in_name", None)
         text = super().format(record)
         return text if in_name is None else f"{shown(in_name)}: {text}"

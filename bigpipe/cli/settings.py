@@ -1,6 +1,6 @@
 """What a run is asked to do: from flags, ``--set`` and ``--config``.
 
-Owns how these are read and which of them wins. What options mean is `bigpipe.options`.
+Owns how these are read and which takes precedence. `bigpipe.options` says what options mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigpipe.options import NAMES
 
 __all__ = ["PREFIX", "Settings", "settings_of", "value_of"]
 
-PREFIX = "option_"  # of an option's name among the parsed arguments
+PREFIX = "option_"  # before an option's name among the parsed arguments
 
 _OWN = ("target", "inputs", "glob", "group", "format", "set")
 _WORDS = {"True": True, "False": False, "None": None}
@@ -28,23 +28,23 @@ class Settings:
     """What a run is asked to do."""
 
     target: str | None = None
-    """What is to be run."""
+    """What to run."""
     inputs: list[str | list[str]] = field(default_factory=list)
-    """Inputs, as they were given; a list in it is a group."""
+    """Inputs, as given; a list among them is a group."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options, by name; objects among them still by their names."""
+    """Options, by name; objects are still given by their names."""
     keywords: dict[str, Any] = field(default_factory=dict)
     """Keywords of the hooks."""
     glob: str | None = None
-    """What files of folders must be like."""
+    """Pattern of the files to take from folders."""
     group: bool = False
-    """All that one of the inputs stands for is read together."""
+    """Whether the files that one input stands for are read together."""
     format: str | None = None
-    """How results are printed."""
+    """Format in which results are printed."""
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return what was asked for: by the file of ``--config``, and by flags, which win.
+    """Return what was asked for by the file of ``--config`` and by flags, which override it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def _from_file(name: str) -> Settings:
         with open(name, "rb") as file:
             content = tomllib.load(file)
     except OSError as error:
-        raise OptionError(f"{name!r} cannot be read: {error}") from None
+        raise OptionError(f"cannot read {name!r}: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"{name!r} is not TOML: {error}") from None
     settings = Settings()
@@ -89,7 +89,7 @@ def _from_file(name: str) -> Settings:
             settings.options[option] = value
         elif key == "set":
             if not isinstance(value, dict):
-                raise OptionError(f"[set] in {name!r} is no table of keywords")
+                raise OptionError(f"[set] in {name!r} is not a table of keywords")
             for keyword, each in value.items():
                 settings.keywords[_checked_keyword(keyword)] = each
         elif key == "inputs":
@@ -102,7 +102,7 @@ def _from_file(name: str) -> Settings:
         else:
             near = difflib.get_close_matches(key, [*NAMES, *_OWN], n=1)
             hint = f": did you mean {near[0]!r}?" if near else "; keywords go under [set]"
-            raise OptionError(f"{name!r} has {key!r}, which is no option{hint}")
+            raise OptionError(f"{name!r} has {key!r}, which is not an option{hint}")
     return settings
 
 
@@ -113,8 +113,8 @@ def _inputs(name: str, value: Any) -> list[str | list[str]]:
         if all(isinstance(member, str) for group in members for member in group):
             return inputs
     raise OptionError(
-        f"inputs in {name!r} is {value!r}: it must be text, or a list of texts and of groups, "
-        "which are lists of texts"
+        f"inputs in {name!r} is {value!r}: it must be text, or a list whose items are text, or "
+        "groups (lists of text)"
     )
 
 
@@ -132,14 +132,14 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _checked_keyword(name: str) -> str:
     option = _option_called(name)
     if option is not None:
-        raise OptionError(f"{name!r} is an option, no keyword: give {flag_of(option)}")
+        raise OptionError(f"{name!r} is an option, not a keyword: give {flag_of(option)}")
     if not name.isidentifier():
-        raise OptionError(f"{name!r} cannot be the name of a keyword")
+        raise OptionError(f"{name!r} is not a valid name of a keyword")
     return name
 
 
 def value_of(text: str) -> Any:
-    """Return what a text means: a value of TOML, or a word of Python's, else itself.
+    """Return the value that a text stands for: one of TOML, True, False, None, or the text itself.
 
     Examples
     --------
@@ -153,6 +153,6 @@ def value_of(text: str) -> Any:
         found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
         if text[:1] in ("[", "{", '"', "'"):
-            raise OptionError(f"{text} is no value: {error}") from None
+            raise OptionError(f"{text} is not a TOML value: {error}") from None
         return text
     return found["value"] if list(found) == ["value"] else text

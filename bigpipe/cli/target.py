@@ -1,6 +1,6 @@
 """What ``bigpipe run`` runs: a pipeline from a class, an object or a function.
 
-Owns how each becomes a pipeline. How it is found by its name is `bigpipe.references`.
+Owns how each becomes a pipeline. `bigpipe.references` finds them by name.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ __all__ = ["pipeline_of"]
 
 
 def pipeline_of(reference: str, keywords: dict[str, Any]) -> BigMultiPipe:
-    """Return the pipeline that is to be run.
+    """Return the pipeline to run.
 
     Parameters
     ----------
     reference : str
         ``package.module:Name`` or ``script.py:Name`` of a subclass of `BigMultiPipe`, an
-        object of one, or a function of data; without ``Name``, the one pipeline there is.
+        object of one, or a function of data; without ``Name``, the only pipeline there.
     keywords : dict
-        Keywords of the hooks. Those that the constructor of a class names are given to that,
-        and taken from this dict.
+        Keywords of the hooks. Those that a class's constructor names are passed to it and
+        removed from this dict.
 
     Raises
     ------
     OptionError
-        If there is none, or it cannot be made.
+        If there is no such pipeline, or its constructor fails.
     """
     name = split(reference)[1]
     value = _only_one(reference, load(reference)) if name is None else find(reference)
@@ -44,8 +44,8 @@ def pipeline_of(reference: str, keywords: dict[str, Any]) -> BigMultiPipe:
     if callable(value) and not isinstance(value, type):
         return FunctionPipe(process=value)
     raise OptionError(
-        f"{reference} is {_article(type(value).__name__)}, not a subclass or object of "
-        "BigMultiPipe, nor a function"
+        f"{reference} is {_article(type(value).__name__)}: name a subclass or object of "
+        "BigMultiPipe, or a function"
     )
 
 
@@ -80,11 +80,13 @@ def _made(reference: str, cls: type[BigMultiPipe], keywords: dict[str, Any]) -> 
     missing = [each for each in own if each.default is each.empty and each.name not in given]
     if missing:
         wanted = " ".join(f"--set {each.name}=..." for each in missing)
-        raise OptionError(f"{reference} cannot be made without {wanted}")
+        raise OptionError(f"{reference} needs {wanted}")
     try:
         return cls(**given)
     except Exception as error:  # a constructor may raise anything
-        raise OptionError(f"{reference} cannot be made: {type(error).__name__}: {error}") from error
+        raise OptionError(
+            f"the constructor of {reference} raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _article(noun: str) -> str:

@@ -74,7 +74,7 @@ def test_arguments_stand_for_groups(arguments, options, names):
 def test_group_may_be_listed_and_must_have_a_file(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
     assert expanded(["-"], are_groups=True) == [["a", "b"]]
-    with pytest.raises(OptionError, match="no file in the group"):
+    with pytest.raises(OptionError, match="has no files"):
         expanded([[]])
 
 
@@ -105,9 +105,9 @@ def test_folder_that_is_not_there_is_refused_and_a_file_left_to_the_run():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("raw", r"'raw' is a folder: say which files of it, as --glob '\*\.fits'"),
-        ("raw/*.png", "no file is like"),
-        ("@nowhere", "the list 'nowhere' cannot be read"),
+        ("raw", r"'raw' is a folder: choose its files with --glob, such as '\*\.fits'"),
+        ("raw/*.png", "no file matches"),
+        ("@nowhere", "cannot read the list 'nowhere'"),
     ],
 )
 def test_argument_that_stands_for_nothing_is_refused(argument, message):

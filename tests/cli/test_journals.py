@@ -105,7 +105,7 @@ def test_output_is_traced_by_the_journals_around_it(night, tmp_path, monkeypatch
 def test_output_that_looks_like_a_flag_is_traced(night, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["trace", "--", "-a.npy"]) == 2
-    assert f"no journal knows '{tmp_path}/-a.npy'" in capsys.readouterr().err
+    assert f"no journal has the output '{tmp_path}/-a.npy'" in capsys.readouterr().err
 
 
 def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
@@ -125,9 +125,9 @@ def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
         (["status", "none"], "there is no journal"),
         (["status", "."], "'.' is a folder: give the name of a journal"),
         (["errors", "{names[0]}"], "no journal"),
-        (["trace", "elsewhere"], "no journal knows"),
+        (["trace", "elsewhere"], "no journal has the output"),
         (["trace", "elsewhere", "--journal", "{journal}"], "knows nothing of"),
-        (["clean", "none"], "is no folder"),
+        (["clean", "none"], "is not a folder"),
     ],
     ids=["no journal", "a folder", "another file", "unknown", "unknown to this", "no folder"],
 )
@@ -157,12 +157,12 @@ os.kill(os.getpid(), signal.SIGKILL)
         subprocess.run(arguments, cwd=ROOT, check=False, timeout=100)
     assert main(["clean", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert sorted(line.split()[0] for line in out.splitlines()) == ["left", "removed", "removed"]
-    assert "1 left" in err
+    assert sorted(line.split()[0] for line in out.splitlines()) == ["kept", "removed", "removed"]
+    assert "1 kept" in err
     staged.commit(staged.path)
     stager.close()
     assert main(["clean", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "nothing is left of killed runs\n")
+    assert (out, err) == ("", "no leftovers of killed runs remain\n")
     assert not (tmp_path / "a" / "out.fits").exists()
     assert (tmp_path / "in_use.fits").exists()

@@ -302,7 +302,7 @@ class TestCheckpointOfAFailedFile:
         assert "--checkpoints" in capsys.readouterr().err
         with CheckpointFolder(os.path.join("out", "a_bmp.npy")):
             assert bigpipe_command(["clean", "out", "--checkpoints"]) == 0
-        assert f"left {self.left.relative_to(folder)}: in use" in capsys.readouterr().out
+        assert f"kept {self.left.relative_to(folder)}: in use" in capsys.readouterr().out
         assert bigpipe_command(["clean", "out", "--checkpoints"]) == 0
         assert f"removed {self.left.relative_to(folder)}" in capsys.readouterr().out
         assert not list(folder.glob("out/.*"))
