@@ -1,7 +1,7 @@
-"""What a run was like: as a page, a trace, a table, figures, and lines in a terminal.
+"""Shows a run as a page, a trace, a table, figures, and lines in a terminal.
 
-Owns all that is drawn of a run. What it is drawn from is noted by `bigpipe.sampler` and the
-journal, and put together in `bigpipe.report.record`.
+Owns these presentations. `bigpipe.sampler` and the journal record the data, and
+`bigpipe.report.record` puts it together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What to do next time: from the figures of a run to sentences.
+"""What to do next time: turns the figures of a run into sentences.
 
-Owns the conclusions, and the threshold below which each of them is silent. The figures are in
+Owns the conclusions, and the threshold that each must reach to be given. The figures are in
 `bigpipe.report.record`.
 """
 
@@ -16,18 +16,18 @@ from bigpipe.report.record import Attempt, RunRecord
 
 __all__ = ["advise"]
 
-WORTH_SAYING = 0.1  # part of the workers' time below which a wait does not matter; arbitrary
-TOO_MUCH = 0.5  # part of the workers' time in one phase from which on it decides; arbitrary
-LONG_TAIL = 0.2  # part of a run in which one worker was left; arbitrary
+WORTH_SAYING = 0.1  # fraction of the workers' time below which a wait is ignored; arbitrary
+TOO_MUCH = 0.5  # fraction of the workers' time at which one phase limits the run; arbitrary
+LONG_TAIL = 0.2  # fraction of a run in which only one worker was busy; arbitrary
 MIN_S = 2.0  # seconds below which nobody minds; arbitrary
-MANY_ALIKE = 10  # failures of one kind that are no accident; arbitrary
+MANY_ALIKE = 10  # failures of one kind that are not chance; arbitrary
 MUCH_TOO_LARGE = 2.0  # times what was needed; arbitrary
-TINY_S = 0.002  # seconds of a file, to which handing it out adds noticeably
-MANY = 1000  # files from which on that adds up; arbitrary
+TINY_S = 0.002  # seconds a file takes below which the cost of handing it out is noticeable
+MANY = 1000  # files at which that cost adds up; arbitrary
 
 
 def advise(record: RunRecord) -> list[str]:
-    """Return what the figures of a run suggest, the weightiest first; often nothing.
+    """Return what the figures of a run suggest, most important first; often nothing.
 
     Parameters
     ----------
@@ -58,20 +58,20 @@ def _about_failures(files: list[Attempt]) -> Iterator[str]:
     counts = Counter(attempt.outcome for attempt in files)
     if n := counts[Outcome.KILLED]:
         yield (
-            f"{_n_files(n)} lost the worker, as often as this was tried. If it was SIGKILL, "
-            "memory may have run out: lower mem_available, or give process_size."
+            f"{_n_files(n)} lost the worker at every attempt. If the signal was SIGKILL, memory "
+            "may have run out: lower mem_available, or set process_size."
         )
     if n := counts[Outcome.TIMED_OUT]:
         most = max((x.seconds for x in files if x.error is None), default=0.0)
         yield (
-            f"{_n_files(n)} took longer than file_timeout; the longest of the others took "
+            f"{_n_files(n)} took longer than file_timeout; the slowest of the others took "
             f"{format_seconds(most)}."
         )
     kinds = Counter(attempt.kind for attempt in files if attempt.kind is not None)
     for (hook, what), n in kinds.most_common(1):
         if n >= WORTH_SAYING * len(files) and n >= MANY_ALIKE:
             yield (
-                f"{n / len(files):.0%} of the files failed with {what} in {hook}: that may have "
+                f"{n / len(files):.0%} of the files failed with {what} in {hook}: they may share "
                 "one cause."
             )
 
@@ -92,26 +92,26 @@ def _about_memory(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
         given = _size(record.options.get("process_size"))
         if grown and given is not None and given > MUCH_TOO_LARGE * grown[-1]:
             text += (
-                f". process_size is {format_bytes(given)}, and no file needed more than "
-                f"{format_bytes(grown[-1])}: leave it out, or give that"
+                f". process_size is {format_bytes(given)}, but no file needed more than "
+                f"{format_bytes(grown[-1])}: leave it out, or set it to that"
             )
         elif grown and not n_large:
             text += (
                 f". Half of the files needed more than {format_bytes(grown[len(grown) // 2])}: "
-                f"fewer workers would do, or more than {format_bytes(last.budget)} of memory"
+                f"use fewer workers, or raise mem_available above {format_bytes(last.budget)}"
             )
         yield f"{text}."
     if last.waited_paused / time_s >= WORTH_SAYING:
         yield (
-            f"Workers stood still {last.waited_paused / time_s:.0%} of the time, as files took "
-            "more memory than was expected. Give process_size, or override projected_size."
+            f"Workers were paused {last.waited_paused / time_s:.0%} of the time because files "
+            "took more memory than projected. Set process_size, or override projected_size."
         )
     again = [x for x in record.superseded if x.began_at is not None and x.ended_at is not None]
     lost_s = sum((x.ended_at or 0) - (x.began_at or 0) for x in again)
     if lost_s >= WORTH_SAYING * time_s:
         yield (
-            f"{lost_s / time_s:.0%} of the workers' time was lost: {len(again):,} times, a file "
-            "was broken off or failed, and was run again. If that was for want of memory, give "
+            f"{lost_s / time_s:.0%} of the workers' time was lost to attempts that failed or were "
+            f"stopped, and were repeated ({len(again):,} in all). If memory was the reason, set "
             "process_size, or override projected_size."
         )
 
@@ -124,20 +124,20 @@ def _size(text: str | None) -> int | None:
 
 
 def _about_inputs(record: RunRecord) -> Iterator[str]:
-    """Say so if workers waited for names, which were no list."""
+    """Say so if workers waited for names, where these were not a list."""
     samples = record.samples
     if record.n_files is not None or len(samples) < 2 or record.elapsed_s < MIN_S:
         return
     part = samples[-1].waited_for_inputs / (record.elapsed_s * record.n_workers)
     if part >= WORTH_SAYING:
         yield (
-            f"Workers waited for the next input {part:.0%} of the time: what makes the names is "
-            "slower than they are. Give a list of names."
+            f"Workers waited for the next input {part:.0%} of the time: the iterable of names is "
+            "slower than the workers. Pass a list of names."
         )
 
 
 def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
-    """Say so if one file was still at work when all the others had ended."""
+    """Say so if one file ran long after all the others had ended."""
     if record.in_flight:
         return
     ended = sorted(
@@ -149,13 +149,13 @@ def _about_the_end(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     if alone_s >= max(MIN_S, LONG_TAIL * record.elapsed_s):
         part = alone_s / record.elapsed_s
         text = (
-            f"In the last {format_seconds(alone_s)}, {part:.0%} of the time, only one worker was "
-            f"at work, on {ended[-1][1]!r}"
+            f"For the last {format_seconds(alone_s)}, {part:.0%} of the run, only one worker was "
+            f"busy, with {ended[-1][1]!r}"
         )
         if record.options.get("order") == "'given'":
-            text += ". Leave out order='given': the largest files are then begun first"
+            text += ". Leave out order='given', so that the largest files begin first"
         else:
-            text += ". Let such files come first: order may be a function of the name"
+            text += ". Start such files first: order may be a function of the name"
         yield f"{text}."
 
 
@@ -167,9 +167,9 @@ def _about_phases(record: RunRecord, worked: list[Attempt]) -> Iterator[str]:
     for seconds, what in zip(sums, ("reading", "writing"), strict=True):
         if seconds >= TOO_MUCH * total:
             yield (
-                f"{seconds / total:.0%} of the workers' time went into {what}: more cores would "
-                "not help where the disk is what limits; fewer workers may even be faster. If it "
-                "is slow to answer rather than busy, overlap=True reads ahead and writes behind."
+                f"{seconds / total:.0%} of the workers' time went into {what}. If the disk is the "
+                "bottleneck, more cores do not help, and fewer workers may be faster. If the disk "
+                "is slow to answer but not busy, overlap=True reads ahead and writes behind."
             )
 
 
@@ -177,6 +177,6 @@ def _about_tiny_files(worked: list[Attempt]) -> Iterator[str]:
     total = sum(x.seconds for x in worked)
     if len(worked) >= MANY and total < TINY_S * len(worked):
         yield (
-            f"A file took {1000 * total / len(worked):.2g} ms on the average: at this size, a "
-            "list of several names as one input saves time."
+            f"A file took {1000 * total / len(worked):.2g} ms on average. For files this quick, "
+            "several names in one input (a list) save time."
         )

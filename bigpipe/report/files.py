@@ -1,6 +1,6 @@
-"""Writing what a report consists of: into a file or a pipe, and never over a journal.
+"""Writes the files of a report: whole, to a file or a pipe, and never over a journal.
 
-Owns the files. What is in them is told by the other modules of this package.
+Owns the writing. The other modules of this package make the content.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _SQLITE = b"SQLite format 3\0"
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that it is there whole, or is what it was.
+    """Write a whole file; on an error, leave what was there unchanged.
 
     Raises
     ------
     JournalError
-        If there is a journal of that name.
+        If the file that is there is a journal.
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a terminal, a pipe; or a folder
         try:
             with open(path, "wb") as file:
                 file.write(content)
-        except OSError as error:  # which has no name if it was opened
+        except OSError as error:  # an error of write names no file
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         return
     with suppress(FileNotFoundError), open(path, "rb") as file:

@@ -1,10 +1,10 @@
-"""A run as one page that opens anywhere: figures as JSON, a style sheet and a script.
+"""A run as one page that any browser opens: figures as JSON, a style sheet and a script.
 
-Owns what the page is given, and how it is put together. How it looks and what it does is in the
-files of ``page/``.
+Owns the data of the page, and how the page is put together. Its look and behaviour are in the files
+of ``page/``.
 
-Names and messages may hold anything. They are in the JSON alone, which is ASCII without a ``<``,
-and the script brings them to the screen as text. A policy in the page forbids it any network.
+Names and messages may contain anything. They occur only in the JSON, which is ASCII without a
+``<``, and the script shows them as text. A policy in the page forbids it to use the network.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bigpipe.report.record import PHASES, Attempt, RunRecord, record_of
 
 __all__ = ["write_page"]
 
-MAX_SAMPLES = 2000  # points of a line: more than there are columns of pixels
-MAX_TICKS = 1e7  # units of time in a run: what a column of pixels is divided into, by far
+MAX_SAMPLES = 2000  # points of a line: more than a screen has columns of pixels
+MAX_TICKS = 1e7  # units of time in a run: many for each column of pixels
 MAX_MESSAGES = 20  # messages shown of one kind of failure; arbitrary
-MAX_TEXT = 20_000  # characters of a traceback, from its end
+MAX_TEXT = 20_000  # characters kept of a traceback, from its end
 SCRIPTS = ("figures.js", "timeline.js", "charts.js", "files.js", "page.js")
 OUTCOMES = (*(outcome.value for outcome in Outcome), "in flight")
 
@@ -38,11 +38,11 @@ def write_page(source: Any, path: str | os.PathLike[str], run: int | None = None
     Parameters
     ----------
     source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned.
+        A journal, or the result of a run.
     path : str or os.PathLike
-        The page.
+        The page to write.
     run : int, optional
-        Number of the run in the journal; the last one if not given.
+        Number of the run in the journal; by default, the last.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def page_of(record: RunRecord) -> str:
 
 
 def figures(record: RunRecord) -> dict[str, Any]:
-    """Return what the script of the page is given."""
+    """Return the data for the script of the page."""
     unit = 10.0 ** max(-6, math.ceil(math.log10(max(record.elapsed_s, 1e-6) / MAX_TICKS)))
     workers = list(record.lanes)
     numbers = {worker: number for number, worker in enumerate(workers)}
@@ -146,7 +146,7 @@ class _Columns:
         return max(0, round((at - self._began_at) / self._unit))
 
     def _lasted(self, attempt: Attempt) -> int:
-        """Return how long it lasted beyond its hooks: of one that was killed, that is all."""
+        """Return how long it lasted beyond its hooks; if it was killed, this is its whole time."""
         if attempt.began_at is None or attempt.ended_at is None or attempt.is_kept:
             return 0
         rest = attempt.ended_at - attempt.began_at - attempt.seconds
@@ -158,7 +158,7 @@ def _kibibytes(n_bytes: int | None) -> int:
 
 
 def _runs(values: Iterable[int]) -> list[int] | dict[str, list[int]]:
-    """Return a column; if it repeats itself, as pairs: how many times, which value."""
+    """Return a column; if values repeat, as pairs of a count and a value."""
     column = list(values)
     runs: list[int] = []
     for value, group in groupby(column):
@@ -167,7 +167,7 @@ def _runs(values: Iterable[int]) -> list[int] | dict[str, list[int]]:
 
 
 def shortened(names: Iterable[str]) -> list[str | int]:
-    """Return names without what each shares with the one before, and how much that was.
+    """Return names as pairs: characters shared with the name before, and the rest.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def shortened(names: Iterable[str]) -> list[str | int]:
         n_shared = next(
             (i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(name))
         )
-        if not before[:n_shared].isascii():  # a script counts characters in another way
+        if not before[:n_shared].isascii():  # JavaScript counts other characters differently
             n_shared = 0
         column += [n_shared, name[n_shared:]]
         before = name
@@ -189,7 +189,7 @@ def shortened(names: Iterable[str]) -> list[str | int]:
 
 
 def thinned(samples: Sequence[Sample]) -> list[Sample]:
-    """Return at most `MAX_SAMPLES`, each with the most that was used since the one before."""
+    """Return at most `MAX_SAMPLES`, each with the peak use since the one before."""
     step = -(-len(samples) // MAX_SAMPLES) or 1
     kept = []
     for first in range(0, len(samples), step):

@@ -1,6 +1,6 @@
 """Figures of a run with matplotlib, for notebooks and papers.
 
-Owns what is drawn. matplotlib is needed for these alone: ``pip install 'bigpipe[plot]'``.
+Owns what they show. Only this module needs matplotlib: ``pip install 'bigpipe[plot]'``.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ COLORS = {
     "in flight": "#a9b2ba",
 }
 GIB = 1 << 30
-HEIGHT = 0.8  # of the bars of a worker, of the distance between two workers
-FAR = 5  # times what was in use: beyond, nothing of that would be seen beside the budget
+HEIGHT = 0.8  # of a worker's bars, as a fraction of the distance between two workers
+FAR = 5  # times the memory in use: a budget above that would make its line flat
 
 
 def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -> Axes:
-    """Draw what each worker did when: reading, processing, writing; or nothing.
+    """Draw what each worker did when: reading, processing, writing, or nothing.
 
     Parameters
     ----------
     source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned.
+        A journal, or the result of a run.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if not given.
+        Where to draw; by default, in a new figure.
     run : int, optional
-        Number of the run in the journal; the last one if not given.
+        Number of the run in the journal; by default, the last.
 
     Returns
     -------
     matplotlib.axes.Axes
-        With one collection of bars for each phase, labelled by it, in seconds from the
-        beginning of the run.
+        Has a collection of bars for each phase, labelled with its name. Time is in seconds from
+        the beginning of the run.
     """
     record, ax = _over_time(source, ax, run)
     from matplotlib.collections import PolyCollection
@@ -57,7 +57,7 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
         at = attempt.began_at - record.began_at
         height = HEIGHT / record.n_hands
         low = record.lanes[attempt.worker] + 1 - HEIGHT / 2 + record.hand(attempt) * height
-        if attempt.kind is not None or id(attempt) in names:  # throughout, so that it is seen
+        if attempt.kind is not None or id(attempt) in names:  # one bar, so that it is seen
             bars[names.get(id(attempt), "failed")].append(
                 _bar(at, attempt.last_at - record.began_at, low, height)
             )
@@ -69,7 +69,7 @@ def plot_timeline(source: Any, ax: Axes | None = None, run: int | None = None) -
                 at += seconds
     for name, boxes in bars.items():
         if boxes:
-            # The edge makes files visible that are narrower than a dot.
+            # The edge makes files visible that are narrower than a pixel.
             style: dict[str, Any] = {
                 "facecolors": COLORS[name],
                 "edgecolors": COLORS[name],
@@ -90,7 +90,7 @@ def _bar(began_s: float, ended_s: float, low: float, height: float) -> list[tupl
 
 
 def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> Axes:
-    """Draw what all workers used of memory, and what they might.
+    """Draw the memory that all workers used together, and their budget.
 
     Parameters
     ----------
@@ -100,9 +100,8 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
     Returns
     -------
     matplotlib.axes.Axes
-        With two lines, in GiB over seconds from the beginning of the run; a budget that is
-        far above all that was used is outside. Only worker processes of bigpipe's own are
-        measured.
+        Has two lines, in GiB over seconds from the beginning of the run. A budget far above the
+        memory in use lies outside the axes. Only bigpipe's own worker processes are measured.
     """
     record, ax = _over_time(source, ax, run)
     samples = [sample for sample in record.samples if sample.used is not None]
@@ -122,7 +121,7 @@ def plot_memory(source: Any, ax: Axes | None = None, run: int | None = None) -> 
 
 
 def _over_time(source: Any, ax: Axes | None, run: int | None) -> tuple[RunRecord, Axes]:
-    """Return what is to be drawn, and axes whose horizontal one is the time of the run."""
+    """Return the run to draw, and axes whose horizontal axis is the time of the run."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""What is known of a run, as one record: what all that is drawn of it is drawn from.
+"""What is known of a run, in one record, from which the other modules of this package draw.
 
-Owns the record, and the ways to it from a journal and from a result. What is concluded from it is
-`bigpipe.report.advice`'s; how it looks, `bigpipe.report.html`'s and `bigpipe.report.plots`'s.
+Owns the record, and how it is made from a journal or a result. `bigpipe.report.advice` draws
+conclusions from it; `bigpipe.report.html` and `bigpipe.report.plots` show it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PHASES", "Attempt", "RunRecord", "record_of", "text_of"]
 
 MAX_MEMBERS = 3  # names of a group that are shown; arbitrary
-CLOCK_NOISE = 1e-3  # seconds by which a file may seem to begin before the last one's end; arbitrary
+CLOCK_NOISE = 1e-3  # seconds by which a file may seem to begin before the last one ends; arbitrary
 PHASES = ("read", "process", "write")
 _PHASE_OF = {"file_read": 0, "file_write": 2}  # of hooks; all others process
 
@@ -36,17 +36,17 @@ class Attempt(NamedTuple):
     """One attempt at one file."""
 
     place: int
-    """Place of the input in ``in_names``."""
+    """Position of the input in ``in_names``."""
     name: str
     """The input as text; of a group, its first members."""
     outcome: str
-    """Value of `bigpipe.Outcome`; ``'in flight'`` if it had none when that was last heard of."""
+    """Value of `bigpipe.Outcome`; ``'in flight'`` if it had not ended when last recorded."""
     outname: str | None
     """Name of the output."""
     began_at: float | None
-    """Seconds since 1970; ``None`` if it was not begun, or nobody knows."""
+    """Seconds since 1970; ``None`` if it did not begin, or the time is unknown."""
     ended_at: float | None
-    """The same."""
+    """Seconds since 1970; ``None`` if it did not end, or the time is unknown."""
     read_s: float
     process_s: float
     write_s: float
@@ -60,17 +60,17 @@ class Attempt(NamedTuple):
     worker: int | None
     """As in `bigpipe.FileResult`."""
     is_kept: bool
-    """It was not run: an earlier run had done so, of whose time the figures are."""
+    """Whether an earlier run processed it; the figures are then those of that run."""
     error: str | None
     """Message of its error."""
     kind: tuple[str, str] | None
-    """Hook and sort of the error: what failures are grouped by."""
+    """Hook and type of the error, by which failures are grouped."""
     traceback: str
-    """Of the worker; ``''`` if there is none."""
+    """The worker's traceback; ``''`` if there is none."""
 
     @property
     def last_at(self) -> float:
-        """Seconds since 1970 when it was last heard of: its end, or else its beginning."""
+        """Seconds since 1970 of its end or, if that is unknown, of its beginning."""
         assert self.began_at is not None
         return self.began_at if self.ended_at is None else self.ended_at
 
@@ -90,23 +90,23 @@ class RunRecord:
     """As in `bigpipe.origin.JournalRun`."""
     began_at: float
     ended_at: float
-    """Seconds since 1970; of a run that has not ended, when it was last heard of."""
+    """Seconds since 1970; if the run has not ended, ``ended_at`` is its last record."""
     n_files: int | None
-    """Inputs, if their number is known."""
+    """Number of inputs; ``None`` if unknown."""
     files: list[Attempt]
     """The last attempt at each input that has ended, in input order."""
     superseded: list[Attempt] = field(default_factory=list)
     """Attempts after which a file was tried again."""
     in_flight: list[Attempt] = field(default_factory=list)
-    """What workers had in hand when last heard of; empty if the run has ended by itself."""
+    """Files that workers had when last recorded; empty if the run has ended by itself."""
     samples: list[Sample] = field(default_factory=list)
-    """What the run was doing."""
+    """Memory, counts and waits over time."""
     about: dict[str, str] = field(default_factory=dict)
-    """Where it ran, for people."""
+    """Where it ran, as text to show."""
     options: dict[str, str] = field(default_factory=dict)
     keywords: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    """With what it ran, for people."""
+    """What it ran with, as text to show."""
 
     @property
     def elapsed_s(self) -> float:
@@ -114,14 +114,14 @@ class RunRecord:
         return max(0.0, self.ended_at - self.began_at)
 
     def drawn(self) -> Iterator[Attempt]:
-        """Yield the attempts that workers were seen to be at, in this run."""
+        """Yield the attempts of this run whose beginning is known."""
         for attempt in (*self.files, *self.superseded, *self.in_flight):
             if attempt.began_at is not None and not attempt.is_kept:
                 yield attempt
 
     @cached_property
     def lanes(self) -> dict[int | None, int]:
-        """A lane for each worker; who comes after one that has left takes its lane."""
+        """A lane for each worker; a worker that replaces one that has ended takes its lane."""
         spans: dict[int | None, list[float]] = {}
         for attempt in self.drawn():
             assert attempt.began_at is not None
@@ -150,16 +150,16 @@ class RunRecord:
 
     @cached_property
     def n_hands(self) -> int:
-        """Files that a worker had at once, at most."""
+        """Most files that a worker had at once."""
         return max(self._hands.values(), default=0) + 1
 
     def hand(self, attempt: Attempt) -> int:
-        """Return which of the files that a worker had at once an attempt was, from 0."""
+        """Return which of the files that a worker had at once an attempt is, from 0."""
         return self._hands.get(id(attempt), 0)
 
     @cached_property
     def n_workers(self) -> int:
-        """Workers that there could be at once, as far as is known."""
+        """Most workers that the run could have at once, as far as is known."""
         told = [sample.n_workers for sample in self.samples if sample.n_workers is not None]
         return max([*told, max(self.lanes.values(), default=-1) + 1])
 
@@ -170,9 +170,9 @@ def record_of(source: Any, run: int | None = None) -> RunRecord:
     Parameters
     ----------
     source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned; a record is returned as it is.
+        A journal, or the result of a run; a record is returned as it is.
     run : int, optional
-        Number of the run in the journal; the last one if not given.
+        Number of the run in the journal; by default, the last.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def _of_journal(path: str, number: int | None) -> RunRecord:
         if number is None:
             number = max(runs, default=1)
         if number not in runs:
-            raise JournalError(f"the journal {path!r} has no run {number}: {list(runs)}")
+            raise JournalError(f"the journal {path!r} has no run {number}, only {list(runs)}")
         run = runs[number]
         samples = reader.samples(number)
         files = [_of_row(row, number) for row in reader.of_run(number)]
@@ -257,8 +257,8 @@ def _of_row(row: FileRow, run: int) -> Attempt:
 
 
 def _of_live(row: LiveRow, at: float) -> Attempt:
-    """Return what a worker had in hand."""
-    hook = "" if row.hook is None else f"in {row.hook} when this was last heard of"
+    """Return an attempt that a worker was busy with."""
+    hook = "" if row.hook is None else f"in {row.hook} at the last update"
     return Attempt(
         row.place,
         text_of(decode(row.in_name)),
@@ -323,7 +323,7 @@ def _of_result(result: FileResult) -> Attempt:
 
 
 def _end(began_at: float | None, seconds: dict[str, float], noted_at: float | None) -> float | None:
-    """Return when a worker was done: hooks have no gaps, and a row may be noted later."""
+    """Return when a worker was done: its hooks follow without gaps; the row may come later."""
     if began_at is None or not seconds:
         return noted_at
     return began_at + sum(seconds.values())
@@ -337,7 +337,7 @@ def _phases(seconds: dict[str, float]) -> tuple[float, float, float]:
 
 
 def text_of(in_name: Any) -> str:
-    """Return an input, or an output, as people are shown it."""
+    """Return the name of an input or output as text to show."""
     if isinstance(in_name, (list, tuple)):
         names = list(_flat(in_name))
         more = f", ... {len(names)} in all" if len(names) > MAX_MEMBERS else ""

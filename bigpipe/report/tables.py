@@ -1,6 +1,6 @@
 """The files of a run as comma-separated values.
 
-Owns the columns of that file. Tables of astropy and pandas are made by `bigpipe.Pout` and
+Owns the columns of that file. Tables of astropy and pandas come from `bigpipe.Pout` and
 `bigpipe.Journal`.
 """
 
@@ -30,11 +30,11 @@ def write_csv(source: Any, path: str | os.PathLike[str], run: int | None = None)
     Parameters
     ----------
     source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned.
+        A journal, or the result of a run.
     path : str or os.PathLike
-        The table. UTF-8; names that are none are written as the bytes that they are.
+        The table to write. It is UTF-8; names that are not are written as their own bytes.
     run : int, optional
-        Number of the run in the journal; the last one if not given.
+        Number of the run in the journal; by default, the last.
     """
     record = record_of(source, run)
     text = io.StringIO(newline="")
@@ -45,7 +45,7 @@ def write_csv(source: Any, path: str | os.PathLike[str], run: int | None = None)
 
 
 def _cells(attempt: Attempt) -> list[Any]:
-    """Return a line: what is not known is empty."""
+    """Return a line; cells of unknown values are empty."""
     return [
         attempt.name,
         attempt.outcome,
@@ -69,7 +69,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _moment(at: float | None) -> str | None:
-    """Return a time of the clock on the wall."""
+    """Return a moment as local time."""
     if at is None:
         return None
     return datetime.fromtimestamp(at).isoformat(timespec="milliseconds")

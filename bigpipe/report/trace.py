@@ -1,6 +1,6 @@
 """A run in the trace format that Perfetto and Chrome's ``about:tracing`` open.
 
-Owns the events of the trace. What they are made of is in `bigpipe.report.record`.
+Owns the events of the trace, made from `bigpipe.report.record`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ def write_trace(source: Any, path: str | os.PathLike[str], run: int | None = Non
     Parameters
     ----------
     source : str, os.PathLike, Journal, Pout or RunRecord
-        A journal, or what a run has returned.
+        A journal, or the result of a run.
     path : str or os.PathLike
-        The trace, as JSON.
+        The trace to write, as JSON.
     run : int, optional
-        Number of the run in the journal; the last one if not given.
+        Number of the run in the journal; by default, the last.
 
     Notes
     -----
-    Blocks of a row lie one after the other or inside one another, to the tenth of a microsecond:
-    viewers leave out those that overlap. Clocks that disagree by less are put right.
+    Viewers drop blocks that partly overlap. So the blocks of a row either follow or contain one
+    another, exact to a tenth of a microsecond; a block that would begin before the last one ends is
+    moved to that end.
 
     References
     ----------
@@ -73,13 +74,13 @@ def _named(what: str, thread: int, name: str) -> dict[str, Any]:
 
 
 def _counter(at: int, name: str, unit: str, value: int) -> dict[str, Any]:
-    # One series for each: those of one counter would be drawn on top of each other.
+    # One series for each counter: viewers stack the series of one counter.
     times = {"ph": "C", "pid": _RUN, "tid": 0, "ts": _microseconds(at)}
     return {**times, "name": name, "args": {unit: value}}
 
 
 class _Block:
-    """A file, and inside it what of its time was spent in which phase."""
+    """A file, and inside it the phases that its time was spent in."""
 
     def __init__(self, attempt: Attempt, began_at: float, free_at: int) -> None:
         assert attempt.began_at is not None
@@ -122,7 +123,7 @@ class _Block:
 
 
 def _ticks(seconds: float) -> int:
-    """Return tenths of microseconds: whole, so that what ends together does so exactly."""
+    """Return whole tenths of microseconds, so that equal times are exactly equal."""
     return round(1e7 * seconds)
 
 
@@ -131,5 +132,5 @@ def _microseconds(ticks: int) -> float:
 
 
 def _valid(text: str) -> str:
-    """Return text without what is no character, as in names that are no UTF-8."""
+    """Return text without lone surrogates, which names that are not UTF-8 have."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,7 @@
-"""A run seen from another terminal, by its journal: what workers have in hand, how far it is.
+"""A run followed from another terminal: which files workers have, and how far the run is.
 
-Owns the text, and how it is refreshed in place. What it tells is written by the run about once a
-second; the run itself is not asked.
+Owns the text, and how it is refreshed in place. The data comes from the journal, to which the run
+writes about once a second; the run itself is not contacted.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from bigpipe.report.record import text_of
 
 __all__ = ["Glance", "glance", "watch"]
 
-STALE_S = 10.0  # seconds without a word from a run after which that is said; arbitrary
+STALE_S = 10.0  # seconds without news from a run after which its last update is shown; arbitrary
 N_FOR_RATE = 30  # samples over which the present rate is taken: about half a minute
-ENOUGH = 16  # columns for a name: with fewer, it shares with the hook
-LEAST = 6  # columns for either, however narrow the terminal
-USUAL_HOOK = 22  # columns for a hook where there is room, so that a new one moves no other column
-GAPS = 6  # columns that are empty
+ENOUGH = 16  # characters for a name: with fewer, the hook's column shrinks
+LEAST = 6  # characters for either, however narrow the terminal
+USUAL_HOOK = 22  # characters for a hook where there is room, so that columns stay in place
+GAPS = 6  # characters between and before the columns
 PAUSED = " (paused)"
 PLAIN = 100  # columns where there is no terminal; arbitrary
 
 
 @dataclass(frozen=True)
 class Glance:
-    """What is to be seen of a run at a moment."""
+    """A run as seen at one moment."""
 
     path: str
     run: JournalRun | None
     samples: list[Sample]
-    """Of the last half minute, and the first one of the run before those."""
+    """Those of the last half minute, preceded by the first of the run."""
     live: list[LiveRow]
     at: float
-    """Seconds since 1970 when it was looked at."""
+    """Seconds since 1970 of this moment."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing will change any more."""
         return self.run is None or self.run.state != "at work"
 
     def text(self, width: int = 80, height: int = 24) -> str:
@@ -72,7 +72,7 @@ class Glance:
 
     def _figures(self, run: JournalRun) -> list[str]:
         if not self.samples:
-            return ["nothing is known of its files yet"]
+            return ["no progress recorded yet"]
         now = self.samples[-1]
         total = "" if run.n_files is None else f" of {run.n_files}"
         least = "at least " if run.state == "killed" else ""  # more may have ended since
@@ -84,11 +84,11 @@ class Glance:
         if now.used:
             lines.append(f"{format_bytes(now.used)} of {format_bytes(now.budget)} of memory")
         if not self.has_ended and self.at - now.at > STALE_S:
-            lines.append(f"last heard of {format_clock(self.at - now.at)} ago")
+            lines.append(f"last update {format_clock(self.at - now.at)} ago")
         return lines
 
     def _rate(self) -> str:
-        """Return how fast it is now; of a run that has ended, how fast it was."""
+        """Return the present rate; for a run that has ended, the mean rate."""
         first = self.samples[0 if self.has_ended else max(0, len(self.samples) - N_FOR_RATE)]
         last = self.samples[-1]
         seconds, n = last.at - first.at, last.n_finished - first.n_finished
@@ -116,7 +116,7 @@ class Glance:
 
 
 def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
-    """Return what each worker has in hand, in columns that fit."""
+    """Return the file that each worker has, in columns that fit."""
     if not rows:
         return []
     hooks = [row.hook or "?" for row in rows]
@@ -129,7 +129,7 @@ def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
     of_hook = max(most, USUAL_HOOK)
     rest = width - GAPS - of_clock - of_memory
     if rest < ENOUGH + of_hook:
-        of_hook = max(LEAST, min(most, 2 * rest // 5))  # a name tells more
+        of_hook = max(LEAST, min(most, 2 * rest // 5))  # a name matters more
     of_name = max(LEAST, rest - of_hook)
     return [
         f"  {padded(_end_of(_name(row), of_name), of_name)}"
@@ -151,7 +151,7 @@ def _end_of(name: str, room: int) -> str:
 
 
 def _fitting(hook: str, row: LiveRow, room: int) -> str:
-    """Return the hook as far as there is room; that a worker is paused tells more."""
+    """Return the hook, cut to the room there is; whether the worker is paused matters more."""
     if not row.is_paused:
         return hook[:room]
     return hook + PAUSED if len(hook + PAUSED) <= room else PAUSED.strip(" ()")
@@ -171,7 +171,7 @@ def glance(path: str | os.PathLike[str]) -> Glance:
         if not runs:
             return Glance(name, None, [], [], time.time())
         samples, live = reader.now(runs[-1].number, N_FOR_RATE)
-    # A run that was killed has left there what it had in hand.
+    # The rows of a killed run still name the files that its workers had.
     return Glance(name, runs[-1], samples, live if runs[-1].state == "at work" else [], time.time())
 
 
@@ -182,23 +182,23 @@ def watch(
     interval_s: float = 1.0,
     pause: Callable[[float], None] = time.sleep,
 ) -> Glance:
-    """Show a run until it has ended: in place on a terminal, once elsewhere.
+    """Show a run until it ends: refreshed in place on a terminal, printed once elsewhere.
 
     Parameters
     ----------
     path : str or os.PathLike
         The journal.
     stream : file
-        Where to.
+        Where to print.
     interval_s : float, optional
-        Seconds between two looks.
+        Seconds between updates.
     pause : callable, optional
         Waits so many seconds.
 
     Returns
     -------
     Glance
-        The last look.
+        What was shown last.
     """
     is_terminal = stream.isatty()
     n_lines = 0

@@ -35,7 +35,7 @@ def test_nothing_is_said_of_a_run_that_went_well():
         (
             [*even(), failed(10, 0.0, read_s=9.0), attempt(11, None, outcome="timed out")],
             {},
-            "1 file took longer than file_timeout; the longest of the others took 3 s",
+            "1 file took longer than file_timeout; the slowest of the others took 3 s",
         ),
         (
             [*even(), *(failed(i, i - 10.0) for i in range(10, 20))],
@@ -53,22 +53,23 @@ def test_nothing_is_said_of_a_run_that_went_well():
                 "samples": [sample(15, waited_for_memory=15.0)],
                 "options": {"process_size": "'1 GiB'"},
             },
-            "process_size is 1.0 GiB, and no file needed more than 200.0 MiB",
+            "process_size is 1.0 GiB, but no file needed more than 200.0 MiB",
         ),
         (
             even(),
             {"samples": [sample(15, waited_for_memory=15.0)]},
-            "Half of the files needed more than 200.0 MiB: fewer workers would do",
+            "Half of the files needed more than 200.0 MiB: use fewer workers",
         ),
         (
             even(),
             {"samples": [sample(15, waited_paused=6.0)]},
-            "stood still 20% of the time",
+            "were paused 20% of the time",
         ),
         (
             even(),
             {"samples": [sample(15)], "superseded": [failed(0, 0.0, read_s=6.0)]},
-            "20% of the workers' time was lost: 1 times, a file was broken off",
+            "20% of the workers' time was lost to attempts that failed or were stopped, and were "
+            "repeated (1 in all)",
         ),
         (
             even(),
@@ -81,12 +82,12 @@ def test_nothing_is_said_of_a_run_that_went_well():
         (
             [*even(), attempt(10, 12.0, process_s=8.0)],
             {"elapsed_s": 22.0},
-            "In the last 7 s, 32% of the time, only one worker was at work, on 'raw/10.fits'. Let",
+            "For the last 7 s, 32% of the run, only one worker was busy, with 'raw/10.fits'. Start",
         ),
         (
             [*even(), attempt(10, 12.0, process_s=8.0)],
             {"elapsed_s": 22.0, "options": {"order": "'given'"}},
-            "was at work, on 'raw/10.fits'. Leave out order='given'",
+            "was busy, with 'raw/10.fits'. Leave out order='given'",
         ),
         (
             even(10, 12.0, read_s=10.0),
@@ -101,7 +102,7 @@ def test_nothing_is_said_of_a_run_that_went_well():
         (
             [attempt(i, 0.0, read_s=0, write_s=0, process_s=0.001) for i in range(2000)],
             {},
-            "1 ms on the average",
+            "1 ms on average",
         ),
     ],
     ids=[

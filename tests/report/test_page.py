@@ -231,7 +231,7 @@ def test_page_of_a_real_run_works_from_journal_and_result(make_files, tmp_path, 
 def test_page_shows_no_memory_that_was_not_measured(tmp_path, used, is_shown):
     write_page(record([attempt(0)], samples=[sample(0, used)]), tmp_path / "run.html")
     script = """return [!document.getElementById("memory-part").hidden,
-                       document.getElementById("tiles").textContent.includes("memory of all")];"""
+                       document.getElementById("tiles").textContent.includes("memory, all")];"""
     assert seen(tmp_path / "run.html", script, tmp_path) == [is_shown, is_shown]
 
 

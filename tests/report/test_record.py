@@ -77,7 +77,7 @@ def test_what_is_in_hand_is_known_of_a_run_that_has_not_ended(make_files, pipe, 
     (attempt,) = run.in_flight
     assert run.state == "at work"
     assert (attempt.place, attempt.worker, attempt.outcome) == (1, pid, "in flight")
-    assert attempt.error == "in data_process when this was last heard of"
+    assert attempt.error == "in data_process at the last update"
     assert attempt in list(run.drawn())
     assert record_of(tmp_path / "j").in_flight == []
 

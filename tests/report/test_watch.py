@@ -93,8 +93,8 @@ def test_text_of_a_run_that_was_killed_says_that_more_may_have_ended():
 
 
 def test_silence_of_a_run_is_told():
-    assert "last heard of 00:50 ago" in seen([sample(0), sample(10)]).text()
-    assert "last heard" not in seen([sample(0), sample(58)]).text()
+    assert "last update 00:50 ago" in seen([sample(0), sample(10)]).text()
+    assert "last update" not in seen([sample(0), sample(58)]).text()
 
 
 def test_number_of_inputs_need_not_be_known():

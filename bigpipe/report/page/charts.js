@@ -1,11 +1,11 @@
-// Memory and waits over the same time as the workers; memory of each file against its projection.
+// Memory and waits on the time axis of the workers; memory of each file against its projection.
 
 const samples = data.samples.map(
   ([at, used, budget, nWorkers, inFlight, finished, failed, memory, paused, inputs]) =>
     ({ at, used, budget, nWorkers, inFlight, finished, failed, waits: [memory, paused, inputs] }));
 const WAITS = ["memory", "paused", "inputs"];
 const WAIT_WORDS = { memory: "for memory", paused: "paused for memory", inputs: "for inputs" };
-const isMeasured = samples.some((sample) => sample.used > 0);  // a short run has ended before
+const isMeasured = samples.some((sample) => sample.used > 0);  // a short run ends before the first measurement
 const waited = samples.length ? samples[samples.length - 1].waits : [0, 0, 0];
 
 function byteTicks(most, n) {
@@ -44,7 +44,7 @@ function drawMemory() {
   const canvas = document.getElementById("memory"), height = 170;
   const [context, width] = prepared(canvas, height);
   const peak = largest(samples.map((sample) => sample.used)), budget = samples[0].budget;
-  const isFar = peak < 0.2 * budget;  // the budget is so far above that use would be a flat line
+  const isFar = peak < 0.2 * budget;  // on the budget's scale, the memory used would look flat
   const most = 1.1 * (isFar ? peak || 1 : Math.max(peak, largest(samples.map((s) => s.budget))));
   const x = (t) => LEFT + (t - view.from) * (width - LEFT - RIGHT) / (view.to - view.from);
   const y = (level) => (height - AXIS) * (1 - level / most) + 6 * level / most;
@@ -54,7 +54,7 @@ function drawMemory() {
     context.beginPath();
     context.moveTo(x(0), y(0));
     let before = 0;
-    for (const sample of samples) {  // the most since the sample before
+    for (const sample of samples) {  // the peak since the sample before
       context.lineTo(x(before), y(sample.used || 0));
       context.lineTo(x(sample.at), y(sample.used || 0));
       before = sample.at;
@@ -78,7 +78,7 @@ function drawMemory() {
   context.textBaseline = "top";
   const text = isFar ? "budget: " + bytes(budget) + ", above this chart" : "budget";
   context.fillText(text, LEFT + 6, isFar ? 2 : y(budget) + 4);
-  canvas.setAttribute("aria-label", "Memory over time: " + bytes(peak) + " at most, of a budget of "
+  canvas.setAttribute("aria-label", "Memory over time: peak " + bytes(peak) + ", of a budget of "
     + bytes(budget));
 }
 
@@ -107,7 +107,7 @@ function drawWaits() {
   canvas.setAttribute("aria-label", "Workers waited, all together: " + words);
 }
 
-const LOG_LOW = 2 ** 20;  // below a MiB it does not matter how much
+const LOG_LOW = 2 ** 20;  // sizes below a MiB are drawn as one MiB
 
 function scatterPoints() {
   const points = [];
@@ -151,7 +151,7 @@ function drawScatter() {
   context.textAlign = "right";
   context.fillText("projected", width - RIGHT, height - 15);
   context.textAlign = "left";
-  context.fillText("used beyond the worker itself", LEFT + 6, 2);
+  context.fillText("used, beyond the idle worker", LEFT + 6, 2);
   context.beginPath();
   context.moveTo(x(2 ** scatter.low), y(2 ** scatter.low));
   context.lineTo(x(2 ** scatter.high), y(2 ** scatter.high));
@@ -159,7 +159,7 @@ function drawScatter() {
   context.setLineDash([5, 4]);
   context.stroke();
   context.setLineDash([]);
-  // Many points over one another are seen as many.
+  // Transparent, so that many points on top of one another show as many.
   context.globalAlpha = points.length > 2000 ? 0.25 : 0.75;
   const size = points.length > 2000 ? 2 : 5;
   for (const [a, b] of points) {

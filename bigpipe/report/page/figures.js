@@ -1,5 +1,5 @@
 "use strict";
-// What the page was given, unpacked; and how figures are written for people.
+// Unpacks the data of the page, and formats numbers for people.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
@@ -47,7 +47,7 @@ const superseded = unpacked(data.superseded);
 const inFlight = unpacked(data.inFlight);
 const SETS = [files, superseded, inFlight];
 
-// Of failed files alone: their messages, as far as the page has them.
+// Messages of failed files, as many as the page has.
 const messages = new Map(data.kinds.flatMap((kind) => kind.messages));
 
 function bytes(n) {
@@ -73,7 +73,7 @@ function count(n) { return Math.round(n).toLocaleString("en-US"); }
 
 function percent(x) { return (100 * x).toFixed(x > 0 && x < 0.1 ? 1 : 0) + " %"; }
 
-// Largest of a column that may have thousands of values, and some that are not known.
+// Largest value of a column, which may be long and have unknown values.
 function largest(values, start = 0) {
   let most = start;
   for (const value of values) if (value > most) most = value;

@@ -1,4 +1,4 @@
-// The table of files: searched, sorted, and shown a hundred rows at a time.
+// The table of files, to search and sort; it shows a hundred rows at a time.
 
 const COLUMNS = [
   ["name", "input", "name", null],
@@ -9,9 +9,9 @@ const COLUMNS = [
   ["process", "process", "number", duration],
   ["write", "write", "number", duration],
   ["size", "size", "number", bytes],
-  ["peak_rss", "peak", "number", bytes],
+  ["peak_rss", "peak RSS", "number", bytes],
   ["projected", "projected", "number", bytes],
-  ["attempts", "tries", "number", String],
+  ["attempts", "attempts", "number", String],
 ].filter(([key, , , write]) => write !== bytes || files[key].some((x) => x >= 0));
 const PAGE = 100;
 const table = { key: null, isDown: false, shown: PAGE, order: [], lower: null };
@@ -36,7 +36,7 @@ function sort(found) {
   const sign = table.isDown ? -1 : 1;
   const rank = (a, b) => {
     const x = values[a], y = values[b];
-    if (x !== x || y !== y) return (x !== x) - (y !== y);  // what is not known comes last
+    if (x !== x || y !== y) return (x !== x) - (y !== y);  // unknown values come last
     return x < y ? -sign : x > y ? sign : a - b;
   };
   return found.sort(rank);

@@ -13,8 +13,8 @@ function makeHead() {
   document.getElementById("title").textContent = data.title;
   const began = new Date(1000 * data.began).toLocaleString("sv-SE");
   const where = data.about.machine ? " on " + data.about.machine : "";
-  const words = { finished: "finished after ", interrupted: "was interrupted after ",
-    killed: "was killed, last heard of after ", "at work": "was at work for " };
+  const words = { finished: "finished after ", interrupted: "interrupted after ",
+    killed: "killed, last update after ", "at work": "still at work after " };
   document.getElementById("subtitle").textContent =
     "began " + began + where + ", " + (words[data.state] || data.state + " ") + duration(data.elapsed);
 }
@@ -26,21 +26,21 @@ function makeTiles() {
   const busy = [...files.seconds].reduce((sum, x, i) => sum + (files.began[i] >= 0 ? x : 0), 0);
   const rate = (n - isKept) / data.elapsed;
   const tiles = [
-    tile("files", count(n), total || (isKept ? count(isKept) + " not run: in the journal" : "")),
+    tile("files", count(n), total || (isKept ? count(isKept) + " from an earlier run" : "")),
     tile("failed", count(nFailed), n ? percent(nFailed / n) : "", nFailed > 0),
     tile("time", duration(data.elapsed),
       rate >= 1 ? rate.toPrecision(3) * 1 + " files/s" : rate > 0 ? duration(1 / rate) + " per file" : ""),
   ];
   if (data.nWorkers && data.elapsed) {
     const part = busy / data.elapsed / data.nWorkers;
-    tiles.push(tile("workers", count(data.nWorkers), "at work " + percent(Math.min(1, part)) + " of the time"));
+    tiles.push(tile("workers", count(data.nWorkers), "busy " + percent(Math.min(1, part)) + " of the time"));
   }
   if (isMeasured) {
     const peak = largest(samples.map((sample) => sample.used));
-    tiles.push(tile("memory of all", bytes(peak), "at most, of " + bytes(samples[0].budget)));
+    tiles.push(tile("memory, all workers", bytes(peak), "peak, of " + bytes(samples[0].budget)));
   }
   const highest = largest(files.peak_rss);
-  if (highest) tiles.push(tile("largest file", bytes(highest), "peak of its worker"));
+  if (highest) tiles.push(tile("memory, one worker", bytes(highest), "highest peak RSS"));
   document.getElementById("tiles").append(...tiles);
 }
 
@@ -68,8 +68,8 @@ function makeTime() {
   document.getElementById("time-section").hidden = !lanes.length && !isMeasured;
   legend("legend", [["read", "reading"], ["process", "processing"], ["write", "writing"],
     ...(hasFailed ? [["failed", "failed"]] : []),
-    ...(superseded.n ? [["again", "broken off or failed, and run again"]] : []),
-    ...(inFlight.n ? [["other", "not ended"]] : []), ["idle", "waiting"]]);
+    ...(superseded.n ? [["again", "failed or stopped, and run again"]] : []),
+    ...(inFlight.n ? [["other", "in flight"]] : []), ["idle", "waiting"]]);
   const timeline = document.getElementById("timeline");
   timeline.addEventListener("mousemove", (event) => {
     const file = fileAt(event.offsetX, event.offsetY, timeline.clientWidth);

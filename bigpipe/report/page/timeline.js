@@ -1,5 +1,5 @@
-// Each worker over time. In a column of pixels, phases have the height of their share of its time:
-// so one file fills it, and a thousand are seen for what they are together.
+// Each worker over time. In each column of pixels, a phase is as high as its share of the time, so
+// that both one long file and a thousand short ones are shown truly.
 
 const view = { from: 0, to: data.elapsed || 1, listeners: [] };
 const LEFT = 70, RIGHT = 12, AXIS = 22;
@@ -13,7 +13,7 @@ function look(from, to) {
   for (const listener of view.listeners) listener();
 }
 
-// A canvas of so many dots as the screen has, in the measures of the page.
+// A canvas with the resolution of the screen, in the units of the page.
 function prepared(canvas, height) {
   const width = canvas.parentElement.clientWidth, ratio = window.devicePixelRatio || 1;
   canvas.style.height = height + "px";
@@ -56,8 +56,8 @@ function drawTimeAxis(context, width, height) {
   }
 }
 
-// Files of each lane, in the order in which they were begun. A worker that had several files at
-// once has as many lanes.
+// Files of each lane, in the order they began. A worker that had several files at once has as many
+// lanes.
 const nWorkerLanes = Math.max(0, ...data.lanes.map((x) => x + 1));
 const lanes = Array.from({ length: nWorkerLanes * data.nHands }, () => []);
 let hasFailed = false;
@@ -66,7 +66,7 @@ for (const [set, all] of SETS.entries()) {
     const began = all.began[i];
     if (!(began >= 0) || all.worker[i] < 0) continue;
     const isBad = ["failed", "killed", "timed out"].includes(data.outcomes[all.outcome[i]]);
-    // What has failed has one colour throughout, so that it is found.
+    // A failed file has one colour throughout, so that it is easy to find.
     const whole = set === 2 ? OTHER : set ? AGAIN : isBad ? FAILED : null;
     hasFailed ||= whole === FAILED;
     const read = all.read[i], process = all.process[i], write = all.write[i];
@@ -119,7 +119,7 @@ function drawTimeline() {
       for (let phase = 0; phase < sums.length; phase++) {
         const part = Math.min(1, sums[phase][x]) * (each - gap);
         if (part <= 0) continue;
-        // A short file stays visible among nothing.
+        // Keep a short file visible in an idle lane.
         const shown = Math.min(y - top, Math.max(part, phase >= FAILED ? 3 : 1));
         context.fillStyle = colors[phase];
         context.fillRect(LEFT + x, y - shown, 1, shown);
@@ -172,7 +172,7 @@ function showTip(event, text) {
   tip.style.top = event.pageY + 16 + "px";
 }
 
-// Dragging over a chart of time looks closer, in all of them.
+// Dragging over a chart with a time axis zooms all of them.
 function letZoom(canvas) {
   let start = null;
   const time = (event) => {
