@@ -1,6 +1,6 @@
-"""A night of CCD frames, simulated or a person's own, reduced in parallel with bigpipe.
+"""Reduces a night of CCD frames, simulated or the user's own, in parallel with bigpipe.
 
-Owns the demonstration as a whole; `bigpipe demo` runs it. A night goes this way::
+Owns the demonstration as a whole, which ``bigpipe demo`` runs. A night passes through::
 
     simulate.py (detector.py, sky.py) -> raw/, truth/
     night.py: sort by header -> masters/ -> reduced/     pipelines in reduce.py, steps in steps.py
@@ -27,36 +27,36 @@ MIN_SIDE = 64  # pixels: below, there is no room for stars and the sky around th
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What a demonstration is asked to do."""
+    """The settings of a demonstration."""
 
     output: Path = Path("bigpipe-demo")
     """Folder of the results."""
     source: Path | None = None
-    """Folder of a person's own frames; ``None`` to simulate a night."""
+    """Folder of the user's own frames; ``None`` to simulate a night."""
     n_lights: int = 24
     """Light frames to simulate."""
     shape: tuple[int, int] = (800, 800)
     """Rows and columns of a simulated frame."""
     seed: int = 1
-    """What all that is random in the simulation follows from."""
+    """Seed of the simulation's random numbers."""
     num_processes: float | None = None
-    """Workers at most; ``None`` or 0: all physical cores; below 1: that part of them."""
+    """Most workers; ``None`` or 0: all physical cores; below 1: a fraction of them."""
     overwrite: bool = False
-    """Replace even what an earlier run made from a person's own frames."""
+    """Replace even the results of an earlier run on the user's own frames."""
 
     def check(self) -> None:
-        """Raise `DemoError` if it cannot be done."""
+        """Raise `DemoError` if the demonstration cannot run with these settings."""
         if self.n_lights < 1:
-            raise DemoError(f"{self.n_lights} light frames cannot be reduced: at least 1.")
+            raise DemoError(f"Cannot simulate {self.n_lights} light frames: give at least 1.")
         if min(self.shape) < MIN_SIDE:
             raise DemoError(
-                f"A frame of {self.shape[0]} x {self.shape[1]} pixels is too small: at least "
+                f"A frame of {self.shape[0]} x {self.shape[1]} pixels is too small: give at least "
                 f"{MIN_SIDE} x {MIN_SIDE}."
             )
         if self.seed < 0:
-            raise DemoError(f"The seed {self.seed} is negative: at least 0.")
+            raise DemoError(f"The seed {self.seed} is negative: give 0 or more.")
         if self.source is not None and not self.source.is_dir():
-            raise DemoError(f"The input folder {self.source} does not exist, or is no folder.")
+            raise DemoError(f"The input folder {self.source} does not exist, or is not a folder.")
 
 
 def run_demo(settings: DemoSettings, say: Callable[[str], None], **options: Any) -> Report:
@@ -67,19 +67,19 @@ def run_demo(settings: DemoSettings, say: Callable[[str], None], **options: Any)
     settings : DemoSettings
         What to do.
     say : callable
-        Given a line of text at each stage.
+        Called with a line of text at each stage.
     **options
         Further options of `bigpipe.BigMultiPipe`, such as ``progress``.
 
     Returns
     -------
     Report
-        What came out. Files that failed are in it; they raise nothing.
+        The results. Files that failed are listed in it; they raise no error.
 
     Raises
     ------
     DemoError
-        If it cannot be run as asked.
+        If it cannot run as asked.
     """
     from bigpipe.demo.night import compare_night, reduce_night, simulate_night
     from bigpipe.demo.report import Report, table_of

@@ -1,6 +1,6 @@
 """How far reduced frames are from the simulated truth.
 
-Owns the comparison, itself a pipeline that writes nothing, and what is summed up from it.
+Owns the comparison, itself a pipeline that writes nothing, and its summary.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from bigpipe.steps import no_outfile
 
 __all__ = ["Agreement", "ComparePipe", "agreement_of"]
 
-SKY_TOLERANCE = 1.05  # of the median: what is brighter has a star's light in it
+SKY_TOLERANCE = 1.05  # times the median: brighter pixels hold light of a star
 MIN_SIGNAL_TO_NOISE = 20.0  # of the stars whose flux is compared
-SIGNIFICANT = 5.0  # sigma: charge of a cosmic ray in a pixel that ought to be found
-NOTICEABLE = 1.0  # sigma: charge with which a flagged pixel was flagged rightly
+SIGNIFICANT = 5.0  # sigma: charge of a cosmic ray above which a pixel should be flagged
+NOTICEABLE = 1.0  # sigma: charge above which flagging a pixel was right
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Agreement:
     n_cosmic: int
     """Pixels in which a cosmic ray left more than 5 sigma."""
     cosmic_completeness: float
-    """Part of those that were flagged; NaN if there are none."""
+    """Fraction of those that were flagged; NaN if there are none."""
     n_flagged: int
     """Pixels that were flagged."""
     cosmic_purity: float
-    """Part of those in which a cosmic ray left more than 1 sigma; NaN if there are none."""
+    """Fraction of those in which a cosmic ray left more than 1 sigma; NaN if there are none."""
 
 
 class ComparePipe(BigMultiPipe):
@@ -64,15 +64,15 @@ class ComparePipe(BigMultiPipe):
     Parameters
     ----------
     **kwargs
-        Options of `BigMultiPipe`, and the keyword of the run ``truth`` (dict): the name of
-        the file with the truth for each reduced one.
+        Options of `BigMultiPipe`, and the keyword ``truth`` (dict): for each reduced file, the
+        name of the file with its truth.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(post_process_list=[compare, no_outfile], **kwargs)
 
     def file_read(self, in_name: Any, truth: Any = None, **kwargs: Any) -> Any:
-        """Read both."""
+        """Read the reduced frame and its truth."""
         with fits.open(truth[os.fspath(in_name)], memmap=False) as hdus:
             light = hdus[0].data.astype(np.float32) * np.float32(hdus[0].header["EXPTIME"])
             stars, hits = np.array(hdus["STARS"].data), np.array(hdus["COSMIC"].data)
@@ -80,7 +80,7 @@ class ComparePipe(BigMultiPipe):
 
 
 def compare(data: Any, bmp_meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-    """Put the comparison of one frame into the metadata."""
+    """Add the comparison of one frame to the metadata."""
     frame, light, stars, hits = data
     if bmp_meta is not None:
         bmp_meta.update(_compare_sky(frame, light))
@@ -137,7 +137,7 @@ def _compare_cosmic_rays(frame: Frame, hits: NDArray[Any]) -> dict[str, Any]:
 
 
 def agreement_of(metas: Sequence[dict[str, Any]]) -> Agreement:
-    """Sum up what `compare` found in all frames; at least one."""
+    """Summarise what `compare` found in all frames, of which there must be at least one."""
     n_sky, n_significant, n_flagged = (
         sum(meta[key] for meta in metas) for key in ("n_sky", "n_significant", "n_flagged")
     )

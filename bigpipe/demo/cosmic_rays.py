@@ -1,7 +1,7 @@
 """Find cosmic rays in one image by their sharp edges, after van Dokkum [1]_.
 
-Owns the method, with numpy alone. The medians over 5 x 5 and 7 x 7 pixels, which are most of
-its cost, are taken only where the Laplacian is large enough for them to matter.
+Owns the method, with numpy alone. The medians over 5 x 5 and 7 x 7 pixels, which cost most, are
+taken only where the Laplacian is large enough for them to matter.
 
 References
 ----------
@@ -22,7 +22,7 @@ from bigpipe.demo.statistics import Image, Mask, median_filter3, window_values
 __all__ = ["find_cosmic_rays"]
 
 MAX_ROUNDS = 4  # long tracks are eaten from their ends; arbitrary, later rounds find nothing
-PREFILTER = 0.7  # part of the threshold from which a pixel is looked at; see _Significance
+PREFILTER = 0.7  # fraction of the threshold above which a pixel is examined; see _Significance
 MIN_FINE_STRUCTURE = 0.01  # sigma; keeps the contrast finite
 POSITIONS_AT_ONCE = 50_000  # of 49 pixels each: 30 MB
 
@@ -43,16 +43,16 @@ def find_cosmic_rays(
     Parameters
     ----------
     image : (ny, nx) float32 ndarray, in electrons
-        With the sky still in it, as its photon noise is computed from it.
+        The image with the sky still in it, from which the photon noise is computed.
     variance : float or (ny, nx) float32 ndarray, in electrons squared
-        Of everything but the photons: read noise, dark current.
+        Variance of everything but the photons: read noise, dark current.
     sigma : float, optional
-        Height above the noise from which a pixel is a cosmic ray.
+        Height above the noise, in sigma, that makes a pixel a cosmic ray.
     neighbour_fraction : float, optional
-        Part of ``sigma`` that suffices next to one.
+        Fraction of ``sigma`` that suffices beside a cosmic ray.
     contrast : float, optional
-        How many times the fine structure (of stars, lines) the height must be. About 5
-        for stars that are 2 pixels wide or more.
+        Least ratio of the height to the fine structure of stars or lines. About 5 for stars that
+        are 2 pixels wide or more.
     ignore : (ny, nx) bool ndarray, optional
         Pixels never to flag, such as saturated ones.
 
@@ -61,7 +61,8 @@ def find_cosmic_rays(
     hit : (ny, nx) bool ndarray
         The pixels found.
     cleaned : (ny, nx) float32 ndarray, in electrons
-        The image with the median of the good pixels of the 5 x 5 around in their place.
+        The image with each of them replaced by the median of the good pixels of the 5 x 5
+        around it.
     """
     hit = np.zeros(image.shape, dtype=bool)
     cleaned = image.copy()
@@ -83,10 +84,10 @@ def find_cosmic_rays(
 
 
 class _Significance:
-    """Height of the Laplacian in units of the noise, and of the structure around it.
+    """Height of the Laplacian relative to the noise, and to the structure around it.
 
-    A first guess of the noise, from the median of 3 x 3 pixels, chooses the few pixels at
-    which the height is computed with that of 5 x 5, as the method asks.
+    A first guess of the noise, from medians of 3 x 3 pixels, selects the few pixels whose height is
+    computed with medians of 5 x 5, as the method requires.
     """
 
     def __init__(self, image: Image, variance: NDArray[np.float32]) -> None:
@@ -119,8 +120,8 @@ class _Significance:
 def _positive_laplacian(image: Image) -> Image:
     """Return the Laplacian of the image with each pixel cut in four, positive parts only.
 
-    A quarter of a pixel has two neighbours in its own pixel and one in each of two others,
-    so that no larger image is needed. Scaled so that one lone pixel gives its own height.
+    A quarter of a pixel has two neighbours in its own pixel and one in each of two others, so no
+    larger image is needed. The result is scaled so that a single bright pixel gives its own height.
     """
     padded = np.pad(image, 1, mode="edge")
     left, right = padded[1:-1, :-2], padded[1:-1, 2:]

@@ -1,8 +1,8 @@
 """A simulated CCD: from photons that arrive to the numbers in a raw frame.
 
-Owns the physics of the detector. What falls on it is `bigpipe.demo.sky`; which frames a night
-has, `bigpipe.demo.simulate`. For a pixel that ``light`` electrons per second would be made in
-if it were the average pixel::
+Owns the physics of the detector. `bigpipe.demo.sky` makes what falls on it, and
+`bigpipe.demo.simulate` decides which frames a night has. For a pixel on which falls the light that
+makes ``light`` electrons per second in the average pixel::
 
     electrons = Poisson((light * flat + dark_rate) * exposure) + cosmic rays, up to the full well
     adu = round(bias level of its amplifier + bias structure
@@ -44,30 +44,30 @@ ADU_MAX = 65535  # of a 16-bit converter
 
 DARK_RATE = 0.02  # electrons per second and pixel, cooled
 HOT_FRACTION = 0.002  # of the pixels
-HOT_RATES = (0.5, 50.0)  # electrons per second, equally many in each factor
+HOT_RATES = (0.5, 50.0)  # electrons per second, uniform in the logarithm
 
 PIXEL_SIZE = 24.0  # micrometres
 THICKNESS = 40.0  # micrometres of silicon in which charge is collected
-# Muons: about one a minute and cm^2 at sea level; twice that on a mountain with the
-# electrons and what the surroundings add.
+# Muons: about one per minute and cm^2 at sea level; on a mountain, with electrons and what the
+# surroundings add, more than twice that.
 COSMIC_RATE = 2.5 / 60.0  # per second and cm^2
 ELECTRONS_PER_MICROMETRE = 80.0  # most probable charge of a fast muon in silicon
 LANDAU_WIDTH = 0.15  # of that charge; sets the tail of large charges
-DIFFUSION = 0.25  # pixels: standard deviation of where the charge is collected
+DIFFUSION = 0.25  # pixels: standard deviation by which charge diffuses before it is collected
 TRACK_STEP = 0.1  # pixels between the points of a track
-STEEPEST = 0.12  # cosine of the flattest track, 7 degrees: longer ones are rare
+STEEPEST = 0.12  # cosine of the angle to the normal of the flattest track (7 degrees); rare beyond
 
 
 @dataclass(frozen=True)
 class Detector:
-    """What is fixed of a detector: the truth that calibration frames are to find."""
+    """The fixed properties of a detector: the truth that calibration frames should reproduce."""
 
     bias: Image
-    """(ny, nx), in adu: structure on top of the amplifiers' levels, of median 0."""
+    """(ny, nx), in adu: structure on top of the amplifiers' levels; median 0."""
     dark_rate: Image
     """(ny, nx), in electrons per second: dark current, with hot pixels."""
     flat: Image
-    """(ny, nx): response of each pixel, vignetting included, of median 1."""
+    """(ny, nx): response of each pixel, vignetting included; median 1."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,17 +80,16 @@ class Detector:
         Parameters
         ----------
         light : float or (ny, nx) ndarray, in electrons per second
-            What the average pixel would make of the photons that arrive; 0 for a closed
-            shutter.
+            Electrons that the photons would make in the average pixel; 0 for a closed shutter.
         exposure : float
             Seconds.
         rng : numpy.random.Generator
-            Source of all that is random in the frame.
+            Source of the frame's random numbers.
 
         Returns
         -------
         Exposure
-            The raw frame and where cosmic rays hit.
+            The raw frame, and where cosmic rays hit it.
         """
         expected = (light * self.flat + self.dark_rate) * exposure
         electrons = rng.poisson(expected).astype(np.float32)
@@ -128,7 +127,7 @@ class Exposure:
     raw: NDArray[np.uint16]
     """(ny, nx + overscan), in adu; the overscan of both amplifiers on the right."""
     cosmic_rows: NDArray[np.int32]
-    """Row of each pixel that a cosmic ray left charge in."""
+    """Row of each pixel in which a cosmic ray left charge."""
     cosmic_columns: NDArray[np.int32]
     """Column of each."""
     cosmic_electrons: NDArray[np.float32]
@@ -136,7 +135,7 @@ class Exposure:
 
 
 def make_detector(shape: tuple[int, int], rng: np.random.Generator) -> Detector:
-    """Make a detector with faults of its own."""
+    """Make a detector with random faults."""
     ny, nx = shape
     y, x = np.mgrid[0:ny, 0:nx].astype(np.float32)
     y, x = y / ny - 0.5, x / nx - 0.5
@@ -172,7 +171,7 @@ def cosmic_rays(shape: tuple[int, int], exposure: float, rng: np.random.Generato
     exposure : float
         Seconds.
     rng : numpy.random.Generator
-        Source of numbers, directions and charges.
+        Source of the random numbers.
 
     Returns
     -------
@@ -181,10 +180,10 @@ def cosmic_rays(shape: tuple[int, int], exposure: float, rng: np.random.Generato
 
     Notes
     -----
-    Straight tracks from all sides alike, so that their number goes as the cosine of the
-    angle to the normal. The charge is proportional to the way through the silicon and
-    has the long tail of Landau's distribution, in Moyal's form [1]_. It is spread a
-    little by diffusion.
+    Tracks are straight and isotropic, so the number through the surface is proportional to the
+    cosine of the angle to the normal. The charge is proportional to the path length in the
+    silicon and has the long tail of a Landau distribution, in Moyal's form [1]_. Diffusion
+    spreads it slightly.
 
     References
     ----------

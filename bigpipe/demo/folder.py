@@ -1,7 +1,7 @@
-"""The folder that a demonstration fills: never mixed with what someone else put there.
+"""The output folder of a demonstration, which never mixes its files with other files there.
 
-A small file in it, `MARKER`, lists what the demonstration made, so that the next one can
-replace exactly that.
+A small file in it, `MARKER`, lists what the demonstration made, so that the next one replaces
+exactly that.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["MARKER", "MASTERS", "RAW", "REDUCED", "TRUTH", "DemoError", "output_
 
 MARKER = "bigpipe-demo.json"
 RAW, TRUTH, MASTERS, REDUCED = "raw", "truth", "masters", "reduced"  # folders in it
-N_SHOWN = 3  # names of strange files in a message; arbitrary
+N_SHOWN = 3  # names of foreign files in a message; arbitrary
 
 
 class DemoError(BigpipeError, ValueError):
-    """The demonstration cannot be run as asked."""
+    """The demonstration cannot run as asked."""
 
 
 @contextmanager
 def output_folder(path: Path, source: Path | None, *, overwrite: bool) -> Iterator[Path]:
-    """Make a folder ready for a new demonstration; afterwards note what is in it.
+    """Prepare a folder for a new demonstration; afterwards list what is in it.
 
     Parameters
     ----------
     path : Path
-        The folder. Made if it is missing; what an earlier demonstration made is removed.
+        The folder. It is made if it is missing; files of an earlier demonstration are removed.
     source : Path or None
-        Folder of a person's own frames; ``None`` for a simulated night.
+        Folder of the user's own frames; ``None`` for a simulated night.
     overwrite : bool
-        Remove even what was made from a person's own frames.
+        Remove even what was made from the user's own frames.
 
     Yields
     ------
@@ -52,12 +52,12 @@ def output_folder(path: Path, source: Path | None, *, overwrite: bool) -> Iterat
     """
     if source is not None and _is_inside(path, source):
         raise DemoError(
-            f"The output folder {path} lies in the input folder {source}, where nothing is "
-            "written. Give another one with --output."
+            f"The output folder {path} is inside the input folder {source}, which is only read. "
+            "Give another one with --output."
         )
     if source is not None and _is_inside(source, path):
         raise DemoError(
-            f"The input folder {source} lies in the output folder {path}, whose files would be "
+            f"The input folder {source} is inside the output folder {path}, whose files would be "
             "replaced. Give another one with --output."
         )
     try:
@@ -88,8 +88,8 @@ def _clear(path: Path, *, overwrite: bool) -> None:
     if earlier is None:
         if present or any(path.iterdir()):
             raise DemoError(
-                f"{path} is not empty, and bigpipe demo did not make what is in it. Give "
-                "a new or empty folder with --output."
+                f"{path} is not empty, and bigpipe demo did not make its content. Give a new or "
+                "empty folder with --output."
             )
         return
     made = earlier["made"]
@@ -105,7 +105,7 @@ def _clear(path: Path, *, overwrite: bool) -> None:
         )
     if earlier["input"] is not None and not overwrite:
         raise DemoError(
-            f"{path} holds the frames of {earlier['input']} that an earlier run reduced. Give "
+            f"{path} holds frames of {earlier['input']} that an earlier run reduced. Give "
             "--overwrite to replace them, or another folder with --output."
         )
     for name in present:
@@ -128,10 +128,10 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
 
 
 def _files_in(path: Path) -> list[str]:
-    """Return the names of all files below, relative to the folder, but for the marker."""
+    """Return the names of all files in and below the folder, except the marker."""
     names = []
     for folder, folders, files in os.walk(path):
-        # What killed runs leave, bigpipe removes itself.
+        # bigpipe itself removes what killed runs leave.
         folders[:] = [name for name in folders if name != STAGING_NAME]
         names += [os.path.relpath(os.path.join(folder, name), path) for name in files]
     return [name for name in names if name != MARKER]

@@ -1,7 +1,7 @@
 """CCD frames in memory and in FITS files: values, mask, variance and header kept together.
 
-Owns reading and writing. What a header means is `bigpipe.fits.headers`; what is done to a
-frame, `bigpipe.demo.steps`.
+Owns reading and writing. `bigpipe.fits.headers` interprets headers; `bigpipe.demo.steps` processes
+frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "write_frame",
 ]
 
-# Cards that describe how the raw image was stored, or what is no longer in the reduced one.
+# Cards about how the raw image was stored, or about parts that the reduced image lacks.
 _RAW_CARDS = (
     "BZERO",
     "BSCALE",
@@ -69,20 +69,20 @@ class Frame:
     data: Image
     """Values, (ny, nx), in adu until the gain is applied, then in electrons."""
     header: fits.Header
-    """The image's header; that of the primary HDU too if the image is in an extension."""
+    """The image's header, with that of the primary HDU if the image is in an extension."""
     mask: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint8))
     """Bits of `Bad` for each pixel."""
     variance: Image | None = None
-    """Square of the uncertainty, in electrons squared; of what is known so far."""
+    """Square of the uncertainty known so far, in electrons squared."""
     shared_variance: Any = 0.0
-    """The part of it that comes from master frames: the same in all frames they are taken
-    from, so that no average lowers it. Electrons squared, (ny, nx) or a number."""
+    """The part of the variance that comes from master frames. All frames reduced with the same
+    masters share it, so averaging does not lower it. Electrons squared, (ny, nx) or a number."""
     read_noise: float | None = None
-    """In electrons, as measured or as the header says; ``None`` while unknown."""
+    """In electrons, as measured or from the header; ``None`` while unknown."""
     unit: str = "adu"
     """``'adu'``, ``'electron'`` once the gain is applied, ``''`` for a flat field."""
     steps: list[str] = field(default_factory=list)
-    """What was done to it, in order, a word each."""
+    """The steps done so far, in order, one word each."""
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.data.shape:
@@ -93,7 +93,7 @@ class Frame:
         self.mask[where] |= np.uint8(why)
 
     def marked(self, why: Bad) -> Mask:
-        """Return where pixels are marked so."""
+        """Return which pixels are marked as bad for any of these reasons."""
         return np.asarray((self.mask & np.uint8(why)) != 0)
 
     @property
@@ -108,12 +108,12 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
     Returns
     -------
     Frame
-        As raw as it is in the file.
+        The image as it is in the file.
 
     Raises
     ------
     ValueError
-        If it is no FITS file, there is no two-dimensional image, or it is cut short.
+        If it is not a FITS file, has no two-dimensional image, or is cut short.
     """
     with opened(path, memmap=False) as hdus:
         hdu = first_plane(hdus, path)
@@ -134,9 +134,9 @@ def write_frame(frame: Frame, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     frame : Frame
-        What to write. Its mask keeps its bits in the extension ``MASK``: see `Bad`.
+        The frame. The bits of its mask go to the extension ``MASK``: see `Bad`.
     path : str or os.PathLike
-        Where to.
+        The file to write.
     """
     header = frame.header.copy(strip=True)
     for keyword in _RAW_CARDS:

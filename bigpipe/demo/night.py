@@ -1,7 +1,7 @@
-"""A night from a folder of raw frames to reduced ones: which pipeline runs when, on what.
+"""Reduces a night from a folder of raw frames: which pipeline runs when, on which frames.
 
-Owns the order, and the account of what could not be done. Which frames belong together is
-`bigpipe.fits.sorting`.
+Owns the order, and the record of what could not be done. `bigpipe.fits.sorting` finds which frames
+belong together.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from bigpipe.records import FileResult, Outcome
 
 __all__ = ["Night", "compare_night", "reduce_night", "simulate_night"]
 
-# For each pixel of a raw frame, the largest peak RSS seen and a fifth more.
+# Bytes for each pixel of a raw frame: the highest peak RSS measured, and a fifth more.
 SIMULATED_BYTES = 75
 REDUCED_BYTES = 130
-COMBINED_BYTES = 60  # and for each frame of the group
+COMBINED_BYTES = 60  # plus, for each frame of the group:
 STACKED_BYTES = 10
 WORKER_BYTES = 150_000_000  # of a worker that has loaded numpy and astropy
 
@@ -47,27 +47,27 @@ Say = Callable[[str], None]
 
 @dataclass
 class Night:
-    """What became of a night's frames."""
+    """The outcome of a night's frames."""
 
     n_frames: dict[Kind, int] = field(default_factory=dict)
     """Raw frames of each kind."""
     lights: list[FileResult] = field(default_factory=list)
-    """What became of each light."""
+    """The result of each light."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Name and reason of each file that failed, calibration frames included."""
     notes: list[str] = field(default_factory=list)
-    """What could not be done to all of them."""
+    """What could not be done, or not for all frames."""
 
     @property
     def reduced(self) -> list[FileResult]:
-        """The lights that came out."""
+        """The lights that were reduced and written."""
         return [result for result in self.lights if result.outcome is Outcome.WRITTEN]
 
 
 def simulate_night(
     output: Path, n_lights: int, shape: tuple[int, int], seed: int, say: Say, **options: Any
 ) -> Path:
-    """Make the raw frames of a night and the truth about them.
+    """Simulate the raw frames of a night, and write the truth about them.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def simulate_night(
     if num_can_process(process_size=size, error_if_zero=False) == 0:
         raise DemoError(
             f"A frame of {shape[0]} x {shape[1]} pixels needs {format_bytes(size)}, more than the "
-            "memory that may be used. Give a smaller --shape."
+            "memory available. Give a smaller --shape."
         )
     detector = detector_of(shape, seed)
     raw, truth = output / RAW, output / TRUTH
@@ -98,18 +98,18 @@ def reduce_night(source: Path, output: Path, say: Say, **options: Any) -> Night:
     Parameters
     ----------
     source : Path
-        Folder of raw frames; its subfolders are not looked into. Only read.
+        Folder of raw frames. It is only read; its subfolders are not searched.
     output : Path
-        Where the folders ``masters`` and ``reduced`` are made.
+        Folder in which ``masters`` and ``reduced`` are made.
     say : callable
-        Given a line of text at each stage.
+        Called with a line of text at each stage.
     **options
         Options of `BigMultiPipe`.
 
     Returns
     -------
     Night
-        What became of the frames.
+        The outcome of the frames.
 
     Raises
     ------
@@ -212,27 +212,25 @@ def _n_pixels(frame: NightFrame) -> int:
 
 
 def _note_what_lacked(night: Night, found: dict[str, NightFrame], masters: Masters) -> None:
-    """Say which lights went without a step that others had, or could have had."""
+    """Note which lights lack a step that has master frames, lack a GAIN, or were rejected."""
     made = {"bias": masters.bias, "dark": masters.darks, "flat": masters.flats}
     fits = {"bias": "shape", "dark": "shape and exposure", "flat": "shape and filter"}
     for step, frames in made.items():
         without = [r.in_name for r in night.reduced if step not in r.meta["steps"].split()]
         if frames and without:
-            night.notes.append(
-                f"No {step} of the same {fits[step]} was there for {names_text(without)}."
-            )
+            night.notes.append(f"No {step} has the {fits[step]} of {names_text(without)}.")
     no_gain = [r.in_name for r in night.reduced if r.meta["unit"] == "adu"]
     if no_gain:
         night.notes.append(
-            "Without GAIN in the header, lights stay in adu and their noise is estimated with 1 "
-            f"electron per adu: {names_text(no_gain)}."
+            "Lights without GAIN in the header stay in adu, and their noise assumes 1 electron per "
+            f"adu: {names_text(no_gain)}."
         )
     for result in night.lights:
         if result.outcome is Outcome.REJECTED:
             ny, nx = found[result.in_name].keys.shape
             night.notes.append(
-                f"{os.path.basename(result.in_name)} was not reduced: none of the calibration "
-                f"frames fits its {ny} x {nx} pixels."
+                f"{os.path.basename(result.in_name)} was not reduced: no calibration frame has "
+                f"its shape, {ny} x {nx} pixels."
             )
 
 

@@ -1,6 +1,6 @@
-"""What is measured on a reduced frame: sky, noise, sources, light within an aperture.
+"""Measurements on a reduced frame: sky, noise, sources, light within an aperture.
 
-Pure functions, with numpy alone, but for `measure`, which is a function of a pipeline's list.
+Pure functions of numpy arrays, except `measure`, a function for a pipeline's list.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bigpipe.fits import headers
 __all__ = ["EDGE", "aperture_errors", "aperture_sums", "count_sources", "measure"]
 
 SOURCE_SIGMA = 5.0  # height of a source above the noise, after smoothing
-SKY_BLOCK = 32  # pixels: the sky is even over this much; wider than a star
+SKY_BLOCK = 32  # pixels over which the sky is taken as even; wider than a star
 SMOOTHED_NOISE = 3 / 8  # noise left by the 3 x 3 smoothing with weights 1 2 1
 APERTURE = 5.0  # pixels: radius in which a star's light is summed
 SKY_RING = (9.0, 14.0)  # pixels: radii between which the sky around it is measured
 WINDOW = 2 * int(SKY_RING[1]) + 1  # pixels: width that holds the ring
-EDGE = WINDOW // 2 + 1  # pixels: a star nearer to an edge has not its whole ring
+EDGE = WINDOW // 2 + 1  # pixels: the ring of a star nearer to an edge is incomplete
 
 
 def measure(frame: Frame, bmp_meta: dict[str, Any] | None = None, **kwargs: Any) -> Frame:
-    """Put what a person wants to see in a table into the metadata."""
+    """Add the values for the table of results to the metadata."""
     good = frame.data[frame.mask == 0]
     sky = float(np.median(good)) if good.size else float("nan")
     noise = pixel_noise(frame.data)
@@ -50,7 +50,7 @@ def measure(frame: Frame, bmp_meta: dict[str, Any] | None = None, **kwargs: Any)
 def count_sources(image: Image, noise: float) -> int:
     """Count the local maxima that are 5 sigma above the sky around them once smoothed.
 
-    They are stars in an image of stars; a spectrum has them all along.
+    In an image of stars, these are the stars; a spectrum has them along its whole length.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def count_sources(image: Image, noise: float) -> int:
 
 
 def _sky_of(image: Image) -> Image:
-    """Return the medians of blocks of the image, with a smooth passage between them."""
+    """Return the sky: medians of blocks of the image, interpolated between them."""
     row_edges, column_edges = (_block_edges(length) for length in image.shape)
     medians = np.array(
         [
@@ -95,7 +95,7 @@ def _block_edges(length: int) -> NDArray[np.intp]:
 
 
 def _between(edges: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the weight of each block in each pixel: linear between centers, and beyond."""
+    """Return the weight of each block in each pixel: linear between centers and beyond them."""
     pixels, centers = np.arange(edges[-1]), (edges[:-1] + edges[1:] - 1) / 2
     weights = np.zeros((pixels.size, centers.size))
     if centers.size == 1:
@@ -123,8 +123,8 @@ def aperture_sums(
     total : (n,) float64 ndarray
         The sums as they are.
     above_sky : (n,) float64 ndarray
-        Less the mean of the ring from 9 to 14 pixels around, for each pixel summed. The
-        mean and not the median, so that noise does not shift it where stars' wings slope.
+        The sums less, for each pixel summed, the mean of the ring from 9 to 14 pixels. It is the
+        mean, not the median, which noise would shift on the slope of a star's wings.
     """
     at = (np.rint(rows).astype(np.intp), np.rint(columns).astype(np.intp))
     values = window_values(image, *at, WINDOW).astype(np.float64)

@@ -1,11 +1,11 @@
 """The pipelines that reduce a night: master frames, light frames.
 
-Owns the subclasses of `BigMultiPipe`. Each can be run by itself:
+Owns the subclasses of `BigMultiPipe`. Each can run by itself:
 
     groups of biases, darks, flats -> MasterPipe -> one master for each group
     lights -> LightPipe, with the masters as a keyword -> reduced frames
 
-In what order they run, and where their files go, is `bigpipe.demo.night`.
+`bigpipe.demo.night` decides in what order they run, and where their files go.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ CALIBRATION = [
     subtract_bias,
     subtract_dark,
 ]
-"""The steps of every raw frame; each does nothing where what it needs is not there."""
+"""The steps of every raw frame; a step that lacks what it needs does nothing."""
 
-REJECT_SIGMA = 5.0  # of a stack's values; of normal ones, one in two million is rejected
-ROWS_AT_ONCE = 64  # of a stack; keeps what is sorted within the processor's cache
+REJECT_SIGMA = 5.0  # of a stack's values; rejects one in two million normal values
+ROWS_AT_ONCE = 64  # rows of a stack to combine at once, few enough for the processor's cache
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class MasterPipe(BigMultiPipe):
     Parameters
     ----------
     **kwargs
-        Options of `BigMultiPipe`, and the keywords of the run: ``kind`` (`Kind`) of the
-        frames and ``masters`` (`Masters`), those made before.
+        Options of `BigMultiPipe`, and the keywords ``kind`` (`Kind`), that of the frames, and
+        ``masters`` (`Masters`), those made before.
 
     Notes
     -----
@@ -73,7 +73,7 @@ class MasterPipe(BigMultiPipe):
         super().__init__(pre_process_list=CALIBRATION, post_process_list=name_master, **kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Read the frames of a group, those that can be read."""
+        """Read the frames of a group, leaving out those that cannot be read."""
         if not isinstance(in_name, (str, os.PathLike)):
             frames = super().file_read(in_name, **kwargs)
             return [frame for frame in frames if frame is not None] or None
@@ -109,25 +109,26 @@ def name_master(
 
 
 def combine(frames: list[Frame], kind: Kind) -> Frame:
-    """Average frames of one kind without the values that stick out, such as cosmic rays.
+    """Average frames of one kind without outliers, such as cosmic rays.
 
     Parameters
     ----------
     frames : list of Frame
-        Of one shape; at least one. Flats are divided by their median first.
+        Frames of one shape; at least one. Flats are divided by their median first.
     kind : Kind
-        What they are: biases hold no photons, darks and flats do.
+        Their kind. Biases have no photon noise; darks and flats have.
 
     Returns
     -------
     Frame
-        The mean, with its variance and the first frame's header. Masked where all are.
+        The mean, with its variance and the first frame's header. A pixel is masked where it is
+        masked in all frames.
 
     Notes
     -----
-    A value is rejected if it is more than 5 sigma from the lower median of its pixel.
-    Sigma is that of read noise and photons, or what the values themselves show if it is
-    more. The lower median of two values is the lower: cosmic rays only add.
+    A value is rejected if it is more than 5 sigma from the lower median of its pixel. Sigma comes
+    from read noise and photons, or from the scatter of the values if that is larger. The lower
+    median of two values is the smaller one, because cosmic rays only add.
     """
     first = frames[0]
     levels = np.ones(len(frames), dtype=np.float32)
@@ -159,7 +160,7 @@ def _combine_rows(
     center = np.sort(stack, axis=0)[(len(stack) - 1) // 2]
     variance = read_noise**2 + np.maximum(center, 0) * (photons / level**2)
     if len(stack) > 1:
-        # From frame to frame rather than from the center, which is one of the values.
+        # Differences between frames, not from the center: the center is one of the values.
         seen = robust_noise(np.diff(stack, axis=0) / np.sqrt(2 * variance))
         variance = variance * max(1.0, seen) ** 2
     keep = np.abs(stack - center) <= REJECT_SIGMA * np.sqrt(variance)
@@ -173,7 +174,7 @@ class LightPipe(BigMultiPipe):
     Parameters
     ----------
     **kwargs
-        Options of `BigMultiPipe`, and the keyword of the run ``masters`` (`Masters`).
+        Options of `BigMultiPipe`, and the keyword ``masters`` (`Masters`).
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -188,11 +189,11 @@ class LightPipe(BigMultiPipe):
         return read_frame(in_name)
 
     def data_process(self, data: Any, masters: Masters | None = None, **kwargs: Any) -> Any:
-        """Clean cosmic rays, while noise still is what photons make it; divide by the flat."""
+        """Clean cosmic rays, while the noise is still that of photons; then divide by the flat."""
         return divide_flat(remove_cosmic_rays(data), masters)
 
     def outname_create(self, in_name: Any, outdir: Any = None, **kwargs: Any) -> Any:
-        """Name the output after the input, without the endings of a compressed file."""
+        """Name the output after the input, without the extension of a compressed file."""
         return os.path.join(outdir or "", f"{stem_of(in_name)}_reduced.fits")
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a person is shown of a night: a table of the lights, what lacked, where the files are."""
+"""The report on a night: a table of the lights, what was not done, where the files are."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bigpipe.fits.headers import Kind
 
 __all__ = ["Report", "table_of"]
 
-MAX_LINES = 60  # of the table on a screen; the file has all
+MAX_LINES = 60  # of the table as printed; the file has all
 MAX_FAILURES_SHOWN = 10  # arbitrary
 _FOLDERS = {
     RAW: "raw frames",
-    TRUTH: "the truth: image without noise, stars, cosmic rays",
+    TRUTH: "the simulated truth: noise-free images, stars, cosmic rays",
     MASTERS: "master bias, dark and flat",
     REDUCED: "reduced lights: values, MASK, UNCERT (CCDData.read reads them)",
 }
@@ -31,7 +31,7 @@ class Report:
     """A night, ready to be shown."""
 
     night: Night
-    """What became of the frames."""
+    """The outcome of each frame."""
     output: Path
     """Where the results are."""
     table_name: Path
@@ -47,7 +47,7 @@ class Report:
         return len(self.night.failures)
 
     def text(self) -> str:
-        """Return all that is shown, several lines."""
+        """Return the whole report, several lines."""
         parts = [self._head(), _table_text(table_of(self.night)), *self._notes()]
         if self.agreement is not None:
             parts.append(_agreement_text(self.agreement))
@@ -97,12 +97,12 @@ def _bytes_in(folder: Path) -> int:
 
 
 def table_of(night: Night) -> Table:
-    """Make the table of the lights that came out.
+    """Make the table of the reduced lights.
 
     Returns
     -------
     astropy.table.Table
-        One row each; sky and noise in the unit of the frame, for each pixel.
+        One row for each light; sky and noise per pixel, in the unit of the frame.
     """
     rows = [
         (
@@ -132,7 +132,7 @@ def table_of(night: Night) -> Table:
 
 
 def _table_text(table: Table) -> str:
-    """Return the table as text, without the columns that say the same in every row."""
+    """Return the table as text, without columns that have the same value in every row."""
     if len(table) == 0:
         return ""
     table = table.copy()
@@ -153,7 +153,7 @@ def _agreement_text(agreement: Agreement) -> str:
         f"Against the simulated truth ({agreement.n_frames} frames)",
         f"  sky          (reduced - truth) / uncertainty: median {agreement.sky_median:+.3f}, "
         f"rms {agreement.sky_rms:.3f}",
-        f"               over {agreement.n_sky:,} pixels; ideal are 0 and 1",
+        f"               over {agreement.n_sky:,} pixels (ideal: 0 and 1)",
     ]
     if agreement.n_stars:
         lines.append(

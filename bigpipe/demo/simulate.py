@@ -1,8 +1,8 @@
 """A simulated night: which frames it has, and the pipeline that makes them.
 
-Owns the plan of the night, the headers, and what is written as the truth. The physics is
-`bigpipe.demo.detector` and `bigpipe.demo.sky`. Every number follows from one seed and the
-frame's place in the plan, so that it is the same whichever worker makes it.
+Owns the plan of the night, the headers, and what is written as the truth. The physics is in
+`bigpipe.demo.detector` and `bigpipe.demo.sky`. One seed and the frame's place in the plan determine
+every number, whichever worker makes the frame.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ READOUT_TIME = 20.0
 N_FIELDS = 3
 DITHER = 12.0  # pixels: largest offset of a frame from its field
 SEEING = (2.8, 3.8)  # pixels: full width at half maximum of a star
-NIGHT = datetime(2026, 1, 15, 17, 30)  # of nothing in particular
+NIGHT = datetime(2026, 1, 15, 17, 30)  # arbitrary
 
-# First numbers of the keys that random streams are made from: no two things share one.
+# First numbers of the keys of random streams, so that no two uses share a stream.
 _DETECTOR, _FIELD, _FRAME = range(3)
 
 
@@ -63,7 +63,7 @@ class FramePlan:
 
 
 def plan_night(n_lights: int) -> list[FramePlan]:
-    """Plan biases, darks and flats, and lights that go round fields and filters.
+    """Plan biases, darks and flats, and lights that cycle through filters and fields.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def plan_night(n_lights: int) -> list[FramePlan]:
     Returns
     -------
     list of FramePlan
-        In the order they are taken; flats only for filters that a light is taken in.
+        In the order they are taken. Flats are planned only for filters that lights use.
     """
     filters = list(FILTERS)[: max(n_lights, 1)]
     lights = [(filters[i % len(filters)], i // len(filters) % N_FIELDS) for i in range(n_lights)]
@@ -103,7 +103,7 @@ def detector_of(shape: tuple[int, int], seed: int) -> Detector:
 
 
 def write_truth(detector: Detector, folder: Path) -> None:
-    """Write what the master frames are to find."""
+    """Write the truth that the master frames should reproduce."""
     hdus = fits.HDUList(
         [
             fits.PrimaryHDU(),
@@ -144,7 +144,7 @@ class SimulationPipe(BigMultiPipe):
         raw, truth = data
         raw.writeto(outname, overwrite=True)
         if truth is not None:
-            # Beside another folder's output, so bigpipe does not stage it.
+            # Not beside the output, so bigpipe does not stage it: do that here.
             name = os.path.join(truth_dir, os.path.basename(outname))
             truth.writeto(f"{name}.new", overwrite=True)
             os.replace(f"{name}.new", name)
@@ -152,7 +152,7 @@ class SimulationPipe(BigMultiPipe):
 
 
 def take(plan: FramePlan, detector: Detector, seed: int) -> tuple[Any, Any]:
-    """Take one frame; return its HDU, and the HDUs of the truth for a light."""
+    """Take one frame; return its HDU and, for a light, the HDUs of the truth (else ``None``)."""
     rng = _rng(seed, _FRAME, plan.number)
     if plan.kind is Kind.FLAT:
         light: Any = FLAT_LEVEL / plan.exposure * rng.uniform(0.9, 1.1)
@@ -194,7 +194,7 @@ def _raw_header(plan: FramePlan, shape: tuple[int, int]) -> fits.Header:
 
 
 def _saturation() -> float:
-    """Return the least adu at which a pixel may have reached the full well or the maximum."""
+    """Return the lowest adu at which a pixel may have reached the full well or the maximum."""
     lowest_level = min(ccd.BIAS_LEVELS) - 5 * ccd.BIAS_DRIFT
     noise = 5 * ccd.READ_NOISE / ccd.GAIN
     return float(np.floor(min(ccd.ADU_MAX, lowest_level + ccd.FULL_WELL / ccd.GAIN - noise)))

@@ -1,6 +1,6 @@
-"""What a simulated telescope looks at: fields of stars of known brightness, and the sky.
+"""What a simulated telescope observes: fields of stars of known brightness, and the sky.
 
-Owns the scene, without noise. What a detector makes of it is `bigpipe.demo.detector`.
+Owns the scene, without noise. `bigpipe.demo.detector` turns it into a raw frame.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ __all__ = ["FILTERS", "Band", "Stars", "make_stars", "scene"]
 
 STARS_PER_MEGAPIXEL = 250
 FLUXES = (40.0, 40_000.0)  # electrons per second of the faintest and the brightest star
-FLUX_SLOPE = -0.75  # number of stars brighter than a flux goes as this power of it
-MARGIN = 40.0  # pixels outside the detector where stars are still made: their wings reach in
-MOFFAT_BETA = 3.0  # of the profile (1 + (r / alpha)^2)^-beta, as seeing makes it
+FLUX_SLOPE = -0.75  # exponent of the number of stars brighter than a flux, as a function of it
+MARGIN = 40.0  # pixels around the detector that also have stars, because their wings reach in
+MOFFAT_BETA = 3.0  # of the profile (1 + (r / alpha)^2)^-beta, typical of seeing
 STAMP = 30  # pixels around a star in which its light is drawn
 
 
 @dataclass(frozen=True)
 class Band:
-    """What a filter lets through."""
+    """The light that a filter passes."""
 
     sky: float
-    """Electrons per second and pixel, of the sky."""
+    """Electrons per second and pixel from the sky."""
     transmission: float
-    """Of a star's light."""
+    """Fraction of a star's light that passes."""
 
 
 FILTERS = {"V": Band(sky=3.0, transmission=0.8), "R": Band(sky=5.0, transmission=1.0)}
@@ -40,18 +40,18 @@ class Stars:
     """Positions and brightness of the stars of a field."""
 
     row: NDArray[np.float64]
-    """Pixels from 0, of the undithered field; may lie outside."""
+    """Row in pixels from 0, in the undithered field; may lie outside."""
     column: NDArray[np.float64]
-    """Likewise."""
+    """Column, likewise."""
     flux: NDArray[np.float64]
-    """Electrons per second through no filter, over the whole profile."""
+    """Electrons per second without a filter, over the whole profile."""
 
 
 def make_stars(shape: tuple[int, int], rng: np.random.Generator) -> Stars:
     """Scatter stars evenly over a field, many faint ones and few bright ones."""
     ny, nx = shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
     count = rng.poisson(STARS_PER_MEGAPIXEL * ny * nx / 1e6)
-    # Inverse of the cumulated power law between the two limits.
+    # Inverse of the cumulative power law between the two limits.
     low, high = (flux**FLUX_SLOPE for flux in FLUXES)
     flux = (low + rng.random(count) * (high - low)) ** (1 / FLUX_SLOPE)
     return Stars(
@@ -73,12 +73,12 @@ def scene(shape: tuple[int, int], stars: Stars, band: Band, fwhm: float) -> Imag
     band : Band
         The filter.
     fwhm : float
-        Pixels: full width at half maximum of a star, from the seeing.
+        Full width at half maximum of a star, in pixels.
 
     Returns
     -------
     (ny, nx) float32 ndarray, in electrons per second
-        As the average pixel would see it, without noise.
+        The signal of an average pixel, without noise.
     """
     x = np.linspace(-0.5, 0.5, shape[1], dtype=np.float32)
     image = np.empty(shape, dtype=np.float32)

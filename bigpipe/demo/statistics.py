@@ -1,6 +1,6 @@
-"""Levels and noise of images that hold outliers, and medians of small neighbourhoods.
+"""Level and noise of images with outliers, and medians of small neighbourhoods.
 
-Pure functions of arrays, with numpy alone.
+Pure functions of numpy arrays.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 MAD_TO_SIGMA = 1.4826  # standard deviation over median absolute deviation, normal distribution
-CLIP_SIGMA = 4.0  # of 10,000 normal values, fewer than one is cut
-CLIP_ROUNDS = 5  # arbitrary; the cut settles after two or three
+CLIP_SIGMA = 4.0  # rejects fewer than one of 10,000 normal values
+CLIP_ROUNDS = 5  # arbitrary; clipping converges after two or three
 
 
 def robust_noise(values: NDArray[Any]) -> float:
-    """Return the standard deviation, from the median absolute deviation; NaN for no values."""
+    """Return the standard deviation from the median absolute deviation; NaN without values."""
     if values.size == 0:
         return float("nan")
     return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))
@@ -54,21 +54,21 @@ def clipped_mean(values: NDArray[Any]) -> float:
 
 
 def pixel_noise(image: NDArray[Any]) -> float:
-    """Return the noise from pixel to pixel, whatever the image shows on larger scales.
+    """Return the noise from pixel to pixel, ignoring structure on larger scales.
 
-    From the differences of neighbours in a row, whose standard deviation is the square
+    It comes from the differences of neighbours in a row. Their standard deviation is the square
     root of 2 times that of one pixel.
     """
     return robust_noise(np.diff(image, axis=1)) / math.sqrt(2.0)
 
 
 def median_filter3(image: Image) -> Image:
-    """Return the median of the 3 x 3 pixels around each pixel; edges are repeated.
+    """Return the median of the 3 x 3 pixels around each pixel; edge pixels are repeated.
 
     Notes
     -----
-    The median of nine is that of three numbers: the largest of the three columns'
-    smallest values, the median of their medians, the smallest of their largest.
+    The median of nine values is the median of three: the largest of the columns' minima, the
+    median of their medians, and the smallest of their maxima.
     """
     padded = np.pad(image, 1, mode="edge")
     above, here, below = padded[:-2], padded[1:-1], padded[2:]
@@ -89,7 +89,7 @@ def _median_of_three(a: Image, b: Image, c: Image) -> Image:
 def window_values(
     image: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp], width: int
 ) -> NDArray[Any]:
-    """Return the ``width`` x ``width`` pixels around each position; edges are repeated.
+    """Return the ``width`` x ``width`` pixels around each position; edge pixels are repeated.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""The steps from a raw frame to electrons on the sky, as functions of a pipeline's lists.
+"""The steps from a raw frame to electrons on the sky, as functions for a pipeline's lists.
 
-Each takes a `Frame` and the keywords of the run, changes the frame and returns it. Those that
-raw calibration frames need too are applied to each member of a group. Pipelines made of
-these steps are in `bigpipe.demo.reduce`.
+Each takes a `Frame` and the keywords of the run, changes the frame and returns it. Steps that raw
+calibration frames need too are applied to each member of a group. `bigpipe.demo.reduce` makes
+pipelines of these steps.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ __all__ = [
     "trim",
 ]
 
-MIN_FLAT = 0.05  # of the median: below, a pixel saw too little light to be corrected
-MIN_READ_NOISE = 1.0  # electrons: where it has to be guessed, it is not less than this
+MIN_FLAT = 0.05  # of the median: pixels below saw too little light to be corrected
+MIN_READ_NOISE = 1.0  # electrons: lower limit where the read noise must be guessed
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Masters:
     """One for each shape and filter."""
 
     def add(self, kind: Kind, masters: Iterable[Frame]) -> None:
-        """Take in the masters of one kind."""
+        """Add masters of one kind."""
         {Kind.BIAS: self.bias, Kind.DARK: self.darks, Kind.FLAT: self.flats}[kind].extend(masters)
 
     @property
@@ -63,9 +63,9 @@ class Masters:
         return _best(Kind.BIAS, frame, self.bias)
 
     def dark_for(self, frame: Frame) -> Frame | None:
-        """Return the master dark of the frame's exposure, else the longest that can be scaled.
+        """Return the master dark of the frame's exposure, or else the longest that can be scaled.
 
-        One that still holds the bias cannot be scaled.
+        A dark that still contains the bias cannot be scaled.
         """
         dark = _best(Kind.DARK, frame, self.darks, scales=False)
         return dark or _best(Kind.DARK, frame, list(filter(_holds_no_bias, self.darks)))
@@ -117,7 +117,7 @@ def subtract_overscan(frame: Frame, **kwargs: Any) -> Frame:
 
 @for_each_member
 def trim(frame: Frame, **kwargs: Any) -> Frame:
-    """Cut off what saw no light."""
+    """Cut off the columns and rows that saw no light."""
     parts = [amplifier.data for amplifier in headers.readout_of(frame.header, frame.shape)]
     rows, first = parts[0]
     columns = slice(first.start, parts[-1][1].stop)
@@ -134,7 +134,7 @@ def trim(frame: Frame, **kwargs: Any) -> Frame:
 
 @for_each_member
 def apply_gain(frame: Frame, **kwargs: Any) -> Frame:
-    """Turn adu into electrons, if the gain is known, and note the read noise in them."""
+    """Convert adu to electrons if the gain is known, and the read noise with it."""
     gain = headers.gain_of(frame.header)
     if headers.is_in_electrons(frame.header):
         gain, frame.unit = 1.0, "electron"
@@ -149,7 +149,7 @@ def apply_gain(frame: Frame, **kwargs: Any) -> Frame:
 
 @for_each_member
 def subtract_bias(frame: Frame, masters: Masters | None = None, **kwargs: Any) -> Frame:
-    """Subtract the master bias, if there is one, and begin the variance with the read noise."""
+    """Subtract the master bias, if there is one, and start the variance from the read noise."""
     bias = masters.bias_for(frame) if masters else None
     if frame.read_noise is None:
         frame.read_noise = bias.read_noise if bias else None
@@ -191,7 +191,7 @@ def subtract_dark(frame: Frame, masters: Masters | None = None, **kwargs: Any) -
 
 
 def reject_other_shape(frame: Frame, masters: Masters | None = None, **kwargs: Any) -> Frame | None:
-    """Reject a frame that none of the calibration frames fits."""
+    """Reject a frame whose shape no calibration frame has."""
     shapes = masters.shapes if masters else set()
     return frame if not shapes or frame.shape in shapes else None
 
@@ -199,7 +199,7 @@ def reject_other_shape(frame: Frame, masters: Masters | None = None, **kwargs: A
 def remove_cosmic_rays(frame: Frame) -> Frame:
     """Mark cosmic rays and fill them; add the photons' noise to the variance.
 
-    Not on a frame of an arc lamp: its lines would go too.
+    A frame of an arc lamp is left as it is, since its lines would be removed too.
     """
     assert frame.variance is not None
     if not headers.is_arc(frame.header):

@@ -160,7 +160,7 @@ def test_calibration_that_is_missing_is_said_and_skipped(
 def test_light_through_a_filter_without_flats_is_said(source: Path, tmp_path: Path) -> None:
     fits.setval(source / "light-002.fits", "FILTER", value="B")
     report = demo(tmp_path / "out", source=source)
-    assert "No flat of the same shape and filter was there for light-002.fits." in report.text()
+    assert "No flat has the shape and filter of light-002.fits." in report.text()
     assert len(report.night.reduced) == 4
 
 
