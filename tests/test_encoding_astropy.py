@@ -453,7 +453,7 @@ def test_what_hostile_texts_are_made_of_is_good(text):
         (HOSTILE["quantity of a unit as text"], "unit is needed"),
         (HOSTILE["unit of a text in a function"], "unit is needed"),
         (HOSTILE["frame at a place to be transformed"], "EarthLocation is needed"),
-        (HOSTILE["frame at a time as text"], "str is no value"),
+        (HOSTILE["frame at a time as text"], "str is not a type for an attribute"),
         (HOSTILE["time of words"], "needs floats"),
         (HOSTILE["time at a place by name"], "EarthLocation is needed"),
     ],

@@ -213,9 +213,9 @@ def test_tables_ccds_and_hdus_write_themselves(tmp_path):
 @pytest.mark.parametrize(
     ("data", "name", "message"),
     [
-        (IMAGE, "x.dat", r"type ndarray .* 'x.dat': '.dat' tells no format.*outname_ext"),
-        (IMAGE, "x", "no extension tells no format"),
-        ({"a": {}}, "x.npz", "of type dict is no array of numbers"),
+        (IMAGE, "x.dat", r"type ndarray .* 'x.dat': it has the extension '.dat'.*outname_ext"),
+        (IMAGE, "x", "it has no extension, which names no format"),
+        ({"a": {}}, "x.npz", "of type dict is not an array of numbers"),
         (IMAGE * 1j, "x.fits", "FITS has no type complex"),
         (IMAGE / 2, "x.png", "array of float64 .* as .png, which takes images of uint8 or uint16"),
         (IMAGE.astype("u2"), "x.jpg", "takes images of uint8: scale it"),

@@ -64,7 +64,7 @@ def _number(kind: Any, plain: type) -> Callable[[Any], Any]:
     def assemble(parts: Any) -> Any:
         number = kind(checked(parts, plain))
         if plain is int and int(number) != parts:
-            raise ValueError(f"{parts} is no {kind.__name__}")  # older numpy takes what is left
+            raise ValueError(f"{parts} is not a {kind.__name__}")  # older numpy wraps around
         return number
 
     return assemble
@@ -108,7 +108,7 @@ def array_of(parts: Any) -> Any:
     dtype = _dtype(code)
     shape = tuple(checked(size, int) for size in checked(sizes, list))
     if order not in ("C", "F") or min(shape, default=0) < 0 or dtype.subdtype is not None:
-        raise ValueError("this is no array")
+        raise ValueError("this is not an array")
     _check_extent(dtype, shape)
     if dtype.kind == "O":
         items = items_of(data, math.prod(shape))
@@ -118,7 +118,7 @@ def array_of(parts: Any) -> Any:
         return array
     buffer = bytes_of(data)
     if len(buffer) != math.prod(shape) * dtype.itemsize or dtype.hasobject:
-        raise ValueError("an array's data are not as many bytes as its shape and dtype say")
+        raise ValueError("an array has not as many bytes of data as its shape and dtype need")
     return np.ndarray(shape, dtype, buffer=buffer, order=order).copy(order="K")
 
 
@@ -142,7 +142,7 @@ def _array(parts: Any) -> Any:
 
 def _masked_parts(value: Any) -> dict[str, Any]:
     if value.baseclass is not np.ndarray:
-        raise ValueError(f"the data below its mask are a {value.baseclass.__name__}")
+        raise ValueError(f"the data under its mask are a {value.baseclass.__name__}")
     mask = ma.getmask(value)
     # The default may be longer than the elements, which it could not be if it were set.
     is_default = str(value.fill_value) == str(ma.default_fill_value(value.dtype))
@@ -158,7 +158,7 @@ def _masked(parts: Any) -> Any:
     fields = fields_of(parts, {"data", "mask", "fill_value", "hard"})
     data, mask = _array(fields["data"]), fields["mask"]
     if mask is not None and _array(mask).shape != data.shape:
-        raise ValueError("a mask has another shape than its data")
+        raise ValueError("a mask and its data have different shapes")
     masked: Any = ma.MaskedArray(data, ma.nomask if mask is None else mask, copy=False)
     if fields["fill_value"] is not None:
         masked.fill_value = fields["fill_value"]
@@ -174,7 +174,7 @@ def _dtype_parts(dtype: Any) -> Any:
     if dtype.names is None:
         return _code(dtype)
     if dtype.hasobject:
-        raise ValueError("objects are among its fields")
+        raise ValueError("its fields contain objects")
     fields = [dtype.fields[name] for name in dtype.names]
     return {
         "names": list(dtype.names),
@@ -211,14 +211,14 @@ def _dtype(parts: Any) -> Any:
         fields["titles"] = titles
     dtype: Any = np.dtype(cast(Any, fields), align=checked(aligned, bool))
     if dtype.hasobject:
-        raise ValueError("objects are among a dtype's fields")
+        raise ValueError("a dtype's fields contain objects")
     return np.dtype((np.record, dtype)) if record else dtype
 
 
 def _plain_dtype(text: str) -> Any:
     match = _CODE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no dtype")
+        raise ValueError(f"{text!r} is not a dtype")
     code = match[1]
     dtype = np.dtype(code)
     if match[3]:

@@ -63,7 +63,7 @@ def _quantities(fields: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
     found = {name: fields[name] for name in names}
     if not all(isinstance(each, Quantity) for each in found.values()):
-        raise ValueError("coordinates are quantities")
+        raise ValueError("coordinates must be quantities")
     if len({each.shape for each in found.values()}) > 1:
         raise ValueError("the coordinates have different shapes")
     return found
@@ -86,7 +86,7 @@ def _representation_of(kind: Any) -> Any:
         if "differentials" in fields:
             differentials = checked(fields["differentials"], dict)
             if not all(isinstance(each, BaseDifferential) for each in differentials.values()):
-                raise ValueError("these are no differentials")
+                raise ValueError("these are not differentials")
             options["differentials"] = differentials
         return noted(kind(**_quantities(fields, kind.attr_classes), **options), fields)
 
@@ -121,7 +121,7 @@ def _frame_of(kind: Any) -> Any:
             _check_attribute(kind.frame_attributes[name], value)
         data = fields["data"]
         if data is not None and not isinstance(data, BaseRepresentation):
-            raise ValueError("the data of a frame are a representation")
+            raise ValueError("the data of a frame must be a representation")
         chosen = fields_of(fields["representations"], {"base"}, {"s"})
         options = {"representation_type": _public(BaseRepresentation)[chosen["base"]]}
         if chosen.get("s") is not None:
@@ -145,7 +145,7 @@ def _check_attribute(attribute: Any, value: Any) -> None:
     elif isinstance(attribute, coordinates.CoordinateAttribute):
         checked(value, coordinates.ICRS)
     elif not isinstance(value, Time | Quantity | coordinates.BaseRepresentationOrDifferential):
-        raise ValueError(f"{type(value).__name__} is no value for an attribute of a frame")
+        raise ValueError(f"{type(value).__name__} is not a type for an attribute of a frame")
 
 
 def _skycoord_parts(value: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _skycoord(parts: Any) -> Any:
 
     fields = fields_of(parts, {"frame", "extra"}, {"info"})
     if not isinstance(fields["frame"], BaseCoordinateFrame):
-        raise ValueError("a SkyCoord has a frame")
+        raise ValueError("a SkyCoord needs a frame")
     coord = SkyCoord(fields["frame"])
     for name, value in checked(fields["extra"], dict).items():
         _check_attribute(frame_transform_graph.frame_attributes[name], value)

@@ -103,7 +103,7 @@ def _longitude(parts: Any) -> Any:
     value, unit = _value_and_unit(fields)
     wrap_angle = checked(fields["wrap_angle"], Angle)
     if wrap_angle.shape:
-        raise ValueError("a longitude is wrapped at one angle")
+        raise ValueError("a longitude needs a single wrap angle")
     return noted(Longitude(value, unit=unit, wrap_angle=wrap_angle, dtype=value.dtype), fields)
 
 

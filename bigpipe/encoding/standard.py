@@ -45,7 +45,7 @@ def _built_in() -> Iterable[Codec]:
 
 def _float(parts: Any) -> float:
     if parts not in ("nan", "inf", "-inf"):
-        raise ValueError("a finite float is written as a number")
+        raise ValueError("a finite float must be written as a number")
     return float(parts)
 
 

@@ -63,7 +63,7 @@ def _table_of(kind: Any) -> Any:
         names = [checked(name, str) for name, _ in pairs]
         columns = [column for _, column in pairs]
         if not all(hasattr(column, "info") and column.shape for column in columns):
-            raise ValueError("what a table holds are columns")
+            raise ValueError("a table must consist of columns")
         if len({len(column) for column in columns}) > 1:
             raise ValueError("the columns of a table have different lengths")
         masked = checked(fields["masked"], bool)

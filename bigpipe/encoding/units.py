@@ -88,12 +88,12 @@ def _composite(parts: Any) -> Any:
 
     scale, bases, powers = items_of(parts, 3)
     if type(scale) not in (int, float, complex, Fraction):
-        raise ValueError("the scale of a unit is a number")
+        raise ValueError("the scale of a unit must be a number")
     for base, power in zip(checked(bases, list), checked(powers, list), strict=True):
         if not isinstance(base, units.NamedUnit) or type(power) not in (int, float, Fraction):
-            raise ValueError("a unit is made of named units and their powers")
+            raise ValueError("a unit must be made of named units and their powers")
         if not abs(power) <= MAX_POWER:
-            raise ValueError(f"{power} is no power of a unit")
+            raise ValueError(f"{power} is not a valid power of a unit")
     return units.CompositeUnit(scale, bases, powers)
 
 

@@ -239,13 +239,13 @@ def _assembled(fields: dict[str, Any]) -> Any:
     if codec is None:
         raise EncodingError(
             f"The text of a value names {key[1:]!r}, which is not known here: it was written by "
-            "a later version of bigpipe, or is no text of it."
+            "a later version of bigpipe, or not by bigpipe."
         )
     return codec.assemble(parts)
 
 
 def _refuse(token: str) -> Any:
-    raise EncodingError(f"The text of a value has {token}, which is no JSON.")
+    raise EncodingError(f"The text of a value has {token}, which is not JSON.")
 
 
 # Whatever contains itself was refused before.

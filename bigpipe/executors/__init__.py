@@ -25,7 +25,7 @@ def make_executor(options: Options, n_workers: int, strategy: Strategy) -> Execu
     can_stop = executor.can_stop and (executor.can_pause or executor.strategy is None)
     if options.file_timeout is not None and not can_stop:
         warn(
-            f"{type(executor).__name__} cannot stop a file: file_timeout is not kept",
+            f"{type(executor).__name__} cannot stop a file: file_timeout has no effect",
         )
     return executor
 
@@ -36,8 +36,8 @@ def _fitting(strategy: Strategy, executor: Executor, options: Options) -> Strate
         return None
     if options.PoolClass is not None or not executor.has_strategies:
         raise OptionError(
-            "overlap, batch_size and strategy need bigpipe's own workers: leave them out, or "
-            "PoolClass or executor."
+            "overlap, batch_size and strategy need bigpipe's own workers: leave out these options, "
+            "or PoolClass and executor."
         )
     if not isinstance(strategy, Overlapped):
         return strategy

@@ -105,8 +105,8 @@ def leave_descriptors(n: int) -> None:
                 taken.callback(os.close, fcntl.fcntl(first, fcntl.F_DUPFD_CLOEXEC, 0))
     except OSError as error:
         raise WorkerError(
-            f"{error}, as {n} are to be left for others. Lower num_processes, or raise what limits "
-            "open files (ulimit -n)"
+            f"too few file descriptors to start a worker and keep {n} free: {error}. Lower "
+            "num_processes, or raise the limit on open files (ulimit -n)"
         ) from error
 
 

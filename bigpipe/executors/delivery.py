@@ -44,8 +44,8 @@ MIN_SHARED = 64 * 1024  # bytes: less is copied along with the report sooner tha
 MAX_SEGMENTS = 4096  # of one worker: a process may have some 65000 mappings; arbitrary
 
 _NO_MORE = (
-    "this process cannot have more open files or mappings, which shared memory needs: raise what "
-    "limits them (ulimit -n), or lower prefetch"
+    "shared memory needs more open files or mappings than this process may have: raise the limit "
+    "(ulimit -n), or lower prefetch"
 )
 
 _NEW = struct.Struct("<QQQ")  # process id, number of the segment, its bytes

@@ -116,7 +116,7 @@ class Keeper:
             for i in range(0, len(ranges), AT_ONCE):
                 self._ask(b"".join(_PART.pack(*part) for part in ranges[i : i + AT_ONCE]))
         except OSError as error:  # it is gone, or a hook has closed what is not its own
-            raise BuffersLost("the process that keeps large keywords is gone") from error
+            raise BuffersLost("the process that keeps large keywords has died") from error
 
     def _ask(self, packet: bytes) -> None:
         here, there = socket.socketpair()

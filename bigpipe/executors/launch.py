@@ -113,7 +113,7 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
     except OSError as error:
         raise WorkerError(
             f"a worker could not be started by {method!r}: {error}. Lower num_processes, or raise "
-            "what limits processes, open files or memory (ulimit -u, ulimit -n, ulimit -v)"
+            "the limits on processes, open files or memory (ulimit -u, ulimit -n, ulimit -v)"
         ) from error
 
 
@@ -155,7 +155,7 @@ class Child(ABC):
     def fileno(self) -> int:
         """Return a descriptor that is readable once the worker has ended; only to wait on."""
         if self._is_closed:
-            raise ValueError(f"worker {self.pid} is closed: it has no descriptor any more")
+            raise ValueError(f"worker {self.pid} is closed: it has no descriptor left")
         return self._sentinel
 
     def poll(self) -> int | None:
@@ -333,8 +333,8 @@ def _spawn(target: str, fds: Sequence[int], lifeline: int) -> int:
     """Start a new interpreter that runs the target; give its process id."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise WorkerError(
-            "this program is not run by a Python interpreter that could be started anew "
-            "(sys.executable). Use start_method='fork'"
+            "this program has no Python interpreter (sys.executable) that could be started again. "
+            "Use start_method='fork'"
         )
     passed = [*fds] if lifeline == NO_LIFELINE else [*fds, lifeline]
     process = subprocess.Popen(
@@ -381,7 +381,7 @@ def _start_in_server(target: str, fds: Sequence[int]) -> Child:
             if not has_ended:
                 break
     raise WorkerError(
-        "the fork server does not answer or dies: see standard error. Use start_method='spawn'"
+        "the fork server has died or does not answer: see standard error. Use start_method='spawn'"
     )
 
 

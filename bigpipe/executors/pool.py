@@ -166,8 +166,8 @@ class PoolExecutor(Executor):
         event = next(self._outcomes, None)
         if event is None:
             raise WorkerError(
-                f"{self.pool_class.__name__} has ended without a result for each file; leave "
-                "PoolClass out to use workers that are watched"
+                f"{self.pool_class.__name__} ended without a result for every file; leave "
+                "PoolClass out to use bigpipe's own workers"
             )
         return [event]
 

@@ -281,7 +281,7 @@ def make_strategy(options: Options) -> Strategy:
     strategy = cls(options) if isinstance(cls, type) else cls
     if not isinstance(strategy, Strategy):
         raise OptionError(
-            f"strategy={options.strategy!r} is no bigpipe.executors.strategies.Strategy: derive "
+            f"strategy={options.strategy!r} is not a bigpipe.executors.strategies.Strategy: derive "
             "its class from that, or use 'interleaved', 'batched' or 'overlapped'"
         )
     return strategy

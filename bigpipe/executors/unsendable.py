@@ -48,7 +48,7 @@ def unpickled_report(index: int | None, payload: bytes) -> Report:
         return Report(*pickle.loads(payload))
     except Exception as error:  # a class of the metadata may raise anything here
         failure = FileError(
-            "the metadata cannot be brought back from the worker: "
+            "the metadata that the worker sent cannot be unpickled: "
             f"{type(error).__name__}: {error}; "
             "put only numbers, text, arrays and the like into bmp_meta",
             hook="post_process",
@@ -85,7 +85,9 @@ def _without_objects(index: int | None, payload: bytes) -> Report:
         return Report(*_Unpickler(BytesIO(payload)).load())
     except Exception as error:  # what an object is made by may be called in yet other ways
         if index is None:
-            raise WorkerError("a pool has returned what is no result of a file") from error
+            raise WorkerError(
+                "the pool returned something that is not the result of a file: leave PoolClass out"
+            ) from error
         return Report(index, has_written=True)  # for all that is known
 
 

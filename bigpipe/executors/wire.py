@@ -79,7 +79,7 @@ def _is_plain(in_name: Any) -> bool:
 def frame(kind: int, number: int, payload: bytes) -> list[bytes]:
     """Return a frame: in pieces if it is large."""
     if len(payload) > _MAX_PAYLOAD:
-        raise ValueError(f"{len(payload)} bytes are more than the 4 GiB that can be sent")
+        raise ValueError(f"a message of {len(payload)} bytes exceeds the limit of 4 GiB")
     header = _HEADER.pack(len(payload), kind, number)
     return [header + payload] if len(payload) < CHUNK else [header, payload]
 
@@ -298,7 +298,7 @@ class WorkerEnds:
         pieces = frame(kind, number, payload)
         with self._lock:
             if self._is_amid:
-                raise ConnectionAbortedError("a frame was broken off")
+                raise ConnectionAbortedError("an earlier frame was cut short")
             self._is_amid = True
             for piece in pieces:
                 self.stream.sendall(piece)

@@ -323,7 +323,9 @@ def file_error(
     if is_group and isinstance(raised, (AttributeError, TypeError)):
         message += "; the input is a tuple: give a group of files as a list"
     if isinstance(raised, FileTimeoutError):
-        message = f"{shown(in_name)} {raised}, in {hook}; raise it if a file may take that long"
+        message = (
+            f"{shown(in_name)} {raised}, in {hook}; raise file_timeout if it may take that long"
+        )
     text = "".join(
         traceback.format_exception(type(raised), raised, _outside_bigpipe(raised.__traceback__))
     )

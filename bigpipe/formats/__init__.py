@@ -140,8 +140,8 @@ def read_slice(
         data = data if isinstance(data, dict) else data[part]
     if isinstance(data, dict):
         raise FormatError(
-            f"{name!r} has several arrays, {list(data)}: say by the keyword dataset which is to be "
-            "sliced, or give a function read that takes start and end."
+            f"{name!r} has several arrays, {list(data)}: choose the one to slice with the keyword "
+            "dataset, or give a function read that takes start and end."
         )
     return data
 
@@ -192,10 +192,11 @@ def write(
     elif extension in _WRITERS:
         _WRITERS[extension](data, name)
     else:
-        shown = repr(extension) if extension else "no extension"
+        shown = f"the extension {extension!r}" if extension else "no extension"
         raise FormatError(
-            f"data of type {type(data).__name__} cannot be written to {name!r}: {shown} tells no "
-            "format for it. Give outname_ext, such as '.npy' or '.fits', or a function write."
+            f"data of type {type(data).__name__} cannot be written to {name!r}: it has {shown}, "
+            "which names no format for such data. Give outname_ext, such as '.npy' or '.fits', or "
+            "a function write."
         )
 
 

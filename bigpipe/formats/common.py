@@ -39,8 +39,8 @@ def array_of(data: Any, name: str) -> Any:
     array = np.asarray(data)
     if array.dtype.hasobject:
         raise FormatError(
-            f"data of type {type(data).__name__} is no array of numbers and cannot be written to "
-            f"{name!r}: give a function write, or another outname_ext."
+            f"data of type {type(data).__name__} is not an array of numbers and cannot be written "
+            f"to {name!r}: give a function write, or another outname_ext."
         )
     return array
 

@@ -50,7 +50,10 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
     elif array.dtype == np.float16:
         array = array.astype(np.float32)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise FormatError(f"FITS has no type {array.dtype}, for {name!r}: convert it in process.")
+        raise FormatError(
+            f"{name!r} cannot be written: FITS has no type {array.dtype}. Convert the array in "
+            "process."
+        )
     header = header_of(in_name, hdu)
     if name.lower().endswith(".fz"):
         hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header, **LOSSLESS)])

@@ -209,7 +209,7 @@ def test_keeper_that_is_gone_is_told(small_is_large):
         kept.keeper._child.kill_group()
         kept.keeper._child.wait()
         assert not kept.keeper.is_alive
-        with pytest.raises(ConnectionError, match="keeps large keywords is gone"):
+        with pytest.raises(ConnectionError, match="keeps large keywords has died"):
             kept.ask([(0, 0, N)])
 
 

@@ -494,7 +494,7 @@ def test_strategy_has_names(options, make_files):
     [
         ({"strategy": "sideways"}, "'interleaved', 'batched', 'overlapped'"),
         ({"strategy": "no.such.Class"}, "cannot be imported"),
-        ({"strategy": "os.path.join"}, "no bigpipe.executors.strategies.Strategy"),
+        ({"strategy": "os.path.join"}, "not a bigpipe.executors.strategies.Strategy"),
         ({"overlap": True, "executor": "threads"}, "use more threads"),
         ({"overlap": "yes"}, "neither True nor False"),
         ({"batch_size": 0}, "at least 1"),
@@ -514,5 +514,5 @@ def test_other_pools_have_no_strategies(pipe, make_files):
 
 
 def test_batches_in_threads_do_not_keep_the_timeout_and_say_so(pipe, make_files):
-    with pytest.warns(match="file_timeout is not kept"):
+    with pytest.warns(match="file_timeout has no effect"):
         pipe.pipeline(make_files(2), executor="threads", file_timeout=60, **BATCHES)
