@@ -1,4 +1,4 @@
-"""Where files are processed: serial, threads, processes, and pools that others have made."""
+"""Where files are processed: in this process, threads, worker processes, or the caller's pool."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Executor", "make_executor"]
 
 
 def make_executor(options: Options, n_workers: int, strategy: Strategy) -> Executor:
-    """Return the executor that the options ask for; warn if it cannot do all that they ask.
+    """Return the executor that the options ask for; warn if it cannot keep a file_timeout.
 
     Raises
     ------
     OptionError
-        If it cannot have a strategy such as this.
+        If the executor cannot work with this strategy, or with max_retries.
     """
     executor = _chosen(options, n_workers, strategy.n_begun > 1)
     executor.strategy = _fitting(strategy, executor, options)
@@ -46,7 +46,7 @@ def _fitting(strategy: Strategy, executor: Executor, options: Options) -> Strate
             "overlap cannot be used with executor='threads': use more threads (num_processes), "
             "which overlap by themselves."
         )
-    return strategy if executor.can_pause else None  # a debugger wants one thing at a time
+    return strategy if executor.can_pause else None  # a debugger needs one file at a time
 
 
 def _chosen(options: Options, n_workers: int, in_company: bool) -> Executor:

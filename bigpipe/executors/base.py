@@ -1,7 +1,7 @@
-"""What every executor does: takes tasks for numbered workers, tells what has happened.
+"""What every executor does: takes tasks for numbered workers, and returns events.
 
 Owns the interface between `bigpipe.run` and the places where files are processed, and the
-plain records that cross it. How a task is run is `bigpipe.executors.worker`.
+plain records that cross it. `bigpipe.executors.worker` runs a task.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
     "Told",
 ]
 
-MAX_SLACK = 0.02  # seconds: reports of tiny files are read many at a time, not one by one
-HURRY = 0.1  # seconds after a question in which reports do not pile up; arbitrary
+MAX_SLACK = 0.02  # seconds to wait for more reports of tiny files, to read many at a time
+HURRY = 0.1  # seconds after a question during which reports are read at once; arbitrary
 HOOKS = (
     *("file_read", "pre_process", "data_process_meta_create", "data_process", "post_process"),
     *("outname_create", "file_write"),
 )
-"""Those that most files pass, in this order."""
+"""The hooks that most files pass through, in this order."""
 
 
 @dataclass(slots=True)
@@ -48,23 +48,24 @@ class Task:
     """One input to be processed."""
 
     index: int
-    """Place of the input in ``in_names``."""
+    """Position of the input in ``in_names``."""
     in_name: Any
     """The input."""
     granted: str | None = None
-    """The output name that it may write without asking."""
+    """The output name that the task may write without asking."""
     memory: int | None = None
-    """Bytes that a pipeline may use which its hooks run."""
+    """Bytes that a pipeline started by one of its hooks may use."""
     is_recorded: bool = False
-    """The report is to tell what the journal will hold."""
+    """Whether the report must contain the texts for the journal."""
     checksums: tuple[str | None, ...] | None = None
-    """What the content of the input is to be compared with: if it is the same, nothing is run.
-    ``None``: it is not looked at."""
+    """Checksums to compare the input's content with: if they match, nothing runs. ``None``: the
+    content is not compared."""
     is_alone: bool = False
-    """No other is to be at work beside it in its worker: one has died on it in company."""
+    """Whether its worker must begin no other file beside it, because a worker with several files
+    died on it."""
 
     def as_tuple(self) -> tuple[Any, ...]:
-        """Return the fields in order: what pickles fastest."""
+        """Return the fields in order, which pickles fastest."""
         if not (self.is_recorded or self.is_alone):
             return (self.index, self.in_name, self.granted, self.memory)
         rest = (self.is_recorded, self.checksums, self.is_alone)
@@ -73,18 +74,18 @@ class Task:
 
 @dataclass(slots=True)
 class Report:
-    """What a worker says of a task that has come to its end there."""
+    """What a worker reports of a task that has ended."""
 
     index: int
     """The task."""
     outname: Any = None
-    """What ``file_process`` returned, first part."""
+    """The output name that ``file_process`` returned."""
     meta: Any = field(default_factory=dict)
-    """What ``file_process`` returned, second part."""
+    """The metadata that ``file_process`` returned."""
     rejected_by: str | None = None
     """Hook or function that returned ``None``."""
     seconds: dict[str, float] | tuple[float, ...] = field(default_factory=dict)
-    """Seconds in each hook; on the way, those of the first of ``HOOKS`` go without their names."""
+    """Seconds in each hook; sent without names, as a tuple, for the first of ``HOOKS``."""
     peak_rss: int | None = None
     """Bytes: highest resident memory while the worker had this file."""
     error: FileError | None = None
@@ -92,20 +93,20 @@ class Report:
     worker: int | None = None
     """Process id of the worker; in threads, the native id of the thread."""
     has_written: bool = False
-    """Whether something is under the final name, even if no name was returned."""
+    """Whether a file is in place under the final name, even if no name was returned."""
     unnamed: str | None = None
-    """That name, if something new is there and no name was returned."""
+    """That name, if a new file is in place and no name was returned."""
     growth: int | None = None
-    """Bytes by which the worker was larger, at its peak, than before its first file."""
+    """Bytes by which the worker's peak exceeds its size before its first file."""
     texts: FileTexts | None = None
-    """What the journal will hold, if that was asked."""
+    """Texts for the journal, if the task asked for them."""
     is_unchanged: bool = False
-    """Nothing was run, as the content is what it was."""
+    """Whether nothing ran because the content is unchanged."""
     began_at: float | None = None
-    """Seconds since 1970 when the worker took it up."""
+    """Seconds since 1970 when the worker began the task."""
 
     def as_tuple(self) -> tuple[Any, ...]:
-        """Return the fields in order: what pickles fastest."""
+        """Return the fields in order, which pickles fastest."""
         seconds, names = self.seconds, tuple(self.seconds)
         if type(seconds) is dict and names == HOOKS[: len(names)]:
             seconds = tuple(seconds.values())
@@ -136,26 +137,26 @@ class Setup:
     control: dict[str, Any]
     """Keywords of the hooks, the same for all files."""
     n_workers: int
-    """Workers that may be at work at once."""
+    """Most workers at once."""
     threads_per_worker: int | None
-    """Threads of numerical libraries in each worker; ``None``: as they are."""
+    """Threads of numerical libraries in each worker; ``None``: unchanged."""
     file_timeout: float | None
     """Seconds that one file may take."""
     start_method: str | None
-    """How worker processes begin; ``None``: as is safe and fast here."""
+    """How worker processes begin; ``None``: the fastest way that is safe here."""
     claim: Callable[[int, Any, str, bool], str]
-    """Decide at once on a name, for executors with one task at a time in this process."""
+    """Decides at once on a name, for executors with one task at a time in this process."""
     cores_per_worker: float | None = None
-    """Cores that a pipeline may use which a worker's hook runs; ``None``: as many as there are."""
+    """Cores that a pipeline started by a worker's hook may use; ``None``: all."""
     taken: Callable[[], tuple[list[str], list[tuple[str, str]]]] = lambda: ([], [])
-    """Tell all inputs, and outputs with the inputs they belong to, for executors whose workers
-    cannot ask."""
+    """Returns all inputs, and the outputs with the inputs they belong to, for executors whose
+    workers cannot ask."""
     place: Place = field(default_factory=Place.without_bar)
     """Where workers print."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """Open files that the pipeline is to have in worker processes too."""
+        """Open files that the pipeline needs in worker processes too."""
         return getattr(self.pipe, "_bmp_descriptors", ())
 
     @classmethod
@@ -168,7 +169,7 @@ class Setup:
         claim: Callable[[int, Any, str, bool], str],
         taken: Callable[[], tuple[list[str], list[tuple[str, str]]]],
     ) -> Setup:
-        """Return what the options mean for so many workers."""
+        """Return the setup that the options ask for with this number of workers."""
         cores = n_cores() / n_workers if n_workers > 1 else None
         threads = options.threads_per_worker
         if threads is None and cores is not None:
@@ -183,25 +184,25 @@ class Ready:
 
     worker: int
     reserved: int | None = None
-    """Bytes of private memory that it holds without a file."""
+    """Bytes of private memory that the worker holds without a file."""
 
 
 @dataclass(slots=True)
 class Reported:
-    """A worker has ended tasks."""
+    """A worker has finished tasks."""
 
     worker: int
     reports: list[Report]
-    """One or more, in the order in which they ended."""
+    """One or more, in the order in which the tasks ended."""
 
 
 @dataclass(slots=True)
 class Died:
-    """A worker is gone without having been asked to go."""
+    """A worker has ended without being asked to."""
 
     worker: int
     pid: int
-    """Process id that it had."""
+    """Its process id."""
     exitcode: int
     """Exit code, or minus the number of the signal."""
     hook: str | None
@@ -209,17 +210,17 @@ class Died:
     unbegun: tuple[int, ...] = ()
     """Tasks sent ahead to it that it had not begun."""
     peak_rss: int | None = None
-    """Bytes: most that it and what it has started were seen to use while it had its task, if
-    anybody has looked; filled in by the run."""
+    """Bytes: the most that it and the processes it started were measured to use while it had its
+    task; ``None`` if not measured. Filled in by the run."""
     began_at: float | None = None
-    """Seconds since 1970 when it had taken up its task; filled in by the run."""
+    """Seconds since 1970 when it began its task. Filled in by the run."""
     was_stopped: bool = False
-    """The run has ended it, for want of memory; filled in by the run."""
+    """Whether the run ended it because memory was short. Filled in by the run."""
 
 
 @dataclass(slots=True)
 class InitFailed:
-    """A worker could not be prepared: its ``worker_init`` raised, or it could not be sent."""
+    """A worker could not be prepared: its setup failed, or ``worker_init`` raised."""
 
     worker: int
     error: FileError
@@ -242,7 +243,7 @@ class Told:
     pid: int
     """Process id of the worker."""
     index: int | None
-    """The task that it had, if it had one."""
+    """The task that it had; ``None`` if it had none."""
     payload: Any
     """For `bigpipe.log.LogReceiver.dispatch`."""
 
@@ -253,55 +254,55 @@ ExecutorEvent = Ready | Reported | Died | InitFailed | Asked | Told
 class Executor(ABC):
     """Processes tasks in workers, for one run.
 
-    The run calls `start` once, the other methods from the same thread, and `close` in the
-    end, whatever happens.
+    The run calls `start` once, then the other methods from the same thread, and always `close`
+    at the end.
     """
 
     max_workers: int | None = None
-    """Workers that it can have at most; ``None``: as many as are wanted."""
+    """Most workers it can have; ``None``: no limit."""
     can_stop = True
-    """Can stop what a worker does, by `kill` or by itself, when `Setup.file_timeout` is over."""
+    """Whether it can stop a worker's task, by `kill` or by itself, after `Setup.file_timeout`."""
     max_ahead = 0
-    """Tasks that may be sent to a worker which has one: those, `recall` can take back."""
+    """Most tasks that a busy worker may be sent ahead; `recall` can take these back."""
     can_pause = False
-    """Can stop what a worker does for a while, by `pause`; its memory is known, by `pids`."""
+    """Whether it can `pause` a worker. The memory of such workers is measured, by `pids`."""
     works_in_turn = False
-    """Works only while `wait` is called."""
+    """Whether it works only while `wait` is called."""
     wants_all_tasks = False
-    """Begins only when it has been given every task."""
+    """Whether it begins only when it has every task."""
 
     has_strategies = False
-    """Lets workers take files as `strategy` says."""
+    """Whether its workers can take files as `strategy` says."""
     strategy: Any = None
     """Set for each run: the `bigpipe.executors.strategies.Strategy` of its workers; ``None``: one
     file after another."""
 
     slack_s = 0.0
-    """Set by the run: seconds that `wait` may let reports pile up, so as to read many at once."""
+    """Set by the run: seconds for which `wait` may delay, to read many reports at once."""
     asked_at = -math.inf
     """When a worker last asked for a name, by `time.monotonic`."""
 
     @property
     def n_begun(self) -> int:
-        """Tasks that a worker has begun at once, at most."""
+        """Most tasks that a worker has begun at once."""
         return 1 if self.strategy is None else int(self.strategy.n_begun)
 
     @property
     def n_ahead(self) -> int:
-        """Tasks that it is to have beyond those, if they can be taken back."""
+        """Tasks that a worker should have beyond those, if they can be taken back."""
         return int(self.strategy.n_ahead) if self.strategy is not None and self.max_ahead else 0
 
     def let_pile_up(self) -> None:
-        """Sleep while workers have tasks ahead and wait for no answer.
+        """Sleep while workers have tasks ahead and no worker waits for an answer.
 
-        Waking up for each report would only take the cores from them.
+        Waking up for each report would take the cores from the workers.
         """
         if self.slack_s and time.monotonic() - self.asked_at > HURRY:
             time.sleep(min(self.slack_s, MAX_SLACK))
 
     @abstractmethod
     def start(self, setup: Setup) -> None:
-        """Prepare for a run; no worker is started yet."""
+        """Prepare for a run, without starting workers."""
 
     @abstractmethod
     def add_worker(self, worker: int) -> None:
@@ -311,22 +312,22 @@ class Executor(ABC):
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Send tasks to a worker, which begins them in this order; `Reported` or `Died` follows.
 
-        One at a time, unless `max_ahead` lets a worker have several.
+        A worker gets one task at a time, unless `max_ahead` allows several.
         """
 
     @abstractmethod
     def wait(self, timeout: float | None) -> list[ExecutorEvent]:
-        """Wait until something has happened, at most so many seconds."""
+        """Wait until something happens, or for this many seconds; return the events."""
 
     @abstractmethod
     def close(self, graceful: bool) -> list[ExecutorEvent]:
-        """End all workers; return what they still had to tell.
+        """End all workers; return their last events.
 
         Parameters
         ----------
         graceful : bool
-            All tasks have ended, so that ``worker_exit`` may take its time. Otherwise
-            what is at work is broken off, within a second.
+            All tasks have ended, so ``worker_exit`` may take its time. Otherwise running tasks
+            are stopped within a second.
         """
 
     def recall(self, worker: int) -> tuple[int, ...]:
@@ -334,36 +335,36 @@ class Executor(ABC):
         return ()
 
     def answer(self, worker: int, index: int, refusal: str) -> None:
-        """Answer `Asked`: why the task may not write the name, or nothing."""
+        """Answer `Asked`: why the task may not write the name, or ``''`` if it may."""
         raise NotImplementedError
 
     def kill(self, worker: int, *, at_once: bool = False) -> None:
-        """Stop what a worker does. `Died` or `Reported` follows; `recall` went before.
+        """Stop a worker's task; call `recall` first. `Died` or `Reported` follows.
 
         Parameters
         ----------
         worker : int
             The worker.
         at_once : bool, optional
-            Give it no time to tidy up: its memory is needed.
+            Give it no time to clean up, because its memory is needed.
         """
         raise NotImplementedError
 
-    def let_keep(self, n_bytes: int) -> None:  # noqa: B027 - an allowance, not to be made use of
-        """Let each worker keep so much freed memory for its next task."""
+    def let_keep(self, n_bytes: int) -> None:  # noqa: B027 - a permission, which need not be used
+        """Allow each worker to keep this much freed memory for its next task."""
 
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker that is a process of its own."""
         return {}
 
     def stages(self) -> dict[int, str | None]:
-        """Return the hook that each worker is in, or was in last, as far as that is known."""
+        """Return the hook that each worker is in, or was last in, if that is known."""
         return {}
 
     def pause(self, worker: int) -> None:
-        """Have a worker, and all that its hooks have started, stand still."""
+        """Pause a worker and all processes that its hooks have started."""
         raise NotImplementedError
 
     def resume(self, worker: int) -> None:
-        """Let a worker go on."""
+        """Let a paused worker continue."""
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""One file in a worker, in parts that can be done apart from one another.
+"""One file in a worker, in parts that can be done separately.
 
-Owns what becomes of an exception in each part, and the report in the end. The parts are those
-of `bigpipe.passage`; a file that is done in one go needs none of this and is
-`bigpipe.executors.worker.TaskRunner.run`'s.
+Owns the handling of an exception in each part, and the final report. The parts are those of
+`bigpipe.passage`. A file that is done in one go needs none of this: see
+`bigpipe.executors.worker.TaskRunner.run`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ class FileRun:
     Parameters
     ----------
     runner : TaskRunner
-        Of the worker.
+        The runner of the worker.
     task : Task
         The file.
     claimant : Claimant
-        Whom to ask for its output's name.
+        Asks for the name of the output.
 
     Attributes
     ----------
     is_alone : bool
-        No other file is to be at work beside it: a worker has died on it in company.
+        Whether no other file may be at work beside it, because a worker with several files died
+        on it.
     is_over : bool
-        It was rejected, has failed, or is what it was: the parts do nothing from then on.
+        Whether it was rejected, has failed or is unchanged; the parts then do nothing.
 
     Notes
     -----
-    `read`, `prepare`, `process` and `write` are called in this order, each once and in any
-    thread, then ``report``. What a hook raises is kept for the report.
+    Call `read`, `prepare`, `process` and `write` in this order, each once and in any thread, then
+    ``report``. What a hook raises is kept for the report.
     """
 
     def __init__(self, runner: TaskRunner, task: Task, claimant: Claimant) -> None:
@@ -80,12 +81,12 @@ class FileRun:
             self._do(self._passage.read)
 
     def prepare(self) -> None:
-        """Call the functions that come before the processing."""
+        """Call the functions that come before ``data_process``."""
         if self._passage is not None:
             self._do(self._passage.prepare)
 
     def process(self) -> None:
-        """Process the data; or take the file through all of a `file_process` of a subclass."""
+        """Process the data, or run the whole ``file_process`` of a subclass."""
         self._do(self._process_whole if self._passage is None else self._passage.process)
 
     def write(self) -> None:
@@ -123,7 +124,7 @@ class FileRun:
             self._file.end()
 
     def fail(self, raised: BaseException) -> None:
-        """End here, with this exception."""
+        """End the file with this exception."""
         hook = self._file.hook or "file_process"
         self._error = self._runner.failure(raised, hook, self.task.in_name, self._file.chunk)
         self.is_over = True
@@ -136,7 +137,7 @@ class FileRun:
         self._passage = self._kwargs = None
 
     def report(self, peak: int, growth: int | None) -> Report:
-        """Return what has become of the file, with the memory that was measured."""
+        """Return the report of the file, with the measured memory."""
         if self._is_unchanged:
             return self._runner.unchanged(self.task)
         self._let_go()
@@ -151,7 +152,7 @@ class FileRun:
 
     @property
     def batched(self) -> tuple[Any, dict[str, Any]]:
-        """The data and the keywords of the hooks, for a processing beside other files."""
+        """The data and the keywords of the hooks, to be processed together with other files."""
         kwargs = self._runner.pipe._bmp_control(self._passage.kwargs)
         return self._passage.data, {**kwargs, "in_name": self._file.remaining_names()}
 
@@ -161,30 +162,30 @@ class FileRun:
         return kwargs
 
     def note_batch(self) -> None:
-        """Note that the processing beside other files begins."""
+        """Note that processing together with other files begins."""
         self._file.begin("data_process_batch")
 
     def take_processed(self, data: Any) -> None:
-        """Take what was made of the data beside other files."""
+        """Take the result of processing together with other files."""
         self._file.end()
         self._file.batched = (data,)
 
     @property
     def catch(self) -> tuple[type[BaseException], ...]:
-        """What is a file's failure if a hook raises it."""
+        """Exceptions of a hook that are a failure of its file."""
         return self._runner.catch
 
     @property
     def has_passage(self) -> bool:
-        """Whether the file goes by parts."""
+        """Whether the file is done in parts."""
         return self._passage is not None
 
 
 def process_together(pipe: Any, files: Sequence[FileRun]) -> None:
     """Process the data of several files, together if the pipeline can.
 
-    If that raises, they are done again from their beginning, one by one, so that only those
-    fail which have to.
+    If that raises, each file is done again from its beginning, one by one, so that only those
+    that raise by themselves fail.
     """
     together = [file for file in files if not file.is_over and file.has_passage]
     if together and pipe._bmp_has_batches:

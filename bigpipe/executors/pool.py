@@ -1,7 +1,7 @@
-"""Pools that others have made: as an executor (`PoolClass`), and nestable ones to use directly.
+"""Pools of other libraries as an executor (`PoolClass`), and nestable pools to use directly.
 
-Owns what is needed to run tasks in anything that has ``map``. Such a pool notices neither
-dead workers nor log records; bigpipe's own workers are in `bigpipe.executors.processes`.
+Owns what is needed to run tasks in any pool that has ``map``. Such a pool notices no dead workers
+and forwards no log records; bigpipe's own workers are in `bigpipe.executors.processes`.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from bigpipe.snapshot import LocalSnapshot, pickled_for_workers
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
 
-STOP_GRACE = 0.6  # seconds for files in work when a run is stopped: it is to end within one
+STOP_GRACE = 0.6  # seconds for files at work when a run is stopped, which must end within one
 
 
 class WorkerWithKwargs:
-    """A function with keywords kept for its calls, such as a pool's ``map`` makes.
+    """A function with fixed keywords, to be called by a pool's ``map``.
 
     Parameters
     ----------
     function : callable
         The function.
     **kwargs
-        Its keywords.
+        The keywords of each call.
 
     Examples
     --------
@@ -66,12 +66,12 @@ class WorkerWithKwargs:
         self.kwargs = kwargs
 
     def worker(self, *args: Any) -> Any:
-        """Call the function with the arguments given here and the keywords kept."""
+        """Call the function with these arguments and the fixed keywords."""
         return self.function(*args, **self.kwargs)
 
 
 class _NotDaemonic:
-    """A process that stays one that may have children, whatever its pool sets."""
+    """A process that may have children, even if its pool makes it daemonic."""
 
     @property
     def daemon(self) -> bool:
@@ -104,7 +104,7 @@ _PROCESSES: dict[str, Any] = {
 class NestablePool(multiprocessing.pool.Pool):
     """A `multiprocessing.pool.Pool` whose workers may have children, such as pools.
 
-    To be closed by ``with`` or by hand: its workers are not ended by the interpreter.
+    Close it by ``with`` or by hand: the interpreter does not end its workers at exit.
     """
 
     @staticmethod
@@ -123,8 +123,8 @@ class PoolExecutor(Executor):
     Parameters
     ----------
     pool_class : type
-        Instances are context managers and have ``map``; ``imap_unordered`` is used if they
-        have it. The number of processes is its argument ``processes``, or else the first one.
+        Its instances must be context managers with ``map``; ``imap_unordered`` is used if there
+        is one. The number of processes is passed as ``processes``, or else as first argument.
     n_processes : int
         Processes of the pool.
     """
@@ -147,7 +147,7 @@ class PoolExecutor(Executor):
         self._folder = tempfile.mkdtemp(prefix="bigpipe-claims-")
 
     def add_worker(self, worker: int) -> None:
-        """Nothing to start: a place for a task."""
+        """Add a place for a task; there is nothing to start."""
         self._events.append(Ready(worker))
 
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
@@ -180,17 +180,17 @@ class PoolExecutor(Executor):
             payloads = iter(getattr(pool, "imap_unordered", pool.map)(call, tasks))
             try:
                 for payload in payloads:
-                    # Also if worker_init has raised there: all files are to have a result.
+                    # Also if worker_init raised there: every file must have a result.
                     report = unpickled_report(None, payload)
                     yield Reported(self._workers[report.index], [report])
             except BaseException:
-                # Stopped amid its work, multiprocessing's pool may wait for itself for ever. So
-                # it may run out: without the folder, no more files are begun.
+                # If multiprocessing's pool is stopped while it works, it may wait for itself for
+                # ever. So let it run out: without the folder, no more files begin.
                 shutil.rmtree(self._folder, ignore_errors=True)
                 _run_out(payloads)
                 raise
             if hasattr(pool, "close") and hasattr(pool, "join"):
-                # Ending of themselves, the workers run worker_exit.
+                # Workers that end by themselves run worker_exit.
                 pool.close()
                 pool.join()
 
@@ -200,7 +200,7 @@ class PoolExecutor(Executor):
             if graceful:
                 next(self._outcomes, None)
             self._outcomes.close()  # type: ignore[attr-defined]
-        # Such a pool may have worked in this process, be it in threads.
+        # Such a pool may have worked in this process, for instance in threads.
         for key in [key for key in _runners if key[:2] == (self._folder, os.getpid())]:
             _runners.pop(key).end()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -208,20 +208,20 @@ class PoolExecutor(Executor):
 
 
 def _made(pool_class: Any, n_processes: int) -> Any:
-    """Return a pool of so many processes."""
+    """Return a pool with this number of processes."""
     try:
         parameters = inspect.signature(pool_class).parameters.values()
     except ValueError:  # some classes written in C have no signature
         return pool_class(processes=n_processes)
     if any(x.name == "processes" or x.kind is x.VAR_KEYWORD for x in parameters):
         return pool_class(processes=n_processes)
-    return pool_class(n_processes)  # as `concurrent.futures` calls it max_workers
+    return pool_class(n_processes)  # `concurrent.futures` calls it max_workers
 
 
 def _run_out(payloads: Any) -> None:
     """Wait a moment for the files that a pool has begun."""
     until = time.monotonic() + STOP_GRACE
-    # Other pools have no time limit here; and whatever a file raises, nobody asks any more.
+    # Other pools accept no time limit here; and nobody needs what a file raises now.
     with suppress(Exception):
         while True:
             payloads.next(timeout=max(0.0, until - time.monotonic()))
@@ -259,7 +259,7 @@ class _PoolCall:
 
 
 class _PoolRunner:
-    """Runs the tasks of one worker of a pool, and ends with its process at the latest."""
+    """Runs the tasks of one worker of a pool; it ends with its process at the latest."""
 
     def __init__(self, pipe: Any, control: dict[str, Any], cores: float | None) -> None:
         self.runner = TaskRunner(
@@ -283,8 +283,8 @@ class _PoolRunner:
 
 
 def _folder_kept(runner: TaskRunner) -> AbstractContextManager[Any]:
-    return nullcontext() if runner.in_thread else folder_kept()  # threads have one among them
+    return nullcontext() if runner.in_thread else folder_kept()  # threads share one folder
 
 
 _runners: dict[tuple[str, int, int], _PoolRunner] = {}
-"""In a pool's worker: what runs its tasks, made at its first one."""
+"""In a pool's worker: what runs its tasks, made at its first task."""

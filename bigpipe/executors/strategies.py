@@ -1,8 +1,8 @@
 """How a worker takes its files through the hooks: one by one, in batches, or overlapping.
 
-Owns the order of the parts of several files in one worker. What the parts are is told in
-`bigpipe.passage`, what becomes of their errors in `bigpipe.executors.file_run`; how files come
-to a worker is the executors' part. Over time, with R for read, P for process, W for write::
+Owns the order of the parts of several files in one worker. `bigpipe.passage` defines the parts,
+`bigpipe.executors.file_run` handles their errors, and the executors bring files to a worker. Over
+time, with R for read, P for process, W for write::
 
     interleaved   R1 P1 W1 R2 P2 W2 R3 P3 W3
     batched       R1 R2 P1+2 W1 W2 R3 R4 P3+4 W3 W4
@@ -29,7 +29,7 @@ __all__ = ["Batched", "Inbox", "Interleaved", "Overlapped", "Strategy", "make_st
 
 
 class Inbox(ABC):
-    """Where a strategy has its files from, and hands them in.
+    """Where a strategy takes its files from, and hands them in.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Inbox(ABC):
 
     @abstractmethod
     def take(self, wait: bool = True) -> FileRun | None:
-        """Begin the next file; ``None`` if there is none any more, or none yet if not waiting."""
+        """Begin the next file; ``None`` if none is left or, without ``wait``, none is here yet."""
 
     @abstractmethod
     def hand_in(self, files: Sequence[FileRun]) -> None:
@@ -54,14 +54,14 @@ class Strategy(ABC):
     Parameters
     ----------
     options : Options
-        Of the run.
+        The options of the run.
 
     Attributes
     ----------
     n_begun : int
-        Files that a worker has begun at once, at most. Their memory is reckoned together.
+        Most files that a worker has begun at once. Their memory is projected together.
     n_ahead : int
-        Files that a worker is sent beyond those, so that it need not wait.
+        Files that a worker is sent in addition, so that it need not wait.
     """
 
     n_begun = 1
@@ -72,7 +72,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def work(self, inbox: Inbox) -> None:
-        """Take files and hand them in, until there are no more. Called once in each worker."""
+        """Take files and hand them in until there are no more. Called once in each worker."""
 
 
 class Interleaved(Strategy):
@@ -107,7 +107,7 @@ class Batched(Strategy):
 
 
 class Overlapped(Strategy):
-    """Read the next files, and write the last ones, while these are processed."""
+    """Read the next files and write the previous ones while others are processed."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -138,7 +138,7 @@ class Overlapped(Strategy):
 
 
 class _Batches:
-    """Takes files several at a time; one that is to be alone by itself."""
+    """Takes several files at a time, but a file that must be alone by itself."""
 
     def __init__(self, inbox: Inbox, size: int) -> None:
         self._inbox = inbox
@@ -146,7 +146,7 @@ class _Batches:
         self._alone: FileRun | None = None
 
     def take(self) -> list[FileRun]:
-        """Wait for a file; return it with those that are there already."""
+        """Wait for a file; return it with others that are already here."""
         first, self._alone = self._alone, None
         first = first or self._inbox.take()
         if first is None:
@@ -165,7 +165,7 @@ class _Batches:
 
 @dataclass(eq=False)
 class _Line:
-    """The thread that reads ahead and the one that writes behind, around the one that processes."""
+    """Two threads around the one that processes: one reads ahead, one writes behind."""
 
     batches: _Batches
     inbox: Inbox
@@ -177,12 +177,12 @@ class _Line:
     _is_stopped: bool = False
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start both threads, of which one begins to read."""
         for name, target in (("read", self._read_ahead), ("write", self._write_behind)):
             threading.Thread(target=target, name=f"bigpipe-{name}", daemon=True).start()
 
     def next_read(self) -> list[FileRun]:
-        """Wait for files that have been read; none if there are no more."""
+        """Wait for files that have been read; an empty list if there are no more."""
         batch: list[FileRun] = _unless_error(self._read.get())
         return batch
 
@@ -191,19 +191,19 @@ class _Line:
         self._to_read.release()
 
     def write(self, batch: list[FileRun]) -> None:
-        """Have files written, once those before them are."""
+        """Have files written, after waiting for those before them."""
         self.write_out()
         self._n_to_write += 1
         self._to_write.put(batch)
 
     def write_out(self) -> None:
-        """Wait until all is written."""
+        """Wait until all files are written."""
         while self._n_to_write:
             _unless_error(self._written.get())
             self._n_to_write -= 1
 
     def stop(self) -> None:
-        """Let both threads end after what they do now."""
+        """Let both threads end after their current files."""
         self._is_stopped = True
         self._to_read.release()
         self._to_write.put(None)
@@ -216,7 +216,7 @@ class _Line:
                 if not (batch and batch[0].is_alone):
                     _read(batch)
                 is_last = not batch
-                self._read.put(batch)  # whoever writes it may have emptied it by the next line
+                self._read.put(batch)  # from here on, the thread that writes it may empty it
                 if is_last:
                     return
         except BaseException as error:  # nothing may be lost: the thread that waits raises it
@@ -270,7 +270,7 @@ def make_strategy(options: Options) -> Strategy:
     Raises
     ------
     OptionError
-        If options do not go together, or a name leads to no strategy.
+        If options contradict one another, or a name does not lead to a strategy.
     """
     given = options.strategy
     if given is None:

@@ -1,8 +1,7 @@
-"""Runs one task in a worker, whichever executor it belongs to.
+"""Runs one task in a worker, of whichever executor.
 
-Owns the way from a task to a report: fresh keywords, the record of the current file, the
-peak of memory, and what becomes of an exception. Has no pipes and starts nothing; that is
-the executors' part.
+Owns the way from a task to a report: fresh keywords, the record of the current file, the peak of
+memory, and the handling of exceptions. It has no channels and starts nothing; executors do that.
 """
 
 from __future__ import annotations
@@ -53,33 +52,33 @@ class TaskRunner:
     snapshot : Snapshot or LocalSnapshot
         The keywords.
     worker : int
-        What `FileResult.worker` is to show.
+        The value for `FileResult.worker`.
     stager : Stager
         Where outputs are written first.
     on_hook : callable, optional
-        Told the name of each hook as it begins.
+        Called with the name of each hook as it begins.
     file_timeout : float, optional
-        Seconds that one file may take: for the words of the error.
+        Seconds that one file may take, for the text of the error.
     keep_frames : bool, optional
-        Leave an exception its frames, for a debugger. They hold the data.
+        Keep an exception's frames, for a debugger. They hold the data.
     catch : tuple of types, optional
         Exceptions that are a file's failure; others end the worker.
     cores : float, optional
-        Cores that a pipeline may use which a hook runs.
+        Cores that a pipeline started by a hook may use.
     is_alone : bool, optional
-        Whether nothing but this runs in this process, ever.
+        Whether nothing else ever runs in this process.
     in_thread : bool, optional
-        Whether other tasks, or the caller's code, run in this process beside this one's.
+        Whether other tasks, or the caller's code, run in this process at the same time.
     kept_memory : KeptMemory, optional
-        What is kept of freed memory from file to file.
+        Freed memory that is kept from file to file.
 
     Attributes
     ----------
     reserved : int or None
         Bytes that this worker holds without a file, known after `init`.
     is_late : bool
-        Whether the file has taken too long. Set by the executor that raises `TimeIsUp`, as
-        a bare ``except:`` of a hook may swallow that.
+        Whether the file has taken too long. The executor that raises `TimeIsUp` sets it, because
+        a bare ``except:`` of a hook may swallow the exception.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class TaskRunner:
         self.in_thread = in_thread
         self._kept_memory = kept_memory
         self.reserved: int | None = None
-        self._share: int | None = -1  # memory, of the last file; at first, of none
+        self._share: int | None = -1  # memory of the last file; -1 before the first
         self.is_late = False
 
     def init(self) -> FileError | None:
@@ -171,7 +170,7 @@ class TaskRunner:
             raise
         except self.catch as raised:
             if isinstance(raised, TimeIsUp) and not self.is_late:
-                raise  # it is for the file whose hook has called this pipeline
+                raise  # it is meant for the file whose hook called this pipeline
             outname, meta = None, {}
             hook = file.hook or "file_process"
             error = self.failure(raised, hook, task.in_name, file.chunk)
@@ -180,14 +179,14 @@ class TaskRunner:
             if share is not None:
                 set_share(*share, in_thread=self.in_thread)
         file.end()
-        peak, growth = self._measured()  # while the keywords are there, which are not its own
+        peak, growth = self._measured()  # before the keywords go, which are not the file's
         del kwargs
         if kept is not None and growth is not None and growth > WORTH_LOOKING:
             kept.end(in_name, self._meter.held)
         return self.report(task, file, outname, meta, error, peak, growth, states, began_at)
 
     def looked_up(self, task: Task, in_name: Any) -> tuple[tuple[Any, ...], bool]:
-        """Return the states of an input for the journal, and whether its content is as it was."""
+        """Return the states of an input for the journal, and whether its content is unchanged."""
         states: tuple[Any, ...] = input_states(in_name) if task.is_recorded else ()
         if task.checksums is None:
             return states, False
@@ -196,7 +195,7 @@ class TaskRunner:
         return tuple(map(_with_checksum, states, found)), is_unchanged
 
     def unchanged(self, task: Task) -> Report:
-        """Return the report of a file whose content is what it was."""
+        """Return the report of a file whose content is unchanged."""
         return Report(task.index, worker=self.worker, is_unchanged=True)
 
     def measure(self) -> tuple[int, int | None]:
@@ -207,7 +206,7 @@ class TaskRunner:
 
     def _measured(self) -> tuple[int, int | None]:
         peak = self._meter.peak()
-        # Not of several files at once.
+        # Growth is unknown where several files run at once.
         return peak, None if self.in_thread else self._meter.growth(peak)
 
     def report(
@@ -222,7 +221,7 @@ class TaskRunner:
         states: tuple[Any, ...],
         began_at: float,
     ) -> Report:
-        """Return what has become of a file."""
+        """Return the report of a file."""
         rejected_by = file.rejected_by
         if outname is None and error is None and rejected_by is None:
             rejected_by = "file_process"
@@ -255,28 +254,28 @@ class TaskRunner:
         )
 
     def _set_share(self, memory: int | None) -> Share | None:
-        """Set what a pipeline may use that a hook runs; return what is to be set again."""
+        """Set what a pipeline started by a hook may use; return what to restore afterwards."""
         if not self.is_alone:
             return set_share(memory, self.cores, in_thread=self.in_thread)
-        if self._share != memory:  # it stays until the next file, as nothing else runs here
+        if self._share != memory:  # nothing else runs here: it may stay until the next file
             self._share = memory
             set_share(memory, self.cores)
         return None
 
     def share(self, memory: int | None) -> None:
-        """Set what a pipeline may use that a hook runs, in a process of one worker's own."""
+        """Set what a pipeline started by a hook may use, in a process of this worker alone."""
         if self.is_alone:
             self._set_share(memory)
 
     def end_if_late(self) -> None:
-        """End a file that has taken too long, and whose hook did not let that through."""
+        """End a file that has taken too long and whose hook swallowed the exception."""
         if self.is_late:
             raise TimeIsUp
 
     def failure(
         self, raised: BaseException, hook: str, in_name: Any, chunk: int | None = None
     ) -> FileError:
-        """Make the record of what a hook raised."""
+        """Return the error of a file for what its hook raised."""
         if self.is_late:
             late = FileTimeoutError(f"took longer than file_timeout={self.file_timeout:g} s")
             raised = late.with_traceback(raised.__traceback__)
@@ -294,14 +293,14 @@ def _with_checksum(state: Any, checksum: str | None) -> Any:
 def _texts(
     file: FileContext, states: tuple[Any, ...], outname: Any, meta: Any, error: FileError | None
 ) -> FileTexts:
-    """Return what the journal will hold of a file."""
+    """Return the texts of a file for the journal."""
     if error is not None:
         return file_texts(states, file.seconds)
     return file_texts(states, file.seconds, _outputs(file, outname), (outname, meta))
 
 
 def _outputs(file: FileContext, outname: Any) -> list[tuple[str, Any]]:
-    """Return what is in place for a file: what was returned as its name, and its side files."""
+    """Return the outputs in place for a file: the one that was returned, and its side files."""
     names = []
     if isinstance(outname, (str, bytes, os.PathLike)):
         names.append(os.path.abspath(os.fsdecode(outname)))
@@ -312,7 +311,7 @@ def _outputs(file: FileContext, outname: Any) -> list[tuple[str, Any]]:
 def file_error(
     raised: BaseException, hook: str, in_name: Any, chunk: int | None = None
 ) -> FileError:
-    """Make the record of a file's failure from what its hook raised."""
+    """Return the error of a file for what its hook raised."""
     where = "" if in_name is None else f" on {shown(in_name)}"
     if chunk is not None:
         where += f", chunk {chunk} (counted from 0)"
@@ -335,7 +334,7 @@ def file_error(
 
 
 def hook_frames(error: FileError) -> TracebackType | None:
-    """Return the frames of the hook that has raised, if they are here, for a debugger to end in."""
+    """Return the frames of the hook that raised, if they were kept, for a debugger."""
     cause = error.__cause__
     return None if cause is None else _outside_bigpipe(cause.__traceback__)
 
@@ -346,7 +345,7 @@ def _describe(raised: BaseException, where: str = "") -> str:
 
 
 def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the hook on: what led there is the same for every file."""
+    """Return the traceback from the hook on; the frames before it are the same for every file."""
     outside = frames
     while outside is not None:
         if not outside.tb_frame.f_code.co_filename.startswith(_PACKAGE):

@@ -1,7 +1,7 @@
-"""Files read and written by their extension, for whoever gives no function of their own.
+"""Reads and writes files by their extension, where the user gives no function for it.
 
-Owns which library reads and writes which extension, and what comes of it. Libraries are
-imported where they are used; only numpy and astropy are sure to be there.
+Owns which library reads and writes which extension, and which types result. Libraries are imported
+where they are used; only numpy and astropy are always installed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 _TEXT = (".txt", ".csv", ".tsv", ".ecsv", ".json", ".log", ".md", ".xml", ".html")
-# How objects of other libraries write themselves: astropy's HDUs; its tables and CCDData;
-# figures of matplotlib; images of Pillow.
+# Methods by which objects of other libraries write themselves: HDUs of astropy; its tables and
+# CCDData; figures of matplotlib; images of Pillow.
 _OWN_WRITERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("writeto", {"overwrite": True}),
     ("write", {"overwrite": True}),
@@ -55,31 +55,31 @@ _OWN_WRITERS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Parameters
     ----------
     in_name : str or os.PathLike
-        The file. Its extension decides.
+        The file. Its extension determines the format.
     hdu : int or str, optional
-        HDU of a FITS file; if not given, the first that has data.
+        HDU of a FITS file; by default, the first that has data.
     dataset : str, optional
-        Array of an HDF5 or Zarr file.
+        Name of an array in an HDF5 or Zarr file.
 
     Returns
     -------
     ndarray
-        Of FITS, HDF5, Zarr, ``.npy``, ``.npz`` and images. A FITS table is an astropy `Table`.
-        Several arrays in one file are a dict by their names.
+        For FITS, HDF5, Zarr, ``.npy``, ``.npz`` and images. A FITS table is returned as an astropy
+        `Table`, and several arrays in one file as a dict by their names.
     str
-        Of text, such as ``.txt`` and ``.csv``.
+        For text, such as ``.txt`` and ``.csv``.
     bytes
-        Of anything else.
+        For anything else.
 
     Raises
     ------
     FormatError
-        If the library that reads it is not installed, or nothing in it can be read.
+        If the library that reads it is not installed, or the file has no data.
     """
     name = os.fspath(in_name)
     extension = format_of(name)
@@ -93,7 +93,7 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
     if extension == ".zarr":
         return read_zarr(name, dataset)
     if extension in _TEXT:
-        # Lines end as they did, and bytes that are no text come out as they went in.
+        # Line ends stay as they are, and so do bytes that are not text.
         with open(name, encoding="utf-8", errors="surrogateescape", newline="") as text:
             return text.read()
     with open(name, "rb") as file:
@@ -103,26 +103,26 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
 def read_slice(
     in_name: Any, start: int | None, end: int | None, *, hdu: Any = None, dataset: str | None = None
 ) -> Any:
-    """Return a part of what is in a file, along the first axis.
+    """Return a part of the content of a file, along the first axis.
 
     Parameters
     ----------
     in_name : str or os.PathLike
-        The file. Its extension decides.
+        The file. Its extension determines the format.
     start, end : int or None
-        First, and one after the last.
+        The first element, and one after the last.
     hdu, dataset
         As for `read`.
 
     Returns
     -------
     ndarray, Table, str or bytes
-        Sliced. Of ``.npy``, images in FITS files, HDF5 and Zarr, only that part is read.
+        The part. Of ``.npy``, images in FITS files, HDF5 and Zarr, only this part is read.
 
     Raises
     ------
     FormatError
-        As `read` does; and if the file has several arrays, and ``dataset`` does not say which.
+        As for `read`, and if the file has several arrays but ``dataset`` is not given.
     """
     name = os.fspath(in_name)
     extension = format_of(name)
@@ -149,27 +149,27 @@ def read_slice(
 def write(
     data: Any, outname: Any, *, in_name: Any = None, hdu: Any = None, dataset: str | None = None
 ) -> None:
-    """Write data to a file, over what is there.
+    """Write data to a file, replacing what is there.
 
     Parameters
     ----------
     data : object
-        An array, or a dict of arrays for formats that hold several, is written as the
-        extension says. Text and bytes are written as they are, and what can write itself
-        does so: tables and CCDData of astropy, FITS HDUs, figures, images.
+        An array, or a dict of arrays for formats that hold several, is written in the format of
+        the extension. Text and bytes are written as they are. Objects that can write themselves
+        do so: tables and CCDData of astropy, FITS HDUs, figures, images.
     outname : str or os.PathLike
         The file.
     in_name : object, optional
-        The input. If that and the output are FITS files, an array gets its header.
+        The input. If input and output are FITS files, an array is written with the input's header.
     hdu : int or str, optional
-        HDU of the input whose header it gets.
+        HDU of the input that the header is taken from.
     dataset : str, optional
         Name of the array in an HDF5 file. Default ``'data'``.
 
     Raises
     ------
     FormatError
-        If that cannot be written with this extension, or a library is not installed.
+        If such data cannot be written with this extension, or a library is not installed.
     """
     name = os.fspath(outname)
     if isinstance(data, str):

@@ -1,4 +1,4 @@
-"""What all formats need: the library that knows one, arrays, and words where something is wrong."""
+"""What all formats need: their libraries, arrays, and error messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["array_of", "arrays_of", "chosen", "format_of", "library", "one_or_al
 
 
 def format_of(name: str) -> str:
-    """Return the extension that tells the format: before that of a compression."""
+    """Return the extension that names the format, without that of a compression."""
     extension = split_extension(name.rstrip(os.sep))[1].lower()
     return "." + extension.split(".")[1] if extension else ""
 
 
 def library(name: str, *modules: tuple[str, str]) -> Any:
-    """Import the first of some modules that is there; each with the package that has it."""
+    """Import the first of these modules that is installed; each is given with its package."""
     for module, _ in modules:
         try:
             return importlib.import_module(module)
@@ -46,21 +46,21 @@ def array_of(data: Any, name: str) -> Any:
 
 
 def arrays_of(data: Any, name: str, alone: str) -> dict[str, Any]:
-    """Return arrays by name; one that has none is called as said."""
+    """Return arrays by name; a single array gets the name ``alone``."""
     if isinstance(data, dict):
         return {str(key): array_of(value, name) for key, value in data.items()}
     return {alone: array_of(data, name)}
 
 
 def one_or_all(arrays: dict[str, Any], name: str) -> Any:
-    """Return the only array, or all of them by name."""
+    """Return the only array, or several as a dict by name."""
     if not arrays:
         raise FormatError(f"there is no array in {name!r}: give a function read.")
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 
 def chosen(names: Any, dataset: str, name: str) -> str:
-    """Return a name if there is an array of that name."""
+    """Return the name of a dataset, if there is one of that name."""
     if dataset not in names:
         raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {list(names)}.")
     return dataset

@@ -12,7 +12,7 @@ __all__ = ["FITS", "hdu_of", "header_of", "read_fits", "table_headers_of", "writ
 
 FITS = (".fits", ".fit", ".fts", ".fz")
 LOSSLESS = {"compression_type": "GZIP_2", "quantize_level": 0.0}  # by tiles; astropy rounds if not
-_STALE = ("BLANK", "CHECKSUM", "DATASUM", "ZBLANK")  # cards that told of the data as it was
+_STALE = ("BLANK", "CHECKSUM", "DATASUM", "ZBLANK")  # cards that described the input's data
 
 
 def read_fits(name: str, hdu: Any, part: slice | None = None) -> Any:
@@ -59,12 +59,12 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
         hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header, **LOSSLESS)])
     else:
         hdus = fits.HDUList([fits.PrimaryHDU(array, header)])
-    # A card that the telescope wrote badly is no reason to lose the image.
+    # An invalid card that a telescope wrote is no reason to lose the image.
     hdus.writeto(name, overwrite=True, output_verify="silentfix+ignore")
 
 
 def header_of(in_name: Any, hdu: Any) -> Any:
-    """Return the header for an array that was made of a FITS image, ``None`` if it was not."""
+    """Return the header for an array made from a FITS image; ``None`` if it was not."""
     is_image, header, first = _headers_of(in_name, hdu)
     if not is_image:
         return None
@@ -76,7 +76,7 @@ def header_of(in_name: Any, hdu: Any) -> Any:
 
 
 def table_headers_of(in_name: Any, hdu: Any) -> tuple[Any, Any]:
-    """Return the headers of a FITS table, and of its file; ``None`` twice if it is no table."""
+    """Return the headers of a FITS table and of its file; ``None`` twice if it is not a table."""
     is_image, header, first = _headers_of(in_name, hdu)
     if header is None or is_image:
         return None, None

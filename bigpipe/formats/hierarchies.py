@@ -13,7 +13,7 @@ __all__ = ["close_hdf5", "read_hdf5", "read_zarr", "write_hdf5", "write_zarr", "
 
 
 def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
-    """Return the array of a file, all of them by name, or a part of the one asked for."""
+    """Return the array of a file, several by name, or a part of the one asked for."""
     h5py = library(name, ("h5py", "h5py"))
     with h5py.File(name, "r") as file:
         names: list[str] = []
@@ -39,21 +39,21 @@ def write_hdf5(arrays: dict[str, Any], name: str) -> None:
 
 
 def close_hdf5(file: Any) -> None:
-    """Close an HDF5 file that was written to, also if the disk is full.
+    """Close an HDF5 file that was written to, even if the disk is full.
 
-    What cannot be written then would be tried again whenever something of the file is let go of,
-    and h5py ends the process in the end. So it goes into a file without a name, and what the file
-    holds stays as it is.
+    h5py would try again to write the rest whenever an object of the file is released, and would in
+    the end abort the process. So the rest goes to a file without a name, and the content of the
+    HDF5 file stays as it is.
 
     Parameters
     ----------
     file : h5py.File
-        Open.
+        The open file.
 
     Raises
     ------
     OSError
-        If something could not be written. The file is closed.
+        If something could not be written. The file is closed all the same.
     """
     try:
         file.flush()
@@ -67,7 +67,7 @@ def close_hdf5(file: Any) -> None:
 
 
 def read_zarr(name: str, dataset: str | None, part: Any = ...) -> Any:
-    """Return the array of a store, all of them by name, or a part of the one asked for."""
+    """Return the array of a store, several by name, or a part of the one asked for."""
     zarr = library(name, ("zarr", "zarr"))
     root = zarr.open(name, mode="r")
     if hasattr(root, "shape"):

@@ -1,4 +1,4 @@
-"""Pictures, and TIFF files, which may be more than that."""
+"""Pictures, and TIFF files, which may hold more than a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_image(name: str) -> Any:
     import numpy as np
 
     with library(name, ("PIL.Image", "Pillow")).open(name) as image:
-        if image.mode in ("P", "PA"):  # numbers of colours
+        if image.mode in ("P", "PA"):  # indices into a palette
             with image.convert("RGBA" if "transparency" in image.info else "RGB") as coloured:
                 return np.asarray(coloured)
         return np.asarray(image)
@@ -56,5 +56,5 @@ def write_tiff(data: Any, name: str) -> None:
 
 
 def _tiff_library(name: str) -> Any:
-    """Return what knows all that TIFF files may be, or what knows those that are pictures."""
+    """Return tifffile, which reads any TIFF file, or else Pillow, which reads pictures."""
     return library(name, ("tifffile", "tifffile"), ("PIL.Image", "Pillow"))

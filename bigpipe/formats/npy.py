@@ -1,4 +1,4 @@
-"""Arrays as numpy keeps them: ``.npy`` and ``.npz``."""
+"""Arrays in numpy's own formats: ``.npy`` and ``.npz``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_npy(name: str) -> Any:
 
 
 def read_npy_slice(name: str, part: slice) -> Any:
-    """Return a part of the array, along the first axis; only that is read."""
+    """Return a part of the array, along the first axis; only this part is read."""
     import numpy as np
 
     try:
@@ -28,7 +28,7 @@ def read_npy_slice(name: str, part: slice) -> Any:
 
 
 def read_npz(name: str) -> Any:
-    """Return the array of a file, or all of them by name."""
+    """Return the array of a file, or several by name."""
     import numpy as np
 
     with np.load(name) as file:
@@ -40,7 +40,7 @@ def write_npy(data: Any, name: str) -> None:
     import numpy as np
 
     array = array_of(data, name)
-    with open(name, "wb") as file:  # to a name, numpy might append another extension
+    with open(name, "wb") as file:  # given a name, numpy might append an extension
         np.save(file, array)
 
 
