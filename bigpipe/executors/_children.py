@@ -1,7 +1,7 @@
 """How a child of this process ended, and the end of its process group.
 
-Owns the system calls. Whose children they are, and when they may be reaped, is up to
-`bigpipe.executors.launch` and `bigpipe.executors._forkserver`.
+Owns the system calls. `bigpipe.executors.launch` and `bigpipe.executors._forkserver` decide which
+children are reaped, and when.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ UNKNOWN_EXIT = 255  # reaped by someone else, or SIGCHLD is ignored: the code is
 
 
 def ended(pid: int, *, wait: bool = False) -> int | None:
-    """Tell how a child ended, without reaping it where the system allows that.
+    """Return how a child ended, without reaping it where the system allows that.
 
     Parameters
     ----------
     pid : int
-        A child of this process. Until it is reaped, its number cannot be given to another
-        process, and it is safe to signal its group.
+        A child of this process. Until it is reaped, no other process can get its number, so it is
+        safe to signal its group.
     wait : bool, optional
         Wait until it has ended.
 
     Returns
     -------
     int or None
-        Its exit code; minus the signal that killed it; `UNKNOWN_EXIT`; ``None`` if it runs.
+        Its exit code; minus the signal that killed it; `UNKNOWN_EXIT`; ``None`` while it runs.
     """
     try:
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
@@ -50,6 +50,6 @@ def reap(pid: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill every process of the group that is led by a child, if there are any left."""
+    """Kill every remaining process of the group that a child leads."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: all that is left is a zombie
         os.killpg(pid, signal.SIGKILL)

@@ -1,13 +1,13 @@
 """File descriptors that must not stay open in child processes.
 
-Owns the register of the parent's ends and its closing after a fork. What flows through
-the descriptors, and when they are closed in the parent, is up to `bigpipe.executors.launch`,
-the pools, and `bigpipe.executors._forkserver`, which register them.
+Owns the register of the parent's ends, which are closed in a child after a fork.
+`bigpipe.executors.launch`, the pools and `bigpipe.executors._forkserver` register the descriptors,
+use them, and close them in the parent.
 
-A worker learns that its parent is gone from the end of a socket whose other end only the
-parent has. Any process forked from the parent (another worker, or a child of the user's own
-`multiprocessing`) would inherit that end and keep it open, so it is closed there. Programs
-that are executed do not matter: every descriptor here is close-on-exec.
+A worker learns that its parent has ended when a socket closes whose other end only the parent has.
+Any process forked from the parent (another worker, or a child of the user's own `multiprocessing`)
+would inherit that end and keep it open, so it is closed there. Programs that are executed do not
+matter: every descriptor here is close-on-exec.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _hooks_installed = False
 def no_fork() -> Iterator[None]:
     """Make every other thread that is about to fork wait.
 
-    Between the making of a descriptor and its registration a fork would copy it for good.
-    Python code that starts a program (`subprocess`) is not held up.
+    A fork between the creation and the registration of a descriptor would leave the copy open. Code
+    that starts a program with `subprocess` does not wait.
     """
     _install_hooks()
     with _fork_lock:
@@ -53,8 +53,8 @@ def no_fork() -> Iterator[None]:
 def register_parent_fd(fd: int) -> None:
     """Have a descriptor closed in every process that is forked from this one.
 
-    Take `no_fork` around the making and the registration. The number must be given to
-    `close_parent_fd` in the end; closed otherwise, its next user would lose it in children.
+    Hold `no_fork` during creation and registration. Close the descriptor with `close_parent_fd`;
+    otherwise children would close the next file that gets its number.
     """
     _install_hooks()
     with _fork_lock:
@@ -70,7 +70,7 @@ def close_parent_fd(fd: int) -> None:
 
 
 def forget_parent_fd(fd: int) -> None:
-    """Leave a registered descriptor to whoever closes it next; take `no_fork` around both."""
+    """Unregister a descriptor that the caller closes; hold `no_fork` around both."""
     with _fork_lock:
         _parent_fds.discard(fd)
 
@@ -153,7 +153,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _fork_lock
-    _fork_lock = threading.RLock()  # whoever holds the old one will not give it back here
+    _fork_lock = threading.RLock()  # the thread that holds the old one does not exist here
     for fd in _parent_fds:
         with suppress(OSError):  # closed by somebody else: then it is not open here either
             os.close(fd)

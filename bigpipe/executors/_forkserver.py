@@ -1,7 +1,7 @@
 """The fork server: a process without threads that forks workers for its parent.
 
-Owns the server's side and the messages. Starting it, and asking it, is the part of
-`bigpipe.executors.launch`; what a forked worker does first, of `bigpipe.executors._newborn`.
+Owns the server's side and the messages. `bigpipe.executors.launch` starts it and sends it requests;
+`bigpipe.executors._newborn` is what a forked worker does first.
 
 ::
 
@@ -16,9 +16,9 @@ Owns the server's side and the messages. Starting it, and asking it, is the part
       |--- channel: closed ------------->| reaps
       |--- control: closed ------------->| ends
 
-Each worker has a channel of its own, so that a request given up half-way disturbs no other.
-A worker that has ended is reaped only when the parent has closed the channel: until then its
-process number, and with it the number of its group, belongs to nobody else.
+Each worker has its own channel, so that a request abandoned half-way disturbs no other. A worker
+that has ended is reaped only when the parent has closed the channel: until then, no other process
+can get its number or that of its group.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def serve(control: int) -> None:
     if request is None:
         return
     for name in request[0]["preload"]:
-        with suppress(Exception):  # a worker that needs it will fail in the same way, and say so
+        with suppress(Exception):  # a worker that needs it will fail in the same way and report it
             importlib.import_module(name)
     with suppress(Exception):  # as above
         note_libraries()
@@ -201,9 +201,9 @@ def _send_number(channel: int, number: int) -> None:
 
 
 def read_number(channel: int, *, keep: bool = False) -> int:
-    """Wait for the server's next number about a worker; `EOFError` if the server is gone.
+    """Wait for the server's next number about a worker; `EOFError` if the server has ended.
 
-    With ``keep`` the channel stays readable, for whoever waits on it, and has the number still.
+    With ``keep``, the number stays in the channel, which remains readable for others that wait.
     """
     flags = socket.MSG_WAITALL | (socket.MSG_PEEK if keep else 0)
     try:

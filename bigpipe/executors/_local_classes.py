@@ -1,8 +1,8 @@
 """Classes defined in a function, which a forked worker sends back by value.
 
-Owns that they arrive as the caller's own: cloudpickle knows a class again by an id which it gives
-to it when it pickles it first. That must be before the fork; or the caller would be given another
-class of the same name by each worker.
+Ensures that they arrive as the caller's own classes: cloudpickle recognises a class by an id that
+it assigns when it first pickles the class. This must happen before the fork. Otherwise the caller
+would get a different class of the same name from each worker.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["note_local_classes"]
 
 
 def note_local_classes(pipe: Any, control: dict[str, Any]) -> None:
-    """Have cloudpickle know the classes that hooks and functions of a function lead to."""
+    """Make cloudpickle assign ids to local classes that hooks and listed functions use."""
     for code in _code_of(getattr(pipe, "_bmp_of", pipe), control):
         if "<locals>" in getattr(code, "__qualname__", ""):
-            # What cannot be pickled is no matter in a forked worker; and arrays are left out.
+            # A forked worker needs nothing pickled, so errors do not matter; arrays are left out.
             with suppress(Exception):
                 pickler_class()(io.BytesIO(), protocol=5, buffer_callback=_leave_out).dump(code)
 

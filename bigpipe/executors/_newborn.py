@@ -1,13 +1,12 @@
-"""A worker process from its first instruction to its last, around the function it is to run.
+"""A worker process from its first instruction to its last, around the function that it runs.
 
-Owns what every start method has in common on the child's side: process group, lifeline,
-signals, standard streams, exit code. How a process is brought into being is up to
-`bigpipe.executors.launch`; what its function does, up to the caller.
+Owns what all start methods share on the child's side: process group, lifeline, signals, standard
+streams, exit code. `bigpipe.executors.launch` creates the process, and the caller chooses the
+function.
 
-The lifeline is a socket whose other end only the parent has. When the parent is gone,
-however it went, the kernel itself sends SIGKILL to the worker's process group: neither a
-worker that is busy in C code nor the programs that its hooks started can outlive it, and
-no thread is needed for it.
+The lifeline is a socket whose other end only the parent has. However the parent ends, the kernel
+then sends SIGKILL to the worker's process group. Neither a worker busy in C code nor a program that
+its hooks started can outlive the parent, and no thread is needed.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from bigpipe.executors._descriptors import above_stdio, is_open
 
 __all__ = ["NO_LIFELINE", "fork_worker", "live", "main"]
 
-NO_LIFELINE = -1  # for a process that notices the parent's end by itself
+NO_LIFELINE = -1  # for a process that notices the end of its parent by itself
 FAILED = 1  # exit code of a target that raised
 
-_lifeline: int | None = None  # of this process, which a worker forked from it must not keep
+_lifeline: int | None = None  # of this process; a worker forked from it must close it
 
 
 def fork_worker(
@@ -44,7 +43,7 @@ def fork_worker(
     path: Sequence[str] | None = None,
     streams: Sequence[int] = (1, 2),
 ) -> int:
-    """Fork a process that runs the target and never returns; give its process id.
+    """Fork a process that runs the target and never returns; return its process id.
 
     Parameters
     ----------
@@ -55,8 +54,8 @@ def fork_worker(
         _flush(stream)  # or the worker would print what is buffered here a second time
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        # A handler of the parent's must not run in the worker before it is reset there. One that
-        # runs right here may raise.
+        # A handler of the parent must not run in the worker before it is reset there. A handler
+        # that runs right here may raise.
         signal.pthread_sigmask(signal.SIG_BLOCK, _handled_signals())
         pid = _fork_silently()
         if pid == 0:
@@ -64,9 +63,9 @@ def fork_worker(
             _forget_imports()
             live(target, fds, lifeline, path=path, streams=streams)
         try:
-            os.setpgid(pid, pid)  # the worker does so too: whoever comes first
+            os.setpgid(pid, pid)  # the worker does the same: either may come first
         except (PermissionError, ProcessLookupError):
-            pass  # it has, and has executed or ended
+            pass  # the worker has done it, and has executed a program or ended
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
@@ -145,12 +144,12 @@ def _settle(fds: Sequence[int], lifeline: int, streams: Sequence[int]) -> None:
 
 
 def _arm(lifeline: int) -> None:
-    """Have this process group killed as soon as the other end of the lifeline is closed."""
+    """Have this process group killed when the other end of the lifeline closes."""
     if not _arm_by_kernel(lifeline):
         threading.Thread(target=_kill_at_end, args=(lifeline,), daemon=True).start()
     poller = select.poll()
     poller.register(lifeline, select.POLLIN)
-    if poller.poll(0):  # it was closed before the kernel had its order: there is no signal
+    if poller.poll(0):  # it was closed before the kernel was told: no signal will come
         os._exit(FAILED)
 
 
@@ -168,13 +167,13 @@ def _arm_by_kernel(lifeline: int) -> bool:
 
 
 def _kill_at_end(lifeline: int) -> None:
-    """Do the kernel's part, as soon as the C code that may be running lets a thread run."""
+    """Do the same as the kernel, but only when C code that is running lets a thread run."""
     os.read(lifeline, 1)  # nothing is ever written
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _reset_signals() -> None:
-    """Forget the parent's handlers; leave Ctrl-C, which every process is sent, to the parent."""
+    """Reset the parent's handlers; leave Ctrl-C, which every process receives, to the parent."""
     signal.set_wakeup_fd(-1)
     for number in _handled_signals():
         signal.signal(number, signal.SIG_DFL)
@@ -189,8 +188,8 @@ def _reset_signals() -> None:
 def _handled_signals() -> list[int]:
     """Return the signals that have a handler in Python.
 
-    These alone are blocked: `signal` makes an object of each signal of a mask that it returns,
-    which takes 0.1 ms for a mask of all, several times in a fork.
+    Only these are blocked: `signal` makes an object for each signal of a mask that it returns,
+    which takes 0.1 ms for a mask of all signals, several times in a fork.
     """
     return [n for n in range(1, signal.NSIG) if callable(signal.getsignal(n))]
 
@@ -211,7 +210,7 @@ def _settle_streams(streams: Sequence[int]) -> None:
 
 
 def _break(*args: Any, **keywords: Any) -> Any:
-    """Stand for `breakpoint`: its debugger would ask standard input, which is empty here."""
+    """Replace `breakpoint`, whose debugger would read standard input, which is empty here."""
     if os.environ.get("PYTHONBREAKPOINT"):  # another debugger, which may know how; 0: none
         return sys.__breakpointhook__(*args, **keywords)
     raise RuntimeError(
@@ -220,7 +219,7 @@ def _break(*args: Any, **keywords: Any) -> Any:
 
 
 def _rename() -> None:
-    """Put right what `multiprocessing`, if it is loaded, believes this process to be."""
+    """Correct the name and kind that `multiprocessing`, if loaded, has for this process."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None:
         process = module.current_process()
@@ -241,13 +240,13 @@ def _call(target: str, fds: Sequence[int]) -> int:
 
 
 def _forget_imports() -> None:
-    """Forget what other threads of the parent were importing: they are not here to finish it.
+    """Forget modules that other threads of the parent were importing, as these cannot finish here.
 
-    Each has the lock of its module, for which an import of that would wait for ever, and has
-    left a part of it. Python makes only the locks of its own anew, those of `logging` too.
+    Each such thread holds the lock of its module, for which an import would wait for ever, and
+    leaves a half-made module. Python renews only some locks of its own, such as those of `logging`.
     """
     me = threading.get_ident()
-    # Private, and in this form since Python 3.3. If that ends, it is as it was without this.
+    # Private, in this form since Python 3.3. If it changes, this function does nothing.
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     for name, reference in list(locks.items()):
         owner = getattr(reference(), "owner", None)
@@ -260,7 +259,7 @@ def _forget_imports() -> None:
 
 
 def _flush(stream: Any) -> None:
-    """Flush a standard stream, which may be missing, closed, broken or somebody's own."""
+    """Flush a standard stream, which may be missing, closed, broken or replaced."""
     try:
         stream.flush()
     except (AttributeError, OSError, ValueError):
@@ -268,7 +267,7 @@ def _flush(stream: Any) -> None:
 
 
 def _fork_silently() -> int:
-    """Fork, without Python 3.12's warning about threads: whoever asked for fork knows."""
+    """Fork without the warning of Python 3.12 about threads: the caller has chosen to fork."""
     if sys.version_info < (3, 12):
         return os.fork()
     with warnings.catch_warnings():

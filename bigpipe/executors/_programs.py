@@ -1,7 +1,7 @@
-"""Programs that hooks have started in a thread of this process, and that are to end with a file.
+"""Programs that hooks have started in a thread of this process, and that must end with a file.
 
-Owns how they are found and signalled. What the hooks of a worker process have started ends with its
-process group; a thread has none, but the kernel knows which thread has started a process.
+Owns how they are found and signalled. Programs that the hooks of a worker process start end with
+its process group. A thread has no such group, but the kernel knows which thread started a process.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _table = ProcTable()
 
 
 def now() -> int:
-    """Return the time as `programs_of` takes it: clock ticks of the system since its start."""
+    """Return the time in the unit of `programs_of`: clock ticks since the system's start."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def programs_of(thread: int, since: int, *, table: ProcTable = _table) -> set[Stray]:
-    """Return the programs that a thread has started since a moment, and what these have started.
+    """Return the programs that a thread has started since a moment, and their descendants.
 
     Parameters
     ----------
     thread : int
         Its native id.
     since : int
-        What `now` returned.
+        The moment, as returned by `now`.
     table : ProcTable, optional
-        What the system tells of processes.
+        The system's table of processes.
 
     Notes
     -----
-    None where the kernel does not tell (it is Linux that does). A program that was started up to
-    10 ms before that moment may be among them. Processes that serve all threads, as fork servers
-    do, are not.
+    The set is empty except on Linux, whose kernel tells which thread started a process. It may
+    contain a program that was started up to 10 ms before the moment. It leaves out processes that
+    serve all threads, such as fork servers.
     """
     births = {pid: table.birth(pid) for pid in table.started_by(thread) - _servers()}
     started = {
@@ -62,7 +62,7 @@ def programs_of(thread: int, since: int, *, table: ProcTable = _table) -> set[St
 
 
 def signal_all(programs: Iterable[Stray], number: int) -> None:
-    """Send a signal to those that have not ended."""
+    """Send a signal to each program that has not ended."""
     for program in programs:
         send_signal(program, number)
 

@@ -1,8 +1,8 @@
-"""Data on its way from workers to the caller's process, arrays by shared memory.
+"""Data on its way from workers to the caller's process, with arrays in shared memory.
 
-Owns what a worker leaves in shared memory, how the caller's process gets at it, and how the
-worker learns that it may use that memory again. When data is sent, and when it is looked at,
-is up to `bigpipe.fed_pipe` and `bigpipe.epoch_run`.
+Owns what a worker puts into shared memory, how the caller's process reads it, and how the worker
+learns that it may reuse that memory. `bigpipe.fed_pipe` and `bigpipe.epoch_run` decide when data
+is sent and when it is opened.
 
 ::
 
@@ -12,11 +12,11 @@ is up to `bigpipe.fed_pipe` and `bigpipe.epoch_run`.
           `-- one copy ---> segment, mapped by both  <------ views, no copy --- open()
                             its last byte: lent? <--- 0, when no array uses it any more
 
-What a link of `bigpipe.transport` would do by itself, the report does here: it says which file the
-data is of, in which worker and at which attempt, and it is lost with its worker or not at all. So
-data may be claimed in any order, and nothing needs to be sent back to a worker.
+Unlike in `bigpipe.transport`, the report identifies the data here: its file, worker and attempt. It
+is lost only together with its worker. So data may be claimed in any order, and nothing needs to be
+sent back to a worker.
 
-Nothing has a name: the memory goes with the processes that have it, however they end.
+The memory has no name: it is freed when the processes that use it end, however they end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from bigpipe.segments import BorrowedSegments, OwnSegments, Segment
 
 __all__ = ["DataReceiver", "DataSender", "Delivered", "Handle", "max_segments"]
 
-MIN_SHARED = 64 * 1024  # bytes: less is copied along with the report sooner than it is mapped
+MIN_SHARED = 64 * 1024  # bytes: below, copying into the report is faster than mapping
 MAX_SEGMENTS = 4096  # of one worker: a process may have some 65000 mappings; arbitrary
 
 _NO_MORE = (
@@ -58,11 +58,11 @@ class Handle(NamedTuple):
     pid: int
     """Process id of the worker."""
     words: bytes
-    """The data, but for what is beside it, as `bigpipe.parcels` has them."""
+    """The data without its buffers, in the form of `bigpipe.parcels`."""
     n_bytes: int
-    """Bytes beside it."""
+    """Size of the buffers."""
     beside: bytearray | int
-    """Those, or the number of the segment that holds them."""
+    """The buffers, or the number of the segment that holds them."""
     forgotten: list[int]
     """Segments that the worker has given up."""
 
@@ -84,12 +84,11 @@ class DataSender:
     Parameters
     ----------
     fd : int or None
-        Descriptor to send new segments by; ``None`` if there is none: all goes into the
-        report.
+        Descriptor to send new segments by; ``None`` to put all data into the report.
     n_wanted : int
-        Data that may be under way or in use by the caller at once.
+        Number of data items that may be under way or in use by the caller at once.
     max_segments : int
-        Segments that there may be; what has no room goes into the report.
+        Most segments; data that finds none goes into the report.
     """
 
     def __init__(self, fd: int | None, n_wanted: int, max_segments: int) -> None:
@@ -100,14 +99,14 @@ class DataSender:
         self._lent: dict[int, Segment] = {}
 
     def send(self, data: Any) -> Handle:
-        """Put data where the caller's process can get at it."""
+        """Put data where the caller's process can read it."""
         parcel = Parcel(data)
         self._take_back()
         has_room = len(self._lent) < self._max_segments
         if self._fd is not None and parcel.n_bytes >= MIN_SHARED and has_room:
             try:
                 return self._share(parcel, self._fd)
-            except OSError:  # no more descriptors or mappings: it goes as small data does
+            except OSError:  # no more descriptors or mappings: send it as small data
                 pass
         return self._enclose(parcel)
 
@@ -147,7 +146,7 @@ def _send_segment(fd: int, segment: Segment, descriptor: int) -> None:
 
 
 class Delivered:
-    """Data that has arrived; its memory is lent until this and all arrays made of it are gone."""
+    """Data that has arrived; its memory is lent until this and all its arrays are deleted."""
 
     __slots__ = ("_memory", "_words")
 
@@ -156,7 +155,7 @@ class Delivered:
         self._memory: memoryview | None = memory
 
     def open(self) -> Any:
-        """Return the data. Only once."""
+        """Return the data. May be called only once."""
         memory, self._memory = self._memory, None
         return unpacked(self._words, memory, False)
 
@@ -164,7 +163,7 @@ class Delivered:
 class _Worker(NamedTuple):
     segments: BorrowedSegments
     flags: dict[int, Any]
-    """Memory of each segment, whose last byte tells that it is lent."""
+    """Memory of each segment; its last byte is 1 while it is lent."""
 
 
 class DataReceiver:
@@ -173,7 +172,7 @@ class DataReceiver:
     Attributes
     ----------
     worker_fd : int
-        The descriptor that workers are to have.
+        The descriptor for the workers.
     max_held : int
         Segments of each worker that may be in use here; data beyond that is copied.
     """
@@ -188,14 +187,14 @@ class DataReceiver:
             register_parent_fd(self._fd)
 
     def claim(self, handle: Handle) -> Delivered:
-        """Take what a report holds.
+        """Take the data of a report.
 
         Raises
         ------
         OSError
             If this process cannot have more open files or mappings.
         """
-        self.give_back()  # now, as somebody is at work here anyway
+        self.give_back()  # now, as this process is awake anyway
         if isinstance(handle.beside, bytearray):
             return Delivered(handle.words, memoryview(handle.beside))
         worker = self._workers.get(handle.pid)
@@ -209,21 +208,21 @@ class DataReceiver:
         return Delivered(handle.words, memory)
 
     def give_back(self) -> None:
-        """Let workers use again what is in use here no more."""
+        """Let workers reuse memory that is no longer used here."""
         for worker in self._workers.values():
             given_back = worker.segments.given_back
             while given_back:
                 worker.flags[given_back.popleft()][-1] = 0
 
     def forget(self, pid: int) -> None:
-        """Let go of what a worker had that is gone; what it has sent stays."""
+        """Release the segments of a worker that has ended; data that it has sent stays."""
         self._receive_segments()
         self._workers.pop(pid, None)
 
     def close(self) -> None:
-        """Take no more. Data that was opened stays."""
+        """Accept no more data. Data that was opened stays."""
         self._workers.clear()
-        if self._fd >= 0:  # a second time, the numbers may be somebody else's
+        if self._fd >= 0:  # at a second call, the numbers may belong to other files
             ours, theirs = self._fd, self.worker_fd
             self._fd = self.worker_fd = -1
             close_parent_fd(ours)

@@ -1,18 +1,18 @@
 """A process that keeps large keywords as they were when the run began.
 
-Owns that process, and how others get from it what they have no more. What they do with it is
-`bigpipe.buffers`'s affair, when there is a keeper at all that of `bigpipe.executors.processes`.
+Owns that process, and how workers get the original pages from it. `bigpipe.buffers` puts these
+back, and `bigpipe.executors.processes` decides whether a keeper is used.
 
-Workers that are forked inherit the caller's arrays, and need no copy of them. One that has
-written into an array wants those pages back as they were::
+Forked workers inherit the caller's arrays and need no copy of them. A worker that has written into
+an array asks for those pages as they were::
 
     keeper, forked first      <--- parts wanted, an end of a socket ---   worker
     has all as it was         ------- a byte on that socket ---------->     |
         |                                                                   |
         `-- writes the parts -->   file, shared by all   -- reads them -----'
 
-The parent cannot be asked: the caller may have changed the arrays meanwhile, and may be busy.
-The keeper writes only what was asked for, so the file stays small unless hooks write much.
+The parent cannot be asked, because the caller may have changed the arrays meanwhile, or be busy.
+The keeper writes only the parts asked for, so the file stays small unless hooks write much.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bigpipe.snapshot import Snapshot
 
 __all__ = ["Keeper", "main"]
 
-MIN_KEPT = 32 << 20  # bytes: a file with less is written sooner than a process is forked; arbitrary
+MIN_KEPT = 32 << 20  # bytes: below, writing a file is faster than forking a process; arbitrary
 END_GRACE = 1.0  # seconds from the end of its sockets to that of the process; arbitrary
 AT_ONCE = 1000  # parts in one packet: 24 KB
 
@@ -41,10 +41,7 @@ inherited: Snapshot | None = None
 
 
 class Keeper:
-    """The parent's end of the process, and after a fork, a worker's.
-
-    Use `start`.
-    """
+    """The parent's end of the process and, after a fork, a worker's. Made by `start`."""
 
     def __init__(self, child: launch.Child, requests: socket.socket) -> None:
         self._child = child
@@ -52,7 +49,7 @@ class Keeper:
 
     @classmethod
     def start(cls, snapshot: Snapshot) -> Keeper | None:
-        """Have forked workers use the caller's own arrays, if that is worth while and safe.
+        """Let forked workers use the caller's own arrays, if that is worthwhile and safe.
 
         Parameters
         ----------
@@ -62,8 +59,8 @@ class Keeper:
         Returns
         -------
         Keeper or None
-            ``None`` if the arrays are small, or if this system does not tell which pages a
-            process has written into: then the snapshot is as it was.
+            ``None`` if the arrays are small, or if this system does not tell which pages a process
+            has written into; the snapshot is then unchanged.
         """
         if sum(view.nbytes for view in snapshot.buffers) < MIN_KEPT or not can_be_watched():
             return None
@@ -97,25 +94,25 @@ class Keeper:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked still; only in the parent."""
+        """Whether it can still be asked; only in the parent."""
         return self._child.poll() is None
 
     def has_ended(self) -> bool:
-        """Whether it is gone, or so nearly that nobody can ask it any more; only in the parent."""
+        """Whether it has ended, or is about to and cannot be asked; only in the parent."""
         return self._child.wait(END_GRACE) is not None
 
     def fetch(self, ranges: list[Range]) -> None:
-        """Have parts of the buffers put into the file; called in any process.
+        """Have the keeper write parts of the buffers to the file; callable in any process.
 
         Raises
         ------
         BuffersLost
-            If the keeper is gone.
+            If the keeper has died.
         """
         try:
             for i in range(0, len(ranges), AT_ONCE):
                 self._ask(b"".join(_PART.pack(*part) for part in ranges[i : i + AT_ONCE]))
-        except OSError as error:  # it is gone, or a hook has closed what is not its own
+        except OSError as error:  # it has died, or a hook has closed bigpipe's descriptor
             raise BuffersLost("the process that keeps large keywords has died") from error
 
     def _ask(self, packet: bytes) -> None:
@@ -133,7 +130,7 @@ class Keeper:
 
 
 def _make_private(buffers: list[memoryview]) -> None:
-    """Copy the buffers into which another process could write, or a worker for the others."""
+    """Copy the buffers that other processes share: a write into one would be seen by all."""
     ranges = [(address_of(view), view.nbytes, not view.readonly) for view in buffers]
     for i, is_private in enumerate(are_private(ranges)):
         if not is_private:
@@ -142,7 +139,7 @@ def _make_private(buffers: list[memoryview]) -> None:
 
 
 def main(requests_fd: int, data_fd: int) -> int:
-    """Write parts of the buffers into the file for whoever asks; return the exit code."""
+    """Write parts of the buffers to the file for workers that ask; return the exit code."""
     snapshot = inherited
     if snapshot is None:
         raise RuntimeError("the keeper must be forked from the process that has the keywords")

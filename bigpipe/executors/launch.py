@@ -1,13 +1,13 @@
 """Starting and ending worker processes.
 
-Owns the parent's side: `start`, the `Child` it gives, and the one fork server. What happens in
-the new process is in `bigpipe.executors._newborn`; what workers are told and asked, and when,
-is up to their callers.
+Owns the parent's side: `start`, the `Child` that it returns, and the one fork server.
+`bigpipe.executors._newborn` is what happens in the new process. Callers decide which messages they
+exchange with workers.
 
 Why not `multiprocessing.Process`: the caller's main module is never imported again (so that a
 script without a ``__main__`` guard, ``python - < script`` and notebooks work under every start
 method); workers are not daemonic, yet never outlive their parent, however it ends; each leads
-a process group, so that what its hooks started ends with it; nothing runs at exit.
+a process group, so that the programs its hooks started end with it; nothing runs at exit.
 
 ::
 
@@ -55,8 +55,8 @@ __all__ = [
     "terminate_all",
 ]
 
-KILL_GRACE = 5.0  # seconds a killed process may take to end, stuck in a dead disk; arbitrary
-NEEDED = ("bigpipe.executors.process_worker", "cloudpickle")  # by each worker
+KILL_GRACE = 5.0  # seconds for a killed process to end, which may hang on a dead disk; arbitrary
+NEEDED = ("bigpipe.executors.process_worker", "cloudpickle")  # imported by each worker
 PRELOADED = ("numpy", "astropy", "astropy.io.fits", "astropy.nddata")  # if the caller has them
 SERVER_TARGET = "bigpipe.executors._forkserver:serve"
 BOOTSTRAP = (
@@ -64,7 +64,7 @@ BOOTSTRAP = (
     "from bigpipe.executors._newborn import main; main(sys.argv[1:])"
 )
 
-_server: _OwnChild | None = None  # the fork server; in a forked child, still that of its parent
+_server: _OwnChild | None = None  # the fork server; in a forked child, that of its parent
 
 
 def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
@@ -73,20 +73,20 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
     Parameters
     ----------
     method : {'fork', 'forkserver', 'spawn'}
-        How. With ``'forkserver'``, the first call in a process starts the server too.
+        The start method. With ``'forkserver'``, the first call in a process also starts the server.
     target : str
-        ``'module:function'``, importable with the ``sys.path`` of the caller. It is called in
-        the worker with the descriptors. When it returns, the process ends without running
-        anything of the caller's: with the `int` that it returned, else 0; with 1 and the
-        traceback on standard error if it raised.
+        ``'module:function'``, importable with the ``sys.path`` of the caller. The worker calls it
+        with the descriptors. When it returns, the process ends without running any exit handlers
+        of the caller. Its exit code is the `int` that the function returned, else 0. If the
+        function raised, it is 1, and the traceback is on standard error.
     fds : sequence of int
-        Open descriptors for the worker. Their numbers may differ there. They stay open here:
-        the caller closes those that it has no use for.
+        Open descriptors for the worker. Their numbers may differ there. They stay open here; the
+        caller closes those that it does not need.
 
     Returns
     -------
     Child
-        The running worker. `Child.close` must be called in the end.
+        The running worker. Call `Child.close` in the end.
 
     Raises
     ------
@@ -97,10 +97,10 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
 
     Notes
     -----
-    Any thread may call this, and any worker for workers of its own. The worker ignores
-    SIGINT, which a terminal sends to every process, and has the default action for every
-    signal that the caller handles; its standard input is empty. Callers that can be interrupted
-    call this, and keep what it returns, in one block of `bigpipe.interrupts.Postponed`.
+    Any thread may call this, and any worker for its own workers. The worker ignores SIGINT, which a
+    terminal sends to every process, and has the default action for every signal that the caller
+    handles; its standard input is empty. A caller that can be interrupted should call this, and
+    store the result, within one block of `bigpipe.interrupts.Postponed`.
     """
     if method not in ("fork", "forkserver", "spawn"):
         raise OptionError(f"start_method must be 'fork', 'forkserver' or 'spawn', not {method!r}")
@@ -118,14 +118,14 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
 
 
 def terminate_all(children: Sequence[Child]) -> None:
-    """Send SIGTERM to workers; what they have started is looked up once for all of them."""
+    """Send SIGTERM to workers, after listing the programs that they started once for all."""
     strays = strays_of(*(child.pid for child in children))
     for child in children:
         child._terminate(strays[child.pid])
 
 
 def forkserver_pid() -> int | None:
-    """Tell the process id of this process's fork server, ``None`` if none is running."""
+    """Return the process id of this process's fork server; ``None`` if none is running."""
     server = _server
     return server.pid if server is not None and server.is_running_here() else None
 
@@ -133,14 +133,14 @@ def forkserver_pid() -> int | None:
 class Child(ABC):
     """A worker process, seen from its parent.
 
-    Only the process that started it can use it: in a copy that was forked along, `close` and
-    the signals do nothing.
+    Only the process that started the worker can use it. In a forked copy, `close` and the signals
+    do nothing.
 
     Attributes
     ----------
     pid : int
-        Process id, and id of the process group that the worker leads. Neither is given to
-        another process before `close`.
+        Process id, and id of the process group that the worker leads. No other process gets
+        either before `close`.
     """
 
     def __init__(self, pid: int, sentinel: int, parent_end: int) -> None:
@@ -153,22 +153,22 @@ class Child(ABC):
         self._strays: set[Stray] = set()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable once the worker has ended; only to wait on."""
+        """Return a descriptor, only to wait on, that is readable once the worker has ended."""
         if self._is_closed:
             raise ValueError(f"worker {self.pid} is closed: it has no descriptor left")
         return self._sentinel
 
     def poll(self) -> int | None:
-        """Return the exit code, minus the signal that killed it, or ``None`` if it runs.
+        """Return the exit code; minus the signal that killed it; or ``None`` while it runs.
 
-        The code is 255 if someone else has reaped the process.
+        The code is 255 if other code has reaped the process.
         """
         if self._exitcode is None and self._is_usable():
             self._exitcode = self._look(wait=False)
         return self._exitcode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait until the worker has ended, or some seconds; return what `poll` does then."""
+        """Wait until the worker ends, or for ``timeout`` seconds; return the result of `poll`."""
         if self.poll() is None and self._is_usable():
             poller = select.poll()
             poller.register(self._sentinel, select.POLLIN)
@@ -187,10 +187,10 @@ class Child(ABC):
                 os.kill(self.pid, signal.SIGTERM)
 
     def signal_group(self, number: int) -> None:
-        """Send a signal to the worker and to all that it started, if it has not ended.
+        """Send a signal to the worker and to all processes it started, if it has not ended.
 
-        Not to what has left its group within its session, as the workers of its own do: they go
-        by what it tells them.
+        Processes that left its group but stay in its session, such as its own workers, do not get
+        the signal: the worker controls these itself.
         """
         if self._is_usable() and self.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
@@ -200,9 +200,10 @@ class Child(ABC):
                     send_signal(stray, number)
 
     def kill_group(self) -> None:
-        """Send SIGKILL to the worker and to all that it started; also after its end.
+        """Send SIGKILL to the worker and to all processes it started, even after its end.
 
-        After its end, what has left its group is reached only if `terminate` was called before.
+        After its end, processes that left its group are reached only if `terminate` was called
+        before.
         """
         if self._is_usable():
             if self.poll() is None:
@@ -212,7 +213,7 @@ class Child(ABC):
                 send_signal(self._strays.pop(), signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill what is left of the worker's group, reap it, free its descriptors."""
+        """Kill the rest of the worker's group, reap the worker, and close its descriptors."""
         if not self._is_usable():
             return
         self.kill_group()
@@ -228,7 +229,7 @@ class Child(ABC):
 
     @abstractmethod
     def _look(self, *, wait: bool) -> int | None:
-        """Tell how it ended; with ``wait``, its end is certain, if not yet visible."""
+        """Return how it ended; with ``wait``, its end is certain, even if not yet visible."""
 
     @abstractmethod
     def _reap(self) -> None: ...
@@ -263,7 +264,7 @@ class _OwnChild(Child):
 
 
 class _ServerChild(Child):
-    """A child of the fork server, which tells through the channel how it ended.
+    """A child of the fork server, which reports through the channel how it ended.
 
     Parameters
     ----------
@@ -289,7 +290,7 @@ class _ServerChild(Child):
             return -signal.SIGKILL
 
     def _reap(self) -> None:
-        """Leave it to the server, which does so when the channel is closed."""
+        """Do nothing: the server reaps it when the channel is closed."""
 
 
 def _open_sentinel(pid: int, otherwise: int) -> int:
@@ -306,7 +307,7 @@ def _open_sentinel(pid: int, otherwise: int) -> int:
 
 @contextmanager
 def _above_stdio(fds: Sequence[int]) -> Iterator[list[int]]:
-    """Give numbers that are out of the way of standard streams, copies where needed."""
+    """Yield descriptors above those of the standard streams, copied where needed."""
     copies = {fd: above_stdio(os.dup(fd)) for fd in fds if fd <= 2}
     try:
         yield [copies.get(fd, fd) for fd in fds]
@@ -316,13 +317,13 @@ def _above_stdio(fds: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _start_own(begin: Callable[[int], int]) -> _OwnChild:
-    """Start a child of this process by a function of its end of a new socket."""
+    """Start a child of this process by a function that takes its end of a new socket."""
     with no_fork():  # no other process may get a copy of either end
         ours, theirs = socket_pair()
         try:
             pid = begin(theirs)
         except BaseException:
-            close_parent_fd(ours)  # whatever was started is killed by that
+            close_parent_fd(ours)  # this kills the child if it was started
             raise
         finally:
             os.close(theirs)
@@ -330,7 +331,7 @@ def _start_own(begin: Callable[[int], int]) -> _OwnChild:
 
 
 def _spawn(target: str, fds: Sequence[int], lifeline: int) -> int:
-    """Start a new interpreter that runs the target; give its process id."""
+    """Start a new interpreter that runs the target; return its process id."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise WorkerError(
             "this program has no Python interpreter (sys.executable) that could be started again. "
@@ -341,7 +342,7 @@ def _spawn(target: str, fds: Sequence[int], lifeline: int) -> int:
         [
             sys.executable,
             *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
-            "-P",  # Python 3.13.0 looks at the current folder otherwise, which may be gone
+            "-P",  # else Python 3.13.0 reads the current folder, which may have been removed
             "-c",
             BOOTSTRAP,
             target,
@@ -365,7 +366,7 @@ def _import_path() -> list[str]:
 
 
 def _is_stream(number: int) -> bool:
-    """Whether 1 or 2 is a standard stream still, not a file opened after that was closed."""
+    """Whether 1 or 2 is still a standard stream, not a file opened after that was closed."""
     return is_open(number) and os.get_inheritable(number)
 
 
@@ -397,7 +398,7 @@ def _running_server() -> _OwnChild:
 
 
 def _preloaded() -> list[str]:
-    """Return what the server is to import, as each worker would have to otherwise."""
+    """Return the modules that the server imports, so that each worker need not."""
     ours = [name for name in list(sys.modules) if name.startswith("bigpipe.")]
     return [*NEEDED, *ours, *(name for name in PRELOADED if name in sys.modules)]
 

@@ -1,7 +1,7 @@
-"""What runs in a worker process: from its first line to its last.
+"""What runs in a worker process, from its first line to its last.
 
-Owns the worker's side of the channels that `bigpipe.executors.processes` draws, the order
-in which a worker is prepared, and its end. Running one task is `bigpipe.executors.worker`.
+Owns the worker's side of the channels that `bigpipe.executors.processes` draws, the order in which
+a worker is prepared, and its end. `bigpipe.executors.worker` runs a task.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from bigpipe.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
 
-KEYWORDS_LOST = 75  # exit code: of BSD's <sysexits.h>, for what may do another time
+KEYWORDS_LOST = 75  # exit code EX_TEMPFAIL of BSD's <sysexits.h>: another attempt may succeed
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker of a run is given."""
+    """What every worker of a run receives."""
 
     pipe: Any
     """The pipeline object; in a worker, its own copy."""
     snapshot: Snapshot
     """The keywords."""
     threads: int | None
-    """Threads of numerical libraries; ``None``: as they are."""
+    """Threads of numerical libraries; ``None``: unchanged."""
     cores: float | None
-    """Cores that a pipeline may use which a hook runs; ``None``: as many as there are."""
+    """Cores that a pipeline started by a hook may use; ``None``: all."""
     strategy: Any = None
     """The `Strategy` of each worker; ``None``: one file after another."""
     place: Place = Place.ELSEWHERE
@@ -72,17 +72,17 @@ def main(tickets_fd: int, stream_fd: int, stage_fd: int, data_fd: int, *more: in
     except BuffersLost:
         return KEYWORDS_LOST
     except (ConnectionError, EOFError):
-        pass  # the parent is gone or has closed the channels: nobody is left to report to
+        pass  # the parent has ended or closed the channels: nobody is left to report to
     return 0
 
 
 def _prepare(
     ends: wire.WorkerEnds, data_fd: int, more: tuple[int, ...], interrupts: Interrupts
 ) -> _ProcessWorker | None:
-    """Make this process as the parent would be."""
+    """Give this process the parent's environment, and return its worker; ``None`` on failure."""
 
     def tell(payload: Any) -> None:
-        with suppress(ConnectionError):  # shows at the next report: a hook cannot help it
+        with suppress(ConnectionError):  # the next report raises it, outside the hook
             file = context.current()
             number = ends.number_of(None if file is None else file.index)
             ends.send(wire.TOLD, number, pickle.dumps(payload))
@@ -157,9 +157,9 @@ class _ProcessWorker:
         self.ends.send(wire.STAGING, 0, os.fsencode(folder))
 
     def end_if_over(self) -> None:
-        """End if this is a child that a hook has forked, which has come back from the hook.
+        """End if this is a child that a hook has forked and that has returned from the hook.
 
-        Also if this process was told to end, and a bare ``except:`` of a hook did not let it.
+        End also if this process was told to end but a bare ``except:`` of a hook prevented it.
         """
         if self.ends.is_forked:
             os._exit(0)
@@ -176,7 +176,7 @@ class _ProcessWorker:
         stage: str | None = "worker_exit"
         try:
             self._run_tasks()
-        except OSError:  # a hook has closed what is not its own: its name is to be the last
+        except OSError:  # a hook has closed bigpipe's descriptor: its name must be the last noted
             stage = None
             raise
         finally:
@@ -187,7 +187,7 @@ class _ProcessWorker:
                 self.runner.exit()
 
     def go_home(self) -> None:
-        """Go where this process began: a hook may have left it, and names would lead elsewhere."""
+        """Return to the first current folder: a hook may have left it, and names are relative."""
         if self._home is not None:
             os.fchdir(self._home)
 
@@ -209,8 +209,8 @@ class _ProcessWorker:
                 claimant = _AskingClaimant(task.granted, number, self.ends, self)
                 self.hand_in(number, self.runner.run(task, claimant))
         finally:
-            # SIGTERM must not break off worker_exit: it may follow the last task at once. If
-            # it comes right here, it raises for the last time.
+            # SIGTERM may follow the last task at once and must not interrupt worker_exit. If it
+            # comes right here, it raises for the last time.
             self._interrupts.ignore()
 
 
@@ -246,12 +246,12 @@ class _Inbox(Inbox):
 def _open_current_folder() -> int | None:
     try:
         return os.open(os.curdir, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # it may be gone, or not to be read
+    except OSError:  # it may have been removed, or be unreadable
         return None
 
 
 def pickled_report(report: Report) -> bytes:
-    """Pickle a report; if its metadata cannot be, one of a failure that names the key."""
+    """Pickle a report; if its metadata cannot be pickled, that of a failure that names the key."""
     try:
         return pickle.dumps(report.as_tuple(), protocol=5)
     except Exception:  # any object's own pickling may raise anything

@@ -1,11 +1,11 @@
 """The executor of many files at a time in worker processes: a pool that loses nothing.
 
-Owns the parent's side: the workers, what is on its way to and from each, and how each one
-ends. The worker's side is `bigpipe.executors.process_worker`, how a process begins and is
-ended `bigpipe.executors.launch`.
+Owns the parent's side: the workers, the messages to and from each, and how each one ends. The
+worker's side is `bigpipe.executors.process_worker`; `bigpipe.executors.launch` starts and ends
+processes.
 
-Nothing is shared among workers, so that any of them may be stopped or killed at any
-instant without hurting another. Each has::
+Workers share nothing, so any of them may be stopped or killed at any moment without hurting
+another. Each has::
 
     parent                                  worker
       stream <--- reports, logs, asks --    in the order in which they happened
@@ -56,9 +56,9 @@ from bigpipe.staging import remove_staging
 __all__ = ["ProcessesExecutor"]
 
 SPARE_DESCRIPTORS = 16  # for what the caller's process opens during a run; arbitrary
-MAX_STAGINGS = 64  # folders that a worker made last: it keeps far fewer at a time
-STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL; all is to be over within one second
-EXIT_GRACE = 60.0  # seconds that a worker_exit may take in the end of a run; arbitrary
+MAX_STAGINGS = 64  # the last folders that a worker made; it uses far fewer at a time
+STOP_GRACE = 0.6  # seconds from SIGTERM to SIGKILL, so that a run stops within one second
+EXIT_GRACE = 60.0  # seconds that a worker_exit may take at the end of a run; arbitrary
 
 
 class _Worker:
@@ -146,7 +146,7 @@ class ProcessesExecutor(Executor):
         return self._setup.start_method or ("fork" if fork_is_safe() else "forkserver")
 
     def _see_to_keywords(self, method: str) -> None:
-        """Fill the file with the large keywords if the next worker cannot inherit them."""
+        """Fill the file of large keywords if the next worker cannot inherit them."""
         if self._keeper is None or (method == "fork" and self._keeper.is_alive):
             return
         if self._keeper.is_alive:
@@ -163,7 +163,7 @@ class ProcessesExecutor(Executor):
             return launch.start(method, target, fds)
         if self._setup.threads_per_worker is not None:
             note_libraries()
-        with launch.no_fork():  # another thread, of another run, would fork with what is set here
+        with launch.no_fork():  # a thread of another run would fork with the setup of this one
             process_worker.inherited = self._worker_setup()
             try:
                 return launch.start(method, target, fds)
@@ -181,7 +181,7 @@ class ProcessesExecutor(Executor):
         )
 
     def _portable(self) -> bytes:
-        """Return all that a worker needs which has inherited nothing."""
+        """Return all that a worker needs if it has inherited nothing."""
         if self._payload is None:
             self._payload = self._snapshot.pickled_beside(
                 self._worker_setup(), self._setup.pipe, self._setup.control
@@ -208,12 +208,12 @@ class ProcessesExecutor(Executor):
         """Answer a process that asked for a name."""
         to = self._workers[worker]
         for number, sent in to.sent.items():
-            if sent == index:  # else its report has come since, and it does not wait
+            if sent == index:  # otherwise its report has come since, and it does not wait
                 self._send(to, wire.ANSWER, number, refusal.encode("utf-8", "surrogateescape"))
                 return
 
     def kill(self, worker: int, *, at_once: bool = False) -> None:
-        """End a process: politely, and soon after by force; or by force."""
+        """End a process: by SIGTERM and soon after SIGKILL, or by SIGKILL at once."""
         to = self._workers[worker]
         to.stage_when_killed = to.ends.stage()
         if at_once:
@@ -245,7 +245,7 @@ class ProcessesExecutor(Executor):
         to.child.signal_group(signal.SIGSTOP)
 
     def resume(self, worker: int) -> None:
-        """Let a process and its group go on."""
+        """Let a process and its group continue."""
         to = self._workers[worker]
         if to.paused_at is not None:
             to.paused_s += time.monotonic() - to.paused_at
@@ -281,11 +281,11 @@ class ProcessesExecutor(Executor):
         else:
             until_kill = max(0.0, min(kills) - now)
             timeout = until_kill if timeout is None else min(timeout, until_kill)
-        # After a while in which this process was stopped (Ctrl-Z and fg), the first answer may be
-        # that time is up, whatever has come meanwhile.
+        # If this process was stopped for a while (Ctrl-Z and fg), the first select may return a
+        # timeout although something has come meanwhile.
         for key, ready in self._selector.select(timeout) or self._selector.select(0):
             worker: _Worker = key.data
-            if worker.has_ended:  # heard of, and read to its end, just before
+            if worker.has_ended:  # noticed, and read to its end, just before
                 continue
             if key.fileobj is worker.child:
                 self._note_end(worker)
@@ -313,7 +313,7 @@ class ProcessesExecutor(Executor):
                 reports = []  # those that follow come after it
                 self._understand(worker, kind, number, payload)
         if not open_still and not worker.is_gone:
-            # The process is ending, or a hook has closed what is not its own.
+            # The process is ending, or a hook has closed bigpipe's descriptor.
             self._selector.unregister(worker.ends.stream)
             worker.is_gone = True
             worker.kill_at = worker.kill_at or time.monotonic() + STOP_GRACE
@@ -336,7 +336,7 @@ class ProcessesExecutor(Executor):
         self._events.append(event)
 
     def _note_end(self, worker: _Worker) -> None:
-        """Keep what a process had sent before it ended; nothing more can come."""
+        """Read what a process sent before it ended; nothing more can come."""
         if not worker.is_gone:
             self._receive(worker)
             if not worker.is_gone:
@@ -347,12 +347,12 @@ class ProcessesExecutor(Executor):
         self._dead.append(worker)
 
     def _bury(self, worker: _Worker) -> Died:
-        """Clear away what is left of a process, and of what its hooks have started."""
+        """Clean up after a process and the processes that its hooks have started."""
         worker.child.kill_group()
         exitcode = worker.child.wait(None) or 0
         unbegun = self._take_back(worker)
         if exitcode == process_worker.KEYWORDS_LOST and worker.keeper and worker.keeper.has_ended():
-            unbegun = (*worker.sent.values(), *unbegun)  # what it had begun is not to blame
+            unbegun = (*worker.sent.values(), *unbegun)  # the task it had begun is not to blame
         hook = worker.stage_when_killed or worker.ends.stage()
         died = Died(worker.number, worker.child.pid, exitcode, hook, unbegun)
         del self._workers[worker.number]

@@ -1,4 +1,4 @@
-"""The executor of one file at a time in the caller's own process: a debugger works there."""
+"""The executor of one file at a time in the caller's own process, where a debugger works."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ MIN_LEFT = 0.001  # seconds: an alarm may be off by less; arbitrary
 
 
 class SerialExecutor(Executor):
-    """Processes files here, one after another.
+    """Processes files in this process, one after another.
 
     Parameters
     ----------
     keep_frames : bool, optional
-        Leave an exception its frames, for a debugger.
+        Keep an exception's frames, for a debugger.
 
     Notes
     -----
-    A timeout is kept by an alarm signal, so only in the main thread, where no other alarm
-    is set, and only as soon as Python code runs.
+    A timeout works by an alarm signal: only in the main thread, if no other handler of alarms is
+    set, and only once Python code runs.
     """
 
     max_workers = 1
@@ -118,7 +118,7 @@ class SerialExecutor(Executor):
         self._events.append(Reported(self._worker, reports))
 
     def _run(self, task: Task) -> Report:
-        """Run a task; whenever its alarm rings, let that raise nowhere but in here."""
+        """Run a task; its alarm raises nowhere but in here."""
         around = context.current()
         report = None
         self._runner.is_late = False
@@ -151,7 +151,7 @@ class SerialExecutor(Executor):
         return report
 
     def _at_work(self) -> set[Stray]:
-        """Return what the hooks of the file at work have started."""
+        """Return the programs that hooks of the current file have started."""
         if self._began_at is None:
             return set()
         return _programs.programs_of(threading.get_native_id(), self._began_at)
@@ -169,7 +169,7 @@ class SerialExecutor(Executor):
             signal.setitimer(signal.ITIMER_REAL, left_s)
             return
         self._runner.is_late = True
-        self._started = self._at_work()  # now: when a program ends, nobody knows what it started
+        self._started = self._at_work()  # now: once a program ends, its children are not found
         raise TimeIsUp
 
     def close(self, graceful: bool) -> list[ExecutorEvent]:
@@ -185,7 +185,7 @@ class SerialExecutor(Executor):
 
 
 class _Inbox(Inbox):
-    """Gives a strategy what was submitted."""
+    """Gives a strategy the submitted tasks."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class _Inbox(Inbox):
 
 
 class _Claimant(DirectClaimant):
-    """Asks by a call, and lets no output of a file that is late into place."""
+    """Asks by a call, and moves no output of a late file into place."""
 
     def __init__(self, task: Task, setup: Setup, runner: TaskRunner) -> None:
         super().__init__(task.granted, self._answer)
@@ -227,7 +227,7 @@ class _Claimant(DirectClaimant):
 
     def _answer(self, outname: str, exists: bool) -> str:
         here = current_folder()
-        return_to(self._runner.stager.home)  # from which all names lead
+        return_to(self._runner.stager.home)  # to which all names are relative
         try:
             return self._setup.claim(self._task.index, self._task.in_name, outname, exists)
         finally:

@@ -43,13 +43,13 @@ from bigpipe.snapshot import LocalCopies, LocalSnapshot
 
 __all__ = ["ThreadsExecutor"]
 
-STOP_GRACE = 0.8  # seconds for threads to be broken off; one in C code cannot be
-PROGRAM_GRACE = 0.5  # seconds from SIGTERM to SIGKILL for what their hooks have started
+STOP_GRACE = 0.8  # seconds for threads to be interrupted; one in C code cannot be
+PROGRAM_GRACE = 0.5  # seconds from SIGTERM to SIGKILL for programs that their hooks have started
 
 
 @dataclass(eq=False)
 class _Thread:
-    """One worker thread, with what its two sides share."""
+    """One worker thread, and what it shares with the executor."""
 
     events: queue.SimpleQueue[ExecutorEvent]
     thread: threading.Thread | None = None
@@ -69,7 +69,7 @@ class _Thread:
         self.hook = hook
 
     def take_back(self) -> list[int]:
-        """Return the indices of the tasks that it has not taken, which it will not get."""
+        """Take back the tasks that it has not taken; return their indices."""
         back = []
         with suppress(queue.Empty):
             while True:
@@ -98,7 +98,7 @@ class _QueueClaimant(Claimant):
     def _receive(self) -> str:
         while True:
             index, refusal = self._me.answers.get()
-            if index in (self._task.index, None):  # not one for which a task did not wait
+            if index in (self._task.index, None):  # not a late answer for another task
                 return refusal
 
 
@@ -134,9 +134,9 @@ class ThreadsExecutor(Executor):
 
     Notes
     -----
-    A thread cannot be ended from outside: a file that takes too long is interrupted as
-    soon as its Python code runs, not while it is inside a library's C code. Programs that its
-    hooks have started in the thread are ended (on Linux).
+    A thread cannot be ended from outside. A file that takes too long is interrupted as soon as its
+    Python code runs, but not while it is inside a library's C code. On Linux, programs that its
+    hooks have started in the thread are ended.
     """
 
     max_ahead = MAX_AHEAD
@@ -151,7 +151,7 @@ class ThreadsExecutor(Executor):
 
     def start(self, setup: Setup) -> None:
         """Prepare for a run."""
-        # Anew: a thread of the last run that could not be broken off still has the old ones.
+        # New ones: a thread of the last run that could not be interrupted still has the old ones.
         self.workers, self.events, self._dead = {}, queue.SimpleQueue(), deque()
         self._setup = setup
         self._snapshot = LocalSnapshot(setup.control)

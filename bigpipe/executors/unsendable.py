@@ -1,7 +1,7 @@
-"""Reports of files whose result cannot be brought from a worker to its parent.
+"""Reports of files whose result cannot be sent from a worker to its parent.
 
-Owns what is told instead: a failure that names the part, and what is in place all the same. How
-a report is sent is up to the executors.
+Owns what is reported instead: a failure that names the part, and whether the output is in place.
+Executors send the reports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["report_of_unpicklable", "unpickled_report"]
 
 
 def report_of_unpicklable(report: Report, raised: Exception) -> Report:
-    """Return what is sent in place of a report that cannot be pickled."""
+    """Return the report to send in place of one that cannot be pickled."""
     meta = report.meta if isinstance(report.meta, dict) else {"meta": report.meta}
     name, reason = find_unsendable({"outname": report.outname, **meta})
     error = FileError(
@@ -35,14 +35,14 @@ def report_of_unpicklable(report: Report, raised: Exception) -> Report:
 
 
 def unpickled_report(index: int | None, payload: bytes) -> Report:
-    """Unpickle a report; if its metadata cannot be, return one of a failure.
+    """Unpickle a report; if its metadata cannot be unpickled, return the report of a failure.
 
     Parameters
     ----------
     index : int or None
-        The task, if that is known beforehand.
+        The task, if it is known beforehand.
     payload : bytes
-        What was sent.
+        The pickled report.
     """
     try:
         return Report(*pickle.loads(payload))
@@ -58,7 +58,7 @@ def unpickled_report(index: int | None, payload: bytes) -> Report:
 
 
 def _failed(report: Report, error: FileError) -> Report:
-    """Return the report of a file that has failed after it had been written."""
+    """Return the report of a file that failed after it was written."""
     outname = report.unnamed if report.outname is None else report.outname
     has_written = report.has_written or outname is not None
     if isinstance(outname, (str, bytes, os.PathLike)) and os.path.lexists(outname):
@@ -80,15 +80,15 @@ def _failed(report: Report, error: FileError) -> Report:
 
 
 def _without_objects(index: int | None, payload: bytes) -> Report:
-    """Unpickle a report without any code of others: objects are replaced by what does nothing."""
+    """Unpickle a report without running foreign code: stand-ins replace all objects."""
     try:
         return Report(*_Unpickler(BytesIO(payload)).load())
-    except Exception as error:  # what an object is made by may be called in yet other ways
+    except Exception as error:  # a pickle may use a stand-in in a way that it does not support
         if index is None:
             raise WorkerError(
                 "the pool returned something that is not the result of a file: leave PoolClass out"
             ) from error
-        return Report(index, has_written=True)  # for all that is known
+        return Report(index, has_written=True)  # it may have been
 
 
 class _StandIn:

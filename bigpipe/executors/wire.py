@@ -1,11 +1,11 @@
 """What travels between the parent and a worker process, and the ends of the channels.
 
-Owns the form of tickets and frames and both ends of the two sockets. What they mean is told
+Owns the format of tickets and frames, and both ends of the two sockets. What they mean is described
 in `bigpipe.executors.processes`.
 
-Everything is a frame of a stream: length of the payload (4 bytes), kind (1 byte), number (8
-bytes), payload. Tasks are too, many in one. But a task may be begun only by who has taken its
-ticket, a number (8 bytes) in a socket that the worker reads, and the parent as well.
+Every message is a frame of a stream: length of the payload (4 bytes), kind (1 byte), number (8
+bytes), payload. A frame may hold many tasks. But to begin a task, the worker must first take its
+ticket, a number (8 bytes) in a socket that the parent can read too, to take tickets back.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ CHUNK = 256 * 1024  # bytes read at once
 
 _HEADER = struct.Struct("<IBQ")
 _MAX_PAYLOAD = 2**32 - 1
-_PAUSED = struct.Struct("=d")  # behind the name, in the page that both have
-_KEPT = struct.Struct("=Q")  # behind that
+_PAUSED = struct.Struct("=d")  # after the name, in the shared page
+_KEPT = struct.Struct("=Q")  # after that
 _KEPT_AT = STAGE_SIZE + _PAUSED.size
 _PAGE_SIZE = _KEPT_AT + _KEPT.size
 _TICKET = struct.calcsize("Q")
@@ -52,7 +52,7 @@ def packed_tasks(tasks: Iterable[Task]) -> bytes:
 
 
 def _packed(task: Task) -> tuple[Any, ...] | bytes:
-    """Return a task's fields: as bytes that are for its own turn if they may fail to be read."""
+    """Return a task's fields; if unpickling them may fail, as bytes, to be read at its turn."""
     content = task.as_tuple()
     if _is_plain(task.in_name):
         return content
@@ -70,14 +70,14 @@ def _packed(task: Task) -> tuple[Any, ...] | bytes:
 
 
 def _is_plain(in_name: Any) -> bool:
-    """Whether an input is of classes that any interpreter has."""
+    """Whether an input consists of classes that every interpreter has."""
     if type(in_name) is list:
         return all(map(_is_plain, in_name))
     return type(in_name) is str or type(in_name).__module__.startswith("pathlib")
 
 
 def frame(kind: int, number: int, payload: bytes) -> list[bytes]:
-    """Return a frame: in pieces if it is large."""
+    """Return a frame, in pieces if it is large."""
     if len(payload) > _MAX_PAYLOAD:
         raise ValueError(f"a message of {len(payload)} bytes exceeds the limit of 4 GiB")
     header = _HEADER.pack(len(payload), kind, number)
@@ -85,7 +85,7 @@ def frame(kind: int, number: int, payload: bytes) -> list[bytes]:
 
 
 class ParentEnds:
-    """The parent's ends of one worker's channels, and until it has begun, the worker's."""
+    """The parent's ends of one worker's channels and, until the worker has begun, its ends."""
 
     def __init__(self) -> None:
         stage_fd = anonymous_file()
@@ -103,13 +103,13 @@ class ParentEnds:
         self._stage_fd = stage_fd
         self.worker_fds = [self._tickets_there.fileno(), stream_there.fileno(), stage_fd]
         self._incoming = bytearray()
-        # What could not be sent yet. With the number of its first task if it is a whole frame
-        # of tasks, which are not sent if they are taken back before.
+        # What could not be sent yet. A whole frame of tasks comes with the number of its first
+        # task: it is not sent if its tasks are taken back before.
         self._outgoing: deque[tuple[int, memoryview]] = deque()
         self._n_sent = 0  # tasks
 
     def close_worker_fds(self) -> None:
-        """Close what belongs to the worker now; a copy of its end of the tickets is kept."""
+        """Close the worker's ends, which it now has; a copy of its end of the tickets is kept."""
         if self._stream_there is not None:
             self._stream_there.close()
             self._tickets_there.close()
@@ -128,7 +128,7 @@ class ParentEnds:
         return range(self._n_sent + 1, self._n_sent + 1 + n)
 
     def send_tasks(self, tasks: Sequence[Task]) -> bool:
-        """Send tasks, then their tickets; return whether all has gone."""
+        """Send tasks, then their tickets; return whether everything was sent."""
         numbers = self.next_numbers(len(tasks))
         pieces = frame(TASKS, numbers[0], packed_tasks(tasks))
         self._outgoing.append((numbers[0], memoryview(b"".join(pieces))))
@@ -158,7 +158,7 @@ class ParentEnds:
         return numbers
 
     def note_paused(self, seconds: float) -> None:
-        """Tell the worker for how many seconds it has been paused, before it goes on."""
+        """Tell the worker for how many seconds it was paused, before it continues."""
         _PAUSED.pack_into(self._stage, STAGE_SIZE, seconds)
 
     def note_kept(self, n_bytes: int) -> None:
@@ -170,12 +170,12 @@ class ParentEnds:
         return self._stage[:STAGE_SIZE].partition(b"\0")[0].decode("utf-8", "replace") or None
 
     def send(self, kind: int, number: int, payload: bytes) -> bool:
-        """Send a frame, or what fits of it now; return whether all has gone."""
+        """Send a frame, or as much as fits now; return whether everything was sent."""
         self._outgoing.extend((0, memoryview(piece)) for piece in frame(kind, number, payload))
         return self.flush()
 
     def flush(self) -> bool:
-        """Send what still waits, without blocking; return whether all has gone."""
+        """Send what still waits, without blocking; return whether everything was sent."""
         while self._outgoing:
             first, piece = self._outgoing.popleft()
             try:
@@ -183,7 +183,7 @@ class ParentEnds:
             except BlockingIOError:
                 self._outgoing.appendleft((first, piece))
                 return False
-            except OSError:  # the worker is gone, which is noticed elsewhere
+            except OSError:  # the worker has ended, which is noticed elsewhere
                 self._outgoing.clear()
                 return True
             if sent < len(piece):
@@ -213,7 +213,7 @@ class ParentEnds:
         frames: list[tuple[int, int, bytes]] = []
         start, size, there = 0, _HEADER.size, len(self._incoming)
         if there < size or there < size + _HEADER.unpack_from(self._incoming)[0]:
-            return frames  # of a large one, which comes in pieces, nothing is copied before it ends
+            return frames  # copy nothing of a large frame, which comes in pieces, before its end
         data, unpack_from = bytes(self._incoming), _HEADER.unpack_from
         while there - start >= size:
             length, kind, number = unpack_from(data, start)
@@ -227,10 +227,10 @@ class ParentEnds:
 
 
 class _NotOurs:
-    """Stands for the page of a worker in a child that a hook has forked."""
+    """Replaces the page of a worker in a child that a hook has forked."""
 
     def __setitem__(self, place: slice, name: bytes) -> None:
-        """End the child: it has come back from the hook."""
+        """End the child, which has returned from the hook."""
         os._exit(0)
 
 
@@ -272,7 +272,7 @@ class WorkerEnds:
         return n_bytes
 
     def note_fork(self) -> None:
-        """Note that this is a child now. To be called by `os.fork` there."""
+        """Note that this process is a forked child. `os.fork` calls this there."""
         self.is_forked = True
         self._noted = _NotOurs()
 
@@ -292,8 +292,7 @@ class WorkerEnds:
         Raises
         ------
         ConnectionError
-            If the parent is gone, or another frame was broken off half-way: nothing may
-            follow that.
+            If the parent has ended, or an earlier frame was cut short, which nothing may follow.
         """
         pieces = frame(kind, number, payload)
         with self._lock:
@@ -305,7 +304,7 @@ class WorkerEnds:
             self._is_amid = False
 
     def receive(self, wanted: int, number: int) -> bytes:
-        """Wait for a frame; keep what others wait for."""
+        """Wait for a frame; keep the frames that other threads wait for."""
         while True:
             with self._reading:
                 if wanted == ANSWER and number in self._answers:
@@ -342,12 +341,12 @@ class WorkerEnds:
         Parameters
         ----------
         wait : bool, optional
-            Wait for it.
+            Wait until there is one.
 
         Returns
         -------
         tuple or None
-            ``None`` at the end, or if there is no ticket yet and this was not to wait.
+            ``None`` at the end or, without ``wait``, if there is no ticket yet.
         """
         if self._has_ended:
             return None
@@ -356,7 +355,7 @@ class WorkerEnds:
         except BlockingIOError:
             return None
         wanted = int.from_bytes(ticket, sys.byteorder)
-        if wanted == END:  # or the parent is gone
+        if wanted == END:  # or the parent has ended
             self._has_ended = True
             return None
         tasks = self._tasks
@@ -372,7 +371,7 @@ class WorkerEnds:
         return number, task
 
     def end_task(self, number: int) -> None:
-        """Note that nothing more will be asked for a task."""
+        """Note that a task will ask for nothing more."""
         self.at_work.pop(number, None)
         if self._answers:
             self._answers.pop(number, None)
