@@ -1,9 +1,9 @@
-"""Values as text and back, without ever running code: what a journal keeps of a file's metadata.
+"""Values as text and back, without ever running code: how a journal keeps a file's metadata.
 
-`encode` makes strict JSON of a value, `decode` the value of the JSON, equal and of the same type.
-A text may come from somebody else. It can only name the types below, each of which has a function
-of its own here that builds it from parts that were checked; nothing is unpickled, evaluated,
-imported or looked up because a text says so.
+`encode` turns a value into strict JSON, and `decode` turns that into an equal value of the same
+type. A text need not be trusted. It can only name the types below, and each of these is built by
+its own function here from checked parts. Nothing is unpickled, evaluated, imported or looked up
+because a text says so.
 
 =========================== ====================================================================
 module                      types
@@ -27,11 +27,11 @@ astropy.utils.masked        ``Masked`` arrays and quantities
 astropy.io.fits             ``Header``
 =========================== ====================================================================
 
-Types count exactly: a subclass that is not listed has no safe form, as its class would have to be
-found by name. Not kept: that two parts of a value are one object, whether an array can be written
-to, the metadata of a dtype, a table's indices.
+Types must match exactly: a subclass that is not listed has no safe form, because its class would
+have to be found by name. Not kept are: whether two parts of a value are one object, whether an
+array is writeable, the metadata of a dtype, and a table's indices.
 
-Owns the form of the text. Which values are kept, and where, is `bigpipe.journal`'s affair.
+Owns the format of the text. `bigpipe.journal` decides which values are kept, and where.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The codecs for numpy: arrays as their bytes, those of objects one by one; scalars and dtypes.
+"""The codecs for numpy: arrays as their bytes, or object by object; scalars and dtypes.
 
-Owns the rule that an array's text holds as many bytes as its shape and dtype claim, so that none
-takes memory that the text does not have.
+Owns the rule that an array's text must hold as many bytes as its shape and dtype claim, so that no
+text makes an array larger than itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["array_of", "codecs"]
 
 MAX_EMPTY = 2**20  # elements or bytes of one element, of an array without bytes; arbitrary
 
-# As numpy writes them: byte order, kind, size, and the unit of a time. What follows the colon
-# tells apart types of one size.
+# As numpy writes them: byte order, kind, size, and the unit of a time. After a colon comes what
+# distinguishes types of the same size.
 _CODE = re.compile(r"([<>|][?biufcmMSUVO]\d*(\[\d*\w+(?:/\d+)?\])?)(:[a-zA-Z]\d*)?")
 _DTYPE_FIELDS = {"names", "formats", "offsets", "titles", "itemsize", "aligned", "record"}
 _NUMBERS: dict[type, tuple[str, ...]] = {
@@ -51,7 +51,7 @@ def _scalars() -> Iterable[Codec]:
         if code != "O":
             yield Codec(np.dtype(code).type, "scalar", _scalar_parts, _scalar)
     yield Codec(np.record, "scalar", _scalar_parts, _scalar)
-    # Not as bytes in an array, where trailing zeros are lost.
+    # Not as bytes of an array, which would lose trailing zeros.
     yield Codec(np.str_, "str", "".join, lambda parts: np.str_(checked(parts, str)))
     yield Codec(np.bytes_, "bytes", bytes, lambda parts: np.bytes_(checked(parts, bytes)))
     for plain, names in _NUMBERS.items():
@@ -94,7 +94,7 @@ def _array_parts(value: Any) -> list[Any]:
 
 
 def _without_gaps(value: Any, order: Any) -> Any:
-    """Return an array, with zeros between its fields, where there may be anything."""
+    """Return an array with zeros in the gaps between its fields, which may hold anything."""
     if value.dtype.names is None:
         return value
     clean = np.zeros(value.shape, value.dtype, order)
@@ -103,7 +103,7 @@ def _without_gaps(value: Any, order: Any) -> Any:
 
 
 def array_of(parts: Any) -> Any:
-    """Return the array of parts that came from a text."""
+    """Return the array that parts from a text describe."""
     code, sizes, order, data = items_of(parts, 4)
     dtype = _dtype(code)
     shape = tuple(checked(size, int) for size in checked(sizes, list))
@@ -123,7 +123,7 @@ def array_of(parts: Any) -> Any:
 
 
 def _check_extent(dtype: Any, shape: tuple[int, ...]) -> None:
-    """Refuse an array without bytes that would have many elements, or large ones if it had any."""
+    """Refuse an array of no bytes that claims many elements, or very large ones."""
     count = math.prod(shape)
     if count * dtype.itemsize == 0 and max(count, dtype.itemsize) > MAX_EMPTY:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} has no bytes")
@@ -144,7 +144,7 @@ def _masked_parts(value: Any) -> dict[str, Any]:
     if value.baseclass is not np.ndarray:
         raise ValueError(f"the data under its mask are a {value.baseclass.__name__}")
     mask = ma.getmask(value)
-    # The default may be longer than the elements, which it could not be if it were set.
+    # The default may be longer than an element, so it could not be set explicitly.
     is_default = str(value.fill_value) == str(ma.default_fill_value(value.dtype))
     return {
         "data": value.data,
@@ -191,7 +191,7 @@ def _code(dtype: Any) -> str:
     if type(dtype) not in _DTYPE_TYPES or dtype.type is np.record:
         raise ValueError(f"dtype {dtype} is not one of numpy's own")
     code: str = dtype.str
-    if dtype.char in "gG":  # what has 16 bytes is not the same on every machine
+    if dtype.char in "gG":  # a type of 16 bytes differs between machines
         return f"{code}:{dtype.char}{np.finfo(dtype).nmant}"
     return code if np.dtype(code).char == dtype.char else f"{code}:{dtype.char}"
 

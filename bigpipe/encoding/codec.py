@@ -1,7 +1,7 @@
 """How one type is taken apart and put together: the codec, and checks of parts from a text.
 
-Owns what every module of codecs needs. Which types there are is said in those modules; how parts
-become text, in `bigpipe.encoding.walk`.
+Owns what every module of codecs needs. Those modules define the types; `bigpipe.encoding.walk`
+turns parts into text.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ class Codec(NamedTuple):
 
     Notes
     -----
-    `parts` and `assemble` say with whatever exception suits that they cannot do it: the walk
-    turns it into `UnsafeValueError` or `EncodingError`.
+    `parts` and `assemble` may raise any exception if they fail: the walk turns it into
+    `UnsafeValueError` or `EncodingError`.
     """
 
     kind: type
     """The type, exactly."""
     name: str
-    """What a text calls the type, within its family."""
+    """Name of the type in a text, within its family."""
     parts: Callable[[Any], Any]
     """Take a value apart, into values that can be encoded."""
     assemble: Callable[[Any], Any]
-    """Put it together. The parts come from a text, so they may be anything that can be decoded."""
+    """Put parts together. They come from a text, so they may be anything that can be decoded."""
 
 
 def checked(part: Any, kind: type[T]) -> T:
-    """Return a part if it is of exactly the type that it must be."""
+    """Return a part if it is of exactly this type."""
     if type(part) is not kind:
         raise ValueError(f"a {kind.__name__} is needed, not a {type(part).__name__}")
     return part
 
 
 def items_of(part: Any, count: int) -> list[Any]:
-    """Return a part if it is a list of so many items."""
+    """Return a part if it is a list of ``count`` items."""
     items: list[Any] = checked(part, list)
     if len(items) != count:
         raise ValueError(f"{count} parts are needed, not {len(items)}")
@@ -50,7 +50,7 @@ def items_of(part: Any, count: int) -> list[Any]:
 
 
 def fields_of(part: Any, required: set[str], optional: set[str] | None = None) -> dict[str, Any]:
-    """Return a part if it is a dict of the keys that it must and may have."""
+    """Return a part if it is a dict with the required keys and no others but the optional ones."""
     fields: dict[str, Any] = checked(part, dict)
     if not required <= fields.keys() <= required | (optional or set()):
         raise ValueError(f"fields {sorted(required)} are needed, not {list(fields)}")
@@ -63,5 +63,5 @@ def text_of_bytes(data: bytes) -> str:
 
 
 def bytes_of(part: Any) -> bytes:
-    """Return the bytes of base64."""
+    """Return bytes from base64."""
     return binascii.a2b_base64(checked(part, str), strict_mode=True)

@@ -1,7 +1,7 @@
-"""The codecs for astropy's coordinates: representations, frames, and what is made of them.
+"""The codecs for astropy's coordinates: representations, frames, and objects made of them.
 
-Owns the types of `astropy.coordinates` but its angles and distances, which are quantities.
-A frame is put together without any transformation, which might need a table from the net.
+Owns the types of `astropy.coordinates` except angles and distances, which are quantities. A frame
+is put together without any transformation, which might download a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def codecs() -> Iterable[Codec]:
 
 @cache
 def _public(base: type) -> dict[str, Any]:
-    """Return the classes of a kind that `astropy.coordinates` itself offers, by name."""
+    """Return the subclasses of ``base`` that `astropy.coordinates` exports, by name."""
     from astropy import coordinates
 
     return {

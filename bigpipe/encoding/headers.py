@@ -1,4 +1,4 @@
-"""The codec for FITS headers: the text of the cards, or their values where that would lose digits.
+"""The codec for FITS headers: the text of the cards, or their values if text would lose digits.
 
 Owns `astropy.io.fits.Header` alone.
 """
@@ -26,7 +26,7 @@ def codecs() -> Iterable[Codec]:
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """Prefer the text, which has cards just as they were read, odd ones too."""
+    """Prefer the text, which keeps all cards exactly as they were read, even invalid ones."""
     from astropy.io import fits
 
     with warnings.catch_warnings():
@@ -35,9 +35,9 @@ def _parts(value: Any) -> dict[str, Any]:
         try:
             text = value.tostring(sep="", endcard=False, padding=False)
             again = [_card_parts(card) for card in fits.Header.fromstring(text).cards]
-        except (ValueError, fits.VerifyError):  # a value that FITS has no text for, such as nan
+        except (ValueError, fits.VerifyError):  # a value that FITS cannot write, such as nan
             return {"cards": cards}
-    same = repr(cards) == repr(again)  # tells types and -0.0, and takes nan for itself
+    same = repr(cards) == repr(again)  # distinguishes types and -0.0; nan equals itself
     return {"text": text} if same else {"cards": cards}
 
 
@@ -46,7 +46,7 @@ def _card_parts(card: Any) -> list[Any]:
 
     try:
         return [card.rawkeyword, card.rawvalue, card.comment]
-    except fits.VerifyError:  # a card that is no FITS: it is only its text
+    except fits.VerifyError:  # not a valid card: keep its text
         return [card.image]
 
 

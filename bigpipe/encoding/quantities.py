@@ -1,7 +1,7 @@
-"""The codecs for numbers with units, and for arrays of astropy with a mask.
+"""The codecs for numbers with units, and for astropy's arrays with a mask.
 
-Owns `astropy.units.Quantity` and its kinds, angles among them, and what a table has noted of a
-column that is no `Column`. The units themselves are in `bigpipe.encoding.units`.
+Owns `astropy.units.Quantity` and its subclasses, such as angles, and the ``info`` that a table
+keeps of a column that is not a `Column`. The units themselves are in `bigpipe.encoding.units`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def masked_codecs() -> Iterable[Codec]:
 
 
 def described(value: Any, parts: dict[str, Any]) -> dict[str, Any]:
-    """Return parts, with what a table or a user has noted of the value in its ``info``."""
+    """Return parts, with the notes that a table or a user put into the value's ``info``."""
     if value.__dict__.get("info") is not None:
         notes = {name: getattr(value.info, name) for name in _NOTES}
         notes = {name: note for name, note in notes.items() if note is not None and note != {}}
@@ -58,7 +58,7 @@ def described(value: Any, parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def noted(value: Any, fields: dict[str, Any]) -> Any:
-    """Return a value that was put together, with the notes that `described` has found."""
+    """Return a value that was put together, with the notes that `described` found."""
     for name, note in fields_of(fields.get("info", {}), set(), set(_NOTES)).items():
         setattr(value.info, name, note)
     return value

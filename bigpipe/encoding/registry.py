@@ -1,8 +1,8 @@
-"""Which codec is whose: found by exact type or by the name in a text, loaded when first needed.
+"""Finds the codec of an exact type, or of a name in a text; loads codecs when first needed.
 
-Owns the families: the codecs for one foreign module, which are loaded together. The type of
-a value tells its family by the module that it is from, which is loaded already; a text, by the name
-before the last dot.
+Owns the families: the codecs for one foreign module, which are loaded together. A type belongs to
+the family of its module, which is already imported; a name in a text, to the family before its last
+dot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _by_name: dict[str, Codec] = {}
 
 
 def codec_of(kind: type) -> tuple[str, Codec] | None:
-    """Return the codec of exactly a type, with its full name."""
+    """Return the codec of exactly this type, with its full name."""
     found = _by_type.get(kind)
     if found is None:
         _load(_family_of(kind))

@@ -1,7 +1,7 @@
 """The codecs for types that are built in or from the standard library.
 
-Owns those types alone. Which modules are imported, and when, is decided in
-`bigpipe.encoding.registry`: a family's when a value or a text first needs it.
+Owns those types alone. `bigpipe.encoding.registry` decides when modules are imported: those of a
+family when a value or a text first needs it.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _datetime() -> Iterable[Codec]:
     yield Codec(
         timedelta, "timedelta", _attributes(*span), lambda parts: timedelta(*_ints(parts, 3))
     )
-    # What pickle is given: the offset, and the name if there is one.
+    # The arguments that pickle uses: the offset, and the name if there is one.
     yield Codec(
         timezone,
         "timezone",

@@ -1,7 +1,7 @@
 """The codecs for astropy's tables: their columns as they are, and their metadata.
 
-Owns the tables and columns of `astropy.table`. Columns that are quantities, times or coordinates
-are taken apart as such.
+Owns the tables and columns of `astropy.table`. Other codecs take apart columns that are quantities,
+times or coordinates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The codecs for astropy's times: the two floats of each instant, and how it is shown.
+"""The codecs for astropy's times: the two floats of each instant, and its format.
 
-Owns `Time` and `TimeDelta`. Neither way is anything converted between scales, which might need a
-table from the net.
+Owns `Time` and `TimeDelta`. Nothing is converted between scales in either direction, which might
+download a table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bigpipe.encoding.quantities import described, noted
 __all__ = ["codecs"]
 
 _SHOWN = {"format", "precision", "in_subfmt", "out_subfmt"}
-# Known only where they were given or were needed for a conversion; asking would look them up.
+# Set only if they were given or needed for a conversion; reading the property would look them up.
 _DELTAS = {"_delta_ut1_utc", "_delta_tdb_tt"}
 
 

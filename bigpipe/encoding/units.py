@@ -1,7 +1,7 @@
-"""The codecs for astropy's units: by name what has one, the others by what they are made of.
+"""The codecs for astropy's units: named units by name, others by what they are made of.
 
 Owns the rule that no text is parsed as a unit: a name is looked up among the units that astropy
-itself defines. Numbers that have units are in `bigpipe.encoding.quantities`.
+itself defines. Numbers with units are in `bigpipe.encoding.quantities`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bigpipe.encoding.codec import Codec, checked, items_of
 
 __all__ = ["checked_unit", "codecs"]
 
-MAX_POWER = 1000  # of a unit within another; arbitrary, bounds the numbers that come of it
+MAX_POWER = 1000  # of a unit within another; arbitrary, bounds the numbers that result
 
 
 def codecs() -> Iterable[Codec]:

@@ -1,9 +1,9 @@
 """The walk over nested values that makes their text, and the way back.
 
-Owns the form of plain values and containers, and the limits. A value that JSON has no form for is
-an object of one key, such as ``{"!datetime.date": [2024, 5, 1]}``: the name of its codec and the
-parts that the codec has taken it apart into. A dict with keys that are not text, or with one that
-begins with ``!``, is a list of pairs instead, ``{"!dict": [[1, "one"]]}``.
+Owns the form of plain values and containers, and the limits. A value that JSON cannot represent
+becomes an object of one key, such as ``{"!datetime.date": [2024, 5, 1]}``: the name of its codec
+and the parts that the codec takes it apart into. A dict with a key that is not text, or that begins
+with ``!``, becomes a list of pairs, ``{"!dict": [[1, "one"]]}``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bigpipe.errors import EncodingError, UnsafeValueError
 
 __all__ = ["decode", "encode"]
 
-MAX_DEPTH = 100  # values within one another; arbitrary, far from Python's own limit of recursion
-MAX_DIGITS = 640  # of an int in decimal: no Python can be told to read fewer
-MAX_BITS = 2100  # an int of so many bits has fewer digits than that
+MAX_DEPTH = 100  # levels of nesting; arbitrary, far below Python's recursion limit
+MAX_DIGITS = 640  # of an int in decimal: no Python can be set to read fewer
+MAX_BITS = 2100  # an int of this many bits has fewer digits than that
 MAX_KEY_SHOWN = 60  # characters of a key in a message; arbitrary
 
 _TAG = "!"
@@ -31,31 +31,31 @@ _STR_ONLY = frozenset({str})
 
 # Two code points that JSON, which writes UTF-16, would read back as one.
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# Looking back keeps this linear in a text that is made of digits.
+# The lookbehind keeps this linear for a text made of digits.
 _LONG_NUMBER = re.compile(f"(?<![0-9])[0-9]{{{MAX_DIGITS + 1}}}")
 
 
 def encode(value: Any, name: str = "value") -> str:
-    """Return a value as JSON text that `decode` makes an equal value of.
+    """Return a value as JSON text, from which `decode` makes an equal value.
 
     Parameters
     ----------
     value : object
-        A value of the types in the table of `bigpipe.encoding`, nested at will.
+        A value of the types in the table of `bigpipe.encoding`, nested in any way.
     name : str, optional
-        What to call the value in the message of an error.
+        Name of the value in an error message.
 
     Returns
     -------
     str
-        Strict JSON in ASCII, on one line. Values that are equal, of the same types and in the
-        same order have the same text; the order of a set does not matter.
+        Strict JSON in ASCII, on one line. Values that are equal, with equal types and order, have
+        the same text; the order of a set does not matter.
 
     Raises
     ------
     UnsafeValueError
-        If some part of the value has no safe form, contains itself, or is nested in more than
-        100 levels.
+        If a part of the value has no safe form, contains itself, or is nested more than 100 levels
+        deep.
 
     Examples
     --------
@@ -84,12 +84,12 @@ def decode(text: str) -> Any:
     Returns
     -------
     object
-        The value, in memory of the order of the text's length.
+        The value. Its memory is of the order of the text's length.
 
     Raises
     ------
     EncodingError
-        If the text is damaged, or names what is not known here.
+        If the text is damaged, or names a type that is not known here.
 
     Examples
     --------
@@ -100,12 +100,12 @@ def decode(text: str) -> Any:
         return _loads(text)
     except EncodingError:
         raise
-    except Exception as error:  # a constructor that is given nonsense may raise anything
+    except Exception as error:  # a constructor may raise anything if its arguments are nonsense
         raise EncodingError(f"The text of a value cannot be read: {error}") from error
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Tell whether JSON has a form for a value and all in it, as far as types can tell."""
+    """Return whether JSON can represent a value and all its parts, judging by types alone."""
     kind = type(value)
     if kind is dict:
         if not _STR_ONLY.issuperset(map(type, value)):
@@ -117,14 +117,14 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
         return kind in _LEAVES
     if depth >= MAX_DEPTH:
         return False
-    for member in members:  # a generator would take longer than all the rest
+    for member in members:  # a generator expression would take longer than all the rest
         if type(member) not in _LEAVES and not _is_plain(member, depth + 1):
             return False
     return True
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Tell whether the text of a plain value may not be read back as that value."""
+    """Return whether the text of a plain value might not be read back as that value."""
     return (
         '"!' in text
         or "\\ud" in text
@@ -133,7 +133,7 @@ def _is_ambiguous(text: str) -> bool:
 
 
 class _Walk:
-    """One way through a value, of which each part becomes what JSON has a form for."""
+    """One walk through a value, which turns each part into what JSON can represent."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -180,7 +180,7 @@ class _Walk:
         return trees
 
     def set_tree(self, values: Any) -> list[Any]:
-        """Sort by text, as sets that are equal may have different orders."""
+        """Sort by text, because equal sets may have different orders."""
         return sorted((self.tree(value) for value in values), key=_dumps)
 
     def dict_tree(self, values: dict[Any, Any]) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class _Walk:
 
 
 def _has_a_form(value: Any) -> bool:
-    """Tell whether JSON has a form for a value of a plain type that is no container."""
+    """Return whether JSON can represent a value of a plain type that is not a container."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -216,20 +216,20 @@ def _has_a_form(value: Any) -> bool:
 
 
 def _step(key: Any) -> Any:
-    """Return a key as a step of a path, which must outlive the value and be picklable."""
+    """Return a key as a step of a path; it must outlive the value and be picklable."""
     return key if type(key) in _LEAVES else _shown(key)
 
 
 def _shown(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:  # a foreign __repr__, or an int of more digits than may be shown
+    except Exception:  # a foreign __repr__ fails, or an int has too many digits to be shown
         return f"<{type(key).__name__}>"
     return text if len(text) <= MAX_KEY_SHOWN else text[: MAX_KEY_SHOWN - 3] + "..."
 
 
 def _assembled(fields: dict[str, Any]) -> Any:
-    """Return the value of a JSON object whose members are values already."""
+    """Return the value of a JSON object whose members are already decoded."""
     if len(fields) != 1:
         return fields
     ((key, parts),) = fields.items()
@@ -248,6 +248,6 @@ def _refuse(token: str) -> Any:
     raise EncodingError(f"The text of a value has {token}, which is not JSON.")
 
 
-# Whatever contains itself was refused before.
+# A value that contains itself has been refused before.
 _dumps = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":")).encode
 _loads = json.JSONDecoder(object_hook=_assembled, parse_constant=_refuse).decode

@@ -1,8 +1,8 @@
-"""Whether what was done to a file would be done again in the same way.
+"""Whether a file that is finished would be processed in the same way again.
 
-Owns what of a pipeline counts: the keywords that reach its hooks, its attributes, its code. How
-content becomes a digest is `bigpipe.fingerprint.content`; what follows from a fingerprint that
-differs is decided where a run is resumed.
+Owns which parts of a pipeline count: the keywords that reach its hooks, its attributes, its code.
+`bigpipe.fingerprint.content` makes digests of content; `bigpipe.resume` decides what to do if a
+fingerprint differs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bigpipe.options import FUNCTION_LISTS
 
 __all__ = ["Fingerprint", "differences", "fingerprint_of"]
 
-# Options that hooks see, and that make another output.
+# Options that hooks see and that change the output.
 _OPTIONS = ("outdir", "outname_append", "outname")
-# What of a pipeline is among the keywords, or is one of its lists.
+# Attributes of a pipeline that are also among the keywords, or are its lists.
 _ELSEWHERE = (
     *("kwargs", "outdir", "outname_append", "_pre_process_list", "_post_process_list"),
     *FUNCTION_LISTS,  # if the class has them too
@@ -37,22 +37,22 @@ _HOOKS = frozenset(
         *("worker_init", "worker_exit"),
     )
 )
-# The size says what a file takes, not what is made of it; the functions count for themselves.
+# `projected_size` affects memory, not the output; the functions of the lists count separately.
 _NOT_CODE = CLASS_NOISE | {"projected_size", *FUNCTION_LISTS}
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is done to a file, as digests."""
+    """What a run does to each file, as digests."""
 
     text: str
     """Digest of all parts, 32 hexadecimal digits."""
     parts: dict[str, str]
     """Digest of each part by its name, such as ``"keyword 'flat'"`` or ``'hook data_process'``."""
     unstable: tuple[tuple[str, str], ...] = ()
-    """Name, and reason, of each thing of which only the type counts."""
+    """Name and reason of each object of which only the type counts."""
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
-    """Version of Python: another one makes other code of the same source. Not in ``text``."""
+    """Version of Python, as others compile the same source differently. Not in ``text``."""
 
 
 def fingerprint_of(
@@ -67,19 +67,20 @@ def fingerprint_of(
     control : mapping
         All keywords of the hooks.
     given : str or mapping, optional
-        The caller's own word: text stands for everything, a mapping from the name of a
-        keyword or attribute to text for the content of that one.
+        The caller's own text in place of a digest: a text replaces everything; a mapping replaces
+        the content of the keywords or attributes that it names.
 
     Returns
     -------
     Fingerprint
-        The same in each process for the same keywords, attributes and code, however many
-        workers there are.
+        Equal in every process for equal keywords, attributes and code, however many workers there
+        are.
 
     Notes
     -----
-    Of code, these count: all that the classes of the pipeline define, outside bigpipe; the
-    functions of the lists; what either uses of its own module: functions, classes and constants.
+    This code counts: everything that the classes of the pipeline define, outside bigpipe; the
+    functions of the lists; and the functions, classes and constants of their own modules that
+    these use.
     """
     if isinstance(given, str):
         return _assembled({"fingerprint": _text_digest(given)}, ())
@@ -160,7 +161,7 @@ class _Maker:
         return [*(getattr(self._pipe, name, None) or ()), *(self._control.get(name) or ())]
 
     def _members(self) -> Iterator[tuple[str, Any]]:
-        """Yield what the classes define, those of the pipeline's own class first."""
+        """Yield the members that the classes define, those of the pipeline's own class first."""
         taken: set[str] = set()
         for cls in self._classes:
             for name, value in vars(cls).items():
@@ -183,7 +184,7 @@ def _text_digest(text: str) -> str:
 
 
 def _is_outside(cls: type) -> bool:
-    """Tell whether a class is neither bigpipe's nor Python's."""
+    """Return whether a class belongs neither to bigpipe nor to Python."""
     module = cls.__module__
     return module.partition(".")[0] != "bigpipe" and not is_standard(module)
 
@@ -197,7 +198,7 @@ def _sort_of(name: str, value: Any) -> str:
 
 
 def _called(function: Any) -> Any:
-    """Return the function or class whose code is run when a listed function is called."""
+    """Return the function or class whose code runs when a listed function is called."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if hasattr(function, "__name__") else type(function)

@@ -1,6 +1,6 @@
-"""The bytes of numpy arrays as a digest, wherever and in whichever order they are in memory.
+"""Digests of the bytes of numpy arrays, whatever their layout in memory.
 
-Nothing of numpy is imported: whoever has an array has numpy.
+numpy is not imported: a caller that has an array has imported it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ MAX_COPIED = 2 << 20  # bytes copied at a time of an array that is not contiguou
 
 
 def array_digest(array: Any) -> bytes:
-    """Return the digest of an array's elements, in C order, which holds no objects.
+    """Return the digest of the elements, in C order, of an array without objects.
 
     Notes
     -----
-    Made where the array is, without a copy, or in copies of a few MB if it is not contiguous.
-    SHA-256 is used, as processors have instructions for it: 1.4 GB/s were measured where
-    BLAKE2b made 0.6. Other threads run meanwhile.
+    A contiguous array is not copied; others are copied a few MB at a time. SHA-256 is used because
+    processors have instructions for it: it was measured at 1.4 GB/s, BLAKE2b at 0.6. Other threads
+    run meanwhile.
     """
     digest = hashlib.sha256()
     for part in _packed(array):
@@ -31,7 +31,7 @@ def array_digest(array: Any) -> bytes:
 
 
 def _packed(array: Any) -> Iterator[Any]:
-    """Yield the array, or its fields if there are bytes between them, which may be anything."""
+    """Yield the array or, if there are gaps between its fields, each field: gaps hold anything."""
     fields = array.dtype.fields
     if not array.size or not array.dtype.itemsize:
         return

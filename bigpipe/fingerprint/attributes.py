@@ -10,11 +10,12 @@ from typing import Any
 
 __all__ = ["header_cards", "is_pipe", "of_pipe", "own_attributes"]
 
-# A model's array of parameters is memory that was never written, until it is first asked for:
-# the parameters themselves have the values.
+# A model's array of parameters is uninitialised memory until it is first read: the parameters
+# themselves have the values.
 _DERIVED = {("astropy.modeling.core", "Model"): frozenset(("_parameters",))}
 
-# Options of a pipeline that say where and how fast, not what. Its lists are under private names.
+# Options that decide where and how fast a pipeline runs, not what it does. Its lists have private
+# names.
 _RUN_OPTIONS = frozenset(
     (
         *("num_processes", "mem_available", "mem_frac", "process_size", "create_outdir"),
@@ -24,7 +25,7 @@ _RUN_OPTIONS = frozenset(
 
 
 def is_pipe(value: Any) -> bool:
-    """Tell whether a value is a pipeline of bigpipe."""
+    """Return whether a value is a pipeline of bigpipe."""
     return any(
         cls.__module__ == "bigpipe.pipeline" and cls.__name__ == "BigMultiPipe"
         for cls in type(value).__mro__
@@ -32,7 +33,7 @@ def is_pipe(value: Any) -> bool:
 
 
 def of_pipe(pipe: Any) -> dict[str, Any]:
-    """Return the attributes of a pipeline that have to do with its outputs."""
+    """Return the attributes of a pipeline that affect its outputs."""
     return {
         name: x
         for name, x in own_attributes(pipe, _held_by(pipe)).items()
@@ -41,7 +42,7 @@ def of_pipe(pipe: Any) -> dict[str, Any]:
 
 
 def own_attributes(obj: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes without values that were only kept for the next time."""
+    """Return the attributes without cached values."""
     computed = (functools.cached_property, property)
     derived = frozenset[str]().union(
         *(_DERIVED.get((cls.__module__, cls.__name__), ()) for cls in type(obj).__mro__)
@@ -56,8 +57,8 @@ def own_attributes(obj: Any, names: Mapping[str, Any]) -> dict[str, Any]:
 def header_cards(obj: Any) -> list[str] | None:
     """Return the cards of a FITS header as text, ``None`` if it is something else.
 
-    A header that was read parses its cards only as they are asked for, and formats them only
-    as they are written: what it has of either says what was done with it, not what is in it.
+    A header parses its cards only when they are read, and formats them only when they are written.
+    So its attributes depend on how it was used, not only on its content.
     """
     if (type(obj).__module__, type(obj).__name__) != ("astropy.io.fits.header", "Header"):
         return None
@@ -65,16 +66,16 @@ def header_cards(obj: Any) -> list[str] | None:
 
 
 def _held_by(pipe: Any) -> dict[str, Any]:
-    """Return all that an object has: what is in its ``__dict__``, and in ``__slots__``."""
+    """Return all attributes of an object, from its ``__dict__`` and its ``__slots__``."""
     held = dict(getattr(pipe, "__dict__", {}))
     for cls in type(pipe).__mro__:
         for name, slot in vars(cls).items():
             if isinstance(slot, types.MemberDescriptorType):
-                with suppress(AttributeError):  # nothing was put there
+                with suppress(AttributeError):  # the slot is empty
                     held.setdefault(name, slot.__get__(pipe))
     return held
 
 
 def _declared(obj: Any, name: str) -> Any:
-    """Return what the class of an object has under a name, or ``None``."""
+    """Return what the class of an object defines under a name, or ``None``."""
     return next((vars(cls)[name] for cls in type(obj).__mro__ if name in vars(cls)), None)

@@ -1,15 +1,18 @@
-"""What a code object does, as a digest: the same however its source was written down.
+"""A digest of what a code object does, independent of the layout of its source.
 
-Owns the reading of bytecode. Which functions and which of their values count, besides the
-code, is `bigpipe.fingerprint.content`'s affair.
+Owns the reading of bytecode. `bigpipe.fingerprint.content` decides which functions count, and which
+of their values besides the code.
 
-The code object is read, not the source: the file may have been edited since it was imported, and
-a notebook has none. File, line numbers, comments and docstrings are in no instruction. But
-where lines are broken does show: the compiler keeps a ``NOP``, or a jump to a jump,
-where it would otherwise lose a line; it makes one instruction of two only where both are of one
-line, leaves out swaps and stores only there, and inverts a condition to get around a jump. So
-instructions are taken in the order in which they can be reached, without those, one by one, and
-stores and conditions in one form.
+The code object is read, not the source: the file may have been edited since it was imported, and a
+notebook has no file. Instructions do not depend on file, line numbers, comments or docstrings. But
+they do depend on line breaks:
+
+- The compiler keeps a ``NOP``, or a jump to a jump, where it would otherwise lose a line.
+- It merges two instructions, and drops swaps and stores, only within one line.
+- It inverts a condition to avoid a jump.
+
+So the digest takes the instructions in the order in which they can be reached, without those that
+do nothing, with merged ones split, and with stores and conditions in one form.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 
 __all__ = ["DIGEST_BYTES", "CodeDigest", "atom", "code_digest"]
 
-DIGEST_BYTES = 16  # enough that no two contents will ever meet by chance
+DIGEST_BYTES = 16  # enough to rule out that two contents collide by chance
 MAX_CACHED = 4096  # code objects whose digests are kept; arbitrary
 
 _OPS = dis.opmap
@@ -98,14 +101,14 @@ _FLAGS = (
 
 @dataclass(frozen=True)
 class CodeDigest:
-    """What is known of a code object, those within it included."""
+    """The digest of a code object, including the code objects in it, and the names they use."""
 
     digest: bytes
     """Digest of what it does."""
     loaded: frozenset[str]
     """Names that it looks up in its module."""
     stored: frozenset[str]
-    """Names that it sets in its module: these are state, not constants."""
+    """Names that it sets in its module, which are state, not constants."""
 
 
 @dataclass(slots=True)
@@ -118,12 +121,12 @@ class _Instruction:
 
 @lru_cache(maxsize=MAX_CACHED)
 def code_digest(code: CodeType) -> CodeDigest:
-    r"""Return the digest of a code object, and the names that it uses of its module.
+    r"""Return the digest of a code object, and the names in its module that it uses.
 
     Notes
     -----
-    Two versions of Python compile to different code. Within one, these count: instructions,
-    constants, names of arguments, variables and attributes, and the order of all that.
+    Different versions of Python compile to different code. Within one version, these count:
+    instructions, constants, the names of arguments, variables and attributes, and their order.
 
     Examples
     --------
@@ -184,7 +187,7 @@ def _instructions(code: CodeType) -> dict[int, _Instruction]:
 
 
 def _take_apart(found: dict[int, _Instruction]) -> None:
-    """Make two of each instruction that does the work of two: the odd offsets are free."""
+    """Split each instruction that does the work of two; the odd offsets are free."""
     for at, each in list(found.items()):
         if each.op in _PAIRS:
             first, second = _PAIRS[each.op]
@@ -298,7 +301,7 @@ def _flow(
 def _settled(instructions: dict[int, _Instruction], at: int) -> int:
     """Return the offset of the first instruction from here on that does something.
 
-    Of an endless loop of nothing, it is the last one: the jump back.
+    In an endless loop that does nothing, this is the last instruction: the jump back.
     """
     passed: list[int] = []
     while (each := instructions[at]).op in _SILENT or each.op in _GOTOS:
@@ -312,7 +315,7 @@ def _settled(instructions: dict[int, _Instruction], at: int) -> int:
 def _exits(
     instructions: dict[int, _Instruction], each: _Instruction
 ) -> tuple[int, int, int | None]:
-    """Return the operation, what follows and where it jumps to, in the one form of all such."""
+    """Return the normalised operation, the offset that follows, and the one it jumps to."""
     op, target = each.op, each.target
     while target is not None and op in _OR_POP:
         then = instructions[_settled(instructions, target)]
@@ -340,7 +343,7 @@ def _constant(const: object) -> bytes:
 
 
 def atom(value: object) -> bytes | None:
-    r"""Return a plain value as bytes that tell its type and where they end, or ``None``.
+    r"""Return a plain value as self-delimiting bytes that include its type, or ``None``.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Which code counts, and what beside it: the things of its own module that it uses.
+"""Which code counts, and which objects of its own module that it uses count with it.
 
-Owns the line between what a person writes and what is installed. A digest of either is made by
-`bigpipe.fingerprint.content`.
+Owns the distinction between code that the user writes and code that is installed.
+`bigpipe.fingerprint.content` makes the digests.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CLASS_NOISE = frozenset(
         *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "__slotnames__"),
     )
 )
-"""What is in the namespace of a class without being written there, or says nothing that acts."""
+"""Names in a class's namespace that Python adds, or that do not affect what the class does."""
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 _CONSTANTS_FROM = {"datetime", "decimal", "fractions", "pathlib", "pathlib._local", "re", "uuid"}
 
 
 def is_standard(module: Any) -> bool:
-    """Tell whether a module is of Python itself. A script may have the name of such a one."""
+    """Return whether a module is part of Python, not a script that has the name of one."""
     if str(module).partition(".")[0] not in sys.stdlib_module_names:
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -44,7 +44,7 @@ def is_standard(module: Any) -> bool:
 
 
 def is_installed(module: Any) -> bool:
-    """Tell whether a module came with Python, a package or bigpipe: no person edits it."""
+    """Return whether a module belongs to Python, a package or bigpipe, which users do not edit."""
     if str(module).partition(".")[0] == "bigpipe" or is_standard(module):
         return True
     file = getattr(sys.modules.get(module), "__file__", None) or ""
@@ -52,7 +52,7 @@ def is_installed(module: Any) -> bool:
 
 
 def belongs_to_code(value: Any, home: Any) -> bool:
-    """Tell whether a thing of a function's module counts with the function that uses it."""
+    """Return whether an object of a function's module counts with the function that uses it."""
     if isinstance(value, functools.partial):
         return True
     if callable(value) or is_dataclass(value):

@@ -1,10 +1,11 @@
 """What a value consists of, so that equal contents have equal digests in every process.
 
-Owns which parts of an object count. Nothing that is another thing elsewhere may enter:
-addresses, hashes, the order of sets, what is one object and what is two. How parts become one
-digest is `bigpipe.fingerprint.graph_digest`; code is `bigpipe.fingerprint.code_digest`.
+Owns which parts of an object count. Nothing may count that differs between processes: addresses,
+hashes, the order of sets, and whether two equal parts are one object.
+`bigpipe.fingerprint.graph_digest` combines parts into one digest;
+`bigpipe.fingerprint.code_digest` makes digests of code.
 
-Objects of classes that are not known here count by what they would be pickled as.
+An object of a class that is not known here counts by the content it would be pickled with.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["Contents", "Digest", "digest"]
 
 MAX_PARTS = 2_000_000  # objects in one value; arbitrary: some seconds, and about 1 GB
 MAX_INLINE = 4096  # bytes: longer texts are kept as a digest
-MAX_REASON = 200  # characters of what an object says of why it cannot be reduced
+MAX_REASON = 200  # characters of an object's error message on why it cannot be reduced
 
 _DESCRIPTORS = (
     types.MemberDescriptorType,
@@ -49,7 +50,7 @@ class Digest:
     text: str
     """32 hexadecimal digits."""
     unstable: tuple[tuple[str, str], ...] = ()
-    """Parts of which only the type's name counts: path from the value, and why."""
+    """Parts of which only the name of the type counts: path from the value, and reason."""
 
 
 def digest(value: Any) -> Digest:
@@ -78,15 +79,15 @@ def digest(value: Any) -> Digest:
 
 
 class Contents:
-    """Digests of several values in which the same things are taken for granted.
+    """Digests of several values with the same known objects and modules.
 
     Parameters
     ----------
     known : mapping, optional
-        Objects that count by a name only, by their ``id``.
+        Names, by ``id``, of objects that count by this name only.
     own : iterable of str, optional
-        Modules whose code counts though they are installed. That of others that are
-        installed does not: only their names, and the functions' own instructions.
+        Modules whose code counts although they are installed. Of functions and classes of other
+        installed modules, only the names and the functions' own instructions count.
     """
 
     def __init__(self, known: Mapping[int, str] | None = None, own: Iterable[str] = ()) -> None:
@@ -101,11 +102,11 @@ class Contents:
         return Digest(text, tuple(walk.unstable))
 
     def counts_by_code(self, module: Any) -> bool:
-        """Tell whether functions and classes of a module count by their code."""
+        """Return whether functions and classes of a module count by their code."""
         return module in self._own or not is_installed(module)
 
     def array(self, array: Any) -> bytes:
-        """Return the digest of an array's elements, made only once."""
+        """Return the digest of an array's elements, computed only once."""
         found = self._arrays.get(id(array))
         if found is None:
             found = self._arrays[id(array)] = (array, array_digest(array))
@@ -120,7 +121,7 @@ class _Attributes:
 
 
 class _Empty:
-    """An array without elements, which stands for all else that its kind of array has."""
+    """An array without elements, which stands for everything else that an array holds."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -158,7 +159,7 @@ class _Walk:
         return self._graph.digest()
 
     def _token(self, obj: Any, step: str = "", key: Any = None) -> Token:
-        """Return what stands for a part: itself if it is plain, else its place."""
+        """Return the token of a part: its bytes if it is plain, else its place."""
         if type(obj) is bytes and len(obj) > MAX_INLINE:
             return b"bytes#%b;" % sha256(obj).digest()
         raw = atom(obj)
@@ -173,7 +174,7 @@ class _Walk:
         return place
 
     def _set(self, label: str, parts: Iterable[Token] = (), order: Order = Order.GIVEN) -> None:
-        """Say what the object at hand consists of."""
+        """Set the label and parts of the current object."""
         raw = label.encode("utf-8", "surrogatepass")
         self._graph.set(self._at, raw, list(parts), order)
 
@@ -261,7 +262,7 @@ class _Walk:
         self._array(numpy.asarray(obj), "scalar")
 
     def _array_of_subclass(self, obj: Any) -> None:
-        """Take the elements where they are; all else is what an empty part would be pickled as."""
+        """Read the elements in place; the rest counts by what an empty slice is pickled as."""
         import numpy
 
         if type(obj) is numpy.memmap:
@@ -362,13 +363,13 @@ class _Walk:
         elif (cards := header_cards(obj)) is not None:
             self._set("header", [self._token(cards)])
         elif isinstance(obj, os.PathLike) and type(obj).__module__.partition(".")[0] == "pathlib":
-            # Python 3.13 would pickle it by the pieces that it was made of, one or several.
+            # Python 3.13 would pickle it by the pieces that it was made from, one or several.
             self._set(f"{type(obj).__name__} {os.fspath(obj)}")
         else:
             self._reduced(obj)
 
     def _reduced(self, obj: Any) -> None:
-        """Take what an object would be pickled as."""
+        """Count an object by what it would be pickled as."""
         reduce = copyreg.dispatch_table.get(type(obj))
         reduced = reduce(obj) if reduce is not None else obj.__reduce_ex__(4)
         if isinstance(reduced, str):

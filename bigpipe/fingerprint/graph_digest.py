@@ -1,11 +1,10 @@
-"""Digests of things made of parts, which may be parts of themselves.
+"""Digests of objects made of parts, which may contain themselves.
 
-Owns the graph and its digest. What the parts of an object are is
-`bigpipe.fingerprint.content`'s affair.
+Owns the graph and its digest. `bigpipe.fingerprint.content` finds the parts of an object.
 
-A node's digest is made of its label and its parts' digests, so it makes no difference whether two
-equal parts are one object or two. Where parts lead back to the whole, digests are refined in
-rounds, each node's from those that its parts had in the round before.
+A node's digest is made from its label and the digests of its parts, so it does not matter whether
+two equal parts are one object or two. Where parts lead back to the whole, digests are refined in
+rounds, each node's from those of its parts in the round before.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from bigpipe.fingerprint.code_digest import DIGEST_BYTES
 
 __all__ = ["Graph", "Order", "Token"]
 
-MAX_ROUNDS = 32  # arbitrary: what is farther away still counts, by being somewhere in the cycle
+MAX_ROUNDS = 32  # arbitrary: nodes farther away still count, as members of the cycle
 
 Token = bytes | int
-"""A part: bytes that tell where they end, or the place of a node."""
+"""A part: self-delimiting bytes, or the place of a node."""
 
 
 class Order(Enum):
-    """Which order of the parts makes a difference."""
+    """Which order of the parts matters."""
 
     GIVEN = "given"
     NONE = "none"
@@ -33,7 +32,7 @@ class Order(Enum):
 
 
 class Graph:
-    """Nodes with labels and parts; the first of them is the whole.
+    """Nodes with labels and parts; the first node is the whole.
 
     Examples
     --------
@@ -87,7 +86,7 @@ class Graph:
         return finished[0] if 0 in finished else self._refined(finished)
 
     def _refined(self, finished: dict[int, bytes]) -> bytes:
-        """Return the digest of the whole, where parts lead back to it or to one another."""
+        """Return the digest of the whole if its parts form cycles."""
         places = [place for place in range(len(self)) if place not in finished]
         current = {place: _hash(self._labels[place]) for place in places}
         n_kinds = 0
