@@ -1,8 +1,8 @@
-"""The hooks that a subclass fills in, and what each does by itself.
+"""The hooks that a subclass overrides, and what each does by default.
 
-Owns what happens to a file between its name and its ``(outname, meta)``. Knows nothing of
-processes or of other files: those are `bigpipe.pipeline` and `bigpipe.run`. The order in which
-the hooks are called is `bigpipe.passage`'s.
+Owns what happens to a file between its name and its ``(outname, meta)``. Processes and other
+files are the business of `bigpipe.pipeline` and `bigpipe.run`; `bigpipe.passage` calls the hooks
+in order.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Hooks:
     """What is done to one file; the base of `bigpipe.BigMultiPipe`."""
 
     atomic: bool = True
-    """Outputs appear whole: `file_write` is given a path in a staging folder. Set to
-    ``False`` in a subclass that must write in place."""
+    """Whether outputs appear only when complete: `file_write` then gets a path in a staging
+    folder. Set it to ``False`` in a subclass that must write in place."""
 
     _bmp_options = Options()
     _bmp_outname: Callable[..., str] = staticmethod(outname_creator)
@@ -39,18 +39,18 @@ class Hooks:
     kwargs: dict[str, Any]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in FUNCTION_LISTS:  # whose property a subclass may have hidden
+        if name in FUNCTION_LISTS:  # a subclass may have hidden the property of that name
             value = assure_list(value)
         super().__setattr__(name, value)
 
     def _bmp_set_functions(self, name: str, given: Any) -> None:
-        """Set a list of functions: that of the class, if none is given."""
+        """Set a list of functions; without a given one, to the list of the class."""
         of_class = next(vars(cls)[name] for cls in type(self).__mro__ if name in vars(cls))
         if isinstance(of_class, property):
             if given is None and of_class.fset is None:
-                return  # of a subclass, which makes the list itself
+                return  # the property of a subclass that makes the list itself
         elif given is None:
-            # Not asked of the object, where a function would be a method.
+            # Read from the class: read from the object, a function would become a method.
             is_static = isinstance(of_class, staticmethod)
             given = [*assure_list(of_class.__func__ if is_static else of_class)]
         setattr(self, name, given)
@@ -59,10 +59,10 @@ class Hooks:
     def pre_process_list(self) -> list[Any]:
         """Functions run before `data_process`; setting ``None`` empties the list.
 
-        A subclass may set it in its body, for objects that are made without it.
-        Each is called as ``function(data, **kwargs)`` in the worker and returns data;
-        ``None``, which rejects the file; or a dict with the key ``'bmp_data'`` (the data)
-        and perhaps ``'bmp_kwargs'`` (keywords for the rest of this file's way).
+        A subclass may set the list in its body; the constructor's argument replaces it. Each
+        function is called in the worker as ``function(data, **kwargs)`` and returns the data;
+        ``None`` to reject the file; or a dict with the key ``'bmp_data'`` (the data) and
+        optionally ``'bmp_kwargs'`` (keywords for the remaining hooks of this file).
         """
         return self._pre_process_list
 
@@ -74,10 +74,10 @@ class Hooks:
     def post_process_list(self) -> list[Any]:
         """Functions run after `data_process`; setting ``None`` empties the list.
 
-        A subclass may set it in its body, for objects that are made without it.
-        Each is called as ``function(data, bmp_meta=meta, **kwargs)`` in the worker, writes
-        what it wants to keep into ``bmp_meta`` and returns data; ``None`` stops the file
-        there, without output.
+        A subclass may set the list in its body; the constructor's argument replaces it. Each
+        function is called in the worker as ``function(data, bmp_meta=meta, **kwargs)``. It
+        stores metadata in ``bmp_meta`` and returns the data, or ``None`` to stop the file there,
+        without output.
         """
         return self._post_process_list
 
@@ -86,26 +86,26 @@ class Hooks:
         self._post_process_list = value
 
     def _bmp_all_of(self, name: str, kwargs: dict[str, Any]) -> list[Any]:
-        """Take a list of functions out of keywords; return it, after that of the object."""
+        """Remove a list of functions from the keywords; return it, after the object's list."""
         return [*getattr(self, name), *assure_list(kwargs.pop(name, None))]
 
     @property
     def _bmp_functions(self) -> tuple[Any, ...]:
-        """Functions that hooks call, whose keywords are known and whose code counts."""
+        """Functions that hooks call: their keywords are known, their code is fingerprinted."""
         return ()
 
     def kwargs_merge(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the object's keywords updated with those given."""
+        """Return the object's keywords, updated with the given ones."""
         return {**self.kwargs, **kwargs}
 
     def _bmp_control(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return all keywords of a hook, those that the object was constructed with too."""
+        """Return all keywords of a hook, including those given to the constructor."""
         given = kwargs.keys()
         if given >= _CONTROL and (not self.kwargs or given >= self.kwargs.keys()):
-            return kwargs  # a run has put in everything
+            return kwargs  # called in a run, which passes everything
         merged = self.kwargs_merge(**kwargs)
         if merged.keys() >= _CONTROL:
-            return merged  # a run has put in everything
+            return merged  # called in a run, which passes everything
         own = {name: getattr(self, name, None) for name in CONTROL_OPTIONS if name != "outname"}
         own["outname"] = self._bmp_options.outname
         own = {name: value for name, value in own.items() if name == "outdir" or value is not None}
@@ -114,23 +114,23 @@ class Hooks:
     def worker_init(self, **kwargs: Any) -> None:
         """Prepare a worker: called once in each, before its first file.
 
-        In the worker's process, or in the caller's if files are processed there; in each
-        thread for ``executor='threads'``. To open a catalogue or load a model into
-        ``self``. If it raises, no file can be processed and all fail with this error.
+        Use it to open a catalogue or load a model into ``self``. It runs in the worker's
+        process, in each thread with ``executor='threads'``, or in the caller's process if files
+        are processed there. If it raises, all files fail with its error.
         """
 
     def worker_exit(self, **kwargs: Any) -> None:
-        """End a worker: called once in each that was prepared, after its last file.
+        """Clean up a worker: called once in each that was prepared, after its last file.
 
-        Also after an error or Ctrl-C, not after a worker was killed. If it raises, a
-        warning says so.
+        It is also called after an error or Ctrl-C, but not in a worker that was killed. If it
+        raises, bigpipe warns.
         """
 
     def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
-        """Tell how much memory a file will need, if that can be known before it is read.
+        """Return how much memory a file will need, if that is known before it is read.
 
-        Called in the caller's process, once for each file, before it is handed out; so it
-        should be quick: look at a header, not at data.
+        Called in the caller's process, once for each file, before a worker gets it. Keep it
+        quick: read a header, not the data.
 
         Parameters
         ----------
@@ -142,16 +142,17 @@ class Hooks:
         Returns
         -------
         number, str or None
-            Bytes that a worker needs at most while it has the file, itself included, as for
-            the option ``process_size``. Here ``None``: learned from the files before.
+            Memory that the worker needs at most while it has the file, its own included, as for
+            the option ``process_size``. The default, ``None``, means that bigpipe learns it from
+            earlier files.
         """
         return None
 
     def file_process(self, in_name: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Take one file through all hooks.
 
-        Called in the worker, once for each file. To be overridden where something else
-        reads, processes and writes a file by itself.
+        Called in the worker, once for each file. Override it if other code reads, processes
+        and writes the file in one call.
 
         Parameters
         ----------
@@ -169,7 +170,7 @@ class Hooks:
         if file is not None and file.pipe is self:
             if in_name is file.in_name:
                 return self._bmp_file_process(file, in_name, kwargs)
-            with file.renamed(in_name):  # by the file_process of a subclass
+            with file.renamed(in_name):  # the file_process of a subclass passed another name
                 return self._bmp_file_process(file, in_name, kwargs)
         # Called directly, outside a run.
         with closing(Stager()) as stager:
@@ -186,16 +187,16 @@ class Hooks:
         return (passage.outname, passage.meta)
 
     def _bmp_passage(self, file: FileContext, in_name: Any, kwargs: dict[str, Any]) -> Any:
-        """Return a file's way through the hooks in parts; ``None`` if a subclass has its own."""
+        """Return a file's passage in parts; ``None`` if a subclass overrides `file_process`."""
         if type(self).file_process is not Hooks.file_process:
             return None
         return self._bmp_passage_cls(self, file, in_name, kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Read a file. To be overridden.
+        """Read a file; override it.
 
-        Called in the worker, once for each file, and by this method itself for each
-        member of a group.
+        Called in the worker, once for each file. For a group, this default calls itself for
+        each member.
 
         Parameters
         ----------
@@ -207,8 +208,8 @@ class Hooks:
         Returns
         -------
         object
-            The data; here, the file's bytes; for a group, the list of what its members
-            read as. ``None`` rejects the file.
+            The data, or ``None`` to reject the file. The default returns the file's bytes; for
+            a group, the list of its members' data.
         """
         if isinstance(in_name, (str, os.PathLike)):
             with open(in_name, "rb") as file:
@@ -218,7 +219,7 @@ class Hooks:
         return [self.file_read(name, **kwargs) for name in in_name]
 
     def _bmp_read_slice(self, name: Any, start: Any, end: Any, kwargs: dict[str, Any]) -> Any:
-        """Read a part of a file along its first axis, or all of it if that is all it can."""
+        """Read a part of a file along its first axis; slice it if `file_read` takes no part."""
         if takes_slices(self.file_read):
             return self.file_read(name, **{**kwargs, "start": start, "end": end})
         data = self.file_read(name, **kwargs)
@@ -234,14 +235,14 @@ class Hooks:
         data : object
             What `file_read` returned.
         **kwargs
-            Keywords for this file; ``pre_process_list`` (function or list of functions) is
-            run after that of the object.
+            Keywords for this file. Functions in ``pre_process_list`` (one or a list) run after
+            the object's own.
 
         Returns
         -------
         tuple
-            ``(data, kwargs)``: the data, ``None`` if a function rejected it, and the
-            keywords with those that functions have added.
+            ``(data, kwargs)``: the data, or ``None`` if a function rejected the file, and the
+            keywords, including those that functions added.
         """
         kwargs = self._bmp_control(kwargs)
         file = context.current()
@@ -258,7 +259,7 @@ class Hooks:
         return (data, kwargs)
 
     def data_process_meta_create(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Process the data and make the metadata: `data_process`, then `post_process`.
+        """Process the data and create the metadata: `data_process`, then `post_process`.
 
         Called in the worker, once for each file.
 
@@ -267,17 +268,17 @@ class Hooks:
         data : object
             What `pre_process` returned.
         **kwargs
-            Keywords for this file, ``in_name`` among them.
+            Keywords for this file, including ``in_name``.
 
         Returns
         -------
         tuple
-            ``(data, meta)``; data ``None`` ends the file without output.
+            ``(data, meta)``. If the data are ``None``, the file ends without output.
         """
         kwargs = self._bmp_control(kwargs)
         file = context.current()
         if file is not None and file.batched:
-            (data,), file.batched = file.batched, ()  # it was processed beside others
+            (data,), file.batched = file.batched, ()  # already processed in a batch
             if isinstance(data, BaseException):
                 raise data
         else:
@@ -291,44 +292,45 @@ class Hooks:
         return self.post_process(data, **kwargs)
 
     def data_process(self, data: Any, **kwargs: Any) -> Any:
-        """Process the data. To be overridden.
+        """Process the data; override it.
 
-        Called in the worker, once for each file. Opens no files.
+        Called in the worker, once for each file. Should not open files: `file_read` and
+        `file_write` do that.
 
         Parameters
         ----------
         data : object
             What `pre_process` returned.
         **kwargs
-            Keywords for this file, ``in_name`` among them.
+            Keywords for this file, including ``in_name``.
 
         Returns
         -------
         object
-            The processed data; here, the same. ``None`` rejects the file.
+            The processed data, or ``None`` to reject the file. The default returns `data`.
         """
         return data
 
     def data_process_batch(self, data_list: list[Any], **kwargs: Any) -> Any:
-        """Process the data of several files at once. To be overridden where that is faster.
+        """Process the data of several files at once; override it where that is faster.
 
-        Called in the worker, once for each batch, in place of `data_process` if the run has a
-        ``batch_size``. Without one, it is called with a single data by a class that defines this
-        and does not define `data_process` beside it.
+        Called in the worker, once for each batch, instead of `data_process` if the run has a
+        ``batch_size``. Without ``batch_size``, a class that defines this hook but not
+        `data_process` has it called for one file at a time.
 
         Parameters
         ----------
         data_list : list
             What `pre_process` returned for each file of the batch, at most ``batch_size``.
         **kwargs
-            Keywords of the run, and ``in_name``, the list of the inputs, and ``kwargs_list``,
-            the keywords of each file, with those that its ``pre_process_list`` has added.
+            Keywords of the run; ``in_name``, the list of inputs; and ``kwargs_list``, the
+            keywords of each file, including those that its ``pre_process_list`` added.
 
         Returns
         -------
         iterable
-            The processed data of each, in the same order: ``None`` rejects a file, an exception
-            is its failure. If this hook raises, the files are done again one by one.
+            The processed data of each file, in the same order. ``None`` rejects a file, an
+            exception fails it. If this hook raises, its files are processed again one by one.
         """
         each = kwargs.pop("kwargs_list")
         return [self.data_process(data, **own) for data, own in zip(data_list, each, strict=True)]
@@ -343,7 +345,7 @@ class Hooks:
         return process_batch(self, batch, common)
 
     def _bmp_data_process(self, data: Any, kwargs: dict[str, Any]) -> Any:
-        """Call `data_process`; or `data_process_batch` if only that was defined last."""
+        """Call `data_process`, or `data_process_batch` if a nearer class defines that one."""
         if not self._bmp_has_batches or not _comes_before(
             type(self), "data_process_batch", "data_process"
         ):
@@ -363,15 +365,15 @@ class Hooks:
         data : object
             What `data_process` returned.
         **kwargs
-            Keywords for this file, ``in_name`` among them; ``post_process_list`` (function
-            or list of functions) is run after that of the object, and ``no_bmp_cleanup``
-            keeps what functions have marked for removal.
+            Keywords for this file, including ``in_name``. Functions in ``post_process_list``
+            (one or a list) run after the object's own. ``no_bmp_cleanup`` keeps metadata that
+            functions marked for removal.
 
         Returns
         -------
         tuple
-            ``(data, meta)``: the data, ``None`` if a function stopped the file, and the
-            dict that the functions have filled.
+            ``(data, meta)``: the data, or ``None`` if a function stopped the file, and the dict
+            that the functions filled.
         """
         kwargs = self._bmp_control(kwargs)
         kwargs.pop("bmp_meta", None)
@@ -392,7 +394,7 @@ class Hooks:
         return (data, meta)
 
     def outname_create(self, in_name: Any, **kwargs: Any) -> Any:
-        """Make the name of the output, by `outname_creator`.
+        """Make the name of the output; by default with `outname_creator`.
 
         Called in the worker, once for each file that is to be written.
 
@@ -401,12 +403,12 @@ class Hooks:
         in_name : str, os.PathLike or list
             The input.
         **kwargs
-            Keywords for this file, and ``data`` and ``meta``.
+            Keywords for this file, plus ``data`` and ``meta``.
 
         Returns
         -------
         str
-            The name, path included.
+            The name, including the path.
 
         Raises
         ------
@@ -416,7 +418,7 @@ class Hooks:
         return self._bmp_outname(in_name, **self._bmp_control(kwargs))
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
-        """Write the output. To be overridden; here, only its folder is made if asked for.
+        """Write the output; override it. The default writes nothing.
 
         Called in the worker, once for each file that is to be written.
 
@@ -425,11 +427,11 @@ class Hooks:
         data : object
             The processed data.
         outname : str
-            Where to write: the final base name, in a staging folder from which all that
-            is left there is moved into place at once when this hook returns.
+            Where to write: the final base name, but in a staging folder. When this hook returns,
+            bigpipe moves everything left in that folder into place.
         **kwargs
-            Keywords for this file, ``in_name`` and ``meta`` among them. The folder is made
-            if ``meta`` or they have a true ``create_outdir``.
+            Keywords for this file, including ``in_name`` and ``meta``. The default creates the
+            output folder if ``create_outdir`` is true in ``meta`` or in the keywords.
 
         Returns
         -------
@@ -443,7 +445,7 @@ class Hooks:
 
 
 def _comes_before(cls: type, name: str, other: str) -> bool:
-    """Return whether a method is defined by a class nearer than the one of another."""
+    """Return whether a nearer class in the MRO defines the method than defines the other."""
     own = [vars(each) for each in cls.__mro__]
     places = [next(i for i, names in enumerate(own) if x in names) for x in (name, other)]
     return places[0] < places[1]

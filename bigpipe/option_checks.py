@@ -1,7 +1,7 @@
-"""What each option may be, and what it is where it is given as text.
+"""The checks of options, and how each option is given as text.
 
-Owns the checks: each is given an option's name and a value that is not ``None``, and returns the
-value in its usual form, or raises `OptionError`. Which option has which is `bigpipe.options`.
+A check receives an option's name and a value other than ``None``; it returns the normalised value
+or raises `OptionError`. `bigpipe.options` says which option has which check.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ Check = Callable[[str, Any], Any]
 
 
 class Kind(Enum):
-    """What an option is where it is given as text: on a command line or in a file."""
+    """How an option is written as text, on a command line or in a file."""
 
     TEXT = "text"
-    """Text, as it is."""
+    """Any text, used as it is."""
     PATH = "a name"
     """The name of a file or folder."""
     NUMBER = "a number"
     """Text that is read as a number."""
     SIZE = "a size"
-    """Text that the option's check reads, such as ``2 GiB``."""
+    """Text that the option's check parses, such as ``2 GiB``."""
     FLAG = "true or false"
-    """No text: it is there, or there is its opposite."""
+    """No text: the flag or its opposite is given."""
     CHOICE = "a word"
-    """One of the words that go with it."""
+    """One of the option's fixed words."""
     OBJECT = "an object"
-    """``module:name`` of what cannot be written down."""
+    """The ``module:name`` of an object, for values that cannot be written as text."""
     OBJECTS = "objects"
-    """The same, several times."""
+    """Several such objects."""
 
 
 def assure_list(x: Any) -> list[Any]:
-    """Return a list: ``None`` is the empty list, a list is itself, anything else is in one.
+    """Return a list: ``None`` becomes an empty list, a list stays, anything else is wrapped.
 
     Examples
     --------
@@ -106,18 +106,18 @@ def order(name: str, value: Any) -> Any:
 
 def path(name: str, value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)):
-        raise OptionError(f"{name}={value!r} is not a name: give a str or a path.")
+        raise OptionError(f"{name}={value!r} is not a file name: give a str or a path.")
     return value
 
 
 def text(name: str, value: Any) -> Any:
     if not isinstance(value, str):
-        raise OptionError(f"{name}={value!r} is not text.")
+        raise OptionError(f"{name}={value!r} is not text: give a str.")
     return value
 
 
 def flag(name: str, value: Any) -> bool:
-    # numpy has a bool of its own, which is no integer; it was called bool_ before numpy 2.
+    # numpy's own bool is not an integer; before numpy 2 its name was bool_.
     if isinstance(value, Integral) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise OptionError(f"{name}={value!r} is neither True nor False: give one of them.")
@@ -127,7 +127,7 @@ def functions(name: str, value: Any) -> list[Any]:
     given = assure_list(value)
     for function in given:
         if not callable(function):
-            raise OptionError(f"{name} holds {function!r}, which cannot be called.")
+            raise OptionError(f"{name} contains {function!r}, which cannot be called.")
     return given
 
 
@@ -135,7 +135,7 @@ def fingerprint(name: str, value: Any) -> Any:
     texts = value.items() if isinstance(value, Mapping) else [(name, value)]
     if not all(isinstance(each, str) for pair in texts for each in pair):
         raise OptionError(
-            f"{name}={value!r} is neither text nor a dict from the names of keywords to texts."
+            f"{name}={value!r} is neither text nor a dict from keyword names to texts."
         )
     return dict(value) if isinstance(value, Mapping) else value
 
@@ -153,7 +153,7 @@ def exceptions(name: str, value: Any) -> Any:
 
 
 class OneOf:
-    """The check of an option that is a word."""
+    """The check of an option that is one of several words."""
 
     def __init__(self, *choices: str) -> None:
         self.choices = choices
@@ -178,7 +178,7 @@ def executor(name: str, value: Any) -> Any:
 
 def pool_class(name: str, value: Any) -> Any:
     if not callable(value):
-        raise OptionError(f"{name}={value!r} is not a class of pools, such as NestablePool.")
+        raise OptionError(f"{name}={value!r} is not a pool class such as NestablePool.")
     return value
 
 
@@ -192,7 +192,7 @@ def strategy(name: str, value: Any) -> Any:
 
 def progress(name: str, value: Any) -> Any:
     if not (isinstance(value, bool) or callable(value)):
-        raise OptionError(f"{name}={value!r} is neither True, False nor callable.")
+        raise OptionError(f"{name}={value!r} is neither True nor False nor a function.")
     return value
 
 
@@ -214,7 +214,7 @@ _AS_TEXT: dict[Any, AsText] = {
 
 
 def as_text(check: Check) -> AsText:
-    """Return what an option with a check is as text, and the words that it may be."""
+    """Return how an option with this check is written as text, and the words it allows."""
     if isinstance(check, OneOf):
         return (Kind.CHOICE,), check.choices
     return _AS_TEXT[check]

@@ -1,7 +1,7 @@
 """The options of a run: each declared once, with its default, unit, help and check.
 
-Command lines and the table in the documentation are made from `Options`. How an option acts is
-told where it is used; what it may be is checked by `bigpipe.option_checks`.
+Command lines and the table in the documentation are made from `Options`. The checks are in
+`bigpipe.option_checks`; what an option does is documented where it is used.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ON_ERROR = ("finish", "raise", "return")
 COMPARISONS = ("mtime", "checksum")
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
-"""Options that the hooks receive among their keywords."""
+"""Options that the hooks also receive as keywords."""
 
 FUNCTION_LISTS = ("pre_process_list", "post_process_list")
-"""Options that are lists of functions; those of a run are appended to those of the object."""
+"""Options that are lists of functions; a run's lists are appended to the object's."""
 
 
 def _option(default: Any, help: str, *, check: checks.Check, unit: str = "") -> Any:
@@ -46,7 +46,7 @@ def _option(default: Any, help: str, *, check: checks.Check, unit: str = "") -> 
 
 @dataclass(frozen=True)
 class Options:
-    """All options of a run; ``None`` means that nothing was given.
+    """All options of a run; ``None`` means not given.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Options:
 
     num_processes: Any = _option(
         None,
-        "Workers at most; 0 or none for all physical cores, below 1 for that part of them.",
+        "Maximum number of workers. 0 or none: all physical cores; below 1: that fraction of them.",
         check=checks.not_negative,
         unit="processes",
     )
@@ -65,53 +65,51 @@ class Options:
     )
     mem_frac: Any = _option(
         0.8,
-        "Part of the memory available now to use if mem_available is not given.",
+        "Fraction of the currently available memory to use if mem_available is not given.",
         check=checks.positive,
     )
     process_size: Any = _option(
         None,
-        "Memory that a worker needs for one file at most; or a function of the input's name that "
+        "Memory that a worker needs for one file at most, or a function of the input's name that "
         "returns it. None: learned from the files.",
         check=checks.size_or_function,
         unit="bytes",
     )
-    outdir: Any = _option(
-        None, "Folder of the outputs; none for the current one.", check=checks.path
-    )
+    outdir: Any = _option(None, "Output folder; none for the current one.", check=checks.path)
     create_outdir: Any = _option(
-        False, "Make the folder of an output if it is missing.", check=checks.flag
+        False, "Create the folder of an output if it is missing.", check=checks.flag
     )
     outname_append: Any = _option(
-        "_bmp", "Text put between an input's base name and its extension.", check=checks.text
+        "_bmp", "Text inserted between an input's base name and its extension.", check=checks.text
     )
-    outname: Any = _option(None, "Name of the output, as it is, under outdir.", check=checks.path)
+    outname: Any = _option(None, "Exact name of the output, within outdir.", check=checks.path)
     pre_process_list: Any = _option(
-        None, "Functions run before data_process, in this order.", check=checks.functions
+        None, "Functions run before data_process, in list order.", check=checks.functions
     )
     post_process_list: Any = _option(
-        None, "Functions run after data_process, in this order.", check=checks.functions
+        None, "Functions run after data_process, in list order.", check=checks.functions
     )
     PoolClass: Any = _option(
         None,
-        "Class of the pool to use in place of bigpipe's own workers, such as NestablePool.",
+        "Pool class to use instead of bigpipe's own workers, such as NestablePool.",
         check=checks.pool_class,
     )
     executor: Any = _option(
         None,
-        "Where files are processed: 'processes' (default; the caller's own process if only one "
-        "is used), 'threads', 'serial', or an executor.",
+        "Where files are processed: 'processes' (default; with a single one, the caller's own "
+        "process), 'threads', 'serial', or an executor.",
         check=checks.executor,
     )
     start_method: Any = _option(
         None,
-        "How worker processes begin: 'fork', 'forkserver' or 'spawn'; none for 'fork' where "
-        "that is safe and 'forkserver' where it is not.",
+        "How worker processes start: 'fork', 'forkserver' or 'spawn'. None: 'fork' where that is "
+        "safe, otherwise 'forkserver'.",
         check=checks.OneOf(*START_METHODS),
     )
     overlap: Any = _option(
         False,
-        "Read the next file, and write the last one, while a worker processes one; it then needs "
-        "memory for three.",
+        "Let a worker read the next file and write the last one while it processes a third. It "
+        "then needs memory for three.",
         check=checks.flag,
     )
     batch_size: Any = _option(
@@ -123,69 +121,70 @@ class Options:
     strategy: Any = _option(
         None,
         "How a worker takes its files through the hooks: 'interleaved', 'batched', 'overlapped', "
-        "or the full name of a class. None: as overlap and batch_size say.",
+        "or the full name of a class. None: chosen from overlap and batch_size.",
         check=checks.strategy,
     )
     order: Any = _option(
         None,
-        "Which files are processed first: 'size', the largest (also if none is given, where sizes "
-        "are quickly had); 'given'; or a function of the input's name: the lowest first.",
+        "Which files are processed first: with 'size' the largest, with 'given' the first in the "
+        "list, with a function of the input's name those with the lowest value. None: 'size' if "
+        "sizes are quick to read.",
         check=checks.order,
     )
     on_error: Any = _option(
         "finish",
-        "What a failed file does: 'finish' the others, then raise; 'raise' at once; 'return' "
-        "the error in its metadata.",
+        "What happens when a file fails: 'finish' the others, then raise; 'raise' at once; or "
+        "'return' the error in the file's metadata.",
         check=checks.OneOf(*ON_ERROR),
     )
     file_timeout: Any = _option(
         None,
-        "Time that one file may take; then its worker is ended.",
+        "Time that one file may take before its worker is ended.",
         check=checks.positive,
         unit="s",
     )
     max_worker_deaths: Any = _option(
-        2, "Workers that may die on one file before it is given up.", check=checks.count
+        2, "Number of workers that may die on one file before it fails.", check=checks.count
     )
     max_retries: Any = _option(
-        0, "How often a file that failed is tried again, if retry_on holds.", check=checks.whole
+        0, "How often a failed file is retried, if retry_on matches its error.", check=checks.whole
     )
     retry_on: Any = _option(
         None,
-        "Exceptions after which a file is tried again: types, or a function of the exception. "
-        "None: OSError, but for those that are no passing fault, such as FileExistsError.",
+        "Exceptions after which a file is retried: types, or a function of the exception. "
+        "None: OSError, except lasting ones such as FileExistsError.",
         check=checks.exceptions,
     )
     retry_pause: Any = _option(
         1.0,
-        "Time before a file is tried again for the first time; it doubles each time, up to 60 s.",
+        "Pause before the first retry of a file. It doubles with each retry, up to 60 s.",
         check=checks.not_negative,
         unit="s",
     )
     max_errors: Any = _option(
         None,
-        "Failed files at which a run stops. None: it stops if its first 20 files fail in the "
-        "same way.",
+        "Number of failed files that stops a run. None: it stops if its first 20 files fail in "
+        "the same way.",
         check=checks.count,
     )
     journal: Any = _option(
         None,
-        "File that keeps what is done: with it again, files that are finished are not run again.",
+        "File that records finished files. A later run with the same journal skips them.",
         check=checks.path,
     )
     retry_failed: Any = _option(
-        True, "Run those files again that failed, according to the journal.", check=checks.flag
+        True, "Run files again that failed according to the journal.", check=checks.flag
     )
     compare_inputs: Any = _option(
         "mtime",
-        "How it is told that an input is what it was when it was finished: 'mtime' (and size), "
-        "or 'checksum', of its content.",
+        "How to find out whether an input has changed since it was finished: by 'mtime' (and "
+        "size), or by a 'checksum' of its content.",
         check=checks.OneOf(*COMPARISONS),
     )
     fingerprint: Any = _option(
         None,
-        "Text that stands for keywords, options and code: finished files are run again if it "
-        "changes; or a dict of such texts for single keywords. None: found from their content.",
+        "Text that stands for keywords, options and code: finished files run again if it "
+        "changes. Or a dict of such texts for single keywords. None: computed from their content.",
         check=checks.fingerprint,
     )
     threads_per_worker: Any = _option(
@@ -197,13 +196,13 @@ class Options:
     )
     progress: Any = _option(
         None,
-        "Show a bar: none for where someone can see it, True, False; or a function that is "
-        "given the events.",
+        "Whether to show a progress bar: True or False; none for only where someone can see it. "
+        "Or a function that receives the events.",
         check=checks.progress,
     )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what is the caller's alone and could not travel to a worker."""
+        """Leave out objects that only the caller uses and that could not be pickled."""
         state = dict(vars(self))
         if not isinstance(self.executor, str):
             state["executor"] = None
@@ -212,16 +211,16 @@ class Options:
         return state
 
     def merged(self, given: Mapping[str, Any]) -> Options:
-        """Return these options with all that was given (not ``None``) in their place."""
+        """Return these options, replaced by those given that are not ``None``."""
         return replace(self, **{name: x for name, x in given.items() if x is not None})
 
     def checked(self) -> Options:
-        """Return these options with each value checked and brought into its usual form.
+        """Return these options with each value checked and normalised.
 
         Raises
         ------
         OptionError
-            If a value cannot be used.
+            If a value is invalid.
         """
         values = {}
         for option in fields(self):
@@ -231,12 +230,12 @@ class Options:
         return replace(self, **values)
 
     def doubts(self) -> dict[str, str]:
-        """Return what to warn of: values that may be meant, and probably are not."""
+        """Return warnings by option, for values that are valid but probably mistakes."""
         if self.mem_available is not None or self.mem_frac <= 1:
             return {}
         return {
-            "mem_frac": f"mem_frac={self.mem_frac!r} lets the run use more memory than there is: "
-            "give a part of it, such as 0.8"
+            "mem_frac": f"mem_frac={self.mem_frac!r} lets the run use more memory than is "
+            "available: give a fraction of at most 1, such as 0.8"
         }
 
 
@@ -247,22 +246,22 @@ NAMES = tuple(option.name for option in fields(Options))
 def slips(
     keywords: Iterable[str], functions: Iterable[Any], known: Iterable[str] = NAMES
 ) -> dict[str, str]:
-    """Return what to warn of: keywords that are probably meant for others.
+    """Return warnings about keywords that are probably misspelt.
 
     Parameters
     ----------
     keywords : iterable of str
-        All that a run is given.
+        All keywords given to a run.
     functions : iterable of callable
-        Those that the keywords go to.
+        The functions that receive the keywords.
     known : iterable of str, optional
-        Keywords that are none of the functions'.
+        Valid keywords that are not parameters of the functions.
 
     Returns
     -------
     dict of str to str
-        A sentence by keyword: for those that no function names, and whose name is nearly that
-        of a known one, or of a parameter that may be left out and is.
+        A sentence for each keyword that no function has as a parameter, and whose name is close
+        to a known keyword, or to an optional parameter that was not given.
     """
     given, known = frozenset(keywords), frozenset(known)
     if given <= known:
@@ -273,12 +272,12 @@ def slips(
     for name in sorted(given - known - {each.name for each in parameters}):
         if (meant := _near(name, known)) is not None:
             found[name] = (
-                f"{name!r} is no option of bigpipe and goes to the hooks as a keyword; did you "
+                f"{name!r} is not an option of bigpipe, so the hooks get it as a keyword; did you "
                 f"mean {meant!r}?"
             )
         elif (meant := _near(name, left_out)) is not None:
             found[name] = (
-                f"no hook or function has a parameter {name!r}, and one has {meant!r}, which is "
+                f"no hook or function has a parameter {name!r}, but one has {meant!r}, which is "
                 "not given: did you mean that?"
             )
     return found
@@ -290,7 +289,7 @@ def is_named(name: str, functions: Iterable[Any]) -> bool:
 
 
 def _near(name: str, others: Iterable[str]) -> str | None:
-    """Return the name that another may be a slip for, two letters in the wrong order included."""
+    """Return the name that is probably meant: a similar one, or one with the same letters."""
     plain = {other.lower(): other for other in sorted(others)}
     near = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.85)
     letters = sorted(name.lower())

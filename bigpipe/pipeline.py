@@ -1,7 +1,7 @@
-"""`BigMultiPipe`: the hooks of one file, over many files.
+"""`BigMultiPipe`: the hooks of one file, run over many files.
 
-Owns the options and keywords of an object and of a run. The hooks are `bigpipe.hooks`; how
-many files are processed at once, and where, is `bigpipe.run`.
+Owns the options and keywords of an object and of a run. The hooks themselves are in
+`bigpipe.hooks`; `bigpipe.run` decides how many files are processed at once, and where.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BigMultiPipe"]
 
-# Options that are attributes of the object under their own names, as they always were.
-# The others live in one private attribute: a subclass may have used their names before.
+# Options that are public attributes of the object, under their own names. The others share one
+# private attribute, as an existing subclass may use their names for attributes of its own.
 _ATTRIBUTES = (
     "num_processes",
     "mem_available",
@@ -45,43 +45,44 @@ _DEFAULTS = Options()
 
 
 class BigMultiPipe(Hooks):
-    """A pipeline from files to files, run on many files at once.
+    """Read, process and write many files at once, within the memory that is available.
 
-    A subclass fills in `file_read`, `data_process` and `file_write`, or any other hook;
-    `pipeline` runs them over a list of files.
+    Write a subclass that overrides `file_read`, `data_process` and `file_write`, or any other
+    hook. `pipeline` then runs the hooks on each file of a list.
 
     Parameters
     ----------
     num_processes : int or float, optional
-        Workers at most. ``None`` or 0: all physical cores; below 1: that part of them.
+        Maximum number of workers. ``None`` or 0 means all physical cores, a number below 1
+        that fraction of them.
     mem_available : int or str, optional
-        Bytes that all workers together may use, or text such as ``'12 GiB'``.
+        Memory that all workers together may use: bytes, or text such as ``'12 GiB'``.
     mem_frac : float, optional
-        Part of the memory available now to use if ``mem_available`` is not given.
+        Fraction of the currently available memory to use if ``mem_available`` is not given.
     process_size : int, str or callable, optional
-        Bytes that a worker needs for one file at most, or a function of the input that returns
-        them; ``None``: learned from the files.
+        Memory that a worker needs for one file at most, or a function of the input that returns
+        it. ``None`` means that bigpipe learns it from the files.
     outdir : str or os.PathLike, optional
-        Folder of the outputs; ``None`` for the current one.
+        Output folder; ``None`` means the current one.
     create_outdir : bool, optional
-        Make the folder of an output if it is missing.
+        Create the folder of an output if it is missing.
     outname_append : str, optional
-        Text put between an input's base name and its extension.
+        Text inserted between an input's base name and its extension.
     outname : str or os.PathLike, optional
-        Name of the output, as it is, under ``outdir``.
+        Exact name of the output, within ``outdir``.
     pre_process_list, post_process_list : function or list of functions, optional
-        Run before and after `data_process`, in this order. ``None``: those of the class, which
-        a subclass may set in its body.
+        Functions run before and after `data_process`, in list order. ``None`` means the list
+        that the class body sets, if any.
     PoolClass : type, optional
-        Class of a pool to use in place of bigpipe's own workers.
+        Pool class to use instead of bigpipe's own workers.
     **kwargs
-        The other options (`bigpipe.options.Options` lists all of them) and the keywords
-        of the hooks.
+        The other options (`bigpipe.options.Options` lists all of them) and keywords for the
+        hooks.
 
     Notes
     -----
-    Nothing is checked here: options are checked when a run starts. A worker has its own
-    copy of the object, so what a hook sets on ``self`` stays in that worker.
+    Options are checked when a run starts, not here. Each worker has its own copy of the object:
+    what a hook sets on ``self`` stays in that worker.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class BigMultiPipe(Hooks):
     """
 
     _bmp_keywords: frozenset[str] = frozenset()
-    """Keywords of the hooks that those do not name as parameters."""
+    """Keywords that hooks use without naming them as parameters."""
 
     def __init__(
         self,
@@ -137,18 +138,18 @@ class BigMultiPipe(Hooks):
         return self._bmp_options.merged(own)
 
     def pipeline(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Pout:
-        """Process files, as many at once as there are cores and memory.
+        """Process files, as many at once as cores and memory allow.
 
         Parameters
         ----------
         in_names : iterable
-            Names (`str` or `os.PathLike`); a (nested) list among them is a group that
-            makes one output. No output may overwrite an input; of an iterator, that is known
-            only for those read until then: make a list of it if outputs are among them.
+            File names (`str` or `os.PathLike`). A (nested) list among them is a group, which
+            makes one output. No output may overwrite an input. With an iterator, only the inputs
+            read so far are protected: pass a list if outputs may have the names of inputs.
         **options_and_kwargs
-            Options of the constructor, for this run alone, and keywords of the hooks.
-            What is given here wins; ``None`` means not given. ``pre_process_list`` and
-            ``post_process_list`` are appended to those of the object.
+            Options of the constructor, for this run only, and keywords for the hooks. They take
+            precedence over those of the object; ``None`` means not given. ``pre_process_list``
+            and ``post_process_list`` are appended to the object's lists.
 
         Returns
         -------
@@ -160,14 +161,14 @@ class BigMultiPipe(Hooks):
         PipelineError
             If files failed, after all others were processed (``on_error='finish'``).
         TooManyErrorsError
-            If the run was stopped for its errors: ``max_errors``, or the first 20 files have
-            all failed in the same way. What has ended is in its ``pout``.
+            If errors stopped the run: ``max_errors`` files failed, or the first 20 files all
+            failed in the same way. Its ``pout`` holds the files that had ended.
         FileError
             For the first file that fails, if ``on_error='raise'``.
         OptionError
-            If an option has a value that cannot be used.
+            If an option has an invalid value.
         MemoryBudgetError
-            If not even one process fits the memory.
+            If not even one worker fits into the memory budget.
         """
         plan = self._bmp_plan(in_names, options_and_kwargs)
         ended: list[FileResult] = []
@@ -187,7 +188,7 @@ class BigMultiPipe(Hooks):
         return pout
 
     def plan(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Preview:
-        """Tell what `pipeline` would do, and why, without running anything.
+        """Report what `pipeline` would do, and why, without running anything.
 
         Parameters
         ----------
@@ -199,23 +200,23 @@ class BigMultiPipe(Hooks):
         Returns
         -------
         Preview
-            What would become of each file: run, run again (and why), or kept as the journal
-            has it; names that can be known; what is in the way: inputs that are missing or
-            cannot be read, outputs that collide or would overwrite an input, keywords that
-            cannot be sent, too little memory or disk; time, if the journal tells it. As text,
-            a summary.
+            For each file: whether it would be run, run again (and why), or skipped because the
+            journal shows it finished, and its output name where that can be predicted. For the
+            run: problems (missing or unreadable inputs, outputs that collide or would overwrite
+            an input, keywords that cannot be pickled, too little memory or disk space) and,
+            if the journal has timings, an estimate of the time. Printed, it is a summary.
 
         Raises
         ------
         OptionError
-            If an option has a value that cannot be used.
+            If an option has an invalid value.
         JournalError
             If the journal cannot be read.
 
         Notes
         -----
-        Only names and sizes are looked at, no content. Names that data or a hook of the
-        subclass decides cannot be known.
+        Only names and sizes are read, not the content of files. An output name that depends on
+        the data or on a hook of the subclass cannot be predicted.
         """
         from bigpipe.preview import preview
 
@@ -224,12 +225,12 @@ class BigMultiPipe(Hooks):
     def iter_pipeline(
         self, in_names: Iterable[Any], *, ordered: bool = False, **options_and_kwargs: Any
     ) -> Iterator[FileResult]:
-        """Process files and yield what became of each as it ends.
+        """Process files and yield the result of each as it ends.
 
         Parameters
         ----------
         in_names : iterable
-            As for `pipeline`; read only as fast as files are processed.
+            As for `pipeline`; an iterator is read only as fast as files are processed.
         ordered : bool, optional
             Yield in input order rather than in order of completion.
         **options_and_kwargs
@@ -243,20 +244,20 @@ class BigMultiPipe(Hooks):
         Raises
         ------
         FileError
-            For the first file that fails, if ``on_error='raise'``; other values of
-            ``on_error`` raise nothing here.
+            For the first file that fails, if ``on_error='raise'``. With other values of
+            ``on_error``, failed files raise nothing here.
         TooManyErrorsError
-            If the run was stopped for its errors.
+            If errors stopped the run.
 
         Notes
         -----
-        An error stops the run at once, and is raised after all that has ended by then was
-        yielded: with ``ordered=True`` in input order still, without those files that were at
-        work or not begun. So it is if reading ``in_names`` raises. After Ctrl-C nothing more is
-        yielded.
+        When an error stops the run, or reading ``in_names`` raises, the files that have ended
+        by then are yielded first (in input order with ``ordered=True``) and the exception is
+        raised after them. Files still in a worker or not begun are not yielded. After Ctrl-C
+        nothing more is yielded.
 
-        Nothing of a finished file is kept, so that memory stays flat however many files
-        there are. Leaving the loop ends the workers, and so does ``close()`` of the iterator.
+        Results are not kept once they are yielded, so memory stays flat for any number of
+        files. Leaving the loop, or calling ``close()`` on the iterator, ends the workers.
         """
         plan = self._bmp_plan(in_names, options_and_kwargs)
         return _closing(Run(self, plan, ordered=ordered))
@@ -272,7 +273,7 @@ class BigMultiPipe(Hooks):
         on_error: str = "raise",
         **options_and_kwargs: Any,
     ) -> Stream:
-        """Process files, and feed a loop with the data themselves instead of writing them.
+        """Process files and pass the data themselves to a loop, instead of writing them.
 
         Parameters
         ----------
@@ -280,40 +281,41 @@ class BigMultiPipe(Hooks):
             As for `pipeline`. A tuple ``(name, start, end)`` is a part of a file, along its
             first axis; see Notes.
         batch_size : int, optional
-            Data that the loop is given at once. ``None``: one by one.
+            Number of data in each batch that the loop gets. ``None`` means no batches: the loop
+            gets the data one by one.
         prefetch : int, optional
-            Data that workers may have ready, or at work, ahead of the loop, beside what it has.
-            ``None``: two for each worker, or a batch if that is more.
+            Number of data that workers may prepare ahead of the loop, not counting those the
+            loop already has. ``None`` means two for each worker, or one batch if that is more.
         collate : callable, optional
-            Makes a batch of a list of data, in the caller's process. ``None``: an array by
-            `numpy.stack` if they are arrays of one shape and dtype, else the list.
+            Makes a batch from a list of data, in the caller's process. ``None`` means
+            `numpy.stack` for arrays of one shape and dtype, and the list itself for other data.
         drop_last : bool, optional
-            Leave out a last batch that is not full.
+            Drop the last batch if it is not full.
         on_error : {'raise', 'skip'}, optional
-            What is done about a file that failed: its error is raised in its turn; or it is left
-            out, noted in `Stream.errors` and logged.
+            ``'raise'`` raises the error of a failed file when its turn comes. ``'skip'`` leaves
+            the file out, adds the error to `Stream.errors` and logs it.
         **options_and_kwargs
-            As for `pipeline`, without those options that are for outputs or the order of work.
+            As for `pipeline`, without the options that concern outputs or the processing order.
 
         Returns
         -------
         Stream
-            Gives the data in input order, as often as it is looped over, by the same workers.
+            Yields the data in input order. Each new loop over it uses the same workers.
 
         Raises
         ------
         OptionError
-            If an option has a value that cannot be used, or can have no effect.
+            If an option has an invalid value, or has no effect here.
 
         Notes
         -----
-        Files go through `file_read`, `pre_process`, `data_process` and `post_process`;
-        `outname_create` and `file_write` are not called, and metadata stays in the worker. A
-        file that is rejected is left out.
+        Files pass through `file_read`, `pre_process`, `data_process` and `post_process`.
+        `outname_create` and `file_write` are not called, and metadata stays in the worker.
+        Rejected files are left out.
 
-        For a part of a file, `file_read` is called with the name and, if it names them among its
-        parameters, with ``start`` and ``end``; else what it returns is sliced. A
-        `FunctionPipe` without a function ``read`` reads only that part where the format allows.
+        For a part of a file, `file_read` receives ``start`` and ``end`` if it has parameters of
+        these names; otherwise bigpipe slices what it returns. A `FunctionPipe` without a function
+        ``read`` reads only that part if the format allows it.
         """
         from bigpipe.feeding import Stream
 
@@ -329,11 +331,11 @@ class BigMultiPipe(Hooks):
         )
 
     def _bmp_plan(self, in_names: Any, given: dict[str, Any]) -> Plan:
-        """Check and put together what a run needs to know."""
+        """Check the options and keywords of a run and gather them into a plan."""
         names = checked_in_names(in_names)
         if not hasattr(self, "kwargs"):
             raise OptionError(
-                f"{type(self).__name__} was made without the constructor of BigMultiPipe: call "
+                f"{type(self).__name__} never called the constructor of BigMultiPipe: call "
                 "super().__init__(...) in its __init__, or in __post_init__ of a dataclass"
             )
         given = {name: x for name, x in given.items() if x is not None or name not in NAMES}
@@ -347,8 +349,8 @@ class BigMultiPipe(Hooks):
         for name in RESERVED:
             if name in control:
                 raise OptionError(
-                    f"{name!r} cannot be a keyword: the hooks are called with an argument of that "
-                    "name; give it another"
+                    f"{name!r} cannot be a keyword: bigpipe calls the hooks with an argument of "
+                    "that name. Rename the keyword"
                 )
         doubts = options.doubts() | self._bmp_overridden(options) | self._bmp_doubts(control)
         for doubt in doubts.values():
@@ -357,12 +359,12 @@ class BigMultiPipe(Hooks):
         return Plan(names, options, control, predict, self._bmp_projector(options, control))
 
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
-        """Return what to warn of: keywords that look like others, and that nobody knows."""
+        """Return warnings by keyword: unknown keywords that resemble a known one."""
         known = {*NAMES, *self._bmp_keywords}
         return slips(control, self._bmp_called(control), known)
 
     def _bmp_overridden(self, options: Options) -> dict[str, str]:
-        """Return what to warn of: options in the body of a class that the run does not have."""
+        """Return warnings by option: options set in a class body that the run does not use."""
         bodies = takewhile(lambda cls: cls is not BigMultiPipe, type(self).__mro__)
         doubts = {}
         for cls, name in product(bodies, _ATTRIBUTES):
@@ -372,25 +374,25 @@ class BigMultiPipe(Hooks):
                 continue
             if value != default and getattr(options, name) == default:
                 doubts[name] = (
-                    f"{name} = {value!r} in the body of {cls.__name__} has no effect, as the "
-                    f"constructor sets it to {default!r}: give it to super().__init__(...)"
+                    f"{name} = {value!r} in the body of {cls.__name__} has no effect, because the "
+                    f"constructor sets it to {default!r}. Pass it to super().__init__(...) instead"
                 )
         return doubts
 
     def _bmp_called(self, control: dict[str, Any]) -> list[Any]:
-        """Return all that a run may call with keywords: hooks, and functions that it was given."""
+        """Return everything that a run may call with keywords: hooks and given functions."""
         cls = type(self)
         hooks = [getattr(cls, name) for name in dir(cls) if name[0] != "_"]
         given = [*self._bmp_listed(control), *self._bmp_functions]
         return list(filter(callable, hooks + given))
 
     def _bmp_listed(self, control: dict[str, Any]) -> list[Any]:
-        """Return the functions of both lists, those of the run after those of the object."""
+        """Return the functions of both lists, the object's before the run's."""
         of_run = [function for name in FUNCTION_LISTS for function in control.get(name, ())]
         return [*self.pre_process_list, *self.post_process_list, *of_run]
 
     def _bmp_predictor(self, control: dict[str, Any]) -> Any:
-        """Return what gives a file's usual output name, or ``None`` if only its data tells."""
+        """Return a function that predicts output names; ``None`` if names depend on the data."""
         if type(self).outname_create is not BigMultiPipe.outname_create:
             return None
         if type(self).file_process is not BigMultiPipe.file_process or "outname" in control:
@@ -402,7 +404,7 @@ class BigMultiPipe(Hooks):
         return partial(self._bmp_outname, **naming)
 
     def _bmp_projector(self, options: Options, control: dict[str, Any]) -> Any:
-        """Return what gives the memory that a file needs, or ``None`` if it is to be learned."""
+        """Return a function for the memory a file needs; ``None`` if it has to be learned."""
         size = options.process_size
         if size is not None:
             return size if callable(size) else lambda in_name: size
@@ -412,19 +414,19 @@ class BigMultiPipe(Hooks):
 
 
 def _closing(results: Run) -> Iterator[FileResult]:
-    """Yield the results of a run, and end it with this iterator, wherever that is left."""
+    """Yield the results of a run, and end the run when this iterator is closed or exhausted."""
     with results:
         yield from results
 
 
 def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the options that are no attributes from the keywords of the hooks."""
+    """Split into the options that are not attributes and the keywords for the hooks."""
     options = {name: x for name, x in given.items() if name in NAMES and name not in _ATTRIBUTES}
     return options, {name: x for name, x in given.items() if name not in NAMES}
 
 
 def _control_of(options: Options) -> dict[str, Any]:
-    """Return the options that the hooks receive."""
+    """Return the options that the hooks receive as keywords."""
     control = {name: getattr(options, name) for name in CONTROL_OPTIONS}
     if control["outname"] is None:
         del control["outname"]
