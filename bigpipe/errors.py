@@ -1,7 +1,7 @@
-"""Exceptions and warnings that bigpipe raises: what went wrong, with which file, and what to do.
+"""Exceptions and warnings of bigpipe: what went wrong, with which file, and what to do.
 
-Owns the exception classes and how they print and pickle. Which failure becomes which
-exception is decided where the failure is seen (`bigpipe.executors.worker`, `bigpipe.run`).
+Owns the exception classes and how they print and pickle. The code that detects a failure chooses
+its exception (`bigpipe.executors.worker`, `bigpipe.run`).
 """
 
 from __future__ import annotations
@@ -57,65 +57,65 @@ class BigpipeError(Exception):
 
 
 class OptionError(BigpipeError, ValueError):
-    """An option has a value that cannot be used. Raised when a run starts, before any file."""
+    """An option has an invalid value. Raised when a run starts, before any file is read."""
 
 
 class InNamesError(BigpipeError, TypeError):
-    """What was given as ``in_names`` is not a list of inputs."""
+    """The value given as ``in_names`` is not a list of inputs."""
 
 
 class OutnameError(BigpipeError, ValueError):
-    """No usable output name can be made, or the one made leads where it must not."""
+    """An output name cannot be made, or points to a place where nothing may be written."""
 
 
 class FormatError(BigpipeError, ValueError):
-    """Nothing is known that reads or writes a file of this sort, or it is not installed."""
+    """No reader or writer is known for this type of file, or its package is not installed."""
 
 
 class CollisionError(BigpipeError, FileExistsError):
-    """Two inputs would be written to one output, or an output would overwrite an input."""
+    """Two inputs would have the same output, or an output would overwrite an input."""
 
 
 class MemoryBudgetError(BigpipeError, EnvironmentError):
-    """Not even one process fits the memory that may be used."""
+    """The memory budget is too small for one worker, or for one file."""
 
 
 class JournalError(BigpipeError, RuntimeError):
-    """A journal cannot be used: it is in use, damaged, or no journal."""
+    """A journal cannot be used: another run uses it, it is damaged, or it is not a journal."""
 
 
 class UnsendableError(BigpipeError, TypeError):
-    """A keyword, or the pipeline object, cannot be sent to a worker process."""
+    """A keyword, the pipeline object or data cannot be sent to another process."""
 
 
 class StepError(BigpipeError, TypeError):
-    """What was given as a step is none, or it cannot be used as it is here."""
+    """An object given as a step is not one, or cannot be used in this place."""
 
 
 class StoreError(BigpipeError, ValueError):
-    """An array in a file cannot be read or written in the pieces that were asked for."""
+    """An array in a file cannot be read or written in the requested pieces."""
 
 
 class StreamError(BigpipeError, ValueError):
-    """Streams that belong side by side do not fit together."""
+    """Streams that are read side by side do not match."""
 
 
 class EncodingError(BigpipeError, ValueError):
-    """A text is not what `bigpipe.encoding.encode` writes: damaged, or made by others."""
+    """A text was not written by `bigpipe.encoding.encode`, or is damaged."""
 
 
 class UnsafeValueError(BigpipeError, TypeError):
-    """A value has no form as text that can be read back without running code.
+    """A value cannot be written as text that can be read back without running code.
 
     Parameters
     ----------
     message : str
-        Where the value is, of what type, and what to do.
+        Where the value is, its type, and what to do.
     path : tuple
-        The keys and indices that lead to it from the value that was to be encoded; ``()``
-        if it is that value itself. A key that is no plain value is given as its repr.
+        The keys and indices that lead from the value to be encoded to this one; ``()`` if it is
+        that value itself. A key that is not a plain value is given as its repr.
     type_name : str
-        Its type, with the module.
+        Type of the value, including the module.
     """
 
     def __init__(self, message: str, *, path: tuple[Any, ...] = (), type_name: str = "") -> None:
@@ -129,7 +129,7 @@ class UnsafeValueError(BigpipeError, TypeError):
 
 
 class WorkerError(BigpipeError, RuntimeError):
-    """A worker died, or could not be started."""
+    """A worker died or could not be started."""
 
 
 class FileTimeoutError(BigpipeError, TimeoutError):
@@ -137,9 +137,9 @@ class FileTimeoutError(BigpipeError, TimeoutError):
 
 
 class RemoteError(BigpipeError):
-    """Stands in for an exception of a worker that could not be pickled.
+    """Replaces an exception of a worker that could not be pickled.
 
-    Its message is the original's type and text.
+    Its message is the type and text of the original.
     """
 
 
@@ -148,7 +148,7 @@ class BigpipeWarning(UserWarning):
 
 
 class WorkerTraceback(BigpipeError):
-    """The traceback of a worker as text, shown as the cause of the exception it belongs to.
+    """The traceback of a worker as text, shown as the cause of its exception.
 
     Parameters
     ----------
@@ -165,30 +165,30 @@ class WorkerTraceback(BigpipeError):
 
 
 class FileError(BigpipeError, RuntimeError):
-    """What happened to one file that failed, was killed or timed out.
+    """One file failed, was killed or timed out.
 
     Parameters
     ----------
     message : str
         What happened, where, and which option to change if one helps.
     in_name : str, os.PathLike or list
-        The input, as it was given.
+        The input as it was given.
     hook : str or None
-        The hook that ran: ``'file_read'``, ``'pre_process: reject'`` (the function of
-        the list behind the colon), ...; ``None`` if none had begun.
+        The hook that was running: ``'file_read'``, or ``'pre_process: reject'`` with the
+        function of the list after the colon. ``None`` if no hook had begun.
     exitcode : int or None
-        How the worker ended, if it did: the exit code, or minus the signal's number.
+        Exit code of the worker, or minus the number of the signal that killed it. ``None`` if
+        the worker did not end.
     attempts : int
-        How often the file was begun, this time included.
+        Number of times the file was begun, including this one.
     traceback : str
         The worker's traceback as text; ``''`` if there is none.
 
     Notes
     -----
-    ``__cause__`` is the exception that the hook raised, if one was; its own
-    ``__cause__`` prints the worker's traceback, in a `PipelineError` only for the first of
-    many failures of one kind. Survives pickling even if the
-    original exception does not: then a `RemoteError` takes its place.
+    ``__cause__`` is the exception that the hook raised, if any. The ``__cause__`` of that one
+    prints the worker's traceback; in a `PipelineError`, only the first failure of each kind
+    does. The error can always be pickled: a `RemoteError` replaces a cause that cannot.
     """
 
     def __init__(
@@ -210,12 +210,12 @@ class FileError(BigpipeError, RuntimeError):
 
     @property
     def signal(self) -> int | None:
-        """Number of the signal that ended the worker, or ``None``."""
+        """Number of the signal that killed the worker, or ``None``."""
         return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Hook and sort of failure: what a summary of many errors groups by."""
+        """Hook and kind of failure, by which summaries group errors."""
         cause = self.__cause__
         if isinstance(cause, RemoteError):
             what = str(cause).partition(":")[0]
@@ -241,7 +241,7 @@ class FileError(BigpipeError, RuntimeError):
 
 
 Portable = tuple[bytes | None, str, str]
-"""An exception, pickled if that can be done; its type and text in any case."""
+"""An exception: pickled, or ``None`` where that is impossible; its type; its text."""
 
 
 def _portable(cause: BaseException | None) -> Portable | None:
@@ -251,7 +251,7 @@ def _portable(cause: BaseException | None) -> Portable | None:
 
 
 def _pickled(cause: BaseException) -> bytes | None:
-    """Pickle an exception if it can be brought back; by value if its class is not importable."""
+    """Pickle an exception if it can be unpickled; by value if its class is not importable."""
     import pickle
 
     import cloudpickle
@@ -259,9 +259,9 @@ def _pickled(cause: BaseException) -> bytes | None:
     for dumps in (pickle.dumps, cloudpickle.dumps):
         try:
             data: bytes = dumps(cause)
-        except Exception:  # whatever a foreign __reduce__ raises: its type and text still tell
+        except Exception:  # a foreign __reduce__ may raise anything; type and text are kept
             continue
-        if _unpickled(data) is not None:  # many exceptions pickle, and fail only here
+        if _unpickled(data) is not None:  # many exceptions can be pickled but not unpickled
             return data
     return None
 
@@ -277,7 +277,7 @@ def _unpickled(data: bytes) -> BaseException | None:
 
 
 def message_of(exception: BaseException) -> str:
-    """Return what an exception says, or that it cannot say anything."""
+    """Return an exception's message, or a note that its ``__str__`` raised."""
     try:
         return str(exception)
     except Exception as error:  # a foreign __str__ may raise anything
@@ -297,7 +297,7 @@ def _rebuild_file_error(
 
 
 def show_worker_traceback(error: FileError) -> None:
-    """Let the cause of an error print the worker's traceback, which has its own no more."""
+    """Replace the traceback of an error's cause with the worker's, as text."""
     cause = error.__cause__
     if cause is None:
         return
@@ -305,7 +305,7 @@ def show_worker_traceback(error: FileError) -> None:
     while frames is not None and frames.__traceback__ is not None:
         frames.__traceback__ = None
         frames = frames.__context__
-    # An error of a pipeline inside the hook keeps what it shows already.
+    # The error of a pipeline inside the hook already shows a traceback of its own.
     if error.traceback and not isinstance(cause, FileError):
         cause.__cause__ = WorkerTraceback(error.traceback)
 
@@ -320,20 +320,20 @@ class PipelineError(BigpipeError, ExceptionGroup[FileError]):
     errors : sequence of FileError
         One for each file that failed, in input order.
     pout : list of tuple
-        The run's whole result, in input order; a failed file's entry is
+        The whole result of the run, in input order. The entry of a failed file is
         ``(None, {'bmp_error': FileError})``.
 
     Attributes
     ----------
     exceptions : tuple of FileError
-        The same errors; ``except*`` and `ExceptionGroup.split` work as usual.
+        The errors; ``except*`` and `ExceptionGroup.split` work as usual.
     pout : Pout
-        The same result.
+        The result.
 
     Notes
     -----
-    The message counts the failures by hook and kind. When it is printed, only the
-    first failure of each kind shows its traceback.
+    The message counts the failures by hook and kind. In a printed traceback, only the first
+    failure of each kind shows its own.
     """
 
     pout: Any
@@ -349,7 +349,7 @@ class PipelineError(BigpipeError, ExceptionGroup[FileError]):
         super().__init__(message, errors)
 
     def derive(self, excs: Sequence[Any]) -> PipelineError:  # type: ignore[override]
-        """Make the group of a part of the errors, for ``except*`` and ``split``."""
+        """Make a group of some of the errors, for ``except*`` and ``split``."""
         return PipelineError(f"{len(excs)} of the files that failed", excs, self.pout)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -360,14 +360,14 @@ class PipelineError(BigpipeError, ExceptionGroup[FileError]):
 class TooManyErrorsError(PipelineError):
     """A run was stopped because too many files failed: see the option ``max_errors``.
 
-    Outputs that are written stay. From `BigMultiPipe.pipeline` it has all errors, and what has
-    ended until then as `PipelineError.pout`; from ``iter_pipeline``, only the last error, as all
-    else has been yielded.
+    Outputs already written stay. Raised by `BigMultiPipe.pipeline`, it has all errors, and the
+    results so far as `PipelineError.pout`. Raised by ``iter_pipeline``, it has only the last
+    error, as all other results have been yielded.
     """
 
 
 def summarise(errors: Sequence[FileError]) -> str:
-    """Count errors by hook and kind, the most frequent first, an example of each."""
+    """Count errors by hook and kind, most frequent first, with an example of each."""
     counts = Counter(error.kind for error in errors)
     examples: dict[tuple[str, str], FileError] = {}
     for error in errors:
@@ -384,8 +384,8 @@ def summarise(errors: Sequence[FileError]) -> str:
 
 
 def _shorten_repeats(errors: Sequence[FileError]) -> None:
-    """Have the first failure of each kind print the worker's traceback, and no other."""
-    for error in errors:  # all before the first shows its own: several may have one cause
+    """Let only the first failure of each kind print the worker's traceback."""
+    for error in errors:  # hide all tracebacks before showing any: errors may share a cause
         cause = error.__cause__
         if cause is not None and isinstance(cause.__cause__, WorkerTraceback):
             cause.__cause__ = None
@@ -398,14 +398,14 @@ def _shorten_repeats(errors: Sequence[FileError]) -> None:
 
 
 def shown(in_name: Any) -> str:
-    """Return an input as text for a message: of a large group, the first names and how many.
+    """Return an input as text for a message; for a large group, the first names and the count.
 
     Examples
     --------
     >>> shown("a.fits"), shown(["a.fits", "b.fits", "c.fits", "d.fits"])
     ("'a.fits'", "['a.fits', 'b.fits', 'c.fits', ... 4 in all]")
     """
-    if type(in_name) is str:  # the most usual, for which the rest would take ten times as long
+    if type(in_name) is str:  # the usual case: ten times faster than the checks below
         return repr(in_name)
     if isinstance(in_name, os.PathLike):
         return repr(os.fspath(in_name))
@@ -426,7 +426,7 @@ def signal_name(number: int) -> str:
 
 
 def how_ended(exitcode: int) -> str:
-    """Return how a process ended, as a sentence about it says: minus a signal, or a code.
+    """Return how a process ended, as a predicate for a sentence, from its exit code.
 
     Examples
     --------
@@ -439,7 +439,7 @@ def how_ended(exitcode: int) -> str:
 
 
 def warn(message: str) -> None:
-    """Warn at the line of the caller's code that has led here, however deep in bigpipe this is."""
+    """Warn at the line of the caller's code that called bigpipe, however deep the call is."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "bigpipe":
         frame, level = frame.f_back, level + 1

@@ -1,7 +1,7 @@
-"""What became of a file: from a worker's report or its death to a `FileResult`.
+"""The result of a file: from a worker's report, or its death, to a `FileResult`.
 
-Owns the choice of the outcome and the words of the errors that no hook raised. When a task
-has ended is decided by `bigpipe.scheduler`.
+Owns the choice of the outcome and the messages of errors that no hook raised.
+`bigpipe.scheduler` decides when a task has ended.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = [
     "warn_of_no_name",
 ]
 
-_WRITTEN = Outcome.WRITTEN  # the most usual; a member of an enum takes time to look up
+_WRITTEN = Outcome.WRITTEN  # the most frequent outcome; looking up an enum member takes time
 
 FORKED = (
-    "this process was forked during the run, which goes on in its parent: take the results there, "
-    "or begin another run here"
+    "this process was forked during the run, which continues in the parent process: take the "
+    "results there, or start another run here"
 )
 
 
@@ -54,7 +54,7 @@ def reported(
         seconds = _by_hook(seconds)
     outcome, rejected_by = _WRITTEN, None
     if error is not None:
-        if error.in_name is None:  # where it arose, the input was not known
+        if error.in_name is None:  # whoever made the error did not know the input
             what = shown(in_name) if in_name is not None else f"in_names[{report.index}] is None"
             error.args = (f"{what}: {error}",)
         error.in_name = in_name
@@ -86,11 +86,11 @@ def reported(
 
 
 def _by_hook(seconds: tuple[float, ...]) -> dict[str, float]:
-    """Return seconds by the names of the hooks: the first of them, as not all files pass all."""
+    """Return seconds by hook: those reached, as not every file passes all hooks."""
     if len(seconds) != len(HOOKS):
-        return dict(zip(HOOKS, seconds))  # noqa: B905 those after the last were not reached
+        return dict(zip(HOOKS, seconds))  # noqa: B905 later hooks were not reached
     read, before, both, process, after, name, write = seconds
-    return {  # the most usual, in half the time
+    return {  # the usual case, in half the time
         "file_read": read,
         "pre_process": before,
         "data_process_meta_create": both,
@@ -102,9 +102,9 @@ def _by_hook(seconds: tuple[float, ...]) -> dict[str, float]:
 
 
 def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
-    """Return the result of a file on which as many workers have died as may."""
+    """Return the result of a file on which ``max_worker_deaths`` workers have died."""
     how = how_ended(death.exitcode)
-    before = "" if attempts == 1 else f", as did {attempts - 1} before it"
+    before = "" if attempts == 1 else f" (attempt {attempts})"
     message = f"worker {death.pid} {how} on {shown(in_name)}{_stage(death)}{before}"
     if death.exitcode == -signal.SIGKILL:
         message += "; memory may have run out: give process_size or lower num_processes"
@@ -112,10 +112,10 @@ def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
 
 
 def stopped(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
-    """Return the result of an attempt that the run has ended for want of memory."""
+    """Return the result of an attempt that the run ended because memory ran short."""
     message = (
-        f"worker {death.pid} was stopped on {shown(in_name)}{_stage(death)}, as all workers "
-        "together would have taken more memory than they may; it is run again when there is room"
+        f"worker {death.pid} was stopped on {shown(in_name)}{_stage(death)} because all workers "
+        "together would have exceeded their memory; the file is run again when there is room"
     )
     error = _error(message, in_name, death, attempts, MemoryBudgetError(message))
     return _ended(index, in_name, Outcome.KILLED, error, death)
@@ -126,7 +126,7 @@ def timed_out(
 ) -> FileResult:
     """Return the result of a file whose worker was ended because it took too long."""
     message = (
-        f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, and "
+        f"{shown(in_name)} took longer than file_timeout={file_timeout:g} s{_stage(death)}, so "
         "its worker was ended; raise file_timeout if it may take that long"
     )
     late = FileTimeoutError(f"took longer than {file_timeout:g} s")
@@ -137,10 +137,10 @@ def timed_out(
 def too_large(
     index: int, in_name: Any, death: Died, attempts: int, used: int | None, budget: int
 ) -> FileResult:
-    """Return the result of a file that took more memory alone than all may use."""
+    """Return the result of a file that alone took more memory than all workers may use."""
     message = (
-        f"{shown(in_name)} took {format_bytes(used or 0)} of memory{_stage(death)}, all by itself, "
-        f"and mem_available is {format_bytes(budget)}: its worker was ended. Raise mem_available, "
+        f"{shown(in_name)} alone took {format_bytes(used or 0)} of memory{_stage(death)}, but "
+        f"mem_available is {format_bytes(budget)}, so its worker was ended. Raise mem_available, "
         "or process the file in parts"
     )
     error = _error(message, in_name, death, attempts, MemoryBudgetError(message))
@@ -148,11 +148,11 @@ def too_large(
 
 
 def refused(index: int, in_name: Any, projected: int | None, budget: int) -> FileResult:
-    """Return the result of a file that is known to need more memory than all may use."""
+    """Return the result of a file projected to need more memory than all workers may use."""
     message = (
-        f"{shown(in_name)} was not begun: memory is not enough. {format_bytes(budget)} may be used "
-        f"(mem_available or mem_frac), and {format_bytes(projected or 0)} are needed (process_size "
-        "or projected_size). Raise the former, or lower the latter if the file needs less"
+        f"{shown(in_name)} was not begun: all workers may use {format_bytes(budget)} of memory "
+        f"(mem_available or mem_frac), but the file needs {format_bytes(projected or 0)} "
+        "(process_size or projected_size). Raise the former, or lower the latter if it is too high"
     )
     error = FileError(message, in_name=in_name, attempts=0)
     error.__cause__ = MemoryBudgetError(message)
@@ -160,16 +160,16 @@ def refused(index: int, in_name: Any, projected: int | None, budget: int) -> Fil
 
 
 def failed(index: int, in_name: Any, error: FileError) -> FileResult:
-    """Return the result of a file that cannot be handed out."""
+    """Return the result of a file that cannot be submitted."""
     error.in_name = in_name
     return _ended(index, in_name, Outcome.FAILED, error, None)
 
 
 def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) -> FileResult:
-    """Return the result of a file given up as a worker could not be prepared, begun or not."""
+    """Return the result of a file, begun or not, given up because no worker could be prepared."""
     what = "broken off" if n_begun else "not begun"
     error = FileError(
-        f"{cause}; so {shown(in_name)} was {what}",
+        f"{cause}; therefore {shown(in_name)} was {what}",
         in_name=in_name,
         hook=cause.hook,
         exitcode=cause.exitcode,
@@ -181,11 +181,11 @@ def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) ->
 
 
 def warn_of_no_name(outname: str, in_name: Any) -> None:
-    """Warn of a file that is written and has no name in the result."""
+    """Warn of a file that was written but has no name in the result."""
     warn(
-        f"file_write has written {outname!r} for {shown(in_name)} and returned None, so the result "
-        "has no name for it: end file_write with 'return outname'. It may be so for other files "
-        "too",
+        f"file_write has written {outname!r} for {shown(in_name)} but returned None, so the result "
+        "has no name for this output: end file_write with 'return outname'. Other files may be "
+        "affected too",
     )
 
 
@@ -195,22 +195,22 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
     Raises
     ------
     WorkerError
-        If the run cannot go on.
+        If the run cannot continue.
     """
     if not n_workers:
         raise WorkerError(f"no worker can be started: {error}") from error
     warn(
-        f"the run goes on with {n_workers} worker{'' if n_workers == 1 else 's'} (num_processes), "
-        f"as the system's limits allow no more: {error}",
+        f"the run continues with {n_workers} worker{'' if n_workers == 1 else 's'} "
+        f"(num_processes), because the system's limits allow no more: {error}",
     )
 
 
 def start_failure(n_deaths: int, death: Died) -> FileError:
-    """Return the error of all files when workers die before they are ready."""
+    """Return the error of all files if workers keep dying before they are ready."""
     return FileError(
-        f"{n_deaths} workers in a row died before they were ready, of which the last one "
-        f"{how_ended(death.exitcode)}{_stage(death)}; what they wrote to standard error may tell "
-        "why, and executor='serial' runs without workers",
+        f"{n_deaths} workers in a row died before they were ready; the last one "
+        f"{how_ended(death.exitcode)}{_stage(death)}. What they wrote to standard error may tell "
+        "why; executor='serial' runs without workers",
         hook=death.hook or "start of the worker",
         exitcode=death.exitcode,
         attempts=0,

@@ -1,6 +1,6 @@
-"""Plain records of a run: what became of each file, and the events that listeners are given.
+"""Plain records of a run: the result of each file, and the events that listeners receive.
 
-Owns their fields. Who makes them is `bigpipe.run`; who shows them, `bigpipe.progress`.
+Owns their fields. `bigpipe.run` makes them, `bigpipe.progress` shows them.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """The one thing that became of an input."""
+    """How an input ended."""
 
     WRITTEN = "written"
-    """An output name was returned."""
+    """The file has an output."""
     METADATA_ONLY = "metadata only"
-    """No output, but metadata."""
+    """The file has metadata but no output."""
     REJECTED = "rejected"
-    """No output and no metadata: a hook or function returned ``None``."""
+    """The file has neither output nor metadata: a hook or function returned ``None``."""
     FAILED = "failed"
     """A hook raised, or its result could not be used."""
     KILLED = "killed"
-    """Its worker died, as often as it was tried."""
+    """The worker died, at each attempt."""
     TIMED_OUT = "timed out"
-    """It took longer than ``file_timeout``."""
+    """The file took longer than ``file_timeout``."""
 
 
 @dataclass(slots=True)
 class FileResult:
-    """What became of one input."""
+    """The result of one input."""
 
     index: int
-    """Place of the input in ``in_names``, from 0."""
+    """Position of the input in ``in_names``, from 0."""
     in_name: Any
     """The input as it was given: a name, or a (nested) list of names."""
     outname: str | None
@@ -52,35 +52,35 @@ class FileResult:
     meta: dict[str, Any]
     """Metadata of the file; ``{'bmp_error': error}`` if it failed."""
     outcome: Outcome
-    """What became of it, in a word."""
+    """How the file ended."""
     rejected_by: str | None = None
     """Hook, or hook and function, that returned ``None``."""
     error: FileError | None = None
-    """Why it failed, was killed or timed out."""
+    """Why the file failed, was killed or timed out."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall-clock seconds spent in each hook that ran, in the worker, last attempt only."""
+    """Wall-clock seconds spent in each hook in the worker, at the last attempt."""
     peak_rss: int | None = None
-    """Bytes: highest resident memory of the worker while it had this file. Includes what the
-    worker held before. On systems that cannot reset it, the worker's highest so far; in
-    threads, that of the whole process. Of a file whose worker has died or was ended: the most
-    that the worker and what it had started held at a look, two to ten times a second, at the
-    last attempt; the peak may have been higher."""
+    """Peak RSS of the worker while it had this file, in bytes, including what the worker held
+    before. On systems that cannot reset the peak it is the worker's highest so far; with
+    threads it is that of the whole process. If the worker died or was ended, it is the most
+    that the worker and its children held when bigpipe measured them (two to ten times a second)
+    during the last attempt; the real peak may have been higher."""
     attempts: int = 1
-    """How often the file was begun."""
+    """Number of times the file was begun."""
     worker: int | None = None
-    """Process id of the worker; the caller's own for ``executor='serial'``; in threads, the
-    native id of the thread."""
+    """Process id of the worker: the caller's own with ``executor='serial'``, the thread's native
+    id with threads."""
     projected: int | None = None
-    """Bytes that the file was expected to need at most when it was begun, beyond what a worker
-    holds without one; ``None`` if memory did not limit."""
+    """Projected upper bound of the file's memory when it was begun, in bytes, beyond what an idle
+    worker holds; ``None`` if memory was not a limit."""
     from_journal: bool = False
-    """The file was not run: an earlier run with the same journal had done so. All fields but
-    ``index`` and ``in_name`` are of that time."""
+    """Whether the file was skipped because an earlier run with the same journal finished it. All
+    fields but ``index`` and ``in_name`` then come from that run."""
     began_at: float | None = None
-    """Seconds since 1970 when it was begun, the last time; ``None`` if it was not."""
+    """Start of the last attempt, in seconds since 1970; ``None`` if the file was not begun."""
     growth: int | None = None
-    """Bytes by which the worker was larger, at its peak, than before its first file: what
-    ``projected`` is to be compared with. ``None`` where several files share a process."""
+    """Bytes by which the worker's peak exceeded its memory before its first file; compare it
+    with ``projected``. ``None`` if several files share a process."""
 
     @property
     def entry(self) -> tuple[str | None, dict[str, Any]]:
@@ -89,45 +89,44 @@ class FileResult:
 
 
 class Sample(NamedTuple):
-    """What a run was doing at a moment."""
+    """The state of a run at one moment."""
 
     at: float
-    """Seconds since 1970."""
+    """Time of the sample, in seconds since 1970."""
     used: int | None
-    """Bytes: most that all workers and what they started were seen to use since the sample
-    before; ``None`` where the workers are no processes of bigpipe's own."""
+    """Highest memory measured since the previous sample, in bytes: all workers and their
+    children together. ``None`` if the workers are not bigpipe's own processes."""
     budget: int
-    """Bytes that they may use."""
+    """Bytes that the workers may use."""
     n_workers: int | None
-    """Workers that there may be; ``None`` in a pool of another kind, which does not tell."""
+    """Maximum number of workers; ``None`` if another kind of pool does not report it."""
     n_in_flight: int | None
-    """Those of them that have a file."""
+    """Number of workers that have a file."""
     n_finished: int
-    """Inputs that came to an end so far, failed ones included."""
+    """Number of inputs that have ended so far, including failed ones."""
     n_failed: int
-    """Those of them that failed."""
+    """Number of inputs that have failed so far."""
     waited_for_memory: float
-    """Seconds that workers have waited so far for want of memory, all together."""
+    """Seconds that workers have waited for memory so far, summed over workers."""
     waited_paused: float
-    """The same, in which they were made to stand still in the middle of a file."""
+    """Seconds that workers have been paused in the middle of a file, summed likewise."""
     waited_for_inputs: float
-    """The same, for want of inputs."""
+    """Seconds that workers have waited for inputs, summed likewise."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """What a run has used of its memory."""
+    """How much of its memory budget a run used."""
 
     budget: int
-    """Bytes that all workers together were to use at most."""
+    """Bytes that all workers together were allowed to use."""
     peak: int
-    """Bytes: most that all workers and what they started used together, as far as was seen."""
+    """Highest memory measured, in bytes: all workers and their children together."""
     waited_s: dict[str, float] = field(default_factory=dict)
-    """Seconds of workers in which they did nothing: for want of ``'memory'``, ``'paused'``, for
-    want of ``'inputs'``."""
+    """Seconds in which workers were idle, summed over workers, by reason: waiting for
+    ``'memory'``, ``'paused'``, or waiting for ``'inputs'``."""
     samples: tuple[Sample, ...] = field(default=(), repr=False)
-    """What the run was doing, from its first moment to its last: about once a second, and less
-    often in a long run."""
+    """The state of the run from start to end, about once a second, less often in a long run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +134,17 @@ class RunStarted:
     """A run is about to start its first file."""
 
     n_files: int | None
-    """Number of inputs, ``None`` if it is not known beforehand."""
+    """Number of inputs; ``None`` if it is not known in advance."""
     n_workers: int
     """Number of files that may be processed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFinished:
-    """One input has come to its end."""
+    """One input has ended."""
 
     result: FileResult
-    """What became of it."""
+    """Its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +152,10 @@ class RunFinished:
     """The run is over."""
 
     n_finished: int
-    """Inputs that came to an end, failed ones included."""
+    """Number of inputs that have ended, including failed ones."""
     n_failed: int
-    """Inputs that failed, were killed or timed out."""
+    """Number of inputs that failed, were killed or timed out."""
     elapsed_s: float
-    """Seconds from the start of the run."""
+    """Seconds since the start of the run."""
     interrupted: bool
-    """The run was stopped before its last input: Ctrl-C, an error, or a loop that was left."""
+    """Whether the run stopped before its last input: Ctrl-C, an error, or leaving the loop."""

@@ -1,7 +1,7 @@
 """Ready-made pre- and post-processing functions, and functions that make such functions.
 
-Owns what they do with data, keywords and metadata. When a listed function is called, and
-what becomes of what it returns, is in `bigpipe.hooks`.
+Owns what they do with data, keywords and metadata. `bigpipe.hooks` calls the functions of the
+lists and uses what they return.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ def bmp_cleanup(
     no_bmp_cleanup: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Mark metadata for removal, or remove what is marked.
+    """Mark metadata for removal, or remove the marked metadata.
 
-    Post-processing functions can so hand large things to one another in the metadata
-    without returning them to the caller. The removal is called once all of them have run.
+    Post-processing functions can use it to pass large objects to each other in the metadata
+    without returning them to the caller. bigpipe removes marked keys after all functions ran.
 
     Parameters
     ----------
     data : object
-        Returned as it is. May be the metadata itself if `bmp_meta` is not given:
+        Returned unchanged. May be the metadata itself if `bmp_meta` is not given:
         ``bmp_cleanup(bmp_meta, add=key)``.
     bmp_meta : dict, optional
-        The file's metadata. With none at all, nothing is done.
+        The file's metadata. Without metadata, nothing is done.
     add : str or list of str, optional
-        Key or keys to mark. If not given, the keys marked so far are removed. It is no
-        error to mark a key twice, or one that is never set or is gone by then.
+        Key or keys to mark. If not given, the keys marked so far are removed. Marking a key
+        twice, or a key that does not exist, is not an error.
     no_bmp_cleanup : bool, optional
-        Remove nothing: a keyword of the pipeline, for looking at what is handed on.
+        Remove nothing. Give this keyword to the pipeline to inspect what functions pass on.
     **kwargs : dict
-        Other keywords of the pipeline: not used.
+        Other keywords of the pipeline; not used.
 
     Returns
     -------
@@ -80,12 +80,12 @@ def bmp_cleanup(
 
 
 def multi_logging(level: str, meta: dict[str, Any], message: Any) -> None:
-    """Append a message to a list in the metadata, so that it returns with the file's result.
+    """Append a message to a list in the metadata, which returns with the file's result.
 
     Parameters
     ----------
     level : str
-        Key of the list, such as ``'warning'``. Made if it is missing.
+        Key of the list, such as ``'warning'``. The list is created if it is missing.
     meta : dict
         The file's metadata.
     message : object
@@ -102,9 +102,9 @@ def multi_logging(level: str, meta: dict[str, Any], message: Any) -> None:
 
 
 def no_outfile(data: Any, **kwargs: Any) -> None:
-    """End a file's way before anything is written: for runs that only want metadata.
+    """End a file before anything is written, for runs that only need metadata.
 
-    To be the last function in ``post_process_list``.
+    Make it the last function in ``post_process_list``.
 
     Parameters
     ----------
@@ -122,22 +122,22 @@ def no_outfile(data: Any, **kwargs: Any) -> None:
 
 
 class multi_proc:
-    """A function that applies another to each element of a list.
+    """A function that applies another function to each element of a list.
 
     Parameters
     ----------
     func : callable
         Called as ``func(element, **kwargs)``.
     element_type : type, optional
-        What `func` is applied to; lists of other things are gone through at any depth. If
-        not given, to every element of the list.
+        Type of the elements that `func` is applied to; lists and tuples of them may be nested
+        to any depth. If not given, `func` is applied to every element of the list.
     **kwargs : dict
-        Keywords for `func`. Those given when the result is called win over them.
+        Keywords for `func`. Keywords given in the call take precedence.
 
     Notes
     -----
-    The result can be pickled when `func` can. In a pipeline, `for_each_member` does the same
-    with names alongside, and lets single members be dropped.
+    The object can be pickled if `func` can. In a pipeline, prefer `for_each_member`: it also
+    passes the members' names and can drop single members.
 
     Examples
     --------
@@ -156,7 +156,7 @@ class multi_proc:
         self.__name__ = f"multi_proc({name_of(func)})"
 
     def __call__(self, data_list: Any, **kwargs: Any) -> list[Any]:
-        """Apply the function and return the list of what it returned, nested as it was."""
+        """Apply the function; return its results as a list, nested like the input."""
         return list(self._results(data_list, {**self.kwargs, **kwargs}))
 
     def __repr__(self) -> str:
@@ -176,36 +176,35 @@ class multi_proc:
 
 
 def for_each_member(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function written for one data apply to each member of a group.
+    """Apply a function written for the data of one file to each member of a group.
 
-    A decorator for hooks such as ``data_process`` and for listed functions.
+    A decorator for hooks such as ``data_process`` and for functions in the lists.
 
     Parameters
     ----------
     func : callable
         A function ``(data, **kwargs)``, or a method ``(self, data, **kwargs)``. It gets the
-        member's own name as the keyword ``in_name`` (``None`` if names are not known). What
-        it returns for a member is treated as what it would return for a file: ``None``
-        drops the member, keywords beside ``bmp_data`` are for the rest of the way.
+        member's own name as the keyword ``in_name`` (``None`` if names are not known). Its
+        return value means for the member what it would mean for a file: ``None`` drops the
+        member, and ``bmp_kwargs`` beside ``bmp_data`` are keywords for the remaining hooks.
 
     Returns
     -------
     callable
-        Called with a list, nested or not, it returns the list of what `func` returned for
-        the members that are left, ``None`` if all were dropped, or, if keywords were
-        returned, one dict with ``bmp_data`` and all ``bmp_kwargs``; where members give the
-        same keyword, the last one's counts. Called with anything else, it is `func`.
+        Called with a list, nested or not, it returns the list of results for the remaining
+        members, or ``None`` if all were dropped. If `func` returned keywords, it returns one
+        dict with ``bmp_data`` and all ``bmp_kwargs``; the last member to give a keyword wins.
+        Called with anything else, it calls `func` directly.
 
     Notes
     -----
-    A list subclass, such as an astropy ``HDUList``, is one data. The name of a dropped
-    member leaves the names that later functions get, so that they stay aligned; the
-    record in `bigpipe.context` holds them.
+    A list subclass, such as an astropy ``HDUList``, counts as the data of one file. When a
+    member is dropped, later functions no longer get its name, so names and data stay aligned.
 
-    All members share one metadata dict: a post-processing function that sets one key for
-    each member keeps the last. Use `in_name` in the key, or append to a list.
+    All members share one metadata dict. If a post-processing function sets the same key for
+    each member, only the last value remains: use `in_name` in the key, or append to a list.
 
-    The decorated function can be pickled, by its qualified name, when `func` could.
+    The decorated function can be pickled by its qualified name if `func` could.
 
     Examples
     --------
@@ -239,7 +238,7 @@ def for_each_member(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _shape_of(func: Callable[..., Any]) -> tuple[int, str, bool]:
-    """Find the place and name of a function's data, and whether it takes ``in_name``."""
+    """Return the position and name of a function's data, and whether it takes ``in_name``."""
     try:
         parameters = list(inspect.signature(func).parameters.values())
     except (TypeError, ValueError):  # some functions written in C have no signature
@@ -262,7 +261,7 @@ def _names_of(data: list[Any], in_name: Any) -> list[Any] | None:
 
 
 def _fits(names: Any, data: list[Any]) -> bool:
-    """Tell whether names and data have the same members; either may be nested deeper."""
+    """Return whether names and data have the same members; either may be nested deeper."""
     return (
         isinstance(names, list)
         and len(names) == len(data)
@@ -275,11 +274,11 @@ def _fits(names: Any, data: list[Any]) -> bool:
 
 
 def _apply(call: Callable[[Any, Any], Any], data: list[Any], names: list[Any] | None) -> Any:
-    """Apply to each member of one list; take dropped ones out of the list of names in place."""
+    """Call for each member of a list; remove dropped members' names from `names` in place."""
     kept, kept_names, keywords = [], [], None
     for i, member in enumerate(data):
         name = None if names is None else names[i]
-        # A plain list is one data, no group, where its one name is known.
+        # A plain list with a single name is the data of one file, not a group.
         if type(member) is list and (names is None or isinstance(name, list)):
             result = _apply(call, member, name)
         else:

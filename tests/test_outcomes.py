@@ -88,7 +88,7 @@ def test_killed_file_says_how_its_worker_ended_where_and_what_helps(exitcode, wo
 
 
 def test_killed_file_says_how_many_workers_it_cost():
-    assert "2 before" in str(outcomes.killed(0, "a", died(), attempts=3).error)
+    assert "attempt 3" in str(outcomes.killed(0, "a", died(), attempts=3).error)
 
 
 def test_stopped_file_does_not_look_like_one_that_was_killed():

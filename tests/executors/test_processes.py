@@ -584,4 +584,4 @@ def test_workers_leave_descriptors_for_other_files_and_say_once_how_many_there_a
     script.write_text(FEW_DESCRIPTORS)
     done = run_python(script)
     assert done.stderr == ""
-    assert re.fullmatch(r"40 1 the run goes on with \d+ workers .*ulimit -n.*\n", done.stdout)
+    assert re.fullmatch(r"40 1 the run continues with \d+ workers .*ulimit -n.*\n", done.stdout)
