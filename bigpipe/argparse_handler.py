@@ -1,7 +1,7 @@
-"""Command-line options for scripts around a pipeline, in a hierarchy of classes.
+"""Command-line options for scripts that run a pipeline, as methods of mixin classes.
 
-Owns the methods that add options, with the defaults and help that such scripts have. How text
-becomes a value is `bigpipe.flags`; what the options mean, `bigpipe.options`.
+Owns the methods that add options, with their defaults and help texts. `bigpipe.flags` turns text
+into values; `bigpipe.options` says what the options mean.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["ArgparseHandler", "BMPArgparseMixin"]
 
 
 class ArgparseHandler:
-    """Base of classes that put their options on a parser and act on the parsed arguments.
+    """Base of classes that add options to a parser and act on the parsed arguments.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
-        Where options are added.
+        The parser that options are added to.
 
     Attributes
     ----------
     parser : argparse.ArgumentParser
-        The same.
+        The same parser.
 
     Examples
     --------
@@ -49,30 +49,30 @@ class ArgparseHandler:
         self.parser = parser
 
     def add_all(self) -> None:
-        """Add all options of the script. To be overridden; adds none."""
+        """Add all options of the script; override it. The default adds none."""
 
     def cmd(self, args: argparse.Namespace) -> Any:
-        """Do what the script is for. To be overridden.
+        """Do the work of the script; override it.
 
         Parameters
         ----------
         args : argparse.Namespace
             The parsed arguments.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define it.")
+        raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define one.")
 
 
 class BMPArgparseMixin:
     """Methods that add the options of a pipeline to ``self.parser``.
 
-    Each takes the ``option`` by which it is called on the command line (without dashes),
-    its ``default``, its ``help``, and further keywords of
+    Each method takes the name of the option on the command line without dashes (``option``),
+    its ``default`` and its ``help`` text. Other keywords are those of
     `argparse.ArgumentParser.add_argument`.
 
     Attributes
     ----------
     outname_append : str
-        Default of the option of that name. To be set by a subclass; ``''`` appends nothing.
+        Default of the option of that name. A subclass may set it; ``''`` appends nothing.
     """
 
     outname_append: str = OUTNAME_APPEND
@@ -116,18 +116,18 @@ class BMPArgparseMixin:
         Parameters
         ----------
         name : str
-            One of those in `bigpipe.options.Options`.
+            Name of an option in `bigpipe.options.Options`.
         option : str, optional
-            What it is called on the command line, if not `name`.
+            Name of the option on the command line, if different from `name`.
         default : object, optional
-            What it is if not given. ``None`` is as good as not given to a pipeline.
+            Value if the option is not given. A pipeline takes ``None`` as not given.
         help : str, optional
-            Its help, if not that of the option.
+            Help text, if different from that of the option.
         **kwargs
-            Further keywords of `argparse.ArgumentParser.add_argument`.
+            Other keywords of `argparse.ArgumentParser.add_argument`.
         """
         if name not in DECLARED:
-            raise OptionError(f"{name!r} is no option of a pipeline: see bigpipe.options.Options.")
+            raise OptionError(f"{name!r} is not a pipeline option: see bigpipe.options.Options.")
         option = name if option is None else option
         what = DECLARED[name].metadata["help"].removesuffix(".").replace("%", "%%")
         if help is None and default is None:  # the text says what that means
@@ -144,8 +144,8 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the folder of the outputs."""
-        self._add_value(option, default, help, "folder of the outputs", **kwargs)
+        """Add the output folder."""
+        self._add_value(option, default, help, "output folder", **kwargs)
 
     def add_create_outdir(
         self,
@@ -154,8 +154,8 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the switch that makes missing folders."""
-        self._add_switch(option, default, help, "make missing folders of outputs", **kwargs)
+        """Add the switch that creates missing output folders."""
+        self._add_switch(option, default, help, "create missing output folders", **kwargs)
 
     def add_read_pout(
         self,
@@ -165,7 +165,7 @@ class BMPArgparseMixin:
         **kwargs: Any,
     ) -> None:
         """Add the switch that reads the result of an earlier run."""
-        what = "read the kept result of an earlier run instead of running, if there is one"
+        what = "read the saved result of an earlier run, if there is one, instead of running"
         self._add_switch(option, default, help, what, **kwargs)
 
     def add_write_pout(
@@ -175,8 +175,8 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the switch that keeps the result of the run in a file."""
-        what = "keep the result of the run in a file (a pickle)"
+        """Add the switch that saves the result of the run in a file."""
+        what = "save the result of the run in a file (a pickle)"
         self._add_switch(option, default, help, what, **kwargs)
 
     def add_outname_append(
@@ -186,12 +186,10 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the text put into output names; its default is the class attribute."""
+        """Add the text inserted into output names; its default is the class attribute."""
         if default is None:
             default = self.outname_append
-        what = (
-            "text between base name and extension of an output, so that it differs from its input"
-        )
+        what = "text between the base name and extension of an output, so it differs from its input"
         self._add_value(option, default, help, what, **kwargs)
 
     def add_num_processes(
@@ -201,8 +199,8 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the number of processes, or the part of the cores."""
-        what = "processes at once; 0: one for each physical core; below 1: that part of the cores"
+        """Add the number of processes, or the fraction of the cores."""
+        what = "processes at once; 0: one per physical core; below 1: that fraction of the cores"
         kwargs.setdefault("type", argument_of("num_processes")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
@@ -216,7 +214,7 @@ class BMPArgparseMixin:
         """Add the memory that all processes together may use."""
         what = "memory for all processes together, in bytes or with a unit (8GiB)"
         kwargs.setdefault("type", argument_of("mem_available")["type"])
-        self._add_value(option, default, help, what, unset="a part of what is available", **kwargs)
+        self._add_value(option, default, help, what, unset="a fraction of what is free", **kwargs)
 
     def add_mem_frac(
         self,
@@ -225,8 +223,8 @@ class BMPArgparseMixin:
         help: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the part of the available memory to use."""
-        what = "part of the memory available at the start to use, from 0 to 1"
+        """Add the fraction of the available memory to use."""
+        what = "fraction of the memory available at the start to use, from 0 to 1"
         kwargs.setdefault("type", argument_of("mem_frac")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
@@ -240,7 +238,7 @@ class BMPArgparseMixin:
         """Add the memory that one process needs."""
         what = "memory that one process needs at most, in bytes or with a unit (2GiB)"
         kwargs.setdefault("type", argument_of("process_size")["type"])
-        self._add_value(option, default, help, what, unset="memory does not limit", **kwargs)
+        self._add_value(option, default, help, what, unset="learned from the files", **kwargs)
 
 
 def _help_text(help: str | None, what: str, default: Any, unset: str = "none") -> str:

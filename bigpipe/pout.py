@@ -1,7 +1,6 @@
-"""The result of a run as a list, and what is done with such lists: pruning and keeping.
+"""The result of a run as a list, and functions that prune and cache such lists.
 
-Owns `Pout`, `prune_pout` and `cached_pout`. What the entries mean is told in
-`bigpipe.records`.
+Owns `Pout`, `prune_pout` and `cached_pout`. `bigpipe.records` documents the entries.
 """
 
 from __future__ import annotations
@@ -32,25 +31,25 @@ Entry = tuple[str | None, dict[str, Any]]
 class Pout(list[Entry]):
     """The result of a run: a list of ``(outname, meta)``, one for each input, in input order.
 
-    Equal to a plain list of the same tuples; slices and copies of it are plain lists.
+    It equals a plain list of the same tuples. Slices and copies of it are plain lists.
 
     Parameters
     ----------
     results : iterable of FileResult, optional
-        What became of each input, in input order.
+        The result of each input, in input order.
     elapsed_s : float, optional
-        Seconds that the run took.
+        Duration of the run in seconds.
     memory : MemoryUse, optional
-        What the run has used of its memory.
+        Memory that the run used.
 
     Attributes
     ----------
     results : list of FileResult
-        What became of each input. It is of the run: changing the list does not change it.
+        The result of each input. Changing the entries of the `Pout` does not change it.
     elapsed_s : float or None
-        Seconds that the run took, ``None`` if not known.
+        Duration of the run in seconds; ``None`` if it is not known.
     memory : MemoryUse or None
-        Budget and peak of all workers together, and what they have waited for.
+        Budget and peak of all workers together, and what they waited for.
 
     Examples
     --------
@@ -75,19 +74,19 @@ class Pout(list[Entry]):
 
     @classmethod
     def from_results(cls, results: Iterable[FileResult], elapsed_s: float | None = None) -> Pout:
-        """Make one from the results of a run, in input order.
+        """Make a `Pout` from the results of a run.
 
         Parameters
         ----------
         results : iterable of FileResult
-            What became of each input.
+            The result of each input, in input order.
         elapsed_s : float, optional
-            Seconds that the run took.
+            Duration of the run in seconds.
 
         Returns
         -------
         Pout
-            The same as calling the class.
+            The same as from the constructor.
         """
         return cls(results, elapsed_s)
 
@@ -98,28 +97,28 @@ class Pout(list[Entry]):
 
     @property
     def in_names(self) -> list[Any]:
-        """The inputs, as they were given."""
+        """The inputs as they were given."""
         return [result.in_name for result in self.results]
 
     def prune(self) -> Pout:
-        """Return the result without the inputs that were rejected without metadata.
+        """Return the result without rejected inputs that have no metadata.
 
         Returns
         -------
         Pout
-            All entries but those that are ``(None, {})``; its `in_names` fit.
+            All entries except those that are ``(None, {})``. Its `in_names` match the entries.
         """
         kept = (x for x in self.results if not _is_empty(x.entry))
         return Pout(kept, self.elapsed_s, self.memory)
 
     def summary(self) -> str:
-        """Return a short text: how many files came to which end, how fast, and what failed.
+        """Return a short text: the number of files by outcome, the speed, and the failures.
 
         Returns
         -------
         str
-            One line, one for the memory, one for each hook or function that rejected files, and
-            one for each kind of error.
+            A first line, then one for the memory, one for each hook or function that rejected
+            files, and one for each kind of error.
         """
         n_files = len(self.results)
         counts = Counter(result.outcome for result in self.results)
@@ -129,7 +128,7 @@ class Pout(list[Entry]):
             text += f": {', '.join(ends)}"
         n_kept = sum(result.from_journal for result in self.results)
         if n_kept:
-            text += f" ({n_kept} of them before, says the journal)"
+            text += f" ({n_kept} of them from the journal)"
         if self.elapsed_s is not None:
             text += f" in {format_seconds(self.elapsed_s)}"
             if self.elapsed_s > 0:
@@ -145,7 +144,7 @@ class Pout(list[Entry]):
         return f"{text}\n{summarise(errors)}" if errors else text
 
     def _rejected(self) -> dict[str, list[Any]]:
-        """Return, by the hook or function that rejected them, the inputs."""
+        """Return the rejected inputs, by the hook or function that rejected them."""
         found: dict[str, list[Any]] = {}
         for result in self.results:
             if result.rejected_by is not None:
@@ -158,28 +157,28 @@ class Pout(list[Entry]):
         Returns
         -------
         astropy.table.QTable
-            A row for each input: ``in_name``, ``outname``, ``outcome``, then a column for each
-            key of the metadata, with a dot between the keys of nested dicts. Quantities have
-            one unit, times and coordinates are columns of their own kind; values that have
-            nothing in common are kept as objects. Masked where a key is missing or ``None``.
+            A row for each input: ``in_name``, ``outname``, ``outcome``, and a column for each
+            key of the metadata; keys of nested dicts are joined with a dot. A column of
+            quantities has one unit; times and coordinates become columns of their own types.
+            Values of unrelated types are kept as objects. Missing keys and ``None`` are masked.
         """
         from bigpipe.pout_table import table_of
 
         return table_of(self.results)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the same table for pandas.
+        """Return the table of `to_table` as a pandas data frame.
 
         Returns
         -------
         pandas.DataFrame
-            As `to_table`, with units in the names of the columns, and two columns for
-            coordinates; NaN, NaT or ``None`` where there is nothing.
+            Units are in the column names, and coordinates take two columns. Missing values are
+            NaN, NaT or ``None``.
 
         Raises
         ------
         ImportError
-            If pandas is not there: bigpipe does not need it otherwise.
+            If pandas is not installed; nothing else in bigpipe needs it.
         """
         from bigpipe.pout_table import pandas_of
 
@@ -191,13 +190,13 @@ class Pout(list[Entry]):
         return html_of(self.results, self.summary())
 
     def report(self, path: str | os.PathLike[str]) -> None:
-        """Write what the run was like as a page for a browser.
+        """Write a report of the run as an HTML page.
 
         Parameters
         ----------
         path : str or os.PathLike
-            The page, one file that needs no network. The command ``bigpipe report`` makes one
-            from a journal, which also knows with what was run.
+            Name of the page, one file that needs no network. The command ``bigpipe report``
+            makes the page from a journal, which also has the run's keywords and versions.
         """
         from bigpipe.report import write_page
 
@@ -206,7 +205,7 @@ class Pout(list[Entry]):
 
 def _told(memory: MemoryUse) -> str:
     text = (
-        f"memory: {format_bytes(memory.peak)} at most in all workers, of a budget of "
+        f"memory: peak {format_bytes(memory.peak)} in all workers, budget "
         f"{format_bytes(memory.budget)}"
     )
     waits = [f"{what} {format_seconds(s)}" for what, s in memory.waited_s.items() if s >= 1]
@@ -219,7 +218,7 @@ def _is_empty(entry: Any) -> bool:
 
 
 def _is_pout(given: Any, items: list[Any]) -> bool:
-    """Return whether this is what a run returned, in which metadata may be what hooks returned."""
+    """Return whether this is the result of a run; in a `Pout`, metadata may be of any type."""
     return isinstance(given, Pout) or all(map(_looks_like_entry, items))
 
 
@@ -232,7 +231,7 @@ def _looks_like_entry(item: Any) -> bool:
 
 
 def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
-    """Take the inputs that were rejected without metadata out of a run's result.
+    """Remove rejected inputs that have no metadata from the result of a run.
 
     Parameters
     ----------
@@ -244,8 +243,8 @@ def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any],
     Returns
     -------
     pruned_pout, pruned_in_names : list
-        Both without the entries that are ``(None, {})``. Entries with metadata but no
-        output stay, those of failed files among them.
+        Both lists without the entries that are ``(None, {})``. Entries with metadata but no
+        output stay, including those of failed files.
 
     Raises
     ------
@@ -255,7 +254,7 @@ def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any],
     Warns
     -----
     BigpipeWarning
-        If the arguments are the wrong way round. They are returned as they are.
+        If the arguments are swapped. They are returned unchanged.
 
     Examples
     --------
@@ -270,7 +269,9 @@ def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any],
         )
     if not _is_pout(pout, entries):
         if not _is_pout(in_names, names):
-            raise OptionError("pout is no list of (outname, meta): give what pipeline() returned.")
+            raise OptionError(
+                "pout is not a list of (outname, meta): give what pipeline() returned."
+            )
         warnings.warn(
             "prune_pout(pout, in_names) was given in_names first and pout second: nothing is "
             "pruned. Swap the arguments.",
@@ -290,44 +291,44 @@ def cached_pout(
     create_outdir: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Run a pipeline, or read what an earlier run returned.
+    """Run a pipeline, or read the result of an earlier run from a file.
 
     Parameters
     ----------
     pipe_code : callable
-        Called as ``pipe_code(create_outdir=create_outdir, **kwargs)``; returns the run's
-        result. Not called if the result is read.
+        Called as ``pipe_code(create_outdir=create_outdir, **kwargs)``; returns the result of
+        the run. Not called if the result is read from the file.
     poutname : str or os.PathLike, optional
-        The file. Needed to read or write.
+        Name of the file. Required to read or write.
     read_pout : bool, optional
-        Read the result from the file. If the file is missing or damaged, run.
+        Read the result from the file. If the file is missing or damaged, run the pipeline.
     write_pout : bool, optional
-        Write the result to the file after a run, as a pickle, whole or not at all.
+        Write the result to the file after a run, as a pickle. It is written whole or not at all.
     create_outdir : bool, optional
-        Make the file's folder if it is missing. Also passed on to `pipe_code`.
+        Create the folder of the file if it is missing. Also passed to `pipe_code`.
     **kwargs : dict
-        Passed on to `pipe_code`.
+        Passed to `pipe_code`.
 
     Returns
     -------
     object
-        What `pipe_code` returned, now or then.
+        What `pipe_code` returned in this run, or in the one that wrote the file.
 
     Raises
     ------
     OptionError
-        Before anything is run, if there is no `poutname`, or it cannot be written because its
-        folder is missing or closed to writing.
+        Before anything runs, if `poutname` is missing or cannot be written because its folder
+        does not exist or is not writable.
 
     Warns
     -----
     BigpipeWarning
-        If the file cannot be read, or the result not be written: it says why. The result
-        is returned in either case.
+        If the file cannot be read or the result cannot be written; the warning says why. The
+        result is returned in either case.
 
     Notes
     -----
-    Reading a pickle runs code that is in it: read only files of your own.
+    Reading a pickle runs the code in it: read only files that you wrote yourself.
 
     Examples
     --------
@@ -353,7 +354,7 @@ def cached_pout(
             return _read(path)
         except _UnreadableError as error:
             warnings.warn(
-                f"{path!r} cannot be read: {error}. The pipeline is run.",
+                f"{path!r} cannot be read: {error}. The pipeline runs instead.",
                 BigpipeWarning,
                 stacklevel=2,
             )
@@ -363,10 +364,10 @@ def cached_pout(
     if write_pout:
         try:
             write_whole(path, pickle.dumps(pout, protocol=pickle.HIGHEST_PROTOCOL))
-        except Exception as error:  # whatever a foreign __reduce__ raises: the run is not lost
+        except Exception as error:  # a foreign __reduce__ may raise anything; keep the result
             warnings.warn(
                 f"{path!r} could not be written: {type(error).__name__}: {error}. The result is "
-                "returned, but not kept.",
+                "returned but not saved.",
                 BigpipeWarning,
                 stacklevel=2,
             )
@@ -374,7 +375,7 @@ def cached_pout(
 
 
 class _UnreadableError(Exception):
-    """The file is missing or damaged; says how."""
+    """The file is missing or damaged; the message says which."""
 
 
 def _read(path: str) -> Any:
@@ -387,17 +388,18 @@ def _read(path: str) -> Any:
         return pickle.loads(content)
     except (ImportError, AttributeError) as error:
         error.add_note(
-            f"{path!r} may be whole, but holds an object whose class is not found here. Make the "
-            "class importable, or remove the file (or read_pout) to run the pipeline again."
+            f"{path!r} may be intact, but it contains an object whose class cannot be imported. "
+            "Make the class importable, or remove the file (or read_pout) to run the pipeline "
+            "again."
         )
         raise
-    # What the unpickler itself raises on bytes that are no pickle, or the beginning of one.
+    # What the unpickler raises for bytes that are not a pickle, or only the start of one.
     except (pickle.UnpicklingError, EOFError, ValueError, LookupError, OverflowError) as error:
         raise _UnreadableError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
 def _prepare_folder(path: str, create: bool) -> None:
-    """Find out before a long run whether its result could be written."""
+    """Check before a long run that its result can be written."""
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise OptionError(f"poutname={path!r} is a folder: give the name of a file in it.")

@@ -172,7 +172,7 @@ def test_help_tells_the_default_once(name: str) -> None:
         ("create_outdir", True, "True"),
         ("outname_append", "", "''"),
         ("process_size", 5, "5"),
-        ("process_size", None, "memory does not limit"),
+        ("process_size", None, "learned from the files"),
     ],
 )
 def test_help_tells_the_default_given(name: str, default: Any, shown: str) -> None:
@@ -238,5 +238,5 @@ def test_value_that_the_option_refuses_is_a_usage_error(capsys: pytest.CaptureFi
 
 
 def test_name_that_is_no_option_is_refused() -> None:
-    with pytest.raises(OptionError, match="'num_proceses' is no option"):
+    with pytest.raises(OptionError, match="'num_proceses' is not a pipeline option"):
         handler_of("num_proceses")

@@ -531,13 +531,13 @@ def test_run_tells_its_budget_and_its_peak(make):
     pout = Filling().pipeline(make(60), mem_available="1 GB", **PROCESSES)
     assert pout.memory.budget == 10**9
     assert "memory: " in pout.summary()
-    assert "of a budget of 953.7 MiB" in pout.summary()
+    assert "in all workers, budget 953.7 MiB" in pout.summary()
 
 
 def test_summary_tells_what_workers_have_waited_for():
     memory = MemoryUse(2 * 2**30, 2**30, {"memory": 3.14, "paused": 0.2, "inputs": 12.0})
     text = Pout([], 1.0, memory).summary()
-    assert "memory: 1.0 GiB at most in all workers, of a budget of 2.0 GiB" in text
+    assert "memory: peak 1.0 GiB in all workers, budget 2.0 GiB" in text
     assert text.endswith("workers waited: memory 3.14 s, inputs 12 s")
 
 

@@ -186,7 +186,7 @@ def test_arguments_the_wrong_way_round_are_said_and_returned(names: list[Any]) -
 
 
 def test_something_else_than_a_result_is_refused() -> None:
-    with pytest.raises(OptionError, match="no list of"):
+    with pytest.raises(OptionError, match="not a list of"):
         prune_pout([1, 2], ["a", "b"])
 
 
