@@ -1,8 +1,8 @@
-"""A pipeline whose data goes to the caller's process instead of into a file.
+"""A pipeline that sends its data to the caller's process instead of writing a file.
 
-Owns what becomes of one input there: read, prepared and processed by the hooks of the caller's
-pipeline, and handed over. How it gets across is `bigpipe.executors.delivery`, when and in which
-order, `bigpipe.epoch_run`.
+Owns the passage of one input: the hooks of the caller's pipeline read, prepare and process it, and
+its data is handed over. `bigpipe.executors.delivery` transports the data; `bigpipe.epoch_run`
+decides when and in which order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST = struct.Struct("=Q")
 
 
 class Here:
-    """Data that is in the caller's process already."""
+    """Data that is already in the caller's process."""
 
     __slots__ = ("_data",)
 
@@ -35,27 +35,27 @@ class Here:
         self._data = data
 
     def open(self) -> Any:
-        """Return the data. Only once."""
+        """Return the data; can be called only once."""
         data, self._data = self._data, None
         return data
 
 
 class FedPipe:
-    """Stands before a pipeline in a run, and takes a file through its hooks without the last ones.
+    """Wraps a pipeline and takes files through its hooks, except those that write.
 
     Parameters
     ----------
     pipe : BigMultiPipe
         The pipeline.
     fd : int
-        Descriptor by which workers send.
+        File descriptor through which workers send.
     n_wanted : int
-        Data that may be under way or in use by the caller at once.
+        Maximum number of data in transit or in use by the caller.
 
     Attributes
     ----------
     max_segments : int
-        Pieces of shared memory that each worker may have; to be set before workers start.
+        Maximum number of shared-memory segments per worker; set it before workers start.
     """
 
     def __init__(self, pipe: Any, fd: int, n_wanted: int) -> None:
@@ -70,7 +70,7 @@ class FedPipe:
         self._sender: DataSender | None = None
 
     def close(self) -> None:
-        """Give up the descriptor of its own."""
+        """Close the descriptors that this object owns."""
         descriptors, self._bmp_descriptors = self._bmp_descriptors, ()
         for fd in descriptors[1:]:
             os.close(fd)
@@ -78,7 +78,7 @@ class FedPipe:
 
     @property
     def first(self) -> int:
-        """The first input that anybody waits for, by its number; those before are dropped."""
+        """Number of the first input that is still wanted; earlier ones are dropped."""
         if self._page is None and self._bmp_descriptors:
             self._page = mmap.mmap(self._bmp_descriptors[1], _FIRST.size)
         if self._page is None:
@@ -100,7 +100,7 @@ class FedPipe:
         self._bmp_of.worker_exit(**kwargs)
 
     def file_process(self, in_name: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Take one input through the hooks; return what stands for its data."""
+        """Take one input through the hooks; return a token for its data."""
         file = context.current()
         assert file is not None
         assert file.index is not None
@@ -128,15 +128,15 @@ class FedPipe:
             return self._sender.send(data)
         except MemoryError:
             raise
-        except Exception as error:  # any object's own pickling may raise anything
+        except Exception as error:  # pickling an arbitrary object may raise anything
             raise UnsendableError(
-                f"the data, of type {type(data).__name__}, cannot be sent from a worker process "
-                f"({type(error).__name__}: {error}); let the last function return arrays, numbers, "
-                "text and the like, or use executor='threads'"
+                f"data of type {type(data).__name__} cannot be sent from a worker process "
+                f"({type(error).__name__}: {error}); let the last function return arrays, numbers "
+                "or text, or use executor='threads'"
             ) from error
 
     def _bmp_passage(self, file: Any, in_name: Any, kwargs: dict[str, Any]) -> None:
-        """Return ``None``: a file is taken through in one go."""
+        """Return ``None``: files do not pass the hooks in parts."""
 
     def __copy__(self) -> FedPipe:
         other = object.__new__(FedPipe)
@@ -149,7 +149,7 @@ class FedPipe:
 
 
 class _FedPassage(Passage):
-    """The way of one file whose data is not written."""
+    """The passage of one file whose data is not written."""
 
     __slots__ = ("part",)
 
@@ -164,4 +164,4 @@ class _FedPassage(Passage):
         return self.data is not None or self._reject()
 
     def _aim(self, data: Any) -> None:
-        """Find no place, as it is not written."""
+        """Find no output name, as nothing is written."""

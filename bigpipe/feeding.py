@@ -1,7 +1,6 @@
-"""What a loop is fed with: processed data, in input order, epoch by epoch.
+"""`Stream`: processed data for a loop, in input order, epoch by epoch.
 
-Owns batches and what a failed file does to the loop. How data gets here is
-`bigpipe.epoch_run`'s affair.
+Owns batches, and what the loop sees of a failed file. `bigpipe.epoch_run` gets the data here.
 """
 
 from __future__ import annotations
@@ -36,26 +35,25 @@ logger = logging.getLogger(__name__)
 class Stream:
     """Processed data for a loop, in input order; made by `BigMultiPipe.stream`.
 
-    Looping over it is an epoch. Workers are started by the first one and stay for the next, until
-    `close`, the end of a ``with`` block, or until nobody has this object any more. Leaving a
-    loop drops what was ahead of it.
+    Each loop over it is an epoch. The first epoch starts the workers, which stay for later ones
+    until `close`, the end of a ``with`` block, or the deletion of this object. Leaving a loop
+    drops the data that workers had prepared ahead.
 
     Attributes
     ----------
     errors : list of FileError
-        Why files of this epoch, or of the last one, were left out (``on_error='skip'``).
+        Errors of files left out of the current or last epoch (``on_error='skip'``).
 
     Notes
     -----
-    Of an array from a worker process no copy is made here: its memory is shared with the worker,
-    and is used again when no array uses it any more. It is the loop's own for as long as that
-    keeps it, and may be written into.
+    An array from a worker process is not copied: the caller and the worker share its memory. The
+    loop may keep the array and write into it; its memory is reused once no array refers to it.
 
-    In shared memory are, at most, the data that are ahead, and those that the loop has. They come
-    on top of what the workers use, which alone counts as ``mem_available``.
+    Shared memory holds, at most, the data prepared ahead and those that the loop keeps. They come
+    on top of the workers' own memory; only that counts towards ``mem_available``.
 
-    With ``executor='threads'``, each thread has one file at a time, so that no more than that are
-    ahead while the loop is busy; with ``'serial'``, nothing is.
+    With ``executor='threads'``, each thread has one file at a time, so no more than one per
+    thread are ahead while the loop is busy. With ``'serial'``, none are.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class Stream:
         self._batch_size = _count("batch_size", batch_size, 1)
         self._prefetch = _count("prefetch", prefetch, 0)
         if batch_size is None and (collate is not None or drop_last):
-            raise OptionError("collate and drop_last need batch_size: give it, or leave them out.")
+            raise OptionError("collate and drop_last need batch_size: give it or leave them out.")
         if on_error not in _ON_ERROR:
             raise OptionError(f"on_error must be 'raise' or 'skip' here, not {on_error!r}")
         self._collate = _stacked if collate is None else collate
@@ -93,21 +91,21 @@ class Stream:
         if iter(names) is names:
             if self._has_begun:
                 raise InNamesError(
-                    "the inputs came from an iterator, which can be read once: give a list, or the "
-                    "inputs of each epoch to epoch()"
+                    "the inputs came from an iterator, which can be read only once: give a list, "
+                    "or pass the inputs of each epoch to epoch()"
                 )
             self._has_begun = True
         return self.epoch(names)
 
     def __len__(self) -> int:
-        """Return how many data, or batches, an epoch has if no file is rejected or left out."""
+        """Return the number of data or batches of an epoch, if no file is left out."""
         if not isinstance(self._in_names, Sized):
             raise TypeError("the inputs have no length")
         n, size = len(self._in_names), self._batch_size or 1
         return n // size if self._drop_last else -(-n // size)
 
     def epoch(self, in_names: Iterable[Any]) -> Iterator[Any]:
-        """Return an epoch over other inputs, or the same ones in another order.
+        """Return an epoch over other inputs, or over the same inputs in another order.
 
         Parameters
         ----------
@@ -117,13 +115,13 @@ class Stream:
         Returns
         -------
         iterator
-            Of data or batches. Beginning another epoch ends this one.
+            Iterator over data or batches. Starting another epoch ends this one.
         """
         data = self._data(checked_in_names(in_names))
         return data if self._batch_size is None else self._batches(data, self._batch_size)
 
     def close(self) -> None:
-        """End the workers. Another epoch would start new ones."""
+        """End the workers. A later epoch starts new ones."""
         run, self._run = self._run, None
         self._n_epochs += 1
         if run is not None:
@@ -146,19 +144,19 @@ class Stream:
                 if result.error is not None:
                     self._failed(result.error)
                 elif result.outname is not None and (opened := self._opened(result)):
-                    # Nothing here has the data while the loop is at work on it.
+                    # No reference is kept here while the loop uses the data.
                     yield opened.pop()
                     if self._n_epochs != number:
                         raise RuntimeError(
-                            "this epoch has ended, as the stream was closed or another epoch has "
-                            "begun: take one at a time"
+                            "this epoch has ended, because the stream was closed or another epoch "
+                            "has begun: use one epoch at a time"
                         )
         finally:
             if self._n_epochs == number:
                 run.drop()
 
     def _opened(self, result: FileResult) -> list[Any]:
-        """Return the data alone in a list; an empty one if they are left out."""
+        """Return the data in a list, or an empty list if they are left out."""
         delivered: Any = result.outname
         try:
             return [delivered.open()]
@@ -188,13 +186,13 @@ class Stream:
                 yield self._collated(batch)
 
     def _collated(self, batch: list[Any]) -> Any:
-        """Make a batch of what a list holds, and empty it."""
+        """Make a batch of the data in a list, and empty the list."""
         taken = batch[:]
         batch.clear()
         return self._collate(taken)
 
     def _ready(self) -> EpochRun:
-        """Return the run, with the workers that there are; a new one if they have ended."""
+        """Return the current run with its workers, or a new one if that has ended."""
         if self._run is not None and self._run.is_over:
             self._run.close()
             self._run = None
@@ -214,18 +212,18 @@ class Stream:
             pipe.close()
             receiver.close()
             raise
-        weakref.finalize(self, run.close).atexit = False  # then, a run ends by itself
+        weakref.finalize(self, run.close).atexit = False  # at exit, a run ends by itself
         return run
 
 
 def _check(pipe: Any, given: dict[str, Any]) -> None:
     for name in _WITHOUT_EFFECT:
         if given.get(name) is not None:
-            raise OptionError(f"{name} can have no effect on a stream: leave it out.")
+            raise OptionError(f"{name} has no effect on a stream: leave it out.")
     if type(pipe).file_process is not Hooks.file_process:
         raise OptionError(
-            f"{type(pipe).__name__} has a file_process of its own, whose data a stream cannot get "
-            "at: override file_read and data_process instead."
+            f"{type(pipe).__name__} overrides file_process, whose data a stream cannot get: "
+            "override file_read and data_process instead."
         )
 
 
@@ -235,14 +233,14 @@ def _planned(pipe: Any, given: dict[str, Any], on_error: str) -> Plan:
     executor = options.executor
     if isinstance(executor, Executor) and executor.wants_all_tasks:
         raise OptionError(
-            f"{type(executor).__name__} begins only when it has all inputs, and a stream reads "
-            "them as the loop goes on: use another executor."
+            f"{type(executor).__name__} begins only when it has all inputs, but a stream reads "
+            "them as the loop proceeds: use another executor."
         )
     if options.PoolClass is not None:
         raise OptionError("a stream needs bigpipe's own workers: leave PoolClass out.")
     options = replace(
         options,
-        # One worker is a process too, as it works while the loop does.
+        # Even a single worker is a process, so that it works while the loop does.
         executor=executor or "processes",
         on_error="raise" if on_error == "raise" else "return",
         progress=False if options.progress is None else options.progress,
@@ -262,7 +260,7 @@ def _planned(pipe: Any, given: dict[str, Any], on_error: str) -> Plan:
 def _count(name: str, value: int | None, least: int) -> int | None:
     if value is None or (isinstance(value, int) and value >= least):
         return value
-    raise OptionError(f"{name} must be a whole number from {least} on, not {value!r}")
+    raise OptionError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def _stacked(batch: list[Any]) -> Any:

@@ -1,7 +1,7 @@
-"""`FunctionPipe`: a pipeline of functions, for whoever has no wish for a class.
+"""`FunctionPipe`: a pipeline of plain functions, without a subclass.
 
-Owns how plain functions take the places of hooks. What reads and writes files where no
-function is given is `bigpipe.formats`; everything else is `bigpipe.pipeline`.
+Owns how functions take the place of hooks. Without functions for them, `bigpipe.formats` reads
+and writes files; everything else is in `bigpipe.pipeline`.
 """
 
 from __future__ import annotations
@@ -27,49 +27,49 @@ _UNASKED = (
     *(*CONTROL_OPTIONS, *FUNCTION_LISTS),
     *("outname_ext", "no_bmp_cleanup"),
 )
-"""Keywords that act without a function that takes them."""
+"""Keywords that have an effect even if no function takes them."""
 
 
 class FunctionPipe(BigMultiPipe):
-    """A pipeline made of functions; in all else, a `BigMultiPipe`.
+    """A `BigMultiPipe` made of functions, without a subclass.
 
     Parameters
     ----------
     read : callable, optional
-        Called as ``read(in_name)``; returns data, or ``None`` to reject the file. If not
-        given, the extension of the input decides.
+        Called as ``read(in_name)``; returns the data, or ``None`` to reject the file. If not
+        given, the format is chosen by the extension of the input.
     process : callable, optional
-        Called as ``process(data)``; returns data, or ``None`` to reject the file.
+        Called as ``process(data)``; returns the data, or ``None`` to reject the file.
     write : callable, optional
-        Called as ``write(data, outname)``. May return another name under which it has
-        written; anything else that it returns is not used. If not given, the extension of
-        the output decides.
+        Called as ``write(data, outname)``. If it returns a name, that is taken as the name it
+        wrote to; any other return value is ignored. If not given, the format is chosen by the
+        extension of the output.
     outdir : str or os.PathLike, optional
-        Folder of the outputs; ``None`` for the current one.
+        Output folder; ``None`` means the current one.
     outname_ext : str, optional
-        Extension of the outputs, such as ``'.png'``, if it is not that of the inputs. May be
-        given at the run, too.
+        Extension of the outputs, such as ``'.png'``, if it differs from that of the inputs. May
+        also be given for a single run.
     **kwargs
         Options and keywords, as for `BigMultiPipe`.
 
     Warns
     -----
     BigpipeWarning
-        When a run starts, of a keyword that no function takes.
+        When a run starts, if no function takes a keyword.
 
     Notes
     -----
-    A function is given, of all keywords that a hook would be, those that it names; all of
-    them if it has ``**kwargs``. A function of numpy or another library can so be given as it
-    is, if its first argument is the right one. Lambdas and functions that are defined in
-    others can be used in every executor, and their code counts where a journal is resumed.
+    A function receives those keywords that it has as parameters, or all of them if it has
+    ``**kwargs``. A function of numpy or another library can therefore be used directly if its
+    first argument is the data. Lambdas and nested functions work with every executor, and a
+    resumed run detects changes in their code.
 
-    By extension, these are read and written: FITS (``.fits``, ``.fit``, ``.fts``, also
+    These formats are read and written by extension: FITS (``.fits``, ``.fit``, ``.fts``, also
     followed by ``.gz`` or ``.fz``), ``.npy``, ``.npz``, HDF5 (``.h5``, ``.hdf5``), ``.zarr``,
     images (``.png``, ``.jpg``, ``.tif`` and others), text (``.txt``, ``.csv``, ``.json`` and
-    others) as `str`, and all else as `bytes`. The keyword ``hdu`` chooses the HDU of a
-    FITS file, ``dataset`` the array of an HDF5 or Zarr file. An array that is written as FITS
-    has the header of its input, if that was FITS.
+    others) as `str`, and anything else as `bytes`. The keyword ``hdu`` selects the HDU of a FITS
+    file, ``dataset`` the array of an HDF5 or Zarr file. An array written as FITS gets the header
+    of its input if that is FITS.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class FunctionPipe(BigMultiPipe):
         super().__init__(outdir=outdir, **kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Read a file by `read`, or by its extension; a group, member by member."""
+        """Read a file with `read`, or by its extension; read a group member by member."""
         if not isinstance(in_name, (str, os.PathLike)):
             return super().file_read(in_name, **kwargs)
         return self._bmp_call("read", self.read or formats.read, (in_name,), kwargs)
@@ -120,13 +120,13 @@ class FunctionPipe(BigMultiPipe):
         return None if data is None else data[start:end]
 
     def data_process(self, data: Any, **kwargs: Any) -> Any:
-        """Process the data by `process`."""
+        """Process the data with `process`."""
         if self.process is None:
             return data
         return self._bmp_call("process", self.process, (data,), kwargs)
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
-        """Write the output by `write`, or by its extension."""
+        """Write the output with `write`, or by its extension."""
         super().file_write(data, outname, **kwargs)
         write = self.write or formats.write
         returned = self._bmp_call("write", write, (data, outname), kwargs)
@@ -137,7 +137,7 @@ class FunctionPipe(BigMultiPipe):
     def _bmp_call(
         self, role: str, function: Function, given: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Call a function with those of the keywords that it takes."""
+        """Call a function with the keywords that it takes."""
         kwargs = self._bmp_control(kwargs)
         known = self._bmp_taken.get(role)
         if known is None or known[0] is not function:
@@ -173,7 +173,7 @@ class FunctionPipe(BigMultiPipe):
         }
 
     def _bmp_all_taken(self, control: dict[str, Any]) -> set[str] | None:
-        """Return the keywords that any function takes; ``None`` if one of them takes all."""
+        """Return the keywords that any function takes; ``None`` if a function takes all."""
         of_data = self._bmp_listed(control)
         if self.process is not None:
             of_data.append(self.process)
@@ -189,8 +189,8 @@ class FunctionPipe(BigMultiPipe):
 
 
 def _keywords_of(function: Function, n_given: int) -> frozenset[str] | None:
-    """Return the keywords that a function takes beside its first arguments; ``None`` for all."""
-    if type(function).__name__ == "ufunc":  # where=, out=: of numpy, not of a pipeline
+    """Return the keywords that a function takes after its first arguments; ``None`` for all."""
+    if type(function).__name__ == "ufunc":  # numpy's where= and out= are not keywords of ours
         return frozenset()
     try:
         parameters = list(inspect.signature(function).parameters.values())

@@ -1,7 +1,7 @@
-"""`Journal`: what runs have noted of their files, to look into.
+"""`Journal`: read what runs have recorded of their files.
 
-Owns what people ask a journal: results, errors, a table, where an output comes from. Runs
-write it through `bigpipe.journal_file`.
+Owns the queries that users make: results, errors, a table, the origin of an output. Runs write
+the journal through `bigpipe.journal_file`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Journal", "JournalRun", "Origin", "runs_of"]
 
 
 class Journal:
-    """A journal, open to be read; also while a run writes it.
+    """A journal, open for reading, even while a run writes it.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class Journal:
     Raises
     ------
     JournalError
-        If there is none, or the file is no journal.
+        If the file does not exist or is not a journal.
 
     Notes
     -----
-    Reading runs no code, whoever has written it: values are made of JSON, of known types only.
+    Reading a journal never runs code from it: values are JSON, and only of known types.
 
     Examples
     --------
@@ -81,38 +81,38 @@ class Journal:
 
     @property
     def runs(self) -> list[JournalRun]:
-        """All runs, the first one first."""
+        """All runs, oldest first."""
         with Explained(self.path):
             return runs_of(self._reader, self.path)
 
     def results(
         self, outcome: Outcome | str | None = None, run: int | None = None
     ) -> Iterator[FileResult]:
-        """Yield what became of the inputs of a run, in their order.
+        """Yield the results of a run, in input order.
 
         Parameters
         ----------
         outcome : Outcome or str, optional
-            Only those with this outcome.
+            Yield only results with this outcome.
         run : int, optional
             Number of the run; the last one if not given.
 
         Yields
         ------
         FileResult
-            Also of files that were not run, as an earlier run had done so.
+            One for each input, including files skipped because an earlier run finished them.
         """
         for row in self._rows(run):
             if outcome is None or row.outcome == outcome:
                 yield _result(row)
 
     def attempts(self, in_name: Any = None) -> Iterator[FileResult]:
-        """Yield all that was tried in all runs, oldest first.
+        """Yield all attempts of all runs, oldest first.
 
         Parameters
         ----------
         in_name : str, os.PathLike or list, optional
-            Of this input alone.
+            Yield only attempts at this input.
 
         Yields
         ------
@@ -125,7 +125,7 @@ class Journal:
                 yield _result(row)
 
     def errors(self, run: int | None = None) -> list[FileError]:
-        """Return the errors of a run, in the order of its inputs.
+        """Return the errors of a run, in input order.
 
         Parameters
         ----------
@@ -145,23 +145,23 @@ class Journal:
         Returns
         -------
         Pout
-            Of a run that was broken off: of the inputs that had ended. Metadata that could not
-            be kept are missing.
+            For a run that was interrupted, only the inputs that had ended. Metadata that could
+            not be stored is missing.
         """
         return Pout(self.results(run=run))
 
     def growths(self, n: int = 200) -> list[tuple[Any, int, int]]:
-        """Return what the last files have taken: from that, a next run projects.
+        """Return the memory that the last files took, from which the next run projects.
 
         Parameters
         ----------
         n : int, optional
-            How many.
+            Number of files.
 
         Returns
         -------
         list of tuple
-            Input, its bytes on disk, and the bytes by which it made a worker grow.
+            The input, its size on disk in bytes, and the bytes by which it made a worker grow.
         """
         with Explained(self.path):
             rows = self._reader.measured(n)
@@ -180,7 +180,7 @@ class Journal:
         astropy.table.Table
             A row for each input: ``in_name``, ``outcome``, ``outname``, ``seconds`` (s),
             ``size`` (bytes on disk), ``peak_rss`` and ``projected`` (bytes), ``attempts``,
-            ``ended`` (local time), ``error``; masked where there is nothing.
+            ``ended`` (local time), ``error``. Missing values are masked.
         """
         from astropy.table import MaskedColumn, Table
 
@@ -197,17 +197,17 @@ class Journal:
         return table
 
     def trace(self, output: str | os.PathLike[str]) -> Origin:
-        """Tell by which input, keywords, code and versions an output was made.
+        """Return the input, keywords, code and versions that made an output.
 
         Parameters
         ----------
         output : str or os.PathLike
-            An output, or a side file.
+            An output, or another file written with it.
 
         Raises
         ------
         JournalError
-            If the journal does not know it.
+            If the journal has no record of it.
         """
         name = os.path.abspath(output)
         base = json.dumps(os.path.basename(name))[1:-1]
@@ -218,7 +218,7 @@ class Journal:
             found = next((x for x in outputs if x == name or _is_same(x, name)), None)
             if found is not None:
                 return self._origin(name, outputs[found], row)
-        raise JournalError(f"the journal {self.path!r} knows nothing of {name!r}")
+        raise JournalError(f"the journal {self.path!r} has no record of {name!r}")
 
     def _origin(self, name: str, then: Any, row: FileRow) -> Origin:
         states = json.loads(row.inputs)
@@ -239,7 +239,7 @@ class Journal:
         )
 
     def status(self) -> str:
-        """Return a short text: what the last run is or was, and how far it is."""
+        """Return a short text: the state of the last run and its progress."""
         runs = self.runs
         if not runs:
             return f"{self.path}: no run yet"
@@ -272,7 +272,7 @@ class Journal:
             if not numbers:
                 return
             if run is not None and run not in numbers:
-                raise JournalError(f"the journal {self.path!r} has no run {run}: {numbers}")
+                raise JournalError(f"the journal {self.path!r} has no run {run}, only {numbers}")
             yield from self._reader.of_run(numbers[-1] if run is None else run)
 
 
@@ -291,7 +291,7 @@ _COLUMNS: dict[str, tuple[type, str | None]] = {
 
 
 def _cells(row: FileRow) -> tuple[Any, ...]:
-    """Return what a row of the table has."""
+    """Return the cells of a row of the table."""
     outname = None if row.outname is None else decode(row.outname)
     seconds = json.loads(row.seconds)
     return (
@@ -346,5 +346,5 @@ def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalR
 
 
 def _is_same(name: str, other: str) -> bool:
-    """Whether two paths lead to one file, by whatever links."""
+    """Return whether two paths lead to the same file, through any links."""
     return os.path.realpath(name) == os.path.realpath(other)

@@ -1,16 +1,16 @@
-"""What this process may use: cores and memory of the machine, or a share of them.
+"""The cores and memory that this process may use: those of the machine, or a share of them.
 
-Owns the figures of the machine and of this process's limits; the only importer of psutil.
-Limits that control groups set are read in `bigpipe.cgroups`, what processes have used in
-`bigpipe.peak_meter` and `bigpipe.tree_meter`. What follows is decided in `bigpipe.budget`.
+Measures the machine and the limits of this process; the only importer of psutil. Limits of
+control groups are read in `bigpipe.cgroups`, the memory that processes use in
+`bigpipe.peak_meter` and `bigpipe.tree_meter`. `bigpipe.budget` decides from these figures.
 
-A process that works for one file of a run may not use the machine but the file's share::
+A process that works on one file of a run may use only the file's share of the machine::
 
     run:     so many cores and bytes        n files at a time
     file:    cores / n, its projection      set_share() in whoever runs its hooks
     hook:    num_can_process(), pipeline()  answered from the share
 
-Functions that read ``/proc`` and ``/sys`` take the folder that stands for ``/``.
+Functions that read ``/proc`` and ``/sys`` take the folder to use as ``/``.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ __all__ = [
 
 
 class Share(NamedTuple):
-    """What one file of a run may use; ``None``: not limited."""
+    """What one file of a run may use; ``None`` means not limited."""
 
     memory: int | None
     """Bytes: the projection of the file."""
     cores: float | None
-    """Physical cores; may be a part of one."""
+    """Physical cores; may be a fraction."""
 
 
 _SHARE = "the share of the file that a run is processing here"
@@ -59,23 +59,23 @@ _thread_share: ContextVar[Share | None] = ContextVar("bigpipe_share", default=No
 
 
 def set_share(memory: int | None, cores: float | None, *, in_thread: bool = False) -> Share:
-    """Set what may be used here, for the file at hand.
+    """Set the share that the current file may use.
 
     Parameters
     ----------
     memory : int or None
-        Bytes; ``None`` does not limit.
+        Bytes; ``None`` means no limit.
     cores : float or None
-        Physical cores, or a part of one; ``None`` does not limit.
+        Physical cores, possibly a fraction; ``None`` means no limit.
     in_thread : bool, optional
-        Set it for this thread alone, where a process runs several files, or the caller's
-        own code, beside this one. It goes before the share of the process. With
-        ``None`` for both, the share of the process holds again.
+        Set the share for this thread only, because the process also runs other files or the
+        caller's own code. It takes precedence over the share of the process; ``None`` for both
+        removes it.
 
     Returns
     -------
     Share
-        What was set before in the same place, to be set again when the file has ended.
+        The previous share of the thread or process, to be set again when the file has ended.
 
     Notes
     -----
@@ -92,7 +92,7 @@ def set_share(memory: int | None, cores: float | None, *, in_thread: bool = Fals
 
 
 def current_share() -> Share:
-    """Return what was set for the file at hand."""
+    """Return the share that is set for the current file."""
     return _thread_share.get() or _process_share
 
 
@@ -104,42 +104,41 @@ def num_can_process(
     process_size: float | str | None = None,
     error_if_zero: bool = True,
 ) -> int:
-    """Count the processes that may run at once.
+    """Return the number of processes that may run at once.
 
     Parameters
     ----------
     num_to_process : int, optional
         Number of things to process, if it is known.
     num_processes : number, optional
-        Processes allowed. ``None`` or 0: as many as there are physical cores that this
-        process may use; below 1: that part of them, at least 1.
+        Maximum number of processes. ``None`` or 0 means all physical cores that this process may
+        use, a number below 1 that fraction of them, at least 1.
     mem_available : number or str, optional
-        Bytes that all processes together may use, or text such as ``'8 GiB'``. If not
-        given, `mem_frac` of what is available now.
+        Memory that all processes together may use: bytes, or text such as ``'8 GiB'``. If not
+        given, `mem_frac` of the currently available memory.
     mem_frac : float, optional
-        Part of the available memory to use. Not used if `mem_available` is given.
+        Fraction of the available memory to use. Ignored if `mem_available` is given.
     process_size : number or str, optional
-        Bytes that one process needs, or text. If not given, memory does not limit.
+        Memory that one process needs: bytes, or text. If not given, memory is not a limit.
     error_if_zero : bool, optional
-        Raise if the memory is not enough for one process. ``False``: return 0.
+        Raise if the memory is not enough for one process. ``False`` returns 0 instead.
 
     Returns
     -------
     int
-        The least of the three; 0 also if there is nothing to process.
+        The smallest of the three limits; also 0 if there is nothing to process.
 
     Raises
     ------
     MemoryBudgetError
         If the memory is not enough for one process. It is an `EnvironmentError`.
     OptionError
-        If a value cannot be used, such as a negative number. It is a `ValueError`.
+        If a value is invalid, such as a negative number. It is a `ValueError`.
 
     Notes
     -----
-    In a hook that a pipeline has called, the cores are those of one worker, and the memory
-    is at most what the run has projected for the file at hand. What is given goes
-    before that.
+    In a hook called by a pipeline, the cores are those of one worker, and the memory is at most
+    what the run projected for the current file. Arguments take precedence over both.
 
     Examples
     --------
@@ -157,7 +156,7 @@ def num_can_process(
 
 
 def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> int:
-    """Do what `num_can_process` does, for a run; raise `MemoryBudgetError` if none fits.
+    """Count the workers of a run like `num_can_process`; raise `MemoryBudgetError` if none fits.
 
     ``n_begun`` is the number of files that a worker has at once.
     """
@@ -170,17 +169,17 @@ def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> in
     if memory < size:
         raise MemoryBudgetError(
             f"Memory is not enough for one process: {format_bytes(memory)} may be used "
-            f"({source}), process_size is {format_bytes(size)}. Lower process_size if one file "
+            f"({source}), but process_size is {format_bytes(size)}. Lower process_size if one file "
             f"needs less, {_remedy(source)}."
         )
-    # If there is no room for so many at once, one worker has them one after another.
+    # If a worker's files do not fit together, a single worker takes them one after another.
     return fit_count(n_tasks, n_processes, max(memory, n_begun * size), n_begun * size)
 
 
 def usable_memory(options: Options) -> tuple[int, str]:
-    """Return the bytes that all workers of a run may use, and where that comes from.
+    """Return the bytes that all workers of a run may use, and the source of that figure.
 
-    A share is used in full: that it fits was seen to by the run that set it.
+    A share is used in full, because the run that set it has made sure that it fits.
     """
     if options.mem_available is not None:
         return _size("mem_available", options.mem_available), "mem_available"
@@ -189,16 +188,14 @@ def usable_memory(options: Options) -> tuple[int, str]:
     part = int(free * _fraction("mem_frac", mem_frac))
     share = current_share().memory
     if share is None or part < share:
-        return part, f"mem_frac={mem_frac} of what is available now"
+        return part, f"mem_frac={mem_frac} of the available memory"
     return share, _SHARE
 
 
 def _remedy(source: str) -> str:
     if source != _SHARE:
         return "raise mem_available or mem_frac, or free memory"
-    return (
-        "or give the run that this file belongs to a larger process_size, which becomes the share"
-    )
+    return "or give the outer run a larger process_size, which becomes the share of this file"
 
 
 def _size(name: str, value: Any) -> int:
@@ -214,7 +211,7 @@ def _whole(name: str, value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         whole = -1
     if whole < 0:
-        raise OptionError(f"{name}={value!r} is not a count: give a whole number, not below 0.")
+        raise OptionError(f"{name}={value!r} is not a count: give a whole number of at least 0.")
     return whole
 
 
@@ -224,25 +221,25 @@ def _fraction(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         fraction = math.nan
     if not 0 <= fraction < math.inf:  # NaN fails this too
-        raise OptionError(f"{name}={value!r} is not a part of the memory, such as 0.8.")
+        raise OptionError(f"{name}={value!r} is not a fraction of the memory, such as 0.8.")
     return fraction
 
 
 def n_cores(root: str = "/") -> int:
     """Count the physical cores that this process may use.
 
-    The least of its affinity, the quotas of its cgroups, ``SLURM_CPUS_PER_TASK`` and the
-    share of the file at hand.
+    The smallest of its affinity, the quotas of its cgroups, ``SLURM_CPUS_PER_TASK`` and the
+    share of the current file.
 
     Parameters
     ----------
     root : str, optional
-        The folder that stands for ``/``.
+        The folder to use as ``/``.
 
     Returns
     -------
     int
-        At least 1. Where the cores of a machine cannot be told apart, its logical ones.
+        At least 1. Logical cores where the system does not distinguish physical ones.
     """
     allowed = _affinity()
     if allowed is None:
@@ -263,9 +260,9 @@ def _psutil_count() -> int:
 
 
 def _core_of(cpu: int, root: str) -> str:
-    """Name the physical core of a logical one: by its hardware threads, for which it is the same.
+    """Return a name for the physical core of a logical one: the list of the core's threads.
 
-    By its own number where the system does not say.
+    The name is the number of the logical core where the system gives no such list.
     """
     path = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
     return read_text(os.path.join(root, path)) or str(cpu)
@@ -289,20 +286,20 @@ def mem_available_bytes(root: str = "/") -> int:
     Parameters
     ----------
     root : str, optional
-        The folder that stands for ``/``.
+        The folder to use as ``/``.
 
     Returns
     -------
     int
-        Bytes: the least of what the system has available, what each enclosing cgroup
+        Bytes: the smallest of what the system has available, what each enclosing cgroup
         leaves, the address space that ``RLIMIT_AS`` (``ulimit -v``) leaves, and the share
-        of the file at hand. File cache that the kernel can drop counts as free.
+        of the current file. File cache that the kernel can drop counts as free.
 
     Notes
     -----
-    The kernel keeps each process to ``RLIMIT_AS`` by itself, so that several could have
-    more. Batch systems that set it mean the memory of the job, so it counts as that of
-    all together.
+    The kernel applies ``RLIMIT_AS`` to each process separately, so several could use more. But
+    batch systems that set it mean the memory of the whole job, so it counts here as the limit of
+    all processes together.
     """
     available = _available(root)
     share = current_share().memory
@@ -324,7 +321,7 @@ def _system_available(root: str) -> int:
 
     try:
         return int(psutil.virtual_memory().available)
-    except OSError:  # Linux without /proc, as in a chroot: less is known, caches are not counted
+    except OSError:  # Linux without /proc, as in a chroot: reclaimable caches are not counted
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -337,29 +334,29 @@ def _address_space_left(root: str) -> Iterator[int]:
 
 
 def memory_pressure(root: str = "/") -> float | None:
-    """Return how much of the last 10 s some process of the machine has waited for memory.
+    """Return how much of the last 10 s some process of the machine waited for memory.
 
     Parameters
     ----------
     root : str, optional
-        The folder that stands for ``/``.
+        The folder to use as ``/``.
 
     Returns
     -------
     float or None
-        Percent; ``None`` where the kernel does not tell (before Linux 4.20, or turned off).
+        Percent; ``None`` if the kernel does not report it (before Linux 4.20, or disabled).
     """
     percent = word_after("some avg10=", read_text(os.path.join(root, "proc/pressure/memory")))
     return float(percent) if percent else None
 
 
 class PsutilTable:
-    """The processes of a system without ``/proc``, as `bigpipe.process_table` has them.
+    """The processes of a system without ``/proc``, like those of `bigpipe.process_table`.
 
     Notes
     -----
-    How pages are shared is not told: a process counts with all that it has resident. On Linux
-    without ``/proc``, as in a chroot, psutil knows nothing: no process is seen then.
+    Shared pages are unknown here: a process counts with its whole RSS. On Linux without ``/proc``,
+    as in a chroot, psutil finds no processes at all.
     """
 
     def pids(self) -> set[int]:
@@ -368,11 +365,11 @@ class PsutilTable:
 
         try:
             return set(psutil.pids())
-        except (OSError, IndexError):  # of psutil, where it finds none
+        except (OSError, IndexError):  # raised by psutil where it finds no processes
             return set()
 
     def kin(self, pid: int) -> Kin | None:
-        """Return whom a process belongs to."""
+        """Return the parent and process group of a process."""
         import psutil
 
         with suppress(psutil.Error, OSError):
@@ -380,7 +377,7 @@ class PsutilTable:
         return None
 
     def memory(self, pid: int) -> Memory | None:
-        """Return what a process has in memory."""
+        """Return the memory of a process."""
         import psutil
 
         with suppress(psutil.Error, OSError):
@@ -389,5 +386,5 @@ class PsutilTable:
         return None
 
     def anonymous(self, pid: int) -> Anonymous | None:
-        """Return ``None``: how pages are shared is not told."""
+        """Return ``None``: how pages are shared is unknown."""
         return None

@@ -1,6 +1,6 @@
-"""What a journal tells of a run, and of where an output comes from; in records and in words.
+"""Records of a run in a journal and of the origin of an output, and their text.
 
-Owns the records and their text. They are made by `bigpipe.journal`.
+`bigpipe.journal` makes the records.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ __all__ = ["JournalRun", "Origin", "told"]
 
 @dataclass(frozen=True)
 class JournalRun:
-    """One run that a journal tells of."""
+    """One run recorded in a journal."""
 
     number: int
-    """Its place among the runs of the journal, from 1."""
+    """Number of the run in the journal, from 1."""
     began: datetime
-    """When it began, in local time."""
+    """When the run began, in local time."""
     ended: datetime | None
-    """When it ended; ``None`` if it has not, or was killed."""
+    """When the run ended; ``None`` if it has not ended or was killed."""
     state: str
-    """``'finished'``, ``'interrupted'`` (Ctrl-C, an error), ``'at work'``, ``'killed'``."""
+    """``'finished'``, ``'interrupted'`` (Ctrl-C, an error), ``'at work'`` or ``'killed'``."""
     host: str
-    """The machine."""
+    """Name of the machine."""
     pid: int
     """Process id of the caller."""
     folder: str
-    """The caller's current folder."""
+    """Working directory of the caller."""
     pipe: str
-    """Class of the pipeline, with its module."""
+    """Class of the pipeline, including its module."""
     n_files: int | None
-    """Inputs; ``None`` if their number was not known beforehand."""
+    """Number of inputs; ``None`` if it was not known in advance."""
     fingerprint: str
-    """Of keywords, options and code. Files whose run has another one are run again."""
+    """Fingerprint of keywords, options and code. A later run with another one runs its files
+    again."""
     parts: dict[str, str] = field(repr=False)
     """Fingerprint of each keyword, attribute, hook and function."""
     keywords: dict[str, str] = field(repr=False)
-    """Keywords of the hooks, in a short form for people."""
+    """Keywords of the hooks, abbreviated."""
     versions: dict[str, str] = field(repr=False)
-    """Of Python and of the packages that were imported."""
+    """Versions of Python and of the imported packages."""
     options: dict[str, str] = field(repr=False, default_factory=dict)
-    """Those that were not what they are by default, in a short form for people."""
+    """Options that differed from their defaults, abbreviated."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,20 @@ class Origin:
     output: str
     """Absolute name of the output."""
     is_as_written: bool
-    """It has the size and the time that it was given then."""
+    """Whether the output still has the size and time it had when written."""
     result: FileResult
-    """What became of the input."""
+    """Result of the input."""
     written: datetime
-    """When its file ended, in local time."""
+    """When the file ended, in local time."""
     inputs: tuple[tuple[str, int | None, str | None, bool], ...]
-    """Of each input: absolute name, bytes, SHA-256 if known, whether size and time are still so."""
+    """For each input: absolute name, bytes, SHA-256 if known, whether size and time are unchanged.
+    """
     run: JournalRun
     """The run that made it: keywords, code, versions."""
 
 
 def told(origin: Origin) -> str:
-    """Return where an output comes from, as lines for a person."""
+    """Return the origin of an output as readable text."""
     run, result = origin.run, origin.result
     state = "as it was written" if origin.is_as_written else "changed since, or gone"
     lines = [

@@ -1,8 +1,7 @@
-"""Where an output goes: names made from names.
+"""Names of outputs, made from the names of inputs.
 
-Owns the rule that makes an output's name, and the refusal of names that metadata must not
-give. Touches no file. Which input may write to a name is decided in `bigpipe.claims`; how
-the output gets there, in `bigpipe.outputs`.
+Owns the rule for output names, and the refusal of unsafe names from metadata. Touches no file.
+`bigpipe.claims` decides which input may write to a name, `bigpipe.outputs` writes it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _GROUP_REMEDY = (
     "A group of inputs has no single name to make the output's name from. Give one: let a "
     "function in pre_process_list return {'bmp_data': data, 'bmp_kwargs': {'outname': "
     "'name.fits'}}, let one in post_process_list set bmp_meta['outname'] = 'name.fits', or "
-    "override outname_create. If nothing is to be written, put no_outfile last in "
+    "override outname_create. If nothing should be written, put no_outfile last in "
     "post_process_list."
 )
 
@@ -46,37 +45,37 @@ def outname_creator(
     Parameters
     ----------
     in_name : str, os.PathLike or list
-        The input. Of a path only the last part is used, of a group (a list) nothing.
+        The input. Only the last part of a path is used, and nothing of a group (a list).
     meta : dict, optional
-        The file's metadata. ``outdir``, ``outname_append`` and ``outname`` found in it, if
-        they are not ``None``, win over the arguments.
+        The file's metadata. If it has ``outdir``, ``outname_append`` or ``outname`` (not
+        ``None``), they take precedence over the arguments.
     outdir : str or os.PathLike, optional
-        The folder. ``None`` is the current one.
+        The output folder; ``None`` means the current one.
     outname_append : str, optional
-        Put between base name and extension. ``None`` is the default ``'_bmp'``, ``''``
-        nothing.
+        Text inserted between base name and extension. ``None`` means the default ``'_bmp'``,
+        ``''`` means nothing.
     outname : str or os.PathLike, optional
-        The name as it is to be, under ``outdir`` if there is one.
+        Exact name of the output, within ``outdir`` if that is given.
     **kwargs : dict
-        Other keywords of the pipeline: not used.
+        Other keywords of the pipeline; not used.
 
     Returns
     -------
     str
-        The name, with its folder.
+        The name, including its folder.
 
     Raises
     ------
     OutnameError
         If a group has no ``outname``, if an ``outname`` from `meta` leads outside
-        ``outdir``, or if a name is bytes, empty or no name at all.
+        ``outdir``, or if a name is bytes, empty, or not a name.
 
     Notes
     -----
-    Metadata often holds text from a file's header, which was not written to be a path: a
-    name from there may use folders below ``outdir`` but not leave it. Links in the
-    file system are not followed to find out. An ``outname`` given as an argument is
-    the programmer's word and goes where it says.
+    Metadata often contains text from a file's header that was not meant as a path. An
+    ``outname`` from metadata may therefore use folders below ``outdir`` but not leave it; links
+    in the file system are not followed for this check. An ``outname`` given as an argument is
+    used without this check.
 
     Examples
     --------
@@ -123,7 +122,7 @@ def outname_creator(
 
 
 def outname_maker(**naming: Any) -> Callable[[Any], str]:
-    """Return `outname_creator` with these keywords, for many inputs.
+    """Return `outname_creator` with these keywords bound, faster for many inputs.
 
     Examples
     --------
@@ -137,7 +136,7 @@ def outname_maker(**naming: Any) -> Callable[[Any], str]:
     folder = outdir if outdir[-1] == os.sep else outdir + os.sep
 
     def make(in_name: Any) -> str:
-        if type(in_name) is str:  # the most usual: what all have in common was looked at before
+        if type(in_name) is str:  # the usual case, without checks that are the same for all
             root, _, extension = in_name.rpartition(os.sep)[2].rpartition(".")
             if root and root[0] != ".":
                 return f"{folder}{root}{append}.{extension}"
@@ -147,11 +146,11 @@ def outname_maker(**naming: Any) -> Callable[[Any], str]:
 
 
 _COMPRESSIONS = (".gz", ".bz2", ".fz", ".xz", ".zst", ".z")
-_COMPRESSED = (".fits", ".fit", ".fts")  # what is read as it is, compressed
+_COMPRESSED = (".fits", ".fit", ".fts")  # files that are read directly when compressed
 
 
 def split_extension(name: str) -> tuple[str, str]:
-    """Part a name from its extension; of compressed FITS files, from both of them.
+    """Split a name from its extension; for compressed FITS files, from both extensions.
 
     Examples
     --------
@@ -174,14 +173,14 @@ def outname_with_extension(
     outname_ext: str | None = None,
     **kwargs: Any,
 ) -> str:
-    """Make a name as `outname_creator` does, with another extension if one is given.
+    """Make an output name like `outname_creator`, optionally with another extension.
 
     Parameters
     ----------
     in_name, meta, outname
         As for `outname_creator`.
     outname_ext : str, optional
-        The extension, with or without its dot. An ``outname`` stays as it is.
+        The extension, with or without its dot. It does not change a given ``outname``.
     **kwargs
         As for `outname_creator`.
 
@@ -206,19 +205,19 @@ def outname_with_extension(
 def _base_name(in_name: Any) -> str:
     if type(in_name) is not str:
         if isinstance(in_name, (list, tuple)):
-            raise OutnameError(f"No name for the output of {shown(in_name)}. {_GROUP_REMEDY}")
+            raise OutnameError(f"No output name for {shown(in_name)}. {_GROUP_REMEDY}")
         in_name = _text(in_name, "in_name", in_name)
     base: str = in_name.rpartition(os.sep)[2] or os.path.basename(os.path.dirname(in_name))
     if not base:
         raise OutnameError(
-            f"No name for the output of {in_name!r}: it has no base name. Give outname or "
+            f"No output name for {in_name!r}: it has no base name. Give outname or "
             "override outname_create."
         )
     return base
 
 
 def _text(value: Any, what: str, in_name: Any) -> str:
-    """Return a name as a plain `str`, whatever class of text or path it is."""
+    """Return a name as a plain `str`, from any subclass of `str` or any path."""
     try:
         text = os.fspath(value)
     except TypeError:
@@ -231,7 +230,7 @@ def _text(value: Any, what: str, in_name: Any) -> str:
 
 
 def _inside(outdir: str, name: str, in_name: Any) -> str:
-    """Join folder and name if the name stays below the folder."""
+    """Join folder and name if the result is below the folder."""
     joined = os.path.join(outdir, name)
     folder = os.path.abspath(outdir).rstrip(os.sep) + os.sep
     target = os.path.abspath(joined)
@@ -240,5 +239,5 @@ def _inside(outdir: str, name: str, in_name: Any) -> str:
     raise OutnameError(
         f"The metadata of {shown(in_name)} gives outname {name!r}, which leads outside (or is) "
         f"outdir {outdir!r}. Make it a name below outdir, or override outname_create if it is "
-        "meant."
+        "intended."
     )

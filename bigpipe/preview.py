@@ -1,7 +1,7 @@
 """What a run would do, and why, without running anything.
 
-Owns the look ahead: which files, what is in the way, how much memory, disk and time. What a
-run then does is `bigpipe.run`'s; both ask `bigpipe.resume` which files are done already.
+Owns the preview: which files would run, what problems are foreseeable, and how much memory, disk
+and time a run needs. Both `bigpipe.run` and this module ask `bigpipe.resume` which files are done.
 """
 
 from __future__ import annotations
@@ -40,64 +40,65 @@ MAX_SHOWN = 10  # names under each heading of the text; arbitrary, fits a termin
 
 
 class Step(StrEnum):
-    """What would be done with an input."""
+    """What a run would do with an input."""
 
     RUN = "run"
-    """It has not been run with this journal, or there is none."""
+    """Run it for the first time with this journal, or without a journal."""
     AGAIN = "run again"
-    """It has been run, and must be once more."""
+    """Run it again."""
     KEEP = "keep"
-    """It is done: its result comes from the journal."""
+    """Take its result from the journal, which shows it finished."""
 
 
 @dataclass(slots=True)
 class PlannedFile:
-    """What would become of one input."""
+    """What a run would do with one input."""
 
     index: int
-    """Place of the input in ``in_names``, from 0."""
+    """Position of the input in ``in_names``, from 0."""
     in_name: Any
     """The input as it was given."""
     step: Step
-    """What would be done."""
+    """What would be done with it."""
     reasons: list[str] = field(default_factory=list)
     """Why it must be run again."""
     problems: list[str] = field(default_factory=list)
-    """Why it would fail, as far as that can be seen."""
+    """Foreseeable reasons why it would fail."""
     outname: str | None = None
-    """Name of its output, if that can be known: the journal's, or the usual one."""
+    """Name of its output: the one in the journal, or the predicted one if there is any."""
     size: int | None = None
-    """Bytes on disk, ``None`` if it is no file."""
+    """Size on disk in bytes; ``None`` if the input is not a file."""
     projected: int | None = None
-    """Bytes that a worker is expected to need for it at most, if anything is known of that."""
+    """Projected memory of a worker for this file, in bytes; ``None`` if nothing is known."""
 
 
 @dataclass(slots=True)
 class Preview:
-    """What a run would do: see `bigpipe.BigMultiPipe.plan`."""
+    """What a run would do; returned by `bigpipe.BigMultiPipe.plan`."""
 
     files: list[PlannedFile]
-    """What would become of each input, in input order."""
+    """The plan for each input, in input order."""
     problems: list[str]
-    """What is in the way of the whole run."""
+    """Problems of the whole run."""
     n_workers: int
-    """Files that would be processed at once."""
+    """Number of files that would be processed at once."""
     budget: int
     """Bytes that all workers together would use at most."""
     disk_needed: int | None
-    """Bytes that the outputs will take: as in the journal, else as much as their inputs."""
+    """Estimated size of the outputs in bytes, from the ratio of output to input in the journal,
+    or equal to the size of the inputs without one."""
     disk_free: int | None
-    """Bytes free where they go; ``None`` if that is not known."""
+    """Free bytes in the output folder; ``None`` if unknown."""
     seconds: float | None
-    """Time that the run would take, from the times in the journal; ``None`` without."""
+    """Estimated duration of the run, from the times in the journal; ``None`` without one."""
 
     def with_step(self, step: Step | str) -> list[PlannedFile]:
-        """Return the files with which this would be done."""
+        """Return the files that have this step."""
         return [file for file in self.files if file.step == step]
 
     @property
     def is_good(self) -> bool:
-        """Nothing is known to be in the way."""
+        """Whether no problem is known."""
         return not self.problems and not any(file.problems for file in self.files)
 
     def __str__(self) -> str:
@@ -121,7 +122,7 @@ class Preview:
 
 
 def _grouped(head: str, items: Iterable[tuple[str, PlannedFile]]) -> list[str]:
-    """Return a line for each text, with the files that it is about."""
+    """Return a line for each text, with the files that it concerns."""
     files: dict[str, list[Any]] = {}
     for text, file in items:
         files.setdefault(text, []).append(file.in_name)
@@ -130,19 +131,19 @@ def _grouped(head: str, items: Iterable[tuple[str, PlannedFile]]) -> list[str]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         lines.append(f"{head}: {shown(names[0])}{more}: {text}")
     if len(files) > MAX_SHOWN:
-        lines.append(f"{head}: {len(files) - MAX_SHOWN} more sorts")
+        lines.append(f"{head}: {len(files) - MAX_SHOWN} more kinds")
     return lines
 
 
 def preview(pipe: Any, plan: Plan) -> Preview:
-    """Look ahead at a run.
+    """Find out what a run would do.
 
     Parameters
     ----------
     pipe : BigMultiPipe
         The pipeline.
     plan : Plan
-        What the run would have to do.
+        The plan of the run.
     """
     return _Previewer(pipe, plan).look()
 
@@ -209,7 +210,7 @@ class _Previewer:
             return None
         fingerprint = fingerprint_of(self._pipe, self._plan.control, self._options.fingerprint)
         for name, reason in fingerprint.unstable:
-            self._problems.append(f"no content can be told of {name} ({reason}): give fingerprint")
+            self._problems.append(f"{name} has no stable fingerprint ({reason}): give fingerprint")
         run = 1 + max(self._reader.runs(), default=0)
         return Resume(self._reader, run, pipe_name(self._pipe), fingerprint, self._options)
 
@@ -221,7 +222,7 @@ class _Previewer:
             outname = look.result.outname
             file.outname = None if outname is None else os.fspath(outname)
             if any(look.checksums or ()):
-                file.reasons.append("if its content has changed, which is seen when it is run")
+                file.reasons.append("if its content has changed, which the run will check")
             return file
         if look.reasons:
             file.step, file.reasons = Step.AGAIN, look.reasons
@@ -229,9 +230,9 @@ class _Previewer:
             if not os.path.lexists(name):
                 file.problems.append("the input is missing")
             elif not os.path.exists(name):
-                file.problems.append("the input is a link to nothing")
+                file.problems.append("the input is a broken link")
             elif not os.access(name, os.R_OK):
-                file.problems.append("the input cannot be read: its permissions forbid it")
+                file.problems.append("the input cannot be read: its permissions do not allow it")
         if self._options.journal is not None and key_of(in_name) == key_of(self._options.journal):
             file.problems.append("the input is the journal: take it out of in_names")
         if file.size == 0:
@@ -255,9 +256,7 @@ class _Previewer:
             path = os.path.realpath(file.outname)
             owner = owners.setdefault(path, file)
             if owner is not file:
-                file.problems.append(
-                    f"{shown(owner.in_name)} is written to the same output {file.outname!r}"
-                )
+                file.problems.append(f"{shown(owner.in_name)} has the same output {file.outname!r}")
             identity = _identity(path)
             if identity in inputs:
                 file.problems.append(
@@ -274,7 +273,7 @@ class _Previewer:
             return None
         try:
             return self._plan.predict(in_name)
-        except Exception:  # a group, an odd name: only its data tells
+        except Exception:  # for example a group: the name may depend on the data
             return None
 
     def _refusal_of(self, folder: str) -> str | None:
@@ -282,7 +281,7 @@ class _Previewer:
             is_open = os.access(folder, os.W_OK | os.X_OK)
             return None if is_open else f"the folder {folder!r} cannot be written to"
         if os.path.lexists(folder):
-            return f"{folder!r}, where outputs would go, is no folder"
+            return f"{folder!r}, where outputs would go, is not a folder"
         if not self._options.create_outdir:
             return f"the folder {folder!r} does not exist: make it, or give create_outdir=True"
         return None
@@ -298,14 +297,14 @@ class _Previewer:
             try:
                 given = None if self._plan.project is None else self._plan.project(file.in_name)
                 given = None if given is None else parse_bytes(given)
-            except Exception as error:  # the caller's own function may raise anything
+            except Exception as error:  # the caller's function may raise anything
                 file.problems.append(f"its size cannot be projected ({error})")
                 continue
             if given is not None:
                 file.projected = given
                 if given > budget:
                     file.problems.append(
-                        f"it needs {format_bytes(given)} of memory, and {format_bytes(budget)} may "
+                        f"it needs {format_bytes(given)} of memory, but {format_bytes(budget)} may "
                         "be used"
                     )
             elif rows:
@@ -341,8 +340,8 @@ class _Previewer:
             return needed, None
         if needed > free:
             self._problems.append(
-                f"outputs of about {format_bytes(needed)} do not fit the {format_bytes(free)} that "
-                f"are free in {folder!r}"
+                f"outputs of about {format_bytes(needed)} do not fit into the "
+                f"{format_bytes(free)} that are free in {folder!r}"
             )
         return needed, free
 
@@ -357,7 +356,7 @@ def _output_bytes_of(row: FileRow) -> int:
 
 
 def _seconds(to_run: list[PlannedFile], rows: list[FileRow], n_workers: int) -> float | None:
-    """Return the time that files will take: as long for each byte as those before."""
+    """Estimate the duration: the same time per byte as the files in the journal."""
     if not rows or not n_workers:
         return None
     spent = sum(sum(json.loads(row.seconds).values()) for row in rows)

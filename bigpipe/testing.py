@@ -1,7 +1,7 @@
 """Contract checks for authors of executors: what `bigpipe.run` relies on.
 
-Owns the checks, which drive an executor through the interface of `bigpipe.executors.base` as a
-run would, and need no test framework. What the interface is, is told there.
+Owns the checks. They drive an executor through the interface of `bigpipe.executors.base` as a run
+does, and need no test framework. The interface is documented there.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def check_executor(make: Callable[[], Executor]) -> None:
     Parameters
     ----------
     make : callable
-        Returns a new executor each time, for which nothing has been started.
+        Returns a new executor at each call, not yet started.
 
     Raises
     ------
     AssertionError
-        If it does not; the message says in which point.
+        If the executor breaks the contract; the message says how.
 
     Notes
     -----
-    Starts some ten workers in all, and writes small files into a temporary folder.
+    Starts about ten workers in all, and writes small files into a temporary folder.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def check_executor(make: Callable[[], Executor]) -> None:
             try:
                 check(driver)
             except BaseException:
-                with suppress(Exception):  # what is wrong with it has been found already
+                with suppress(Exception):  # the first failure is the one to report
                     driver.executor.close(graceful=False)
                 raise
 
@@ -101,7 +101,7 @@ class _Contract(BigMultiPipe):
 
     def post_process(self, data: Any, **kwargs: Any) -> Any:
         before = list(kwargs["notes"])
-        kwargs["notes"].append(data)  # which the next file must not see
+        kwargs["notes"].append(data)  # must not be visible to the next file
         return data, {"name": data, "before": before}
 
     def outname_create(self, in_name: Any, **kwargs: Any) -> str:
@@ -115,14 +115,14 @@ class _Contract(BigMultiPipe):
 
 
 def _leave_note(folder: str, what: str) -> None:
-    """Leave an empty file, which must not be there yet."""
+    """Create an empty file, which must not exist yet."""
     name = f"{what}-{os.getpid()}-{threading.get_ident()}"
     with open(os.path.join(folder, name), "x", encoding="utf-8"):
         pass
 
 
 class _Driver:
-    """Stands in for a run: gives each worker one task after the other."""
+    """Takes the place of a run: gives each worker one task after another."""
 
     def __init__(self, executor: Executor, folder: str) -> None:
         self.executor = executor
@@ -134,7 +134,7 @@ class _Driver:
         self._owners: dict[str, int] = {}
 
     def begin(self, n_tasks: int, **control: Any) -> list[int]:
-        """Start workers for so many tasks, and wait until one is ready; return all."""
+        """Start workers for a number of tasks, wait until one is ready, and return all."""
         executor = self.executor
         most = n_tasks if executor.wants_all_tasks else min(2, executor.max_workers or 2)
         control = {"folder": self.folder, "notes": ["first"], **control}
@@ -146,7 +146,7 @@ class _Driver:
         return list(range(most))
 
     def run(self, names: Sequence[str]) -> dict[int, Report]:
-        """Have tasks processed; return their reports."""
+        """Process tasks and return their reports."""
         todo = deque(Task(index, name) for index, name in enumerate(names))
         while len(self.reports) < len(names) and not self.init_errors:
             while todo and self._ready:
@@ -203,9 +203,9 @@ def _check_reports(driver: _Driver) -> None:
         assert report.error is None, f"task {index} failed: {report.error}"
         assert report.meta["name"] == name, "a task is reported with the metadata of another"
         assert report.meta["before"] == ["first"], "keywords are not fresh for each task"
-        assert report.outname == os.path.join(driver.folder, f"out{index}"), "not its output name"
+        assert report.outname == os.path.join(driver.folder, f"out{index}"), "wrong output name"
         with open(report.outname, encoding="utf-8") as file:
-            assert file.read() == name, "an output is not in its place when it is reported"
+            assert file.read() == name, "an output is not in place when its task is reported"
     assert not driver.deaths, "a worker has died"
 
 
@@ -215,7 +215,7 @@ def _check_errors(driver: _Driver) -> None:
     reports = driver.run(names)
     driver.executor.close(graceful=True)
     failed = {index: report.error for index, report in reports.items() if report.error is not None}
-    assert set(failed) == {1, 2}, "not those tasks failed whose hooks have raised"
+    assert set(failed) == {1, 2}, "the failed tasks are not those whose hooks raised"
     for error in failed.values():
         assert error.hook == "data_process", f"the hook that raised is reported as {error.hook}"
         assert isinstance(error.__cause__, LookupError), "the cause is not what the hook raised"
@@ -223,12 +223,12 @@ def _check_errors(driver: _Driver) -> None:
 
 def _check_worker_init(driver: _Driver) -> None:
     driver.begin(1, begin="fail")
-    if not driver.init_errors:  # a pool that prepares its workers with their first task
+    if not driver.init_errors:  # a pool may prepare its workers only with their first task
         error = driver.run(["0 write"])[0].error
-        assert error is not None, "InitFailed is missing after worker_init has raised"
+        assert error is not None, "InitFailed is missing after worker_init raised"
         driver.init_errors.append(error)
     driver.executor.close(graceful=True)
-    assert driver.init_errors[0].hook == "worker_init", "the error does not say where"
+    assert driver.init_errors[0].hook == "worker_init", "the error does not name worker_init"
     assert not driver.notes("exit"), "worker_exit was run without worker_init"
 
 
@@ -237,7 +237,7 @@ def _check_claims(driver: _Driver) -> None:
     reports = driver.run(["0 same", "1 same", "2 other"])
     driver.executor.close(graceful=True)
     refused = [reports[i] for i in (0, 1) if reports[i].error is not None]
-    assert len(refused) == 1, "of two tasks with one output, one must be refused"
+    assert len(refused) == 1, "exactly one of two tasks with the same output must be refused"
     assert isinstance(refused[0].error, FileError)
     assert isinstance(refused[0].error.__cause__, CollisionError), "refused for another reason"
     assert reports[2].error is None, "a task was refused without a reason"
@@ -268,7 +268,7 @@ def _check_workers_end(driver: _Driver) -> None:
     driver.executor.close(graceful=True)
     assert driver.notes("init"), "worker_init was not run"
     ended, began = driver.notes("exit"), driver.notes("init")
-    assert ended == began, "worker_exit was not run in each worker in which worker_init was"
+    assert ended == began, "worker_exit was not run in every worker that ran worker_init"
     with suppress(OSError):
         os.unlink(os.path.join(driver.folder, "out0"))
     staging = [name for name in os.listdir(driver.folder) if name.startswith(".bigpipe")]
@@ -279,7 +279,7 @@ def _check_break_off(driver: _Driver) -> None:
     driver.begin(1)
     driver.executor.submit(driver._ready.popleft(), [Task(0, "0 stay")])
     driver.executor.close(graceful=False)  # hangs if the task is not broken off
-    assert "out0" not in os.listdir(driver.folder), "a task that was broken off has written"
+    assert "out0" not in os.listdir(driver.folder), "an aborted task has written its output"
 
 
 def _check_second_run(driver: _Driver) -> None:

@@ -470,7 +470,7 @@ def test_output_is_traced_to_what_made_it(make_files, night):
         origin = journal.trace(pout[0][0])
         assert not origin.is_as_written
         assert not origin.inputs[0][3]
-        with pytest.raises(JournalError, match="knows nothing of"):
+        with pytest.raises(JournalError, match="has no record of"):
             journal.trace("elsewhere")
 
 

@@ -91,7 +91,7 @@ def empty(name):
     ("spoil", "told"),
     [
         (missing, "the input is missing"),
-        (dangling, "the input is a link to nothing"),
+        (dangling, "the input is a broken link"),
         (empty, "the input is empty"),
     ],
 )
@@ -117,7 +117,7 @@ def test_plan_tells_of_outputs_that_collide(make_files, tmp_path, pipe):
     other.write_bytes(b"x")
     preview = pipe.plan([*names, other])
     assert problems_of(preview)[:2] == [[], []]
-    assert f"{names[0]!r} is written to the same output" in problems_of(preview)[2][0]
+    assert f"{names[0]!r} has the same output" in problems_of(preview)[2][0]
 
 
 def test_plan_tells_of_an_output_over_an_input(make_files, pipe):

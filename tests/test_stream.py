@@ -301,7 +301,7 @@ def test_data_that_cannot_be_sent_are_a_failure_that_says_so():
         def file_read(self, in_name, **kwargs):
             return Unpicklable()
 
-    what = "Unpicklable, cannot be sent.*an open connection"
+    what = "Unpicklable cannot be sent.*an open connection"
     with (
         Bad(**WORKERS).stream(numbers(1)) as stream,
         pytest.raises(FileError, match=what) as info,

@@ -126,7 +126,7 @@ def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
         (["status", "."], "'.' is a folder: give the name of a journal"),
         (["errors", "{names[0]}"], "no journal"),
         (["trace", "elsewhere"], "no journal has the output"),
-        (["trace", "elsewhere", "--journal", "{journal}"], "knows nothing of"),
+        (["trace", "elsewhere", "--journal", "{journal}"], "has no record of"),
         (["clean", "none"], "is not a folder"),
     ],
     ids=["no journal", "a folder", "another file", "unknown", "unknown to this", "no folder"],
