@@ -1,14 +1,14 @@
 """A journal on disk: an SQLite file that one run writes, and anyone may read meanwhile.
 
-Owns the tables, how rows are written in batches, and what happens when they cannot be. What
-is in a row is `bigpipe.journal_rows`'s, and which files need not be run again is decided in
-`bigpipe.resume`::
+Owns the tables, how rows are written in batches, and what happens when they cannot be.
+`bigpipe.journal_rows` defines the rows; `bigpipe.resume` decides which files need not be run
+again::
 
     file ends -> add() -> waiting rows -> flush() -> one transaction, before the caller is told
 
-Readers do not hold up the writer, nor it them (write-ahead log). On a file system of several
-machines, where neither locks nor shared memory may hold, the writer keeps the file to itself,
-and to be the only writer is a matter of the name of the lock file.
+Readers do not block the writer, nor does the writer block them (write-ahead log). On a network
+file system, where locks and shared memory may not work, the writer locks the file exclusively,
+and the existence of the lock file alone keeps other writers out.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from bigpipe.journal_rows import (
 __all__ = ["JournalFile"]
 
 MAX_WAITING = 10_000  # rows kept while the disk is full; those after them are lost
-RETRY_S = 5.0  # seconds between tries to write to a disk that was full; arbitrary
-MAX_PART = 0.1  # of the time may go into writing to a file system of several machines
-MAX_BEHIND_S = 0.5  # seconds that rows wait at most for the sake of that
+RETRY_S = 5.0  # seconds between attempts to write to a disk that was full; arbitrary
+MAX_PART = 0.1  # maximum fraction of the time for writing to a network file system
+MAX_BEHIND_S = 0.5  # seconds that rows wait at most to keep to that fraction
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, {", ".join(RunRow._fields)});
@@ -53,7 +53,7 @@ _ADD_FILE = (
     f"INSERT INTO files ({', '.join(FileRow._fields)}) "
     f"VALUES ({', '.join('?' * len(FileRow._fields))})"
 )
-# An insertion takes the longer the more values it is given, so those that are constant are not.
+# An insertion takes longer with more values, so constant values are left to the statement.
 _ADD_WRITTEN = (
     f"INSERT INTO files (run, {', '.join(WRITTEN)}, {', '.join(WRITTEN_COLUMNS)}) "
     f"VALUES ({{run}}, {', '.join(map(repr, WRITTEN.values()))}, "
@@ -68,24 +68,24 @@ _ADD_RUN = (
 
 
 class JournalFile:
-    """The journal of one run, which alone may write to it.
+    """The journal of one run, which is the only one that may write to it.
 
     Parameters
     ----------
     path : str
-        The file; made if there is none.
+        The file; created if it does not exist.
 
     Raises
     ------
     JournalError
-        If another run has it, or it cannot be used: no journal, damaged, of a newer bigpipe,
-        or in a folder that is missing or closed to writing.
+        If another run uses the journal, or it cannot be used: not a journal, damaged, from a
+        newer bigpipe, or in a folder that is missing or not writable.
 
     Notes
     -----
-    Survives a SIGKILL at any instant: a transaction is in the file whole or not at all. After
-    a failure of the machine the last seconds may be missing, never something in between;
-    those files are run again, as are those whose outputs did not reach the disk.
+    The file survives a SIGKILL at any instant: a transaction is in it whole or not at all. After
+    a crash of the machine the last seconds may be missing, but nothing before them. Those files
+    are run again, as are files whose outputs did not reach the disk.
     """
 
     def __init__(self, path: str) -> None:
@@ -111,7 +111,7 @@ class JournalFile:
         self.run = 0
 
     def begin(self, run: RunRow) -> int:
-        """Note a run; return its number."""
+        """Record a run; return its number."""
         with Explained(self.path):
             self.run = self.database.execute(_ADD_RUN, run).lastrowid or 0
         self._add_of = {
@@ -121,14 +121,14 @@ class JournalFile:
         return self.run
 
     def add(self, row: tuple[Any, ...]) -> None:
-        """Note the end of a file, or of an attempt: by a `FileRow`, or by `written_row`."""
+        """Record the end of a file, or of an attempt, given as a `FileRow` or a `written_row`."""
         if self._has_room(self._files):
             self._files.append(row)
         else:
             self._n_lost += 1
 
     def add_kept(self, place: int, file: int) -> None:
-        """Note that an input of this run was not run, as an earlier row tells of it."""
+        """Record that an input of this run was skipped, because an earlier row has its result."""
         if self._has_room(self._kept):
             self._kept.append((self.run, place, file))
 
@@ -138,7 +138,7 @@ class JournalFile:
         return len(waiting) < MAX_WAITING
 
     def sample(self, sample: tuple[Any, ...], live: list[LiveRow]) -> None:
-        """Note what the run is doing, and in place of before, what the workers have in hand."""
+        """Record a sample of the run, and replace the current files of the workers."""
         if len(self._samples) < MAX_WAITING:
             self._samples.append(sample)
         self._live = live
@@ -155,12 +155,12 @@ class JournalFile:
         return bool(self._files or self._kept or self._samples)
 
     def flush(self) -> None:
-        """Write what waits, unless that was done a moment ago and takes long here.
+        """Write the waiting rows, unless writing is slow here and was done a moment ago.
 
         Warns
         -----
         BigpipeWarning
-            Once, if it cannot be written. The rows are kept, and tried again.
+            Once, if the rows cannot be written. They are kept and retried.
         """
         if self.until_due == 0.0:
             self._write()
@@ -194,25 +194,25 @@ class JournalFile:
             return
         self._is_failing = True
         warn(
-            f"the journal {self.path!r} cannot be written ({error}). The run goes on, its outputs "
-            f"are not affected; what is missing is tried again every {RETRY_S:g} s. Make room, or "
-            "the files that are not in the journal will be run again",
+            f"the journal {self.path!r} cannot be written ({error}). The run continues, and its "
+            f"outputs are not affected; missing entries are retried every {RETRY_S:g} s. Make "
+            "room, or the files that are not in the journal will be run again",
         )
 
     def close(self, end: str | None) -> None:
-        """Write all, note how the run ended, and give the journal up.
+        """Write all rows, record how the run ended, and release the journal.
 
         Parameters
         ----------
         end : str or None
             `RunRow.end`.
         """
-        if os.getpid() != self._pid:  # in a child that was forked: it is the parent's
+        if os.getpid() != self._pid:  # in a forked child: the journal belongs to the parent
             return
         try:
             if self._has_more:
                 self._write()
-            with suppress(sqlite3.Error):  # the disk is full: the run counts as broken off
+            with suppress(sqlite3.Error):  # the disk is full: the run counts as interrupted
                 self.database.execute("DELETE FROM live")
                 self.database.execute(
                     "UPDATE runs SET end = ?, ended_at = ? WHERE id = ?",
@@ -222,10 +222,10 @@ class JournalFile:
             if self._n_lost:
                 warn(
                     f"{self._n_lost} files are not in the journal {self.path!r}, which could not "
-                    "be written; they will be run again with it",
+                    "be written; a later run with it will run them again",
                 )
-            with suppress(sqlite3.Error):  # somebody reads it: then it stays as it is
-                # One file, which can be copied, and read where nothing can be written.
+            with suppress(sqlite3.Error):  # a reader has it open: leave it in this mode
+                # A single file, which can be copied, and read from a read-only folder.
                 self.database.execute("PRAGMA busy_timeout = 0")
                 self.database.execute("PRAGMA journal_mode = DELETE")
         finally:
@@ -249,8 +249,8 @@ class JournalFile:
                     database.execute("PRAGMA journal_mode = TRUNCATE")
                 else:
                     database.execute("PRAGMA journal_mode = WAL")
-                # What a killed process has written is written. Only a failure of the machine
-                # could take the last transactions, and with them the outputs themselves.
+                # What a killed process has written is safe. Only a crash of the machine could
+                # lose the last transactions, and would then lose the outputs themselves.
                 database.execute("PRAGMA synchronous = NORMAL")
                 database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -263,9 +263,9 @@ class JournalFile:
 
 def _warn_of_network(path: str) -> None:
     warn(
-        f"the journal {path!r} is on a file system of several machines ({file_system(path)}), "
-        "where locks may not hold: nobody can read it during the run, and writing is slower. A "
-        "local disk is better"
+        f"the journal {path!r} is on a network file system ({file_system(path)}), where locks may "
+        "not work: nobody can read it during the run, and writing is slower. Use a local disk if "
+        "you can"
     )
 
 
@@ -279,5 +279,5 @@ def _locked(path: str, *, by_name: bool) -> JournalLock:
         return JournalLock(path, by_name=by_name)
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room, or give another" if is_full else "its folder must be open to writing"
+        remedy = "make room, or give another" if is_full else "make its folder writable"
         raise JournalError(f"the journal {path!r} cannot be locked ({error}): {remedy}") from error

@@ -1,7 +1,7 @@
-"""Who has a journal: one run at a time, and nobody once that run is dead.
+"""The lock of a journal: one run at a time holds it, and a run that dies releases it.
 
-Owns the file beside the journal that says so, and goes when the run ends. What is in the
-journal is `bigpipe.journal_file`'s.
+Owns the lock file beside the journal, which is removed when the run ends. The journal itself is
+`bigpipe.journal_file`'s.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bigpipe.process_table import ProcTable
 
 __all__ = ["JournalLock", "holder_of"]
 
-MAX_TRIES = 100  # to make a file that others remove; arbitrary, one or two are needed
+MAX_TRIES = 100  # attempts to make a file that others remove; arbitrary, one or two are usual
 
 _held: dict[str, JournalLock] = {}
-"""Lock files of this process. A fork has none of the locks."""
+"""Locks that this process holds. A forked child holds none of them."""
 os.register_at_fork(after_in_child=_held.clear)
 
 
@@ -33,20 +33,20 @@ class JournalLock:
     path : str
         The journal.
     by_name : bool, optional
-        Trust the existence of the file alone, as locks may not hold on this file system.
-        A run that died on another machine is then in the way until the file is removed.
+        Rely only on the existence of the file, as locks may not work on this file system. A run
+        that died on another machine then blocks the journal until the file is removed.
 
     Raises
     ------
     JournalError
-        If another run has it. Says which.
+        If another run holds the lock; the message says which.
 
     Notes
     -----
-    A record lock (``fcntl``) is the process's own: children do not inherit it, and it goes
-    with the process, however that ends. So a file that a dead run has left is in nobody's
-    way. It would go, too, whenever this process closes any descriptor of the file: so
-    nothing else here opens it, and what this process holds is noted in a dict.
+    A record lock (``fcntl``) belongs to one process: children do not inherit it, and it is
+    released when the process ends, however that happens. So a file left by a dead run blocks
+    nobody. The lock is also released when this process closes any descriptor of the file, so
+    nothing else here opens it, and a dict records the locks that this process holds.
     """
 
     def __init__(self, path: str, *, by_name: bool = False) -> None:
@@ -54,8 +54,8 @@ class JournalLock:
         self.path = os.path.realpath(path) + "-lock"
         if _held.setdefault(self.path, self) is not self:  # in one step: threads may race
             raise JournalError(
-                f"the journal {path!r} is in use by another run in this process; wait for its "
-                "end, or give another journal"
+                f"the journal {path!r} is in use by another run in this process; wait until that "
+                "has ended, or give another journal"
             )
         try:
             self._fd = self._made() if by_name else self._locked()
@@ -64,9 +64,9 @@ class JournalLock:
             raise
 
     def release(self) -> None:
-        """Give it up."""
-        if _held.get(self.path) is self:  # else in a child that was forked
-            with suppress(OSError):  # the folder may be gone, with all in it
+        """Release the lock."""
+        if _held.get(self.path) is self:  # not in a forked child
+            with suppress(OSError):  # the folder may have been removed
                 os.unlink(self.path)
             os.close(self._fd)
             del _held[self.path]
@@ -121,10 +121,10 @@ class JournalLock:
         who = "another run"
         if owner:
             who += f", process {owner.get('pid')} on {owner.get('host')} since {owner.get('began')}"
-        text = f"the journal {self._journal!r} is in use by {who}; wait for its end, or give "
-        text += "another journal"
+        text = f"the journal {self._journal!r} is in use by {who}; wait until that has ended, or "
+        text += "give another journal"
         return JournalError(
-            f"{text}. If that run is no more, remove {self.path!r}" if remedy else text
+            f"{text}. If that run no longer exists, remove {self.path!r}" if remedy else text
         )
 
 
@@ -149,7 +149,7 @@ def _owner(fd: int) -> dict[str, object]:
 
 
 def _is_dead(owner: dict[str, object]) -> bool:
-    """Whether who has signed is known to be gone."""
+    """Return whether the owner of a lock file is known to have ended."""
     pid = owner.get("pid")
     if owner.get("host") != os.uname().nodename or not isinstance(pid, int):
         return False
@@ -163,18 +163,18 @@ def _is_dead(owner: dict[str, object]) -> bool:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process began, in a form that is its own; empty where that is not told."""
+    """Return when a process began, in a form that identifies it; empty if that is unknown."""
     birth = ProcTable().birth(pid)
     return "" if birth is None else str(birth.began_at)
 
 
 def holder_of(path: str) -> dict[str, object] | None:
-    """Return who writes to a journal now, ``None`` if nobody does; on this machine.
+    """Return the owner of a journal's lock, ``None`` if no run on this machine holds it.
 
-    Of a run on another machine, or on a file system of several, the one that has signed.
+    For a run on another machine, or on a network file system, return the owner in the lock file.
     """
     name = os.path.realpath(path) + "-lock"
-    if name in _held:  # to open it here would give it up
+    if name in _held:  # opening the file here would release the lock
         return {"pid": os.getpid(), "host": os.uname().nodename}
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)  # others may read it, and no more

@@ -1,6 +1,6 @@
 """Reading a journal, during a run or after it.
 
-Owns how the file is opened, checked and asked. Who writes it is `bigpipe.journal_file`.
+Owns how the file is opened, checked and queried. `bigpipe.journal_file` writes it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x62706A31  # "bpj1": tells a journal from other SQLite files
-FORMAT = 1  # of the tables; raised when an older bigpipe could not read them
+FORMAT = 1  # version of the tables; increased when an older bigpipe could not read them
 
 _FILE_COLUMNS = ", ".join(f"files.{name}" for name in FileRow._fields)
 _RUN_COLUMNS = ", ".join(RunRow._fields)
 
 
 class JournalReader:
-    """Questions to a journal.
+    """Queries of a journal.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ class JournalReader:
         return {row[0]: RunRow(*row[1:]) for row in rows}
 
     def is_new(self, before: int) -> bool:
-        """Return whether there is no row of runs before one."""
+        """Return whether earlier runs than this one have left no rows."""
         found = self._database.execute("SELECT min(run) FROM files").fetchone()[0]
         return found is None or found >= before
 
     def rows_of(self, key: str, before: int) -> Iterator[tuple[int, FileRow]]:
-        """Yield the rows of an input, and their numbers, of runs before one; the last one first."""
+        """Yield the numbers and rows of an input from earlier runs, newest first."""
         rows = self._database.execute(
             f"SELECT id, {_FILE_COLUMNS} FROM files WHERE key = ? AND run < ? ORDER BY id DESC",
             (key, before),
@@ -80,7 +80,7 @@ class JournalReader:
         return (FileRow(*row) for row in rows)
 
     def shared_outputs(self) -> frozenset[str]:
-        """Return the outputs that several inputs of one run have been given as their own."""
+        """Return the outputs that several inputs of one run have in common."""
         rows = self._database.execute(
             "SELECT json_extract(outputs, '$[0][0]') AS name FROM files "
             "WHERE outcome = 'written' AND is_final "
@@ -89,9 +89,9 @@ class JournalReader:
         return frozenset(row[0] for row in rows if row[0] is not None)
 
     def measured(self, n: int, pipe: str | None = None) -> list[FileRow]:
-        """Return the last files of which the growth of a worker is known, oldest first.
+        """Return the last files whose growth of a worker is known, oldest first.
 
-        Only those of one pipeline, by `pipe_name`, if that is given.
+        If `pipe` is given (see `pipe_name`), only those of that pipeline.
         """
         return self._last("growth IS NOT NULL", n, pipe)
 
@@ -108,7 +108,7 @@ class JournalReader:
         return [FileRow(*row) for row in rows][::-1]
 
     def samples(self, run: int) -> list[Sample]:
-        """Return what a run was doing, oldest first."""
+        """Return the samples of a run, oldest first."""
         columns = ", ".join(Sample._fields)
         rows = self._database.execute(
             f"SELECT {columns} FROM samples WHERE run = ? ORDER BY rowid", (run,)
@@ -116,9 +116,9 @@ class JournalReader:
         return [Sample(*row) for row in rows]
 
     def now(self, run: int, n: int = 1) -> tuple[list[Sample], list[LiveRow]]:
-        """Return the last samples of a run, oldest first, and what its workers have in hand.
+        """Return the last samples of a run, oldest first, and the current files of its workers.
 
-        Both are of one instant. Before the last ones comes the first one of the run.
+        Both are from the same instant. The first sample of the run precedes the last ones.
         """
         columns = ", ".join(Sample._fields)
         self._database.execute("BEGIN")
@@ -144,7 +144,7 @@ def opened(path: str) -> JournalReader:
     Raises
     ------
     JournalError
-        If there is none, or it cannot be read.
+        If the journal does not exist or cannot be read.
     """
     if not os.path.exists(path):
         raise JournalError(f"there is no journal {path!r}")
@@ -161,28 +161,29 @@ def opened(path: str) -> JournalReader:
 
 
 def uri(path: str, mode: str, vfs: str | None = None) -> str:
-    """Return a path in the form that tells SQLite how to open it."""
+    """Return a path as a URI that tells SQLite how to open it."""
     query = f"mode={mode}" + (f"&vfs={vfs}" if vfs else "")
     return f"file:{quote(os.fsencode(os.path.abspath(path)))}?{query}"
 
 
 def check(database: sqlite3.Connection, path: str, *, is_new_good: bool) -> None:
-    """Refuse what is no journal that can be used here."""
+    """Raise `JournalError` if the file is not a journal that can be used here."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (form,) = database.execute("PRAGMA user_version").fetchone()
     (n_tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if is_new_good and not n_tables and not application:
         return
     if application != APPLICATION_ID:
-        raise JournalError(f"{path!r} is no journal of bigpipe: give another name")
+        raise JournalError(f"{path!r} is not a journal of bigpipe: give another name")
     if form > FORMAT:
         raise JournalError(
-            f"the journal {path!r} was written by a newer bigpipe: use that, or another journal"
+            f"the journal {path!r} was written by a newer bigpipe: use that version, or another "
+            "journal"
         )
 
 
 class Explained:
-    """Turns what SQLite raises into what a person can act upon."""
+    """Context manager that turns errors of SQLite into a `JournalError` with a remedy."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -196,10 +197,10 @@ class Explained:
         path = self._path
         if isinstance(error, sqlite3.OperationalError):
             raise JournalError(
-                f"the journal {path!r} cannot be used ({error}): see that there is room, and that "
-                "the file and its folder can be written to, or give another journal"
+                f"the journal {path!r} cannot be used ({error}): make sure that the disk is not "
+                "full and that the file and its folder are writable, or give another journal"
             ) from error
         raise JournalError(
-            f"{path!r} is no journal, or damaged ({error}): give another journal, or remove it "
-            "to start over"
+            f"{path!r} is not a journal, or is damaged ({error}): give another journal, or remove "
+            "it to start over"
         ) from error

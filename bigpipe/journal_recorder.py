@@ -1,7 +1,7 @@
-"""What a run does with its journal: it takes from there what need not be run, and notes the rest.
+"""How a run uses its journal: it takes finished results from it and records the others.
 
-Owns when the journal is asked and told. The decision is `bigpipe.resume`'s, the file
-`bigpipe.journal_file`'s.
+Owns when the journal is read and written. `bigpipe.resume` decides what is finished;
+`bigpipe.journal_file` owns the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bigpipe.staging import remove_dead_staging
 
 __all__ = ["JournalRecorder", "warn_of_unstable"]
 
-LARGE_META = 10 << 20  # characters in the journal: more of it makes runs slow and journals large
+LARGE_META = 10 << 20  # characters of metadata above which runs get slow and journals large
 MAX_SHOWN = 200  # characters of a keyword's value in the journal
 
 
@@ -63,7 +63,7 @@ class JournalRecorder(Recorder):
     Warns
     -----
     BigpipeWarning
-        For what has no stable content, so that a change of it would not be noticed.
+        If changes in a keyword, attribute or function cannot be detected.
     """
 
     wants_samples = True
@@ -89,7 +89,7 @@ class JournalRecorder(Recorder):
         self._swept: set[str] = set()
 
     def kept(self, files: Iterable[tuple[int, Any]]) -> dict[int, FileResult | FileError]:
-        """Return the results of files that need not be run, as the journal has them, by index."""
+        """Return the results, by index, of files that the journal shows finished."""
         known = ((index, self._known(index, in_name)) for index, in_name in files)
         return {index: found for index, found in known if found is not None}
 
@@ -108,13 +108,13 @@ class JournalRecorder(Recorder):
         return result
 
     def _sweep(self, folder: str) -> None:
-        """Remove what a killed run has left beside outputs: perhaps none is written there now."""
+        """Remove staging folders of killed runs, in case this run writes nothing there."""
         if folder not in self._swept:
             self._swept.add(folder)
             remove_dead_staging(folder or os.curdir)
 
     def prepare(self, tasks: Iterable[Task]) -> None:
-        """Have the reports of tasks tell what will be noted."""
+        """Make the workers add to the reports of tasks what the journal will record."""
         for task in tasks:
             task.is_recorded = True
             if self._resume.by_checksum:
@@ -128,7 +128,7 @@ class JournalRecorder(Recorder):
         return result
 
     def ended(self, ended: Iterable[tuple[FileResult, Report | None]], *, is_final: bool) -> None:
-        """Note the ends of files, or of attempts."""
+        """Record the ends of files, or of attempts."""
         for result, report in ended:
             self._note(result, report, is_final)
 
@@ -144,7 +144,7 @@ class JournalRecorder(Recorder):
             self._file.add_kept(index, look.number)
             return
         texts = None if report is None else report.texts
-        if texts is None:  # its worker is gone, or nothing was run
+        if texts is None:  # its worker has died, or nothing was run
             texts = file_texts(input_states(result.in_name), result.seconds)
         *_, meta, lost = texts
         is_usual = result.outcome is Outcome.WRITTEN and result.attempts == 1 and lost is None
@@ -154,28 +154,28 @@ class JournalRecorder(Recorder):
         else:
             self._file.add(file_row(self._run, key, result, texts, now, is_final=is_final))
         if lost is not None or len(meta or "") > LARGE_META:
-            self._warn_of(result, meta, lost)  # which may raise, if warnings are errors
+            self._warn_of(result, meta, lost)  # raises if warnings are errors
 
     def _warn_of(self, result: FileResult, meta: str | None, lost: str | None) -> None:
         if lost is not None and lost not in self._told_of:
             self._told_of.add(lost)
             warn(
-                f"the result of {shown(result.in_name)} cannot be kept in the journal: {lost}. "
-                "It will be run again with this journal, and so will others like it",
+                f"the result of {shown(result.in_name)} cannot be stored in the journal: {lost}. "
+                "A later run with this journal will run it, and others like it, again",
             )
         if meta is not None and len(meta) > LARGE_META and "large" not in self._told_of:
             self._told_of.add("large")
             warn(
-                f"the metadata of {shown(result.in_name)} take {len(meta) >> 20} MiB in the "
-                "journal: write what is large to a file, beside the output",
+                f"the metadata of {shown(result.in_name)} takes {len(meta) >> 20} MiB in the "
+                "journal: write large objects to a file beside the output",
             )
 
     def sample(self, sample: Sample, live: list[LiveRow]) -> None:
-        """Note what the run is doing, and what the workers have in hand."""
+        """Record a sample of the run, and the current files of the workers."""
         self._file.sample((self._run, *sample), live)
 
     def flush(self) -> None:
-        """Write what was noted, before the caller is told."""
+        """Write what was recorded, before the caller gets the results."""
         self._file.flush()
 
     @property
@@ -188,17 +188,17 @@ class JournalRecorder(Recorder):
         return self._reader.measured(n, self._pipe_name)
 
     def close(self, end: str | None) -> None:
-        """Note the end of the run."""
+        """Record the end of the run."""
         self._file.close(end)
 
 
 def warn_of_unstable(fingerprint: Fingerprint) -> None:
-    """Warn of what would not be noticed if it changed."""
+    """Warn of keywords, attributes and functions whose changes cannot be detected."""
     if fingerprint.unstable:
         what = ", ".join(f"{name} ({reason})" for name, reason in fingerprint.unstable)
         warn(
-            f"no content can be told of {what}: if it changes, finished files are not run again. "
-            "Give fingerprint={'name': 'a text that changes with it'}",
+            f"bigpipe cannot see changes in {what}: if it changes, finished files are not run "
+            "again. Give fingerprint={'name': 'a text that changes with it'}",
         )
 
 
@@ -221,7 +221,7 @@ def _run_row(pipe: Any, plan: Plan, fingerprint: Fingerprint) -> RunRow:
 
 
 def _given(options: Options) -> dict[str, Any]:
-    """Return the options that are not what they are by default."""
+    """Return the options that differ from their defaults."""
     return {
         option.name: value
         for option in fields(options)
@@ -232,7 +232,7 @@ def _given(options: Options) -> dict[str, Any]:
 
 
 def _described(control: Mapping[str, Any]) -> dict[str, str]:
-    """Return keywords as people are shown them: large ones by their form."""
+    """Return keywords as readable text, large ones abbreviated by their shape or length."""
     return {name: _short(value) for name, value in control.items() if name[:4] != "_bmp"}
 
 
@@ -256,7 +256,7 @@ _REPR.maxstring = _REPR.maxother = MAX_SHOWN
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of Python, of the system, and of the packages that are imported."""
+    """Return the versions of Python, of the system, and of imported packages."""
     versions = {"python": platform.python_version(), "system": platform.platform()}
     for name, module in sorted(sys.modules.copy().items()):
         # Some are None, or objects. A module's __getattr__ may warn, or import.

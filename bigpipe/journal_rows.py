@@ -1,7 +1,7 @@
-"""What a journal holds of a run and of a file, and the way from there to a `FileResult`.
+"""The rows of a journal for runs and files, and their conversion to a `FileResult`.
 
-Owns the columns, and what stands in them. All are numbers or text, and text with a structure
-is JSON: reading a row runs no code. How rows come to disk is `bigpipe.journal_file`'s.
+Owns the columns and their contents. All are numbers or text, and structured text is JSON, so
+reading a row runs no code. `bigpipe.journal_file` writes rows to disk.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FileState = tuple[int, int] | tuple[int, int, str]
 """Bytes and time of the last change (ns since 1970) of a file, and its SHA-256 if asked for."""
 
 FileTexts = tuple[str, str, str, str | None, str | None, str | None]
-"""What stands in a row as `FileRow.inputs`, ``outputs``, ``seconds``, ``outname``, ``meta`` and
-``lost``. Made where a file was processed, as that is most of the work, and workers are many."""
+"""`FileRow.inputs`, ``outputs``, ``seconds``, ``outname``, ``meta`` and ``lost`` as text. Made in
+the worker, as encoding is most of the work of the journal, and workers share it."""
 
 
 class RunRow(NamedTuple):
@@ -61,19 +61,19 @@ class RunRow(NamedTuple):
     folder: str
     """The current folder."""
     pipe: str
-    """The class of the pipeline, with its module."""
+    """The class of the pipeline, including its module."""
     n_files: int | None
-    """Inputs, if their number was known."""
+    """Number of inputs, if it was known."""
     fingerprint: str
-    """Of keywords, options and code, all together."""
+    """Fingerprint of keywords, options and code together."""
     parts: str
-    """Fingerprint of each (JSON)."""
+    """Fingerprint of each of them (JSON)."""
     keywords: str
-    """Keywords of the hooks in a short form, for people (JSON)."""
+    """Keywords of the hooks, abbreviated (JSON)."""
     versions: str
-    """Of Python and of packages (JSON)."""
+    """Versions of Python and of packages (JSON)."""
     options: str | None = None
-    """Those that are not what they are by default, in a short form, for people (JSON)."""
+    """Options that differ from their defaults, abbreviated (JSON)."""
 
 
 class FileRow(NamedTuple):
@@ -84,15 +84,15 @@ class FileRow(NamedTuple):
     place: int
     """Place of the input in ``in_names``."""
     key: str
-    """What tells inputs apart: the absolute name, or a JSON list of them."""
+    """Key that identifies the input: its absolute name, or a JSON list of names."""
     in_name: str
     """The input as it was given (encoded)."""
     inputs: str
-    """`FileState` of each of its files before it was read, ``null`` for what is no file (JSON)."""
+    """`FileState` of each of its files before it was read, ``null`` if not a file (JSON)."""
     attempt: int
-    """Which time it was begun."""
+    """Number of the attempt, from 1."""
     is_final: int
-    """0: it was tried again after this."""
+    """0 if the file was retried after this attempt."""
     outcome: str
     """Value of `Outcome`."""
     rejected_by: str | None
@@ -100,11 +100,11 @@ class FileRow(NamedTuple):
     outname: str | None
     """Name of the output as it was returned (encoded)."""
     outputs: str
-    """Name and `FileState` of each file put in place for it, side files too (JSON)."""
+    """Name and `FileState` of each file put in place for it, including side files (JSON)."""
     meta: str | None
     """Metadata (encoded)."""
     lost: str | None
-    """What could not be encoded, and why: the file cannot be taken from the journal."""
+    """What could not be encoded, and why; the result cannot be taken from the journal then."""
     ended_at: float
     """Seconds since 1970."""
     seconds: str
@@ -120,7 +120,7 @@ class FileRow(NamedTuple):
 
 
 class LiveRow(NamedTuple):
-    """What one worker has in hand now."""
+    """The current file of one worker."""
 
     worker: int
     """Its number in the run."""
@@ -131,25 +131,25 @@ class LiveRow(NamedTuple):
     in_name: str
     """The input as it was given (encoded)."""
     hook: str | None
-    """The hook that it is in, with the function of a list behind a colon."""
+    """The hook that is running, with the function of a list after a colon."""
     since: float
-    """Seconds since 1970 when it took the file up."""
+    """When the worker began the file, in seconds since 1970."""
     memory: int | None
-    """Bytes that it, and what it has started, use."""
+    """Bytes that the worker and its children use."""
     is_paused: int
-    """1: it stands still for want of memory."""
+    """1 if the worker is paused because memory is short."""
 
 
 SAMPLE_COLUMNS = ("run", *Sample._fields)
 
 WRITTEN = {"attempt": 1, "is_final": 1, "outcome": Outcome.WRITTEN.value}
-"""What is the same in the rows of files that were written at the first attempt, which most are.
-Of the run, too; what is missing is ``None``."""
+"""Columns with the same value for all files written at the first attempt, which most files are.
+The run is constant, too; columns that are not stored are ``None``."""
 WRITTEN_COLUMNS = (
     *("place", "key", "in_name", "inputs", "outputs", "seconds", "outname", "meta", "ended_at"),
     *("peak_rss", "growth", "projected", "worker", "began_at"),
 )
-"""What differs."""
+"""The columns that differ between such files."""
 
 
 def file_texts(
@@ -158,16 +158,16 @@ def file_texts(
     outputs: Sequence[tuple[str, FileState | None]] = (),
     returned: tuple[Any, Any] | None = None,
 ) -> FileTexts:
-    """Return what a row tells of a file as text.
+    """Return the text columns of a file's row.
 
     Parameters
     ----------
     inputs : sequence of FileState or None
-        Each of its files before it was read.
+        State of each of its files before it was read.
     seconds : dict
         Seconds in each hook.
     outputs : sequence of (str, FileState or None), optional
-        What was put in place.
+        Files that were put in place, and their states.
     returned : tuple of outname and meta, optional
         What ``file_process`` returned; ``None`` if it failed.
     """
@@ -178,7 +178,7 @@ def file_texts(
             meta = encode(returned[1], name="meta")
         except UnsafeValueError as error:
             lost = str(error)
-        except MemoryError:  # the file is done, and stays so
+        except MemoryError:  # the file is finished and must not fail because of its row
             lost = "memory ran out while its metadata was made text"
     return (
         _states_text(inputs),
@@ -241,7 +241,7 @@ def written_row(key: str, result: FileResult, texts: FileTexts, ended_at: float)
     )
 
 
-# What every row has is put together here: the encoder of JSON would take several times as long.
+# Common values are put together by hand: the JSON encoder would take several times as long.
 
 
 def _encoded(value: Any, name: str = "value") -> str:
@@ -273,27 +273,27 @@ def _seconds_format(hooks: tuple[str, ...]) -> str:
 
 
 def encoded_name(in_name: Any) -> str:
-    """Return an input as text that can be decoded, or at least read by people."""
+    """Return an input as text that can be decoded, or is at least readable."""
     try:
         return _encoded(in_name)
-    except UnsafeValueError:  # an object of the caller's own: for people, its text will do
+    except UnsafeValueError:  # an object of the caller's own class: keep its text
         return encode(str(in_name))
 
 
 def current_folder() -> str:
-    """Return the current folder as a journal names it."""
-    # A name that is no UTF-8 does not go into a database as it is.
+    """Return the current folder as stored in a journal."""
+    # A name that is not valid UTF-8 cannot be stored unchanged.
     return os.getcwd().encode("utf-8", "backslashreplace").decode()
 
 
 def pipe_name(pipe: Any) -> str:
-    """Return what a pipeline is called in a journal."""
+    """Return the name of a pipeline in a journal."""
     cls = type(pipe)
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def input_bytes(row: FileRow) -> int:
-    """Return the bytes of all files of an input, those that were none left out."""
+    """Return the bytes of all files of an input, ignoring names that were not files."""
     return sum(state[0] for state in json.loads(row.inputs) if state is not None)
 
 
@@ -323,7 +323,7 @@ def _described(cause: BaseException) -> str:
 
 
 def result_of(row: FileRow, index: int, in_name: Any) -> FileResult:
-    """Return the result that a row tells of, for an input of another run."""
+    """Return the result in a row, for an input of another run."""
     error = None if row.error is None else _error_of(row.error, in_name)
     return FileResult(
         index,

@@ -1,7 +1,7 @@
-"""Which inputs need not be run again, as a journal has their results; and why others must.
+"""Decides which inputs a journal shows finished, and why the others must be run again.
 
-Owns the decision. What is compared comes from `bigpipe.file_states` and
-`bigpipe.fingerprint`; the journal is read by `bigpipe.journal_reader`.
+Owns the decision. The states and fingerprints that it compares come from `bigpipe.file_states` and
+`bigpipe.fingerprint`; `bigpipe.journal_reader` reads the journal.
 """
 
 from __future__ import annotations
@@ -29,47 +29,47 @@ _DONE = (Outcome.WRITTEN, Outcome.METADATA_ONLY, Outcome.REJECTED)
 
 @dataclass(slots=True)
 class Look:
-    """What a journal says of an input."""
+    """What a journal says about an input."""
 
     states: tuple[Any, ...]
-    """Size and time of each of its files, now."""
+    """Current size and time of each of its files."""
     number: int | None = None
-    """Number of the row that holds, if one does."""
+    """Number of the row that is still valid, if any."""
     result: FileResult | None = None
-    """What that row tells."""
+    """The result in that row."""
     reasons: list[str] = field(default_factory=list)
-    """Why it must be run again; empty if it need not, or has not been run."""
+    """Why it must be run again; empty if it is finished, or has never been run."""
     checksums: tuple[str | None, ...] | None = None
-    """What its content must be for the row to hold, where that is to be compared."""
+    """Checksums that its content must have for the row to be valid, if content is compared."""
 
 
 class Resume:
-    """Compares what is asked for with what a journal tells was done.
+    """Compares the inputs of a run with the results in a journal.
 
     Parameters
     ----------
     journal : JournalReader
         The journal.
     run : int
-        Rows of this run and later ones are not looked at.
+        Number of the run; rows of this run and later ones are ignored.
     pipe : str
-        The class of the pipeline, as `RunRow.pipe`: rows of others are not looked at.
+        The class of the pipeline, as `RunRow.pipe`; rows of others are ignored.
     fingerprint : Fingerprint
-        Of keywords, options and code.
+        Fingerprint of keywords, options and code.
     options : Options
-        Of the run: whether failed inputs are run again, and how inputs are compared.
+        Options of the run: whether failed files are run again, and how inputs are compared.
 
     Attributes
     ----------
     is_new : bool
-        Whether the journal tells of no file yet.
+        Whether the journal has no files yet.
     by_checksum : bool
         Whether inputs are compared by content, not by size and time.
 
     Notes
     -----
-    A journal may be that of several pipelines in turn, or of one with several sets of
-    keywords. So an input is done if any of its rows holds, not only the last one.
+    Several pipelines, or one pipeline with several sets of keywords, may use a journal in turn.
+    So an input is finished if any of its rows is valid, not only the last one.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Resume:
         self._gone: set[str] = set()
 
     def look(self, index: int, in_name: Any, key: str) -> Look:
-        """Find out whether an input must be run, which is known by a key."""
+        """Find out whether an input, identified by its key, must be run."""
         look = Look(input_states(in_name))
         if self.by_checksum and look.states:
             look.checksums = ()
@@ -122,7 +122,7 @@ class Resume:
 
     def _reasons(self, look: Look, row: FileRow, *, is_last: bool) -> list[str]:
         if not row.is_final:
-            return ["its last attempt failed, and the run ended before the next"]
+            return ["its last attempt failed, and the run ended before the next one"]
         if row.outcome not in _DONE and (self._retry_failed or row.error is None):
             return [f"it {'' if row.outcome == Outcome.FAILED else 'was '}{row.outcome}"]
         if row.lost is not None:
@@ -133,9 +133,9 @@ class Resume:
             outputs = json.loads(row.outputs)
             reasons += self._changed_outputs(outputs, row.outcome)
             if self._runs[row.run].folder != self._folder and _leads_elsewhere(row, outputs):
-                reasons.append("the name of its output leads elsewhere from the current folder")
+                reasons.append("the name of its output means another file in the current folder")
             if row.outcome == Outcome.WRITTEN and not is_last and not (outputs and outputs[0][1]):
-                reasons.append("what was written since cannot be seen in its output")
+                reasons.append("its output may have been overwritten since")
         return reasons
 
     def _changed_input(self, look: Look, before: Sequence[Any]) -> list[str]:
@@ -151,7 +151,7 @@ class Resume:
             return ["the input changed (size)"]
         if self.by_checksum and now:
             if any(state is not None and len(state) < 3 for state in before):
-                return ["its checksum was not noted"]
+                return ["its checksum was not recorded"]
             look.checksums = tuple(None if state is None else state[2] for state in before)
             return []
         return [] if list(now) == known else ["the input changed (time)"]
@@ -169,17 +169,16 @@ class Resume:
         return self._changes[run]
 
     def _changed_outputs(self, outputs: Sequence[Any], outcome: str) -> list[str]:
-        """Return what is wrong with what was put in place.
+        """Return what is wrong with the files that were put in place.
 
-        What several inputs may have written in turn, side files and an output that they share, has
-        to be there, and no more.
+        Side files and shared outputs, which several inputs may have written, only have to exist.
         """
         reasons = []
         for i, (name, state) in enumerate(outputs):
             now = state_of(name)
             if state is not None and (now is None or name in self._gone):
                 reasons.append(f"{name!r} is gone")
-                if name in self._shared_outputs:  # for all: the first may have made it anew
+                if name in self._shared_outputs:  # gone for all inputs, though one may remake it
                     self._gone.add(name)
             elif i or outcome != Outcome.WRITTEN or now == (state and tuple(state)):
                 continue
@@ -193,12 +192,12 @@ class Resume:
 
 
 def _class_of(pipe: str) -> str:
-    """Return the bare name: a module has another one where it is run as a script."""
+    """Return the class name alone: a module run as a script has another name."""
     return pipe.rpartition(".")[2]
 
 
 def _leads_elsewhere(row: FileRow, outputs: Sequence[Any]) -> bool:
-    """Whether the name that was returned for an output is no longer that of the output."""
+    """Return whether the name returned for an output no longer leads to that output."""
     outname = None if row.outname is None else decode(row.outname)
     if not outputs or not isinstance(outname, (str, os.PathLike)):
         return False
@@ -206,8 +205,8 @@ def _leads_elsewhere(row: FileRow, outputs: Sequence[Any]) -> bool:
 
 
 def _other_python(before: RunRow, now: Fingerprint) -> list[str]:
-    """Say so if code looks different because another Python has compiled it."""
+    """Return a reason if the code differs because another Python version has compiled it."""
     then = json.loads(before.versions).get("python", "").split(".")[:2]
     if then == now.python.split(".")[:2]:
         return []
-    return [f"Python was {'.'.join(then)} and is {now.python} (code is compared as compiled)"]
+    return [f"Python was {'.'.join(then)} and is {now.python} (compiled code is compared)"]

@@ -369,8 +369,8 @@ def from_the_future(path):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (not_sqlite, "no journal, or damaged"),
-        (other_sqlite, "is no journal of bigpipe"),
+        (not_sqlite, "not a journal, or is damaged"),
+        (other_sqlite, "is not a journal of bigpipe"),
         (from_the_future, "newer bigpipe"),
         (Path.mkdir, "is a folder"),
     ],

@@ -165,7 +165,7 @@ def test_run_on_another_machine_is_told(path):
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "open to writing")]
+    ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "folder writable")]
 )
 def test_lock_that_the_disk_refuses_is_an_error_with_a_remedy(number, remedy, path, monkeypatch):
     def refuse(self):

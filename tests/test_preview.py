@@ -164,7 +164,7 @@ def test_plan_tells_of_a_journal_in_use(make_files, tmp_path, pipe):
 
 def test_plan_of_what_is_no_journal_is_refused(make_files, tmp_path, pipe):
     (tmp_path / "j").write_bytes(b"something else")
-    with pytest.raises(JournalError, match="no journal"):
+    with pytest.raises(JournalError, match="not a journal"):
         pipe.plan(make_files(1), journal=tmp_path / "j")
 
 

@@ -168,7 +168,7 @@ def test_checksum_that_was_not_noted_is_said_in_the_plan(make_files, pipe):
     pipe().pipeline(names)
     by_content = pipe(compare_inputs="checksum")
     reasons = [file.reasons for file in by_content.plan(names).files]
-    assert reasons == [["its checksum was not noted"]] * 2
+    assert reasons == [["its checksum was not recorded"]] * 2
     assert [n_run(by_content.pipeline(names)) for _ in range(2)] == [2, 0]
     touch(names[0])
     assert n_run(by_content.pipeline(names)) == 0

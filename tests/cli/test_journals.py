@@ -124,7 +124,7 @@ def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
     [
         (["status", "none"], "there is no journal"),
         (["status", "."], "'.' is a folder: give the name of a journal"),
-        (["errors", "{names[0]}"], "no journal"),
+        (["errors", "{names[0]}"], "not a journal"),
         (["trace", "elsewhere"], "no journal has the output"),
         (["trace", "elsewhere", "--journal", "{journal}"], "has no record of"),
         (["clean", "none"], "is not a folder"),
