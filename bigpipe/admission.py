@@ -1,8 +1,8 @@
-"""Which task may start within the budget.
+"""Decides which task may start within the budget.
 
-Owns the tasks that wait, what each of them is projected to take, and which is next. What the
-workers are charged with, and what happens when that is too much, is `bigpipe.charges`; who does
-what when, `bigpipe.scheduler`.
+Owns the pending tasks, their projections, and which is next. `bigpipe.charges` charges the
+workers and relieves memory when they take too much; `bigpipe.scheduler` decides who does what
+when.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bigpipe.projection import Need, Projector, size_class
 
 __all__ = ["Admission", "Need", "small"]
 
-FAR_FROM_BUDGET = 4  # times what all tasks at work may take: then none is counted; arbitrary
-MAX_PASSES = 1  # times the workers: tasks that may be in the way of the first; arbitrary
-AHEAD_SHARE = 0.5  # of the limit: so much may be held for tasks that others run before; arbitrary
+FAR_FROM_BUDGET = 4  # budget / use of all tasks above which no account is kept; arbitrary
+MAX_PASSES = 1  # times n_workers: tasks that may go past the first one; arbitrary
+AHEAD_SHARE = 0.5  # of the limit: may be held for tasks that were sent ahead; arbitrary
 RAISED_FROM_PROJECTED = 2.0  # times, after a task was stopped; arbitrary
 RAISED_FROM_USED = 1.5  # times, after a task was stopped; arbitrary
 UNKNOWN = Need()
 
 
 def small(budget: int, n_workers: int) -> int:
-    """Return the bytes of which as many as there are workers do not come near the budget."""
+    """Return the bytes per task at which all workers together stay far from the budget."""
     return budget // (FAR_FROM_BUDGET * n_workers)
 
 
@@ -39,32 +39,33 @@ class Admission:
     budget : int
         Bytes that all workers together may use.
     is_given : bool
-        The caller has given the budget: a task that exceeds it alone is ended.
+        Whether the caller gave the budget: a task that exceeds it alone is then ended.
     n_workers : int
         Tasks that may run at once.
     can_pause : bool, optional
-        Workers can be paused and stopped. Else only starts are held back.
+        Whether workers can be paused and stopped. If not, only starts are held back.
     need_of : callable, optional
-        Returns the `Need` of a task. Given, all tasks look small beside the budget, and no
-        account is kept of each until an event shows otherwise: it costs more than they do.
+        Returns the `Need` of a task. If given, all tasks are assumed small compared with the
+        budget, and no account is kept of each, as that would cost more than the tasks do, until
+        an event shows otherwise.
 
     Attributes
     ----------
     n_to_choose_from : int
-        Tasks that are to wait, so that some of them may fit; set by who has them all.
+        Pending tasks to keep, so that some of them may fit; set by the caller if it has all.
     charges : Charges
-        The account of what is in use.
+        The account of memory in use.
     pending : Pending
-        The tasks that wait.
+        The pending tasks.
     light : deque of int or None
-        The tasks that wait, as long as no account is kept: any of them may start anywhere.
+        The pending tasks while no account is kept: any of them may start anywhere.
 
     Notes
     -----
-    A task starts when the charges fit, or when no other is at work. Small tasks go past one
-    that does not fit yet, or that would leave the other cores no memory, but only so often:
-    see `bigpipe.passes`. None starts while a worker is paused. A task that was stopped twice
-    runs alone: so each ends.
+    A task starts when the charges fit, or when no other is running. Small tasks may go past one
+    that does not fit yet, or that would leave the other cores no memory, but only a limited
+    number of times: see `bigpipe.passes`. None starts while a worker is paused. A task that was
+    stopped twice runs alone, so that every task ends.
     """
 
     def __init__(
@@ -86,13 +87,13 @@ class Admission:
         self._passes = Passes(MAX_PASSES * n_workers)
         self._needs: dict[int, Need] = {}
         self._projected: dict[int, int] = {}
-        # Of tasks that were stopped: projections, how often, and which of them run alone.
+        # For tasks that were stopped: projections, how often, and which of them run alone.
         self._raised: dict[int, int] = {}
         self._stops: dict[int, int] = {}
         self._alone: set[int] = set()
 
     def projection(self, task: int) -> int | None:
-        """Return the bytes that a task was started with, if it is at work or was given up."""
+        """Return the bytes that a task was started with, if it is running or was given up."""
         return self._projected.get(task)
 
     def is_told(self, task: int) -> bool:
@@ -105,22 +106,22 @@ class Admission:
 
     @property
     def is_light(self) -> bool:
-        """No account is kept of tasks so far."""
+        """Whether no account is kept of tasks so far."""
         return self.light is not None
 
     @property
     def has_much_room(self) -> bool:
-        """So little is in use, or held for tasks, that what workers keep is in nobody's way."""
+        """Whether so little is in use, or held for tasks, that workers may keep freed memory."""
         return self.is_light or self.charges.total <= self.charges.limit // 2
 
     @property
     def waiting(self) -> Pending | deque[int]:
-        """The tasks that wait."""
+        """The pending tasks."""
         return self.pending if self.light is None else self.light
 
     @property
     def n_wanted(self) -> int:
-        """Tasks that are to be there, those at work among them."""
+        """Number of tasks to have, including those running."""
         return self.n_to_choose_from if self.light is None else 0
 
     def is_needed(self, event: Event) -> bool:
@@ -135,7 +136,7 @@ class Admission:
         return type(event) is WorkerDied
 
     def keep_account(self, assigned: Mapping[int, Iterable[int]]) -> None:
-        """Begin to account for each task: those that workers have, and those that wait."""
+        """Begin to account for each task, both those of workers and those pending."""
         assert self._need_of is not None
         waiting, self.light = self.light or (), None
         for worker, tasks in assigned.items():
@@ -146,7 +147,7 @@ class Admission:
             self.add(task, self._need_of(task))
 
     def add(self, task: int, need: Need | None) -> int | None:
-        """Take in a task to be accounted for; return its projection if it is refused."""
+        """Add a task to the account; return its projection if it is refused."""
         if need is None:
             need = UNKNOWN
         if need.given is not None and need.given > self.charges.budget:
@@ -157,7 +158,7 @@ class Admission:
         return None
 
     def put_back(self, task: int) -> None:
-        """Let a task that is accounted for wait again, before all others."""
+        """Make an accounted task pending again, before all others."""
         self._passes.left(task)
         self.pending.put_back(task, self._key(task))
 
@@ -185,7 +186,7 @@ class Admission:
         return max(projected, self.charges.budget) if task in self._alone else projected
 
     def join(self, worker: int) -> bool:
-        """Account for one more worker, if there is room for it and for a task; tell whether."""
+        """Account for one more worker if there is room for it and a task; return whether."""
         has_room = not self.charges.workers or self.is_light
         if not has_room and not (self.charges.paused or self.charges.is_tight):
             room = self.charges.limit - self.charges.total - self.charges.reserved
@@ -202,11 +203,11 @@ class Admission:
             self._projector.version += 1
 
     def _find(self, room: int, n_idle: int = 0) -> int | None:
-        """Return the place of the first task that may start in so much room, if any may.
+        """Return the position of the first task that may start in so much room, if any.
 
-        The first of all is held back while as much as it needs is in use by others and it would
-        leave the workers that have no task too little for tasks of middling size. Else the large
-        ones fill the memory with few cores at work, and the small ones the cores afterwards.
+        The first of all is held back while others use as much as it needs and it would leave idle
+        workers too little for tasks of middling size. Otherwise large tasks would fill the memory
+        with few cores busy, and small ones the cores afterwards.
         """
         version = self._projector.version
         needed = self.pending.projected(0, version)
@@ -238,7 +239,7 @@ class Admission:
         return self._assign(worker, place)
 
     def take_ahead(self, worker: int) -> int | None:
-        """Return the first of all tasks if a worker can be sent it beside those that it has."""
+        """Return the first of all tasks if it can be sent ahead to a busy worker."""
         if self.charges.paused:
             return None
         projected = self.pending.projected(0, self._projector.version)
@@ -249,7 +250,7 @@ class Admission:
         return self._assign(worker, 0)
 
     def would_fit(self, worker: int, task: int) -> bool:
-        """Return whether a task at another worker could begin at one that has none."""
+        """Return whether a task sent ahead to another worker could begin on this idle one."""
         if self.light is not None:
             return not self.light
         return not self.charges.paused and self._projected[task] <= self.charges.room(worker)
@@ -265,7 +266,7 @@ class Admission:
         self.charges.assign(worker, task, projected)
 
     def take_off(self, worker: int, task: int) -> None:
-        """Take a task that was sent ahead off its worker."""
+        """Remove a task that was sent ahead from its worker."""
         if not self.is_light:
             self.charges.remove(worker, task)
             del self._projected[task]
@@ -289,7 +290,7 @@ class Admission:
         self.forget(task)
 
     def stopped(self, worker: int, task: int) -> int | None:
-        """Take in that a task was stopped; return its bytes if it is too large for the budget."""
+        """Handle a stopped task; return its bytes if it is too large for the budget."""
         at = self.charges.workers[worker]
         if at.is_too_large and not at.is_used:
             return at.highest
@@ -302,7 +303,7 @@ class Admission:
         return None
 
     def ran_out(self, worker: int, task: int) -> None:
-        """Take in that the system has killed a worker for want of memory."""
+        """Handle that the system has killed a worker because memory ran out."""
         at = self.charges.workers[worker]
         growth = max(0, at.highest - at.reserved)
         if task in self._raised or max(growth, self._projected[task]) > self.charges.budget // 2:

@@ -1,10 +1,10 @@
-"""What each worker is charged with, and what gives way when the budget is at its end.
+"""What each worker is charged with, and which workers to pause or stop when memory runs out.
 
-Owns the account of bytes, and whom to pause, resume, stop or dismiss. Which task may start is
-decided by `bigpipe.admission`.
+Owns the account of bytes, and decides which worker to pause, resume, stop or dismiss.
+`bigpipe.admission` decides which task may start.
 
-A worker is charged with what it held when it was ready and the largest projection among its
-tasks, as only one of them runs at a time; with more if more was last measured::
+A worker is charged with what it held when it was ready, plus the largest projection among its
+tasks, as only one of them runs at a time. If the last measurement was higher, that counts::
 
     charge = reserved + max(projected, ...)                 sum of charges <= limit
     limit  = min(budget, used by all + available - floor)   other programs take memory too
@@ -21,13 +21,13 @@ __all__ = ["Charge", "Charges", "Relief"]
 
 MiB = 2**20
 
-RESERVED_GUESS = 64 * MiB  # bytes of a worker, until one has been seen; arbitrary
-LOOKAHEAD = 2.0  # times the last growth: what is expected of a worker by the next sample
-FLAT = 5  # samples without growth, after which none is expected; arbitrary
-PATIENCE = 10  # samples that other programs' use may last before a task is stopped; arbitrary
-STANDSTILL = 20  # samples without growth after which one that is paused goes on; arbitrary
-NOISE = MiB  # bytes between two samples: growth below this is none; arbitrary
-BAND = 0.03  # of the limit, kept free while somebody exceeds its projection; arbitrary
+RESERVED_GUESS = 64 * MiB  # bytes of a worker, until one has been measured; arbitrary
+LOOKAHEAD = 2.0  # expected growth by the next sample / last growth
+FLAT = 5  # samples without growth after which none is expected; arbitrary
+PATIENCE = 10  # samples of memory taken by other programs before a task is stopped; arbitrary
+STANDSTILL = 20  # samples without growth after which a paused worker is resumed; arbitrary
+NOISE = MiB  # bytes between two samples: smaller growth is ignored; arbitrary
+BAND = 0.03  # of the limit, kept free while a worker exceeds its projection; arbitrary
 AVAILABLE_FLOOR = 64 * MiB  # bytes that are left to the system; arbitrary
 AVAILABLE_SHARE = 0.05  # of the budget, left to the system if that is more; arbitrary
 
@@ -39,7 +39,7 @@ class Charge:
     """What one worker holds, and is expected to hold."""
 
     reserved: int = 0
-    projected: int = 0  # the largest among its tasks
+    projected: int = 0  # the largest projection among its tasks
     n_largest: int = 0  # how many of them are as large
     used: int = 0
     last_used: int | None = None  # by the sample before, if it had the same task
@@ -52,11 +52,11 @@ class Charge:
     is_paused: bool = False
     is_ending: bool = False
     is_too_large: bool = False
-    is_used: bool = False  # it may hold still what its earlier tasks have left
+    is_used: bool = False  # it may still hold memory of earlier tasks
 
     @property
     def expected(self) -> int:
-        """What it may grow by before the next sample."""
+        """Bytes by which it may grow before the next sample."""
         growth = int(LOOKAHEAD * self.grew)
         left = self.reserved + self.projected - self.used
         return min(growth, left) if left >= 0 else growth
@@ -70,41 +70,41 @@ class Charges:
     budget : int
         Bytes that all workers together may use.
     is_given : bool
-        The caller has given the budget: a task that exceeds it alone is ended.
+        Whether the caller gave the budget: a task that exceeds it alone is then ended.
     can_pause : bool, optional
-        Workers can be paused and stopped.
+        Whether workers can be paused and stopped.
 
     Attributes
     ----------
     workers : dict of int to Charge
-        Those that are there or being started.
+        Workers that exist or are being started.
     paused : dict of int to None
-        Those that are paused.
+        Workers that are paused.
     limit : int
-        Bytes that may be used at present: the budget, or less if other programs take memory.
+        Bytes that may currently be used: the budget, or less if other programs take memory.
     total : int
         The sum of charges.
     n_at_work : int
         Workers with a task.
     is_tight : bool
-        The system has trouble to find memory: nothing more is to start.
+        Whether the system is short of memory: no further task may start.
     reserved : int
-        The most that a worker was seen to hold before it had a task: what one more will hold.
+        The most that an idle worker was seen to hold: what another one will hold.
 
     Notes
     -----
-    Use exceeds the budget by no more than the growth between two samples, in three steps. A
-    worker within its projection has its place in the sum. Where one exceeds it, growth is
-    foreseen from the last, and the youngest are paused before the budget is reached. If it is
-    exceeded all the same, so much is freed at once: workers without a task are dismissed, then
-    the youngest are stopped, those paused first. The oldest is never stopped for the sake of
-    others, so that one ends after another.
+    Use exceeds the budget by no more than the growth between two samples. First, the sum of
+    charges covers workers within their projections. Second, if a worker exceeds its projection,
+    its growth is extrapolated, and the youngest workers are paused before the budget is reached.
+    Third, if the budget is exceeded nevertheless, the excess is freed at once: idle workers are
+    dismissed, then the youngest are stopped, paused ones first. The oldest is never stopped for
+    the others, so that one after another ends.
 
-    If other programs take memory, workers are paused, and stopped only if that does not end.
+    If other programs take memory, workers are paused, and stopped only if that persists.
 
-    Those that run may wait for one that is paused, be it for a lock of the hooks' own or for an
-    output's name. So the oldest of those paused goes on after a while in which nobody grows,
-    within the limit but in spite of what is expected of it.
+    Running workers may wait for a paused one, for a lock in the hooks or for an output name. So
+    after a while without growth, the oldest paused worker is resumed, within the limit but
+    regardless of its expected growth.
     """
 
     def __init__(self, budget: int, *, is_given: bool, can_pause: bool = True) -> None:
@@ -119,11 +119,11 @@ class Charges:
         self._is_guess = True
         self._n_over = 0  # samples over the limit in a row
         self._n_still = 0  # samples in a row in which some were paused and none grew
-        self._has_excess = False  # somebody uses more than was projected
+        self._has_excess = False  # a worker uses more than was projected
         self.is_tight = False
 
     def room(self, worker: int) -> int:
-        """Return the bytes by which a worker without a task may grow; below 0: not at all."""
+        """Return the bytes by which an idle worker may grow; negative if not at all."""
         if self.is_tight:
             return -1
         at = self.workers[worker]
@@ -160,7 +160,7 @@ class Charges:
             self.update(at)
 
     def remove(self, worker: int, task: int) -> None:
-        """Take a task off a worker that has not begun it, or has ended it."""
+        """Remove a task from a worker that has not begun it, or has ended it."""
         at = self.workers[worker]
         projected = at.tasks.pop(task)
         if not at.tasks:
@@ -176,7 +176,7 @@ class Charges:
                 self.update(at)
 
     def ended(self, worker: int, task: int) -> None:
-        """Take an ended task off its worker. What that still holds, the next sample tells."""
+        """Remove an ended task from its worker. The next sample shows what that still holds."""
         at = self.workers[worker]
         at.is_used = True
         if at.last_used is not None:
@@ -193,15 +193,15 @@ class Charges:
         self.paused.pop(worker, None)
 
     def ending(self, worker: int) -> None:
-        """Count on it that a worker will be gone soon."""
+        """Assume that a worker will be gone soon."""
         self.workers[worker].is_ending = True
         self.workers[worker].is_paused = False
         self.paused.pop(worker, None)
 
     def update(self, at: Charge) -> None:
-        """Charge a worker with what it has now."""
+        """Charge a worker with what it currently holds."""
         charge = at.reserved + at.projected
-        if at.used > charge:  # a task that exceeds its projection, and grows, may go on so
+        if at.used > charge:  # a task above its projection may continue to grow
             may_grow = at.tasks and at.n_flat < FLAT
             charge = 2 * at.used - charge if may_grow else at.used
         self.total += charge - at.charge
@@ -210,7 +210,7 @@ class Charges:
     def measure(
         self, used: dict[int, int], available: int | None, *, is_tight: bool = False
     ) -> None:
-        """Take in what each worker uses now, what the system has left, and if that is hard won."""
+        """Record each worker's use, what the system has left, and whether it is under pressure."""
         self._has_excess = False
         self.is_tight = is_tight
         for worker, n_bytes in used.items():
@@ -233,12 +233,12 @@ class Charges:
 
     @property
     def needs_relief(self) -> bool:
-        """Somebody is to be paused, resumed or stopped, or may be."""
+        """Whether a worker may have to be paused, resumed or stopped."""
         is_short = bool(self.paused) or self.total > self.limit or self._has_excess
         return is_short and self.can_pause
 
     def relief(self, at_work: Sequence[int]) -> list[Relief]:
-        """Return what is to be done about the memory.
+        """Return the actions that relieve memory.
 
         Parameters
         ----------
@@ -273,7 +273,7 @@ class Charges:
         return actions
 
     def _is_at_standstill(self, running: list[int]) -> bool:
-        """Count the samples in which none that runs has grown; tell whether they are enough."""
+        """Count samples in which no running worker grew; return whether they are enough."""
         if any(self.workers[worker].grew > NOISE for worker in running):
             self._n_still = 0
         self._n_still += 1
@@ -281,11 +281,11 @@ class Charges:
 
     @property
     def _band(self) -> int:
-        """Bytes below the limit that are kept free while somebody exceeds its projection."""
+        """Bytes below the limit that are kept free while a worker exceeds its projection."""
         return int(BAND * self.limit) if self._has_excess else 0
 
     def _stop_too_large(self, running: list[int]) -> list[Relief]:
-        """End those for which the whole budget is not enough."""
+        """End workers whose task needs more than the whole budget."""
         too_large = [worker for worker in running if self.workers[worker].used > self.budget]
         for worker in too_large:
             self.workers[worker].is_too_large = True
@@ -295,10 +295,10 @@ class Charges:
     def _free(
         self, n_bytes: int, paused: list[int], running: list[int], actions: list[Relief]
     ) -> int:
-        """End workers until so much is free; return how much that is.
+        """End workers until enough is free; return how much that is.
 
-        First those without a task, then those paused, then those running but for the oldest;
-        the youngest first.
+        Idle workers go first, then paused ones, then running ones except the oldest; in each
+        group the youngest first.
         """
         free = 0
         for worker, at in self.workers.items():
@@ -332,7 +332,7 @@ class Charges:
     def _resume(self, worker: int) -> Resume:
         at = self.workers[worker]
         at.is_paused = False
-        at.grew = 0  # what it did before says nothing of the time until the next sample
+        at.grew = 0  # earlier growth says nothing about the time until the next sample
         del self.paused[worker]
         self._n_still = 0
         return Resume(worker)

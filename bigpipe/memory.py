@@ -1,8 +1,8 @@
-"""A run's eye on memory: its budget, what its inputs will need, what its workers use now.
+"""The memory of a run: its budget, what its inputs will need, what its workers use now.
 
-Owns the way from options, names and measurements to what the scheduler is told. Which file
-starts, and which worker stands still, is decided in `bigpipe.scheduler`; measured is in
-`bigpipe.measure` and `bigpipe.tree_meter`.
+Turns options, names and measurements into the figures that the scheduler gets.
+`bigpipe.scheduler` decides which file starts and which worker is paused; `bigpipe.measure` and
+`bigpipe.tree_meter` measure.
 """
 
 from __future__ import annotations
@@ -36,49 +36,49 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryWatch", "need_of"]
 
-MAX_TO_CHOOSE_FROM = 1000  # inputs of a list that wait, of which some may fit; arbitrary
-MIN_SAMPLE_S = 0.1  # seconds between looks at the workers while memory may run short; arbitrary
-MAX_SAMPLE_S = 0.5  # seconds between them in any case: what hooks start is found by then; arbitrary
-N_TRIED = 64  # names whose sizes are looked up before it is decided whether to go on
+MAX_TO_CHOOSE_FROM = 1000  # pending inputs of a list, of which some may fit; arbitrary
+MIN_SAMPLE_S = 0.1  # seconds between measurements while memory may run short; arbitrary
+MAX_SAMPLE_S = 0.5  # seconds between them otherwise: finds hooks' child processes; arbitrary
+N_TRIED = 64  # names whose sizes are looked up before deciding whether to look up all
 MAX_LOOKUP_S = 100e-6  # seconds for one: a local disk takes a few us, a slow server ms
-NOISE = 32 << 20  # bytes: what libraries and the allocator keep, which nobody counts; arbitrary
-MARGIN = 1.05  # times what was measured, in the size that is recommended
-KEPT_SHARE = 16  # of the budget, what all workers together may keep of freed memory; arbitrary
-MAX_KEPT = 512 << 20  # bytes that one of them may keep; arbitrary: large arrays take less
-MIN_KEPT = 64 << 20  # bytes: what the allocator keeps by itself
-HIGH_PRESSURE = 20.0  # percent of the time in which something waited for memory; arbitrary
+NOISE = 32 << 20  # bytes that libraries and the allocator keep, not counted; arbitrary
+MARGIN = 1.05  # recommended size / measured size
+KEPT_SHARE = 16  # budget / freed memory that all workers together may keep; arbitrary
+MAX_KEPT = 512 << 20  # bytes that one worker may keep; arbitrary: large arrays take less
+MIN_KEPT = 64 << 20  # bytes that the allocator keeps by itself
+HIGH_PRESSURE = 20.0  # percent of the time in which some process waited for memory; arbitrary
 
 
 class MemoryWatch:
-    """What a run knows of memory.
+    """What a run knows about memory.
 
     Parameters
     ----------
     options : Options
-        Of the run.
+        Options of the run.
     n_workers : int
-        Workers that may be at work at once.
+        Workers that may be busy at once.
     project : callable or None
-        Returns the bytes that a worker needs for an input, as the caller or the class
-        knows them; ``None`` where they do not.
+        Returns the bytes that a worker needs for an input, or ``None``, if the caller or the
+        class provides such a function.
     executor : Executor
-        Where files are processed. If a worker has several at once there, what is said here of
-        one file is meant for all of them.
+        Where files are processed. If its workers have several files at once, figures for one
+        file are those for all files of a worker.
 
     Attributes
     ----------
     budget : int
         Bytes that all workers together may use.
     admission : Admission or None
-        The account of bytes, for the scheduler, after `open_account`. ``None`` where memory
-        cannot limit: nothing is known beforehand of the files, and nothing can be measured of
-        the workers.
+        The account of bytes, for the scheduler, after `open_account`. ``None`` if memory cannot
+        be a limit, because nothing is known of the files in advance and the workers cannot be
+        measured.
     reserved : int
-        Bytes of the largest worker without a file; set by the run.
+        Bytes of the largest idle worker; set by the run.
     of_worker : dict of int to int
-        Bytes of each worker at the last look.
+        Bytes of each worker at the last measurement.
     too_large : set of int
-        Files that have no room beside others in one worker.
+        Files that do not fit beside others in one worker.
     """
 
     def __init__(
@@ -104,26 +104,26 @@ class MemoryWatch:
         self._next_at = 0.0 if executor.can_pause else math.inf
         self._used = self._peak = self._recent = 0
         self.of_worker: dict[int, int] = {}
-        self._highest: dict[int, int] = {}  # bytes of a worker while it has its file, as seen
+        self._highest: dict[int, int] = {}  # highest bytes measured of a worker with its file
         self._n_exceeded = 0
         self._largest: tuple[int, Any] = (0, None)
         self.reserved = 0
 
     def order(self, in_names: Iterable[Any], *, as_given: bool) -> Sequence[int] | None:
-        """Return the order in which inputs are to be processed; ``None``: as they come.
+        """Return the order in which to process inputs; ``None`` means as they come.
 
         Parameters
         ----------
         in_names : iterable
             The inputs.
         as_given : bool
-            Process them as they come unless the caller has asked for an order.
+            Process inputs as they come unless the caller asked for an order.
 
         Raises
         ------
         OptionError
-            If the caller has asked for an order of inputs that come one by one, or for one by
-            a function that raises or returns what does not compare.
+            If the caller asked for an order of inputs that come from an iterator, or gave a
+            function that raises or returns values that cannot be compared.
         """
         order, sizes = self._order, None
         if isinstance(in_names, Sequence):
@@ -144,9 +144,9 @@ class MemoryWatch:
         Parameters
         ----------
         need_of : callable
-            Returns what is known of the input of an index.
+            Returns what is known of the input with an index.
         is_list : bool
-            All inputs are there, so that one that fits can be chosen.
+            Whether all inputs are available, so that one that fits can be chosen.
         """
         if not self._executor.can_pause and self._project is None:
             return
@@ -161,16 +161,16 @@ class MemoryWatch:
         )
         self.admission.n_to_choose_from = MAX_TO_CHOOSE_FROM if is_list else 0
         self._executor.let_keep(self._keepable(self.admission))
-        if self._executor.wants_all_tasks:  # and decides by itself which are at work at once
+        if self._executor.wants_all_tasks:  # it decides by itself which of them run at once
             self.admission.charges.limit = sys.maxsize
 
     def _keepable(self, admission: Admission) -> int:
-        """Return how much freed memory a worker may keep at present."""
+        """Return how much freed memory a worker may currently keep."""
         most = min(MAX_KEPT, self.budget // (KEPT_SHARE * self._n_workers))
         return most if most > MIN_KEPT and admission.has_much_room else 0
 
     def remember(self, rows: Iterable[FileRow]) -> None:
-        """Learn from what files of earlier runs have taken, after `open_account`."""
+        """Learn from the memory that files of earlier runs took, after `open_account`."""
         if self.admission is None or self._project is not None:
             return
         rows = list(rows)
@@ -187,7 +187,7 @@ class MemoryWatch:
         Raises
         ------
         OptionError
-            If the caller's function returned what is no size; and whatever it raised.
+            If the caller's function did not return a size. What it raises itself is passed on.
         """
         if self._project is not None:
             given = self._project(in_name)
@@ -198,17 +198,17 @@ class MemoryWatch:
         return Need(size=size, is_compressed=is_compressed(in_name))
 
     def _together(self, index: int, given: int) -> int:
-        """Return the bytes of as many such files as a worker has at once, if they fit."""
+        """Return the bytes of all files that a worker has at once, if they fit."""
         if given <= self.budget < given * self._n_begun:
             self.too_large.add(index)
             return self.budget
         return given * self._n_begun
 
     def shares(self, indices: Sequence[int]) -> list[int | None]:
-        """Return the bytes that a pipeline may use which is run for a file, for each.
+        """Return, for each file, the bytes that a pipeline run inside a hook may use.
 
-        What the caller has said that the file needs; else an equal part of the budget, as what
-        was learned from files without such a pipeline says nothing of it.
+        That is the size that the caller gave for the file, or else an equal part of the budget:
+        what was learned from files without such a pipeline says nothing about it.
         """
         admission, equal = self.admission, self._equal_share
         if admission is None:
@@ -221,7 +221,7 @@ class MemoryWatch:
         """Measure all workers, if it is time to do so again."""
         if now < self._next_at:
             return None
-        # At first no worker has had a file: all that matters is what the system has left.
+        # Before any worker has had a file, only the system's available memory matters.
         pids = self._executor.pids() if self._next_at else {}
         trees = self._meter.sample(pids.values())
         used = {worker: trees[pid] for worker, pid in pids.items() if pid in trees}
@@ -246,29 +246,29 @@ class MemoryWatch:
 
     @property
     def state(self) -> tuple[int, int] | None:
-        """Bytes that all workers use now, and that they may use, where that is measured."""
+        """Bytes that all workers use now and may use; ``None`` if that is not measured."""
         return None if math.isinf(self._next_at) else (self._used, self.budget)
 
     def recent(self) -> int | None:
-        """Return the most that all workers have used since this was last asked."""
+        """Return the most that all workers have used since the last call."""
         if math.isinf(self._next_at):
             return None
         most, self._recent = self._recent, self._used
         return most
 
     def died(self, worker: int) -> int | None:
-        """Return the most that a worker which is gone was seen to use with its last file."""
+        """Return the highest memory measured of a dead worker with its last file."""
         return self._highest.pop(worker, None)
 
     def note(self, worker: int, in_names: Sequence[Any], growths: Sequence[int | None]) -> None:
-        """Note what files that have ended have added to a worker."""
+        """Record by how much ended files made a worker grow."""
         self._highest.pop(worker, None)
         known = [growth for growth in growths if growth is not None]
         if not known:
             return
         most = max(known)
         if self.reserved + most > self._peak and self.state is not None:
-            self._peak = self.reserved + most  # it may have ended before it was seen
+            self._peak = self.reserved + most  # the file may have ended before a measurement
         if self._constant is None or most <= self._n_begun * self._constant + NOISE:
             return
         for in_name, growth in zip(in_names, growths, strict=True):
@@ -277,31 +277,31 @@ class MemoryWatch:
                 self._largest = max(self._largest, (growth, in_name), key=itemgetter(0))
 
     def warn_of_excess(self) -> None:
-        """Warn if files have needed more than the caller had said."""
+        """Warn if files needed more than the given ``process_size``."""
         n, (most, in_name) = self._n_exceeded, self._largest
         if not n:
             return
         warn(
             f"{n} file{'' if n == 1 else 's'} needed more than process_size="
-            f"{self._constant} bytes ({format_bytes(self._constant or 0)}), {shown(in_name)} the "
-            f"most: {format_bytes(most)} beyond the worker itself. Give process_size="
+            f"{self._constant} bytes ({format_bytes(self._constant or 0)}). {shown(in_name)} "
+            f"needed most: {format_bytes(most)} beyond the idle worker. Give process_size="
             f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out"
         )
 
     def use(self, waited_s: dict[str, float], samples: Iterable[Sample] = ()) -> MemoryUse:
-        """Return what the run has used."""
+        """Return the memory that the run used."""
         return MemoryUse(self.budget, self._peak, waited_s, tuple(samples))
 
 
 def need_of(row: FileRow, n_at_once: int = 1) -> Need:
-    """Return what was known of a file of an earlier run, or of so many like it, before it began."""
+    """Return what was known of a file of an earlier run, or of `n_at_once` like it, beforehand."""
     states = json.loads(row.inputs)
     size = sum(state[0] for state in states) * n_at_once if all(states) else None
     return Need(size=size, is_compressed=is_compressed(names_of(row.key)))
 
 
 def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int]:
-    """Return the places of inputs in the order of what a function of the caller's returns."""
+    """Return the positions of inputs, ordered by the values of the caller's function."""
     keys: list[Any] = []
     name = name_of(function)
     for in_name in in_names:
@@ -314,19 +314,20 @@ def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int
             ) from error
     try:
         return sorted(range(len(keys)), key=keys.__getitem__)
-    except Exception as error:  # so may what it has returned, when it is compared
+    except Exception as error:  # comparing its values may raise anything, too
         raise OptionError(
-            f"order={name} returned what does not compare{_first_that_differs(keys, in_names)} "
-            f"({type(error).__name__}: {error}). Let it return a number for each input"
+            f"order={name} returned values that cannot be compared"
+            f"{_first_that_differs(keys, in_names)} ({type(error).__name__}: {error}). Let it "
+            "return a number for each input"
         ) from error
 
 
 def _first_that_differs(keys: Sequence[Any], in_names: Sequence[Any]) -> str:
-    """Return which input has a key that does not compare with that of the first, as text."""
+    """Return as text which input has a key that cannot be compared with that of the first."""
     for key, in_name in zip(keys, in_names, strict=True):
         try:
             bool(key < keys[0])
-        except Exception:  # that is what was looked for
+        except Exception:  # this is the key to report
             what = f": {type(key).__name__} for {shown(in_name)}"
             if key is keys[0]:
                 return what
@@ -335,7 +336,7 @@ def _first_that_differs(keys: Sequence[Any], in_names: Sequence[Any]) -> str:
 
 
 def _sizes(in_names: Sequence[Any], max_lookup_s: float) -> Sequence[int] | None:
-    """Return the size of each input, -1 if it is no file; ``None`` if that takes too long."""
+    """Return the size of each input, -1 if it is not a file; ``None`` if that takes too long."""
     sizes = array("q")
     began_at = time.perf_counter()
     for i, in_name in enumerate(in_names):

@@ -1,7 +1,7 @@
-"""How much memory a task will take, learned from those that have ended.
+"""How much memory a task will take, learned from tasks that have ended.
 
-Owns the upper bound for one task and what it is drawn from. Who may start within a budget is
-decided by `bigpipe.admission`.
+Owns the upper bound for one task and the samples that it is computed from. `bigpipe.admission`
+decides which tasks may start within a budget.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ __all__ = ["GUESS_PER_COMPRESSED_BYTE", "Need", "Projector", "size_class"]
 
 MiB = 2**20
 
-WINDOW = 32  # samples that are remembered; arbitrary, so that what was long ago is forgotten
-ONE_IN = 8  # samples that show nothing new is taken in, once the window is full; arbitrary
-EXCEEDED_BY = 16  # of so many samples, one may lie above the bound; arbitrary
-OUTLIER = 4.0  # times the middle sample: those beyond it lie above the bound, too; arbitrary
-MAX_OUTLIERS = 4  # of so many samples, one may be such; arbitrary
-LAST_MARGIN = 1.1  # over the upper end of many samples; arbitrary
-FIRST_MARGIN = 2.0  # over the first sample; arbitrary
+WINDOW = 32  # samples that are kept; arbitrary, so that old ones are forgotten
+ONE_IN = 8  # with a full window, one in so many uninformative samples is used; arbitrary
+EXCEEDED_BY = 16  # one in so many samples may lie above the bound; arbitrary
+OUTLIER = 4.0  # times the median: samples beyond it may lie above the bound, too; arbitrary
+MAX_OUTLIERS = 4  # one in so many samples may be such an outlier; arbitrary
+LAST_MARGIN = 1.1  # times the upper end of many samples; arbitrary
+FIRST_MARGIN = 2.0  # times the first sample; arbitrary
 NOISE = MiB  # bytes: growth below this is the allocator's, not the file's
-FLOOR = 16 * MiB  # bytes: what any file may take; arbitrary
-FLOOR_SHARE = 256  # the floor is at most this part of the budget
+FLOOR = 16 * MiB  # bytes that any file may take; arbitrary
+FLOOR_SHARE = 256  # the floor is at most budget / FLOOR_SHARE
 FAR = 2.0  # times the largest size seen: beyond it, a bound that ignores size is not trusted
 GUESS_FLOOR = 64 * MiB  # bytes, while nothing is known; arbitrary
 GUESS_PER_BYTE = 10  # of a plain file, while nothing is known; arbitrary
 GUESS_PER_COMPRESSED_BYTE = 40  # of a compressed one; arbitrary
-MAX_CORRECTIONS = 256  # given sizes of which each has a correction of its own
+MAX_CORRECTIONS = 256  # number of given sizes that have a correction of their own
 
 
 @dataclass(slots=True)
@@ -36,13 +36,13 @@ class Need:
     """What is known of a task before it begins."""
 
     size: int | None = None
-    """Bytes on disk, summed for a group. ``None`` if there is no such thing."""
+    """Bytes on disk, summed for a group; ``None`` if unknown."""
     given: int | None = None
-    """Bytes that the caller says a worker takes with it, ``reserved`` included."""
+    """Bytes that a worker takes with it according to the caller, including ``reserved``."""
     rank: float = 0.0
-    """Where it stands in the order: lower is earlier."""
+    """Position in the order: lower is earlier."""
     is_compressed: bool = False
-    """Its data is larger than its file."""
+    """Whether its data is larger than its file."""
 
 
 class Projector:
@@ -56,19 +56,19 @@ class Projector:
     Attributes
     ----------
     reserved : int
-        Bytes of a worker without a task, which a given size includes.
+        Bytes of an idle worker, which a given size includes.
     version : int
-        Another number whenever a projection may have changed.
+        Changes whenever a projection may have changed.
 
     Notes
     -----
-    Growth is what is held above ``reserved``. A given size counts until it is exceeded: then
-    what was measured does. Else there are two ways to predict, from the input's size and from
-    growth alone; the one that varies less is used. The bound is the upper end of the latest
-    samples with a margin that shrinks from 2 to 1.1. One file in 16 may lie above it, and up
-    to one in 4 if they are far larger than the rest: the memory of all workers is watched, and
-    to be idle for the sake of a rare file costs more than to run that one again. A sample costs
-    constant time; what is kept does not grow.
+    Growth is the memory above ``reserved``. A given size counts until it is exceeded; then the
+    measured one does. Without a given size, the bound is predicted either from the input's size
+    or from growth alone, whichever varies less. It is the upper end of the latest samples, with
+    a margin that shrinks from 2 to 1.1. One file in 16 may exceed it, and up to one in 4 if they
+    are far larger than the rest: the memory of all workers is watched, and keeping cores idle for
+    a rare file costs more than running that file again. A sample takes constant time, and the
+    memory for samples does not grow.
     """
 
     def __init__(self, budget: int) -> None:
@@ -90,7 +90,7 @@ class Projector:
         return max(self._floor, learned.bound(need.size, self._budget // 2))
 
     def learn(self, need: Need, growth: int, *, at_least: bool = False) -> None:
-        """Take in what a task has taken.
+        """Learn from the memory that a task took.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class Projector:
         growth : int
             Bytes, measured.
         at_least : bool, optional
-            It did not run to its end.
+            Whether the task did not run to its end.
         """
         if at_least and growth <= self.project(need):
             return
@@ -142,7 +142,7 @@ class Projector:
 
 
 class _Learned:
-    """What inputs of one kind have taken."""
+    """The memory that inputs of one kind took."""
 
     def __init__(self) -> None:
         self._growths = _Window()
@@ -158,7 +158,7 @@ class _Learned:
         return self._growths.n_samples
 
     def add(self, size: int | None, growth: int) -> bool:
-        """Take in a sample; return whether the bound was drawn anew."""
+        """Add a sample; return whether the bound has changed."""
         if growth <= self._growth_bound and self.n_samples >= WINDOW:
             self._n_left_out += 1
             if self._n_left_out % ONE_IN:
@@ -176,7 +176,7 @@ class _Learned:
         return True
 
     def bound(self, size: int | None, cap: int) -> int:
-        """Return the bound for a size; ``cap``: the most that is told of one far from all seen."""
+        """Return the bound for a size; at most ``cap`` for a size far from all seen."""
         if size is None:
             return int(self._growth_bound)
         by_size = self._per_byte_bound * size
@@ -204,7 +204,7 @@ class _Window:
 
     @property
     def high(self) -> float:
-        """The upper end: few samples lie above it."""
+        """The upper end, above which few samples lie."""
         n_samples = len(self._sorted)
         place = n_samples - 1 - n_samples // EXCEEDED_BY
         far = OUTLIER * self._sorted[(n_samples - 1) // 2]
@@ -214,12 +214,12 @@ class _Window:
 
     @property
     def spread(self) -> float:
-        """The largest sample, in those of the middle one."""
+        """The largest sample, in units of the median."""
         return self._sorted[-1] / self._sorted[len(self._sorted) // 2]
 
 
 def size_class(n_bytes: int) -> int:
-    """Return a number that sizes within half a power of two of each other share.
+    """Return the number of the half power of two that a size falls into.
 
     Examples
     --------

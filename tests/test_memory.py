@@ -226,8 +226,8 @@ def return_arrays(name: str) -> Any:
     ("order", "words"),
     [
         (raise_for_one, "order=raise_for_one raised LookupError: no such night for '.*001.txt'"),
-        (return_other_types, "compare: NoneType for '.*001.txt', int for '.*000.txt' .TypeError"),
-        (return_arrays, "order=return_arrays .* compare: ndarray for '.*000.txt' .ValueError"),
+        (return_other_types, "compared: NoneType for '.*001.txt', int for '.*000.txt' .TypeError"),
+        (return_arrays, "order=return_arrays .* compared: ndarray for '.*000.txt' .ValueError"),
     ],
     ids=["raises", "returns other types", "returns arrays"],
 )
