@@ -133,8 +133,8 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
         raise OptionError(f"num_processes={num_processes!r} is not a number.")
     if not 0 <= num_processes < math.inf:  # NaN fails this too
         raise OptionError(
-            f"num_processes={num_processes!r} is not a number of processes: give 0 for all "
-            "cores, a number below 1 for that part of them, or how many."
+            f"num_processes={num_processes!r} is not a number of processes: give 0 for all cores, "
+            "a number below 1 for that fraction of them, or a whole number."
         )
     if num_processes == 0:
         return max(1, n_cores)

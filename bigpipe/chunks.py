@@ -47,7 +47,7 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise StoreError(f"n={self.n} is no length of a chunk: give 1 or more.")
+            raise StoreError(f"n={self.n} is not a valid chunk length: give 1 or more.")
         if not 0 <= self.overlap < self.n:
             raise StoreError(
                 f"overlap={self.overlap} must be at least 0 and less than the {self.n} samples of "
@@ -73,7 +73,7 @@ class Tiling:
 def axis_index(axis: int, shape: Sequence[int], name: str) -> int:
     """Return an axis counted from 0, or raise an error that names the file."""
     if not shape:
-        raise StoreError(f"the array in {name!r} is a single number, and has no axis to cut along.")
+        raise StoreError(f"the array in {name!r} is a single number and has no axis to cut along.")
     if not -len(shape) <= axis < len(shape):
         raise StoreError(f"there is no axis {axis} in {name!r}, whose shape is {tuple(shape)}.")
     return axis % len(shape)

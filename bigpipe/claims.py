@@ -1,17 +1,16 @@
-"""Who writes which output: no two inputs to one name, no output over an input.
+"""Which input may write which output: no two inputs one name, and no output over an input.
 
-Owns the register of names and the two sides' view of it. A file's usual name is granted
-when the file is handed out, so that most workers never have to ask; a name that the data
-decided is asked for, and the answer read just before the output is put in place::
+Owns the register of names, for the parent and for workers. A file's usual name is granted when
+the file is submitted, so most workers never have to ask. If the name depends on the data, the
+worker asks, and reads the answer just before it puts the output in place::
 
     parent                                   worker
     grant(files) -> 'out/a_bmp.fits'  ---->  name as granted, nothing there yet: go ahead
     claim(index, name) -> Answer      <----  any other name: ask, write to staging,
                                       ---->  wait for the answer, put in place
 
-Carrying questions and answers is the executors' part; when a question must wait for
-another file's end is told to `bigpipe.run`. Where workers cannot ask, there is
-`bigpipe.folder_claims`.
+Executors carry questions and answers; `bigpipe.questions` delays a question until another file
+has ended. Where workers cannot ask, `bigpipe.folder_claims` is used.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "clash", "flat_names"]
 
-NOT_RUN = -1  # in place of an index: the owner is one of the files that need not be run
+NOT_RUN = -1  # in place of an index: the owner is a finished file that is not run again
 
 
 @dataclass(slots=True)
 class Answer:
-    """What `Claims.claim` says of a name."""
+    """The answer of `Claims.claim` for a name."""
 
     refusal: str = ""
     """Why the name may not be written; empty if it may."""
     wait_for: int | None = None
-    """Index of a file in flight that has the name and may not write it: ask again once it has
-    ended."""
+    """Index of a file in flight that has the name but may not use it: ask again when that file
+    has ended."""
 
 
 class Claimant:
@@ -61,8 +60,8 @@ class Claimant:
         self._asked = False
 
     def ask(self, outname: str, exists: bool) -> None:
-        """Ask for a name if it is not the granted one or something is there already."""
-        if self._asked:  # for an output that was given up since
+        """Ask for a name, unless it is the granted one and nothing exists under it."""
+        if self._asked:  # for an output that has been given up since
             self._receive()
         self._asked = exists or outname != self.granted
         if self._asked:
@@ -74,7 +73,7 @@ class Claimant:
         Raises
         ------
         CollisionError
-            If the name belongs to another input, or is one.
+            If the name belongs to another input, or is that of an input.
         """
         if self._asked:
             self._asked = False
@@ -83,7 +82,7 @@ class Claimant:
                 raise CollisionError(refusal)
 
     def _send(self, outname: str, exists: bool) -> None:
-        """Send the question. Here: nobody to ask, for hooks called outside a run."""
+        """Send the question. Outside a run there is nobody to ask: do nothing."""
 
     def _receive(self) -> str:
         """Wait for the refusal; empty if the name is free."""
@@ -91,7 +90,7 @@ class Claimant:
 
 
 class DirectClaimant(Claimant):
-    """Asks by a call, in the process that keeps the register."""
+    """Asks by a function call, in the process that has the register."""
 
     def __init__(self, granted: str | None, claim: Callable[[str, bool], str]) -> None:
         super().__init__(granted)
@@ -111,19 +110,19 @@ class Claims:
     Parameters
     ----------
     predict : callable or None
-        Returns a file's usual output name from its input and nothing else; ``None`` if
-        names cannot be known beforehand.
+        Returns a file's usual output name from its input alone; ``None`` if names cannot be
+        predicted.
     inputs : iterable or None
-        All inputs if they are kept anyway; ``None`` for inputs that come one by one,
-        which are then noted as they come.
+        All inputs if they are in memory anyway; ``None`` for inputs from an iterator, which are
+        then recorded as they come.
 
     Notes
     -----
-    The names of files in flight are in memory, those that have been written in a temporary
-    file, some hundred at a time: memory stays flat however many files a run has. A filter
-    of fixed size tells most new names from old ones. Only when it cannot, what is in the file
-    goes to a temporary SQLite database and is looked up there. Where the usual names are all
-    different, nothing is registered before somebody asks for a name.
+    Names of files in flight are in memory. Names that have been written go to a temporary file,
+    some hundred at a time, so memory stays flat for any number of files. A filter of fixed size
+    tells most new names from old ones. Only when it cannot are the names in the file moved to a
+    temporary SQLite database and looked up there. If all usual names differ, nothing is
+    registered until a worker asks for a name.
     """
 
     def __init__(
@@ -133,8 +132,8 @@ class Claims:
         self._inputs = inputs
         self._seen = BloomFilter()
         self._spooled_inputs = Spool()
-        # Names with the index and input (as text) of their file: claims that may be freed yet,
-        # those that stay, and those that stay and are in memory no more.
+        # Names with the index and input (as text) of their file: claims that may still be freed,
+        # claims that stay, and claims that stay and are no longer in memory.
         self._in_flight: dict[str, tuple[str, int, str]] = {}
         self._kept: list[tuple[str, int, str]] = []
         self._spooled = Spool()
@@ -148,7 +147,7 @@ class Claims:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        """Names by their keys, inputs by their ids. Most runs do without."""
+        """Database of names by key and inputs by id. Most runs never need it."""
         import sqlite3
 
         database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -164,11 +163,11 @@ class Claims:
         return database
 
     def protect(self, in_name: Any) -> None:
-        """Let no output overwrite an input, or another file that is none."""
+        """Protect an input, or any other file, from being overwritten by an output."""
         self._spooled_inputs.extend(flat_names(in_name))
 
     def grant(self, files: Sequence[tuple[int, Any]]) -> list[str | None]:
-        """Register files that are handed out; return what each may write without asking."""
+        """Register submitted files; return the names that each may write without asking."""
         if self._inputs is None:
             for _, in_name in files:
                 self.protect(in_name)
@@ -196,7 +195,7 @@ class Claims:
         try:
             outname = self._predict(in_name)
             return outname, self._key(outname)
-        except Exception:  # a group, an odd name: its hook will say what is wrong with it
+        except Exception:  # for example a group: the hook itself will report what is wrong
             return None, None
 
     def claim(self, index: int, in_name: Any, outname: str, exists: bool) -> Answer:
@@ -217,19 +216,19 @@ class Claims:
             owner, owner_name = self._owner(key) or (index, "")
             if owner != index:
                 is_in_flight = owner in self._granted or owner in self._asked
-                if is_in_flight and index not in self._asked:  # who waits holds nothing
+                if is_in_flight and index not in self._asked:  # a file that waits holds no name
                     return Answer(wait_for=owner)
                 return Answer(clash(shown(in_name), owner_name, outname))
         before = self._asked.get(index, key)
-        if before != key:  # a `file_process` of a subclass writes several
+        if before != key:  # the `file_process` of a subclass writes several outputs
             self._keep(before)
         self._asked[index] = key
         return Answer()
 
     def keep(self, in_name: Any, outname: Any) -> bool:
-        """Register the output of an input that need not be run; return whether it may have it.
+        """Register the output of an input that is not run again; return whether that is allowed.
 
-        Another such file may have it, too: then ``file_write`` has named one for several.
+        Several such inputs may have the same output, if ``file_write`` gave them one name.
         """
         if self._inputs is None:
             self.protect(in_name)
@@ -240,13 +239,13 @@ class Claims:
         key = self._key(os.path.realpath(name) if os.path.islink(name) else name)
         in_name = _absolute(in_name)
         if not self._register(key, NOT_RUN, in_name, *self._seen.add((key,))):
-            owner = self._owner(key)  # if that is the same input, it was given twice
+            owner = self._owner(key)  # if it is the same input, that was given twice
             return owner is not None and owner[0] == NOT_RUN and owner[1] != shown(in_name)
         self._keep(key)
         return True
 
     def taken(self) -> tuple[list[str], list[tuple[str, str]]]:
-        """Return all inputs that there are, and all outputs that stay, with their inputs."""
+        """Return all inputs, and all outputs that stay, with their inputs."""
         self._register_usual()
         self._identify_inputs()
         inputs = self._database.execute("SELECT name FROM ids")
@@ -257,7 +256,7 @@ class Claims:
         )
 
     def withdraw(self, index: int) -> None:
-        """Free what a file holds: it goes back unbegun, or leads to another name."""
+        """Free the name of a file that is recalled, or that turns out to have another name."""
         if self._usual is not None:
             self._usual.finish([(index, False)])
             return
@@ -267,7 +266,7 @@ class Claims:
                 self._note_freed(key)
 
     def finish(self, files: Iterable[tuple[int, bool]]) -> None:
-        """Note the ends of files: if one wrote, its name stays taken; if not, it is free again."""
+        """Record the ends of files: the name stays taken if the file wrote it, else it is freed."""
         if self._usual is not None:
             self._usual.finish(files)
             return
@@ -293,7 +292,7 @@ class Claims:
 
     def _keep(self, key: str) -> None:
         claim = self._in_flight.pop(key, None)
-        if claim is None:  # it was claimed twice, and is kept already
+        if claim is None:  # it was claimed twice and is registered already
             return
         self._kept.append(claim)
         if len(self._kept) >= MAX_IN_MEMORY:
@@ -337,7 +336,7 @@ class Claims:
         return None if found is None else (found[0], os.fsdecode(found[1]))
 
     def _looked_up(self) -> sqlite3.Connection:
-        """Return the database, with all that stays so far."""
+        """Return the database, with all names that stay so far."""
         self._spool()
         self._database.executemany(
             "INSERT INTO claims VALUES (?, ?, ?)",
@@ -358,7 +357,7 @@ class Claims:
         return outname if real == folder else f"{real}{os.sep}{base}"
 
     def _input_at(self, outname: str) -> str | None:
-        """Return the input that a path is, by any of its names, or ``None``."""
+        """Return the input that a path leads to, by any of its names, or ``None``."""
         try:
             found = os.stat(outname)
         except OSError:
@@ -370,7 +369,7 @@ class Claims:
         return None if row is None else os.fsdecode(row[0])
 
     def _identify_inputs(self) -> None:
-        """Look up what files the inputs are, those that came since the last time."""
+        """Look up the files of inputs that came since the last call."""
         names: list[str] = []
         if self._inputs is not None:
             names, self._inputs = list(flat_names(list(self._inputs))), []
@@ -390,7 +389,7 @@ def _id_of(stat: os.stat_result) -> tuple[str, str]:
 
 
 def _absolute(in_name: Any) -> Any:
-    """Return an input with its names as a journal knows them: ``a/../b`` is ``b``."""
+    """Return an input with absolute, normalised names, as in a journal: ``a/../b`` is ``b``."""
     if isinstance(in_name, (str, os.PathLike)):
         return os.path.abspath(os.fsdecode(in_name))
     if isinstance(in_name, (list, tuple)):
@@ -401,10 +400,10 @@ def _absolute(in_name: Any) -> Any:
 def clash(in_name: str, owner: str, outname: str) -> str:
     """Say why an input cannot be written to a name that another one has."""
     if in_name == owner:
-        return f"{in_name} is among the inputs twice, and {outname!r} can be written once: omit one"
+        return f"{in_name} is among the inputs twice, but {outname!r} is written once: omit one"
     return (
         f"{in_name} and {owner} would both be written to {outname!r}; "
-        "give outnames, outdirs or outname_appends that differ"
+        "give each a different outname, outdir or outname_append"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which file is being processed here: readable from any function that a hook calls.
+"""The file that is being processed here, available to any function that a hook calls.
 
-Owns the record of the current file and where it is kept. Who fills it in is
-`bigpipe.executors.worker`; who reads it are `bigpipe.log` and `bigpipe.steps`.
+Owns the record of the current file and where it is kept. `bigpipe.executors.worker` fills it in;
+`bigpipe.log` and `bigpipe.steps` read it.
 """
 
 from __future__ import annotations
@@ -21,54 +21,54 @@ __all__ = ["FileContext", "copied", "current", "enter", "name_of"]
 
 
 class FileContext:
-    """What is known of one file on its way through the hooks.
+    """The state of one file while it passes through the hooks.
 
     Notes
     -----
-    One is made for every file: only what differs from file to file is set in each, the rest
-    is the class's own until something happens.
+    One is made for every file, so only attributes that differ from file to file are set by the
+    constructor. The others are class attributes until they change.
     """
 
     in_name: Any
     """The input as it was given: a name, or a (nested) list of names."""
     index: int | None
-    """Place of the input in ``in_names``, from 0; ``None`` if a hook is called directly."""
+    """Position of the input in ``in_names``, from 0; ``None`` if a hook is called directly."""
     worker: int | None
     """Process id of the worker; in threads, the native id of the thread."""
     pipe: object
-    """The pipeline whose file this is; its `file_process` alone uses this record."""
+    """The pipeline that processes the file; only its `file_process` uses this record."""
     stager: Stager | None
     """Where outputs are written before they appear under their final names."""
     claimant: Claimant | None
-    """Whom to ask before an output is put in place."""
+    """Asked before an output is put in place."""
     on_hook: Callable[[str], None] | None
-    """Told the name of each hook as it begins."""
+    """Called with the name of each hook as it begins."""
     seconds: dict[str, float]
     """Wall-clock seconds in each hook that has ended."""
     outputs: list[str]
-    """What has been put in place for it, side files too."""
+    """Files put in place for this input, including side files."""
     members: Any
-    """Names that belong to the members of a group's data, nested as ``in_name`` is;
-    ``None`` if the input is no group. A member that is dropped leaves this list, so
-    that it stays aligned with the data. A copy, made here: ``in_name`` stays as it is."""
+    """Names of the members of a group's data, nested like ``in_name``; ``None`` if the input is
+    not a group. Dropped members are removed, so the list stays aligned with the data. It is a
+    copy: ``in_name`` does not change."""
     hook: str | None = None
-    """The hook that runs, with the function of the list behind a colon
+    """The running hook, with the function of the list after a colon
     (``'post_process: median'``); ``None`` before the first."""
     rejected_by: str | None = None
     """Hook, or hook and function, that returned ``None``."""
     has_written: bool = False
-    """Whether something is under the final name of an output, whatever `file_write` returned;
-    of any output, if a `file_process` of a subclass writes several."""
+    """Whether the final name of an output exists, whatever `file_write` returned. If the
+    `file_process` of a subclass writes several outputs: whether any of them does."""
     unnamed: str | None = None
-    """Final name of an output that `file_write` has written without returning a name."""
+    """Final name of an output that `file_write` wrote without returning a name."""
     batched: tuple[Any, ...] = ()
-    """What `data_process` is to return, if that was found beside other files."""
+    """The result of `data_process`, if it was computed in a batch with other files."""
     chunk: int | None = None
-    """Number of the chunk that is at work, from 0; ``None`` where a file is one data."""
+    """Number of the chunk being processed, from 0; ``None`` if the file is not cut into chunks."""
     passage: Any = None
-    """The file's way through the hooks, for hooks that need more of it than they are given."""
+    """The file's passage, for hooks that need more of it than their arguments."""
 
-    _timed: str | None = None  # the hook that time goes to now
+    _timed: str | None = None  # the hook that is being timed
     _since = 0.0
 
     def __init__(
@@ -94,7 +94,7 @@ class FileContext:
         self.members = None if type(in_name) is str else _members_of(in_name)
 
     def begin(self, hook: str, function: Any = None) -> None:
-        """Note that a hook, or a function of its list, begins and the one before it ends."""
+        """Record that a hook, or a function of its list, begins and the one before it ends."""
         now, before = perf_counter(), self._timed
         if before is not None:
             self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
@@ -104,7 +104,7 @@ class FileContext:
             self.on_hook(hook)
 
     def resume(self, hook: str | None) -> None:
-        """Note that a hook goes on, which was `hook` here before others began."""
+        """Record that an earlier `hook` continues after others have run."""
         if hook is not None:
             self.begin(hook.partition(":")[0])
             self.hook = hook
@@ -112,31 +112,31 @@ class FileContext:
                 self.on_hook(hook)
 
     def end(self) -> None:
-        """Note that the last hook has ended, and the next does not begin yet."""
+        """Record that the last hook has ended and the next has not begun."""
         before, self._timed = self._timed, None
         if before is not None:
             self.seconds[before] = self.seconds.get(before, 0.0) + perf_counter() - self._since
 
     def reject(self) -> None:
-        """Note that what runs now returned ``None``."""
+        """Record that the running hook or function returned ``None``."""
         self.rejected_by = self.hook
 
     def pair(self, returned: Any, contents: str, hook: str | None = None) -> tuple[Any, Any]:
-        """Return what a hook has returned, if it is a pair: an array of two rows is none.
+        """Check that a hook returned a pair, and return it; an array of two rows is not a pair.
 
         Parameters
         ----------
         returned : object
-            What it has returned.
+            The return value of the hook.
         contents : str
-            What it is to return.
+            What the hook should return, for the message.
         hook : str, optional
-            Its name, if it is not the one that began last.
+            Name of the hook, if it is not the one that began last.
 
         Raises
         ------
         TypeError
-            If it is no pair.
+            If the value is not a pair.
         """
         if isinstance(returned, (tuple, list)) and len(returned) == 2:
             return returned[0], returned[1]
@@ -148,7 +148,7 @@ class FileContext:
         raise TypeError(f"{hook} returned {found}, not {contents}{remedy}")
 
     def remaining_names(self, in_name: Any = None) -> Any:
-        """Return the names that belong to the data now: the input, less what was dropped."""
+        """Return the names that belong to the data: the input without dropped members."""
         if self.members is not None and (
             isinstance(self.in_name, list) or self.members != _members_of(self.in_name)
         ):
@@ -157,7 +157,7 @@ class FileContext:
 
     @contextmanager
     def renamed(self, in_name: Any) -> Iterator[None]:
-        """Take another input for the file's own while a `file_process` is called with it."""
+        """Use another input in place of the file's own inside a ``with`` block."""
         before = self.in_name, self.members
         self.in_name, self.members = in_name, _members_of(in_name)
         try:
@@ -167,17 +167,17 @@ class FileContext:
 
 
 def name_of(function: Any) -> str:
-    """Return what a person calls a function: its name, or its class's for an object."""
+    """Return the name of a function; for a callable object, that of its class."""
     return getattr(function, "__name__", None) or type(function).__name__
 
 
 def copied(in_name: Any) -> Any:
-    """Return an input whose lists, if it is a group, may be changed."""
+    """Return a copy of an input whose lists, if it is a group, may be changed."""
     return [copied(name) for name in in_name] if isinstance(in_name, list) else in_name
 
 
 def _members_of(in_name: Any) -> list[Any] | None:
-    """Return the names of a group as a new list; a tuple is one if it holds nothing but names."""
+    """Return the names of a group as a new list; a tuple is a group if it holds only names."""
     if not (isinstance(in_name, list) or _is_tuple_of_names(in_name)):
         return None
     members = ((name, _members_of(name)) for name in in_name)
@@ -192,7 +192,7 @@ def _is_tuple_of_names(in_name: Any) -> bool:
 
 _current: ContextVar[FileContext | None] = ContextVar("bigpipe_file", default=None)
 
-# The two halves of `enter`, for the one caller that enters a record for every file.
+# The two halves of `enter`, for the hot path, which enters a record for every file.
 set_current = _current.set
 reset_current = _current.reset
 
@@ -217,8 +217,8 @@ def enter(context: FileContext) -> Iterator[FileContext]:
 
     Notes
     -----
-    Blocks may be nested: a hook that runs a pipeline of its own in the same thread gets
-    its own file's record back afterwards. Threads that a hook starts do not inherit it.
+    Blocks may be nested: a hook that runs another pipeline in the same thread gets the record of
+    its own file back afterwards. Threads that a hook starts do not inherit the record.
 
     Examples
     --------

@@ -169,7 +169,7 @@ class EpochRun(Run):
                 while number not in self._waiting:
                     self._keep(next(self, _NOTHING))
                     if self._has_ended and number not in self._waiting:
-                        raise RuntimeError("the workers have ended, as the stream was closed")
+                        raise RuntimeError("the workers have ended: the stream was closed")
             finally:
                 epochs.is_waited_for = False
         result = self._waiting.pop(number)

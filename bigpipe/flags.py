@@ -76,7 +76,7 @@ def from_text(name: str, text: str) -> Any:
     if names_object(name, text):
         value = find(text)
     elif about["kinds"] == (Kind.OBJECT,):
-        raise OptionError(f"{name}={text!r} names no object: write package.module:name.")
+        raise OptionError(f"{name}={text!r} does not name an object: write package.module:name.")
     elif Kind.NUMBER in about["kinds"]:
         value = _number(name, text)
     checked = about["check"](name, value)

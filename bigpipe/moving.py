@@ -262,8 +262,8 @@ def not_staged(error: OSError, name: str) -> OSError:
 def not_moved(error: OSError, destination: str) -> OSError:
     """Return the error of an output that cannot be put in place."""
     text = (
-        f"the output is written, but cannot be moved to its name ({error.strerror or error}); "
-        "what was there is as it was. Make the folder writable, or remove what is in the way"
+        f"the output is written, but cannot be moved to its name ({error.strerror or error}); an "
+        "earlier output is unchanged. Make the folder writable, or remove what is in the way"
     )
     return OSError(error.errno or errno.EIO, text, error.filename2 or destination)
 

@@ -1,7 +1,7 @@
-"""Outputs that appear whole: hooks write in a staging folder, and what they leave is moved.
+"""Outputs that appear whole: hooks write in a staging folder, from which files are moved.
 
-Owns the way of an output to its final name. The folders themselves are `bigpipe.staging`'s,
-single moves `bigpipe.moving`'s; who may write a name is decided in `bigpipe.claims`::
+Owns how an output gets to its final name. `bigpipe.staging` owns the folders, `bigpipe.moving`
+single moves; `bigpipe.claims` decides who may write a name::
 
     night/                                      the folder of the outputs
         a_bmp.fits                              <---+  os.replace, when file_write returned
@@ -40,21 +40,21 @@ _NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Stager:
-    """Give each output a place to be written at, and keep these places tidy.
+    """Give each output a staging folder, and reuse and remove these folders.
 
-    One for each worker: a process or a thread. Not to be shared among threads.
+    Each worker process or thread has its own stager; threads must not share one.
 
     Parameters
     ----------
     announce : callable, optional
-        Called with the path of each staging folder before it is made, so that somebody
-        else can remove it should this process be killed.
+        Called with the path of each staging folder before it is made, so that another process
+        can remove it if this one is killed.
     """
 
     def __init__(self, announce: Callable[[str], None] | None = None) -> None:
         self._announce = announce
         self._pid = os.getpid()
-        self.home = current_folder()  # from which names lead, wherever hooks go
+        self.home = current_folder()  # relative names start here, wherever hooks go
         # The device and inode of an output folder, whatever it is called at the moment.
         self._idle: dict[tuple[int, int], StagingFolder] = {}
         self._all: set[StagingFolder] = set()
@@ -62,14 +62,14 @@ class Stager:
         self._last: StagingFolder | None = None
 
     def open(self, outname: str | os.PathLike[str], inputs: Iterable[Any] = ()) -> StagedOutput:
-        """Prepare the place where an output is to be written.
+        """Prepare the place where a hook writes an output.
 
         Parameters
         ----------
         outname : str or os.PathLike
-            The final name; relative to the current folder of this moment.
+            The final name, relative to the current folder at the time of the call.
         inputs : iterable, optional
-            Names, or nested lists of names, that nothing may be written over.
+            Names, or nested lists of names, that must not be overwritten.
 
         Returns
         -------
@@ -81,15 +81,15 @@ class Stager:
         CollisionError
             If the final name is one of the inputs.
         OutnameError
-            If the name is the one that the staging folder has.
+            If the name is that of the staging folder.
         OSError
-            If the staging folder, or the copy of an output of an earlier run, cannot be made.
+            If the staging folder, or the copy of an earlier run's output, cannot be made.
         """
         name = os.fspath(outname)
         trimmed = name.rstrip(os.sep)
         folder, _, base = trimmed.rpartition(os.sep)
         if base == STAGING_NAME:
-            raise OutnameError(f"{name!r} is what bigpipe calls its own folder; give another name")
+            raise OutnameError(f"{name!r} is the name of bigpipe's own folder; give another name")
         exists = moving.is_there(trimmed)
         inputs = tuple(inputs)
         if exists and overwrites_input(trimmed, inputs, self.home):
@@ -106,7 +106,7 @@ class Stager:
                 staging = self.take(anchor, status)
             except OSError as error:
                 if not exists and error.errno in _NO_WRITING:
-                    return StagedOutput(name, False)  # nor can the hook write: it says so best
+                    return StagedOutput(name, False)  # the hook cannot write either, and says why
                 raise moving.not_staged(error, name) from error
         staged = StagedOutput(name, exists, self, staging, anchor, below, inputs)
         if exists:
@@ -114,20 +114,20 @@ class Stager:
         return staged
 
     def anchored(self, name: str) -> str:
-        """Return a name that leads where it would have when this stager was made.
+        """Return a name that leads to the same file as when this stager was made.
 
-        It is as it was, or if it is relative and a hook has left the folder, absolute.
+        A relative name becomes absolute if a hook has changed the current folder.
         """
         if name.startswith(os.sep) or self.home in (None, current_folder()):
             return name
         return os.path.join(self.home or "", name)
 
     def is_here(self) -> bool:
-        """Whether this is not a child that a hook has forked, and that unwinds."""
+        """Whether this is the stager's process, not a child forked by a hook that is unwinding."""
         return self._pid == os.getpid()
 
     def _take_again(self, folder: str) -> StagingFolder | None:
-        """Return the staging folder used last, if ``folder`` is the real path of its place."""
+        """Return the staging folder used last, if ``folder`` is the real path of its parent."""
         staging = self._last
         if staging is None or staging.folder != folder or staging.key not in self._idle:
             return None
@@ -166,7 +166,7 @@ class Stager:
         self._idle.clear()
         for staging in list(self._all):
             self._drop(staging)
-        while self._being_made:  # it was broken off, by Ctrl-C
+        while self._being_made:  # making it was interrupted by Ctrl-C
             remove_staging(self._being_made.pop())
 
     def _drop(self, staging: StagingFolder) -> None:
@@ -184,15 +184,16 @@ class StagedOutput:
     exists : bool
         Whether there was something under that name.
     stager : Stager, optional
-        Gave ``staging``. Without them the output is written directly: a device, a pipe.
+        The stager that gave ``staging``. Without both, the output is written directly, as for a
+        device or a pipe.
     staging : StagingFolder, optional
-        An empty one.
+        An empty staging folder.
     anchor : str
-        The folder that it is in, as given: the output's, or if missing the nearest above.
+        The folder that it is in, as given: the output's, or the nearest existing one above.
     below : str
-        What follows ``anchor`` in the final name.
+        The part of the final name after ``anchor``.
     inputs : tuple
-        Names that nothing may be written over.
+        Names that must not be overwritten.
 
     Attributes
     ----------
@@ -201,7 +202,7 @@ class StagedOutput:
     is_direct : bool
         Whether `path` is the final name itself.
     placed : list of str
-        Absolute names that `commit` has put something under, or has tried to.
+        Absolute names that `commit` has put in place, or has tried to.
     """
 
     _copy: moving.Copy | None = None
@@ -236,17 +237,17 @@ class StagedOutput:
                 self.path += os.sep
 
     def final_name(self, name: Any) -> str | None:
-        """Return the final name of what a hook calls ``name``.
+        """Return the final name for a name that a hook used.
 
         Parameters
         ----------
         name : str, bytes, os.PathLike or None
-            `path`, or another in the staging folder. Any other name is returned as it is.
+            `path`, or another name in the staging folder. Other names are returned unchanged.
 
         Returns
         -------
         str or None
-            In the form of ``outname``: relative if that is.
+            The name; relative if ``outname`` is.
         """
         if name is None:
             return None
@@ -259,7 +260,7 @@ class StagedOutput:
         return os.path.join(self._anchor, inside) if inside else self._anchor or os.curdir
 
     def commit(self, returned: Any) -> str | None:
-        """Move all that the hook has left to its final place, side files first.
+        """Move everything that the hook left to its final place, side files first.
 
         Parameters
         ----------
@@ -269,14 +270,14 @@ class StagedOutput:
         Returns
         -------
         str or None
-            The final name of that; ``None`` for ``None``.
+            The final name of what it returned; ``None`` for ``None``.
 
         Raises
         ------
         CollisionError
-            If a side file would be written over an input. Nothing has been moved then.
+            If a side file would overwrite an input. Nothing has been moved then.
         OSError
-            If something cannot be moved. What its final name had before is as it was.
+            If a file cannot be moved; a file that had its final name before is unchanged.
             `FileNotFoundError` if the folder was removed while the output was written there.
         TypeError
             If what the hook returned is not a name.
@@ -286,7 +287,7 @@ class StagedOutput:
             if not (returned is None or isinstance(returned, (str, bytes, os.PathLike))):
                 raise TypeError(
                     f"file_write returned {type(returned).__name__} for {self.outname!r}; "
-                    "it must return the name it has written, or None"
+                    "it must return the name that it wrote, or None"
                 )
             name = self.final_name(returned)
             if self._staging is not None:
@@ -298,12 +299,12 @@ class StagedOutput:
         return name
 
     def discard(self) -> None:
-        """Remove what the hook has left. Nothing happens to the final name."""
+        """Remove what the hook left. The final name is not touched."""
         if self._stager is not None and self._stager.is_here():
             self._release(is_empty=False)
 
     def copy_existing(self) -> None:
-        """Begin with what is there already: a hook may refuse, skip, append or update."""
+        """Copy the existing output to staging, for hooks that refuse, skip, append or update."""
         target = os.path.realpath(self._final)
         try:
             self._copy = moving.Copy(target, self._main)
@@ -332,7 +333,7 @@ class StagedOutput:
         return "" if relative == os.curdir else relative
 
     def _put_only(self) -> bool:
-        """Move the output if it is new and all there is; return whether nothing is left."""
+        """Move the output if it is new and the only file; return whether nothing is left."""
         if self.exists:
             return False
         assert self._staging is not None
@@ -349,7 +350,7 @@ class StagedOutput:
         return True
 
     def _put_all(self, returned: Any) -> None:
-        """Move everything. Who sees an output sees its side files: it comes last."""
+        """Move everything; the output last, so that whoever sees it sees its side files."""
         assert self._staging is not None
         if not self._staging.is_in_place():
             raise moving.lost(self.outname)
@@ -367,7 +368,7 @@ class StagedOutput:
                 self._move(source, destination, source in mains)
             except OSError as error:
                 raise moving.not_moved(error, destination) from error
-        # A hook that removed the output meant the final one, if that is still what it saw.
+        # If the hook removed its copy of an existing output, remove that, unless it has changed.
         if is_removed and self._copy is not None and self._copy.is_current():
             os.rename(self._final, self._main)
 
@@ -380,7 +381,7 @@ class StagedOutput:
                     raise _collision(place)
 
     def _mains(self, returned: Any) -> list[str]:
-        """Return what replaces its like wholly: the output, and what the hook calls it."""
+        """Return what is replaced as a whole: the output, and the name that the hook returned."""
         mains = [self._main]
         inside = self._inside(os.fsdecode(returned)) if returned is not None else None
         if inside:
@@ -403,7 +404,7 @@ class StagedOutput:
             if error.errno == errno.EXDEV:
                 self._move_across(source, destination, wholly)
             elif os.path.isdir(source) and os.path.isdir(destination) and not wholly:
-                # Another worker has made the folder since its absence was seen.
+                # Another worker has made the folder in the meantime.
                 for inner, its_place in list(moving.moves(source, destination)):
                     self._move(inner, its_place, False)
             else:
@@ -431,18 +432,18 @@ class StagedOutput:
 
 
 def explain(exception: BaseException, staged: StagedOutput) -> None:
-    """Add the final name to a hook's exception that speaks of the staging folder."""
+    """Add a note with the final name to a hook's exception that names the staging folder."""
     names = (getattr(exception, "filename", None), getattr(exception, "filename2", None))
     try:
         text = f"{exception} {names}"
     except Exception:  # a foreign __str__ may raise anything
         text = str(names)
     if not staged.is_direct and STAGING_NAME in text:
-        exception.add_note(f"{staged.path!r} is where {staged.outname!r} is until it is whole.")
+        exception.add_note(f"{staged.path!r} is where {staged.outname!r} stays until complete.")
 
 
 def _collision(name: str) -> CollisionError:
     return CollisionError(
-        f"the output {name!r} is an input, which would be lost; "
+        f"the output {name!r} would overwrite an input; "
         "give another outdir, outname_append or outname"
     )

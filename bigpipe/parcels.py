@@ -86,8 +86,8 @@ class Parcel:
         except Exception as error:
             raise UnsendableError(
                 f"an object of type {type(obj).__name__} cannot be sent to another process "
-                f"({type(error).__name__}: {error}); send numbers, text, arrays and the like, or "
-                "use executor='threads'"
+                f"({type(error).__name__}: {error}); send numbers, text or arrays, or use "
+                "executor='threads'"
             ) from error
 
     def _dump(self, kind: Any, obj: Any) -> bytes:
@@ -145,8 +145,8 @@ def unpacked(words: bytes | memoryview, memory: memoryview | None, are_aside: bo
         return pickle.loads(words[end:], buffers=views)
     except Exception as error:  # a class may raise anything here
         raise UnsendableError(
-            "an object that another process sent cannot be made again "
-            f"({type(error).__name__}: {error}); send numbers, text, arrays and the like, or use "
+            "an object that another process sent cannot be unpickled "
+            f"({type(error).__name__}: {error}); send numbers, text or arrays, or use "
             "executor='threads'"
         ) from error
 

@@ -1,13 +1,13 @@
-"""One file's way through the hooks, in parts that can be done apart.
+"""One file's passage through the hooks, in parts that can run separately.
 
-Owns the order of the hooks and the putting in place of what was written. What the hooks do is
-`bigpipe.hooks` and its subclasses; when each part is done, and beside which other files, is
-decided by a strategy of `bigpipe.executors`::
+Owns the order of the hooks, and moves outputs into place. The hooks are `bigpipe.hooks` and its
+subclasses. A strategy of `bigpipe.executors` decides when each part runs, and beside which other
+files::
 
-    read        file_read                                     may be done ahead
+    read        file_read                                     may run ahead
     prepare     pre_process
-    process     data_process_meta_create, outname_create      may be done with other files
-    write       file_write, and the output put in place       may be done behind
+    process     data_process_meta_create, outname_create      may run with other files
+    write       file_write, and the output put in place       may run behind
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from bigpipe.outputs import StagedOutput, explain
 __all__ = ["RESERVED", "Passage", "creates_outdir", "make_folder_of", "process_batch"]
 
 RESERVED = ("in_name", "data", "meta", "bmp_meta")
-"""Arguments that the hooks are called with by name: keywords must not come twice."""
+"""Arguments that bigpipe passes to hooks by keyword; users' keywords cannot have these names."""
 
 
 class Passage:
-    """The way of one file.
+    """The passage of one file.
 
     Parameters
     ----------
     pipe : Hooks
-        Whose hooks are called.
+        The object whose hooks are called.
     file : FileContext
-        Record of the file; to be the current one while a part is done.
+        Record of the file; must be the current one while a part runs.
     in_name : object
         The input.
     kwargs : dict
@@ -49,12 +49,12 @@ class Passage:
     data : object
         The data between two parts.
     outname, meta : object
-        What has come out so far.
+        The result so far.
 
     Notes
     -----
-    The parts are called in their order, each in any thread. One that returns ``False`` ends
-    the way: the file is rejected.
+    The parts are called in order, each in any thread. A part that returns ``False`` ends the
+    passage: the file is rejected.
     """
 
     __slots__ = ("_file", "_pipe", "_target", "data", "in_name", "kwargs", "meta", "outname")
@@ -77,7 +77,7 @@ class Passage:
         return self.data is not None or self._reject()
 
     def prepare(self) -> bool:
-        """Call the functions that come before the processing."""
+        """Run `pre_process`."""
         file = self._file
         file.begin("pre_process")
         returned = self._pipe.pre_process(self.data, **self.kwargs)
@@ -93,7 +93,7 @@ class Passage:
         return True
 
     def process(self) -> bool:
-        """Process the data, and find out where it belongs."""
+        """Process the data and determine its output name."""
         pipe, file, kwargs = self._pipe, self._file, self.kwargs
         in_name = file.remaining_names()
         file.begin("data_process_meta_create")
@@ -108,7 +108,7 @@ class Passage:
         return True
 
     def _aim(self, data: Any) -> None:
-        """Find out where the data belongs."""
+        """Determine the output name of the data."""
         self._file.begin("outname_create")
         pipe, in_name = self._pipe, self.in_name
         name = pipe.outname_create(in_name, data=data, meta=self.meta, **self.kwargs)
@@ -127,7 +127,7 @@ class Passage:
         return False
 
     def _anchored(self, outname: Any) -> Any:
-        """Return the output's name, absolute if it is relative and a hook has left its folder."""
+        """Return the output name, made absolute if a hook has changed the working directory."""
         stager = self._file.stager
         if stager is None or not isinstance(outname, (str, os.PathLike)):
             return outname
@@ -209,7 +209,7 @@ def process_batch(
     is_list = returned is None or isinstance(returned, Iterable)
     if not is_list or isinstance(returned, (Mapping, str, bytes)):
         raise TypeError(
-            f"data_process_batch returned {type(returned).__name__}, which is no list of results; "
+            f"data_process_batch returned {type(returned).__name__}, not a list of results; "
             "let it return one for each file, in the same order"
         )
     results = list(returned) if returned is not None else []
@@ -222,24 +222,24 @@ def process_batch(
 
 
 def creates_outdir(meta: Any, create_outdir: Any) -> bool:
-    """Return whether the folder of an output is to be made."""
+    """Return whether the folder of an output should be created."""
     from_meta = meta.get("create_outdir") if isinstance(meta, dict) else None
     return bool(create_outdir if from_meta is None else from_meta)
 
 
 def make_folder_of(outname: str) -> None:
-    """Make the folder that a name is in."""
+    """Create the folder of a name."""
     folder = os.path.dirname(outname)
     if folder:
         try:
             os.makedirs(folder, exist_ok=True)
         except FileExistsError as error:
-            what = "where the folder of the output would be, there is a file: give another outdir"
+            what = "a file has the name of the output's folder: give another outdir"
             raise NotADirectoryError(errno.ENOTDIR, what, error.filename) from error
 
 
 def _name_finally(meta: Any, staged: StagedOutput) -> None:
-    """Give names that the hook has put into the metadata their final form."""
+    """Replace staging names in the metadata by final names."""
     if isinstance(meta, dict) and meta:
         folder = os.path.dirname(staged.path)
         for key, value in meta.items():
@@ -248,7 +248,7 @@ def _name_finally(meta: Any, staged: StagedOutput) -> None:
 
 
 def _confirm_instead(claimant: Claimant, error: OSError) -> None:
-    """Blame what is there on the input that wrote it, if that was one of this run."""
+    """Raise `CollisionError` instead if another input of this run has written the name."""
     if not isinstance(error, FileTimeoutError):
         try:
             claimant.confirm()

@@ -1,7 +1,6 @@
-"""What a run is to do: its inputs, options and keywords, checked before anything starts.
+"""The plan of a run: its inputs, options and keywords, checked before anything starts.
 
-Owns the record, the checks of the inputs, and their reading. Who puts it together is
-`bigpipe.pipeline`.
+Owns the record, and checks and reads the inputs. `bigpipe.pipeline` makes the plan.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["Inputs", "Plan", "checked_in_names", "plain"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do."""
+    """What a run has to do."""
 
     in_names: Iterable[Any]
     """The inputs."""
@@ -29,9 +28,9 @@ class Plan:
     control: dict[str, Any]
     """Keywords of the hooks."""
     predict: Callable[[Any], str] | None
-    """Gives a file's usual output name, if that can be known beforehand."""
+    """Returns a file's usual output name, if names can be predicted."""
     project: Callable[[Any], Any] | None = None
-    """Gives the bytes that a worker needs for a file, if caller or class know them."""
+    """Returns the bytes that a worker needs for a file, if the caller or the class knows them."""
     has_outputs: bool = True
     """Whether anything is written."""
 
@@ -49,14 +48,14 @@ class Plan:
 
 
 class Inputs:
-    """The inputs of a run, numbered, read as they are needed.
+    """The inputs of a run, numbered, and read as they are needed.
 
     Parameters
     ----------
     in_names : iterable
         The inputs.
     order : iterable of int, optional
-        Their places, in the order in which they are to be read.
+        Their positions, in the order in which to read them.
 
     Attributes
     ----------
@@ -74,7 +73,7 @@ class Inputs:
             self._numbered = ((i, in_names[i]) for i in order)
 
     def read(self, n: int) -> list[tuple[int, Any]]:
-        """Return so many of the next inputs, with their numbers; fewer if there are no more."""
+        """Return the next `n` inputs with their numbers; fewer at the end."""
         numbered = [
             (i, in_name if type(in_name) is str else plain(in_name))
             for i, in_name in islice(self._numbered, n)
@@ -84,15 +83,15 @@ class Inputs:
 
 
 def checked_in_names(in_names: Any) -> Iterable[Any]:
-    """Return the inputs, or say what is wrong with them.
+    """Return the inputs, or raise an error that says what is wrong with them.
 
-    A collection of any kind (array, column, set, keys of a dict) is returned as a list, so
-    that all inputs are known, and protected, before the first output is written.
+    Any collection (array, column, set, keys of a dict) is returned as a list, so all inputs are
+    known and protected before the first output is written.
 
     Raises
     ------
     InNamesError
-        If they are one name rather than many.
+        If the value is a single name, or not iterable.
     """
     if isinstance(in_names, (str, bytes, os.PathLike)):
         raise InNamesError(

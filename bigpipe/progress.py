@@ -114,7 +114,7 @@ class _CallbackProgress(Progress):
             self._has_warned = True
             warn(
                 f"The function given as progress= raised {type(error).__name__}: {error} "
-                f"(at {type(event).__name__}). The run goes on; later errors of it are not shown."
+                f"(at {type(event).__name__}). The run continues; later errors are not shown."
             )
 
 

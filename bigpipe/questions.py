@@ -1,6 +1,6 @@
-"""Names that workers ask for: answered at once, or when the file is known that has the name.
+"""Answers to workers that ask for a name: at once, or when the file that has the name ends.
 
-Owns who waits for whom. Who has which name is `bigpipe.claims`'s.
+Owns who waits for whom. `bigpipe.claims` knows who has which name.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Questions:
     claims : Claims
         The register of names.
     executor : Executor
-        Carries the answers. A question may wait for another file, but not where workers have
-        several in hand: those could wait for one another.
+        Carries the answers. A question may wait for another file, unless workers have several
+        files at once, which could wait for one another.
     in_name_of, owner_of : callable
         Return the input of a file in flight, and the worker that has it, by its index.
     recall : callable
-        Takes back what a worker has not begun, and returns what is to be done then.
+        Recalls the tasks that a worker has not begun, and returns the instructions that follow.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Questions:
         if answer.wait_for is None:
             self._executor.answer(event.worker, event.index, answer.refusal)
             return self.ask_again((event.index,))
-        # The other file may lead to another name yet. It is running, or it is sent ahead,
-        # perhaps to the very worker that waits here: then it is taken back first.
+        # The other file may still turn out to have another name. It is running, or was sent
+        # ahead, perhaps to the very worker that waits here: then it is recalled first.
         self._waiting.setdefault(answer.wait_for, []).append(event)
         owner = self._owner_of(answer.wait_for)
         instructions = [] if owner is None else self._recall(owner)
@@ -66,13 +66,13 @@ class Questions:
         return instructions
 
     def _refuse(self, index: int) -> list[Instruction]:
-        """Refuse what waits for a file that has begun."""
+        """Refuse the questions that wait for a file that has begun."""
         for event in self._waiting.pop(index, ()):
             in_name, other = self._in_name_of(event.index), self._in_name_of(index)
             refusal = (
-                f"{shown(in_name)} and {shown(other)}, which are at work at once, may both be "
-                f"written to {event.outname!r}; give names that differ, or run without overlap "
-                "and batch_size"
+                f"{shown(in_name)} and {shown(other)}, which are processed at the same time, may "
+                f"both be written to {event.outname!r}; give different names, or run without "
+                "overlap and batch_size"
             )
             self._executor.answer(event.worker, event.index, refusal)
         return []
@@ -82,7 +82,7 @@ class Questions:
         return self._claims.claim(index, in_name, outname, exists).refusal
 
     def ask_again(self, indices: Iterable[int]) -> list[Instruction]:
-        """Decide the claims that waited for files which have ended, asked or gone back."""
+        """Decide the claims that waited for files that have ended, asked or been recalled."""
         instructions: list[Instruction] = []
         for index in indices if self._waiting else ():
             for event in self._waiting.pop(index, ()):

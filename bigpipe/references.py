@@ -43,7 +43,7 @@ def find(reference: str) -> Any:
     if name is None:
         if hasattr(builtins, reference):
             return getattr(builtins, reference)
-        raise OptionError(f"{reference!r} names no object: write package.module:name.")
+        raise OptionError(f"{reference!r} does not name an object: write package.module:name.")
     module = load(module_name)
     value: Any = module
     for part in name.split("."):

@@ -1,6 +1,6 @@
-"""Which failed file is tried again, and when; and when a run has failed too often.
+"""Which failed files are retried, and when; and when errors stop a run.
 
-Owns these two rules. Time arrives as a number; who tries again is `bigpipe.run`.
+Owns these two rules. Time arrives as a number; `bigpipe.run` carries out the retries.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from bigpipe.errors import BigpipeError, FileError, RemoteError
 
 __all__ = ["ErrorLimit", "Retries", "may_pass"]
 
-MAX_PAUSE_S = 60.0  # seconds between two tries of one file at most; arbitrary
-N_ALIKE = 20  # files that fail in the same way, and no other, before a run is stopped; arbitrary
+MAX_PAUSE_S = 60.0  # seconds between two attempts at one file at most; arbitrary
+N_ALIKE = 20  # first files that all fail in the same way before a run is stopped; arbitrary
 
 _LASTING = (BigpipeError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def may_pass(exception: BaseException) -> bool:
-    """Return whether a fault may be gone at the next try: that of a drive or of a network.
+    """Return whether a fault may be temporary, such as that of a drive or of a network.
 
     Examples
     --------
@@ -31,16 +31,16 @@ def may_pass(exception: BaseException) -> bool:
 
 
 class Retries:
-    """Keeps the files that wait to be tried again.
+    """Keeps the files that wait for a retry.
 
     Parameters
     ----------
     max_retries : int, optional
-        How often one file is tried again.
+        Maximum number of retries of one file.
     retry_on : tuple of types, callable or None, optional
-        Exceptions after which it is; `may_pass` if not given.
+        Exceptions after which a file is retried; `may_pass` if not given.
     pause_s : float, optional
-        Seconds before the first time; twice as many before each time after that.
+        Seconds before the first retry; doubled before each further one.
 
     Examples
     --------
@@ -68,15 +68,15 @@ class Retries:
 
     @property
     def n_waiting(self) -> int:
-        """Files that wait to be tried again."""
+        """Number of files that wait for a retry."""
         return len(self._waiting)
 
     def n_begun(self, task: int) -> int:
-        """Return how often a file has been begun before it was put off for the last time."""
+        """Return how often a file had been begun when it was last put off."""
         return self._n_begun.get(task, 0) if self._n_begun else 0
 
     def wants(self, task: int, error: FileError, now: float) -> bool:
-        """Put a file off that has failed, if it is to be tried again; return whether it is."""
+        """Put off a failed file if it is to be retried; return whether it is."""
         if not self._max_retries or self._n_tried.get(task, 0) >= self._max_retries:
             return False
         if not self._holds_for(error):
@@ -93,12 +93,12 @@ class Retries:
             return False
         if not isinstance(self._retry_on, tuple):
             return bool(self._retry_on(cause))
-        if isinstance(cause, RemoteError):  # of a class that is not known here but by name
+        if isinstance(cause, RemoteError):  # of a class known here only by its name
             return error.kind[1] in {kind.__name__ for kind in self._retry_on}
         return isinstance(cause, self._retry_on)
 
     def due(self, now: float) -> list[int]:
-        """Return the files that have waited long enough; they wait no more."""
+        """Return the files that have waited long enough, and forget them."""
         tasks = []
         while self._waiting and self._waiting[0][0] <= now:
             tasks.append(heapq.heappop(self._waiting)[1])
@@ -109,7 +109,7 @@ class Retries:
         return self._waiting[0][0] if self._waiting else None
 
     def drop(self) -> list[int]:
-        """Give all up that wait; return them."""
+        """Give up all waiting files; return them."""
         tasks = sorted(task for _, task in self._waiting)
         self._waiting.clear()
         return tasks
@@ -127,13 +127,13 @@ class ErrorLimit:
     Parameters
     ----------
     max_errors : int or None, optional
-        Failed files at which it is stopped. ``None``: when the first 20 files have failed,
-        all in the same hook with the same sort of exception.
+        Number of failed files that stops it. ``None``: it stops if the first 20 files all fail
+        in the same hook with the same kind of exception.
 
     Attributes
     ----------
     one_went_well : bool
-        Whether a file has ended without an error: that another does needs no telling.
+        Whether a file has ended without an error; further ones need not be reported.
 
     Examples
     --------
@@ -149,7 +149,7 @@ class ErrorLimit:
         self.one_went_well = False
 
     def add(self, error: FileError | None) -> str | None:
-        """Take in the end of a file; return why to stop, if it is time to."""
+        """Count the end of a file; return why to stop the run, if it has to stop."""
         if error is None:
             self.one_went_well = True
             return None
@@ -166,8 +166,8 @@ class ErrorLimit:
             return None
         hook, kind = error.kind
         return (
-            f"the first {n} files all failed with {kind} in {hook}; if the others are to be tried "
-            "nevertheless, give max_errors"
+            f"the first {n} files all failed with {kind} in {hook}; to try the others as well, "
+            "give max_errors"
         )
 
 

@@ -1,9 +1,8 @@
-"""The shell of a run: waits in one place, tells the scheduler, does what it says.
+"""The shell of a run: waits in one place, passes events to the scheduler, does what it says.
 
-Owns the loop from inputs to results: reading the inputs as they are needed, carrying
-instructions out, answering claims, and the orderly end of it all. What to do when is
-`bigpipe.scheduler`; where files are processed, `bigpipe.executors`; the hooks,
-`bigpipe.pipeline`.
+Owns the loop from inputs to results: it reads inputs as they are needed, carries out
+instructions, answers claims, and ends the run in order. `bigpipe.scheduler` decides what to do
+when; `bigpipe.executors` process the files; the hooks are in `bigpipe.pipeline`.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
 
 __all__ = ["Run"]
 
-MAX_READING = 0.01  # seconds of reading inputs before workers are heard again; arbitrary
-TICK = 1.0  # seconds between looks at the clock, so that the bar's time moves
+MAX_READING = 0.01  # seconds of reading inputs before handling workers' events; arbitrary
+TICK = 1.0  # seconds between updates of the time that the progress bar shows
 N_REMEMBERED = 200  # files of earlier runs from which projections are learned; arbitrary
 MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
 
@@ -64,7 +63,7 @@ class Run:
     Raises
     ------
     MemoryBudgetError
-        If not even one process fits the memory.
+        If not even one worker fits into the memory budget.
     """
 
     def __init__(self, pipe: Any, plan: Plan, *, ordered: bool = False) -> None:
@@ -119,7 +118,7 @@ class Run:
 
     @property
     def memory(self) -> MemoryUse | None:
-        """What the run has used of its memory."""
+        """Memory that the run used."""
         return self._watch.use(self._scheduler.waited_s, self._sampler.kept)
 
     def __iter__(self) -> Iterator[FileResult]:
@@ -135,8 +134,8 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """End the run where it is: workers are ended, what is in flight is given up."""
-        if not self._is_running:  # else in another thread, of a program that ends
+        """End the run now: end the workers and drop the files in flight."""
+        if not self._is_running:  # it runs in another thread while the program ends
             self._loop.close()
 
     @property
@@ -144,11 +143,11 @@ class Run:
         return bool(self._loop.gi_running)  # type: ignore[attr-defined]
 
     def _is_at_work(self) -> bool:
-        """Whether an exception here and now ends the run: in a hook, it may be caught."""
+        """Whether an exception raised now would end the run; inside a hook, it may be caught."""
         return self._is_running and current() is None
 
     def _results(self) -> Generator[FileResult, None, None]:
-        """Yield results in order of completion; whatever happens, end the workers."""
+        """Yield results in order of completion; always end the workers at the end."""
         graceful = False
         try:
             self._start()
@@ -157,7 +156,7 @@ class Run:
             self._hear_out(self._executor.close(graceful=self._init_error is None))
             graceful = True
         except (KeyboardInterrupt, Terminated):
-            self._interrupts.has_raised = True  # also by a handler of the caller's own
+            self._interrupts.has_raised = True  # the caller's own handler may have raised it
             raise
         finally:
             self._interrupts.ignore()
@@ -166,12 +165,12 @@ class Run:
 
     @property
     def _is_copy(self) -> bool:
-        """Whether the caller has forked this process since the run began: it is the caller's."""
+        """Whether this process was forked by the caller's code after the run began."""
         return self._pid is not None and self._pid != os.getpid()
 
     def _until_done(self) -> Iterator[FileResult]:
         while True:
-            if self._is_copy:  # what it read from the workers, the caller would wait for
+            if self._is_copy:  # it must not read messages that the parent waits for
                 raise RuntimeError(outcomes.FORKED)
             self._interrupts.listen()
             self._read_inputs()
@@ -202,14 +201,14 @@ class Run:
         return events
 
     def _hear(self, events: list[base.ExecutorEvent]) -> tuple[float, bool]:
-        """Do what follows from events; not in the loop, whose frame would keep the last ones."""
+        """Handle events; a method, as the frame of the loop would keep the last ones alive."""
         now = self._clock.now()
         for event in events:
             self._carry_out(self._on_event(event, now))
         return now, not events
 
     def _ended(self) -> Iterator[FileResult]:
-        """Yield what is ready, once that is in the journal; end the run if it is to be stopped."""
+        """Yield results once they are in the journal; end the run if it has to stop."""
         self._journal.flush()
         with self._clock.stopped():
             while self._files.ready:
@@ -221,12 +220,12 @@ class Run:
             raise self._files.stop
 
     def _n_ahead(self) -> int:
-        """Return how many files a worker is to have beyond those that it has begun."""
+        """Return how many files to send to a worker beyond those that it has begun."""
         return self._executor.n_ahead if self._executor.n_begun > 1 else 0
 
     @property
     def _n_wanted(self) -> int:
-        """Inputs that may be read now."""
+        """Number of inputs that may be read now."""
         return self._scheduler.n_wanted
 
     @property
@@ -243,9 +242,9 @@ class Run:
         return min(TICK, until, self._watch.until_look(now), TICK if due is None else due)
 
     def _read_inputs(self) -> None:
-        """Read as many inputs as the scheduler has use for, and hand each out at once.
+        """Read as many inputs as the scheduler can use, and submit each at once.
 
-        If they come slowly, workers are heard in between: some may wait for an answer.
+        If inputs come slowly, workers' events are handled in between, as some wait for answers.
         """
         if self._init_error is not None:
             for index in self._intake.read(1):
@@ -256,7 +255,7 @@ class Run:
         most_s = self._clock.stopped_s + MAX_READING
         while (n_wanted := self._n_wanted) and self._init_error is None:
             with self._clock.stopped():
-                # Who makes them may take time for each.
+                # The caller's iterator may take time for each.
                 indices = self._intake.read(n_wanted if self._inputs.are_kept else 1)
                 needs = self._intake.needs(indices)
             self._carry_out(self._scheduler.add(indices, self._clock.now(), needs))
@@ -266,7 +265,7 @@ class Run:
                 break
 
     def _carry_out(self, instructions: list[e.Instruction]) -> None:
-        """Do what the scheduler said, and what follows from it."""
+        """Carry out the scheduler's instructions, and those that follow from them."""
         todo = deque(instructions)
         refusal = None
         while todo:
@@ -276,7 +275,7 @@ class Run:
                 case e.Start(worker):
                     try:
                         self._executor.add_worker(worker)
-                    except (OSError, WorkerError) as refused:  # go on with those that there are
+                    except (OSError, WorkerError) as refused:  # continue with existing workers
                         refusal = refused
                         todo += self._scheduler.handle(e.StartRefused(worker), self._clock.now())
                 case e.Recall(worker):
@@ -316,12 +315,12 @@ class Run:
         for index in back:
             self._claims.withdraw(index)
         instructions = self._scheduler.handle(e.TasksRecalled(worker, back), self._clock.now())
-        # Before they are handed out once more, and names granted to them.
+        # Before they are submitted again and names are granted to them.
         return instructions + self._questions.ask_again(back)
 
     def _on_event(self, event: base.ExecutorEvent, now: float) -> list[e.Instruction]:
         if self._init_error is not None and not isinstance(event, base.Told):
-            return []  # all files that were handed out have been given up
+            return []  # all submitted files have been given up
         match event:
             case base.Reported():
                 return self._reported(event, now)
@@ -343,7 +342,7 @@ class Run:
         growths = [report.growth for report in event.reports]
         self._watch.note(event.worker, [self._files.in_names[i] for i in indices], growths)
         figures = self._scheduler.figures(indices)
-        # The scheduler first: it may ask what the files were, to learn from them.
+        # Tell the scheduler first: it may ask for the files' needs, to learn from them.
         instructions = self._scheduler.ended(event.worker, indices, growths, now)
         self._files.reported(event.reports, figures, now)
         return instructions + self._questions.ask_again(indices)
@@ -366,7 +365,7 @@ class Run:
         return instructions + self._questions.ask_again(owned)
 
     def _owner(self, index: int) -> int | None:
-        return self._scheduler.owner(index)  # which may be another scheduler by then
+        return self._scheduler.owner(index)  # the scheduler may have been replaced by then
 
     def _told(self, pid: int, index: int | None, payload: Any) -> None:
         self._receiver.dispatch(payload, self._files.in_name(index), pid)
@@ -377,13 +376,13 @@ class Run:
             (result.index, result.outcome is written or (report is not None and report.has_written))
             for result, report in ended
         )
-        if is_final and type(self._progress) is not Progress:  # which shows nothing
+        if is_final and type(self._progress) is not Progress:  # the base class shows nothing
             for result, _ in ended:
                 self._progress.handle(FileFinished(result))
         self._journal.ended(ended, is_final=is_final)
 
     def _fail_all(self, error: FileError) -> None:
-        """Give every file the error for which no worker can start: those to come as they come."""
+        """Fail every file, including inputs still to be read, because no worker can start."""
         self._init_error = error
         for index in self._scheduler.unended():
             self._files.not_started(index, error, self._scheduler.n_begun(index))
@@ -442,7 +441,7 @@ class Run:
                 say("bigpipe: what has ended is in the journal; the same call goes on from there.")
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
-        """Pass on what workers had still to tell when they ended."""
+        """Handle the last events of workers that have ended."""
         for event in events:
             if isinstance(event, base.Told):
                 self._told(event.pid, event.index, event.payload)

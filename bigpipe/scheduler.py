@@ -1,20 +1,20 @@
 """Which file starts, where, and when: events in, instructions out.
 
 Owns the decisions of a run and nothing else. There is no clock, process or file here: time
-arrives as a number with each event, and `bigpipe.run` carries the instructions out. So a
-million files on a thousand workers can be played through in a test.
+arrives as a number with each event, and `bigpipe.run` carries out the instructions. A test can
+therefore simulate a million files on a thousand workers.
 
-A worker holds one task that it has begun and a few that were sent ahead, so that it never
-waits for the parent. Those not begun can be called back, when another worker is idle or
-their own one is to end::
+A worker holds one task that it has begun and a few that were sent ahead, so it never waits for
+the parent. Tasks not yet begun can be recalled when another worker is idle, or when their own
+worker has to end::
 
     add(5)                 -> [Start(worker=0)]
     WorkerReady(0)         -> [Submit(0, tasks=(5,))]
     TaskEnded(0, 5)        -> [Submit(0, tasks=(7,))]
     WorkerDied(0, [7])     -> [Submit(1, tasks=(7, 5))], 7 uncharged; or GiveUp(5)
 
-Which of the tasks that wait has room in memory, and whom to pause or stop when that runs out,
-is `bigpipe.admission`. Without one, tasks go out in the order in which they came.
+`bigpipe.admission` decides which pending task fits into memory, and which worker to pause or stop
+when memory runs out. Without an admission, tasks are submitted in the order in which they came.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from bigpipe.waits import Waits
 
 __all__ = ["MAX_FAILED_STARTS", "Scheduler"]
 
-MAX_FAILED_STARTS = 3  # in a row: then starting another worker will not help
+MAX_FAILED_STARTS = 3  # in a row, after which starting another worker will not help
 
 
 class Scheduler:
@@ -66,7 +66,7 @@ class Scheduler:
     n_workers : int
         Tasks that may run at once.
     max_ahead : int, optional
-        Tasks that may be sent to a busy worker. 0 for executors that cannot take any back.
+        Tasks that may be sent to a busy worker. 0 for executors that cannot recall tasks.
     file_timeout : float or None, optional
         Seconds that one task may take.
     max_worker_deaths : int, optional
@@ -74,22 +74,22 @@ class Scheduler:
     admission : Admission or None, optional
         Keeps the memory of all workers within a budget.
     n_begun, n_ahead : int, optional
-        Tasks that a worker has begun at once, and that it is to have beyond those.
+        Tasks that a worker has begun at once, and tasks that it should have beyond those.
 
     Attributes
     ----------
     attempts, figures : callable
-        Of tasks: see `bigpipe.losses.Losses`.
+        Attempts and figures of tasks: see `bigpipe.losses.Losses`.
     alone : dict
-        Tasks that have their worker for themselves: see there.
+        Tasks that have a worker to themselves: see there.
     waited_s : dict of str to float
         What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
 
     Notes
     -----
-    Tasks are numbers; every one that is added ends exactly once, by `TaskEnded` or by
-    `GiveUp`. An event costs constant time, whatever the number of tasks and workers; only
-    `Measured` looks at every worker.
+    Tasks are numbers. Each added task ends exactly once, by `TaskEnded` or by `GiveUp`. An event
+    takes constant time, whatever the number of tasks and workers; only `Measured` visits every
+    worker.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Scheduler:
         self.n_workers = n_workers
         self.max_ahead = max_ahead
         self._admission = admission
-        self._queue: deque[int] = deque()  # what is pending if there is no admission
+        self._queue: deque[int] = deque()  # pending tasks if there is no admission
         self._roster = Roster()
         self._workers = self._roster.workers
         self._losses = Losses(max_worker_deaths, admission)
@@ -127,28 +127,28 @@ class Scheduler:
 
     @property
     def _free(self) -> deque[int] | None:
-        """What is pending, if none of it has to be accounted for."""
+        """The pending tasks, if none of them has to be accounted for."""
         return self._queue if self._admission is None else self._admission.light
 
     @property
     def in_flight(self) -> list[InHand]:
-        """Tasks that have begun, as far as is known, and who has them."""
+        """Tasks known to have begun, and the workers that have them."""
         return self._roster.in_flight()
 
     @property
     def n_wanted(self) -> int:
-        """Tasks to be added so that all workers have enough, and one each is in reserve."""
+        """Number of tasks to add so that all workers are busy, with one in reserve for each."""
         to_choose = 0 if self._admission is None else self._admission.n_wanted
         return max(0, max(self.n_workers * (self._pace.ahead + 2), to_choose) - self._n_unended)
 
     @property
     def is_done(self) -> bool:
-        """Every task that was added has ended."""
+        """Whether every added task has ended."""
         return self._n_unended == 0
 
     @property
     def slack_s(self) -> float:
-        """Seconds for which the workers have enough to do if nobody looks after them."""
+        """Seconds for which the workers have enough to do without new tasks."""
         return self._pace.slack_s if self._pending and not self._roster.idle else 0.0
 
     def projection(self, task: int) -> int | None:
@@ -156,7 +156,7 @@ class Scheduler:
         return None if self._admission is None else self._admission.projection(task)
 
     def n_begun(self, task: int) -> int:
-        """Return how often a task has been begun so far, as far as is known."""
+        """Return how often a task is known to have been begun."""
         return self._losses.deaths(task) + self._roster.has_begun(task)
 
     def unended(self) -> list[int]:
@@ -168,14 +168,14 @@ class Scheduler:
         return self._roster.owner(task)
 
     def deadline(self) -> float | None:
-        """Return when the first task at work will have taken too long."""
+        """Return when the first running task will exceed its time limit."""
         first = self._deadlines and self._deadlines.first()
         return first[0] if first else None
 
     def add(
         self, tasks: Iterable[int], now: float, needs: Mapping[int, Need] | None = None
     ) -> list[Instruction]:
-        """Take in new tasks, and what is known of the memory that they will need."""
+        """Add tasks, with what is known of the memory that they will need."""
         before = len(self._pending)
         refused: list[Instruction] = []
         if self._admission is not None:
@@ -191,11 +191,11 @@ class Scheduler:
         return refused + self._hand_out(now)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """Take in an event; return what is to be done, in this order."""
+        """Handle an event; return the instructions, to be carried out in this order."""
         return self.handle_all((event,), now)
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Instruction]:
-        """Take in events in their order; return what is to be done after all of them."""
+        """Handle events in order; return the instructions that follow from all of them."""
         instructions: list[Instruction] = []
         for event in events:
             instructions += self._take_in(event, now)
@@ -204,7 +204,7 @@ class Scheduler:
     def ended(
         self, number: int, tasks: Sequence[int], growths: Sequence[int | None], now: float
     ) -> list[Instruction]:
-        """Take in that a worker has ended tasks, as by as many `TaskEnded` in their order."""
+        """Handle the end of several tasks of a worker, like a `TaskEnded` for each in order."""
         admission, worker = self._admission, self._workers[number]
         ran_out = len(worker.assigned) == len(tasks)
         self._pace.note(now - worker.began_at, len(tasks), ran_out=ran_out)
@@ -266,7 +266,7 @@ class Scheduler:
         self._losses.forget((event.task,))
         self._n_unended -= 1
         worker.recall_missed = False
-        if worker.doomed_task == event.task:  # it made it, just before it was ended
+        if worker.doomed_task == event.task:  # it finished just before its worker was ended
             worker.doomed_task = None
         self._begin(event.worker, worker, now)
         self._roster.file(event.worker, worker, self._pace.ahead)
@@ -276,7 +276,7 @@ class Scheduler:
         return self._go_on(now)
 
     def _begin(self, number: int, worker: Worker, now: float) -> None:
-        """Note that a worker takes up the first of its tasks, if it has any."""
+        """Record that a worker begins the first of its tasks, if it has any."""
         worker.begin(now)
         if self._deadlines is not None and worker.assigned:
             self._deadlines.begin(number, worker.assigned[0], now)
@@ -333,7 +333,7 @@ class Scheduler:
         return instructions
 
     def _doom(self, number: int, task: int | None) -> None:
-        """Note that a worker is being ended, for the sake of a task if it has one."""
+        """Record that a worker is being ended, because of a task if it has one."""
         worker = self._workers[number]
         worker.doomed, worker.doomed_task = True, task
         if self._deadlines is not None:
@@ -350,7 +350,7 @@ class Scheduler:
         return self._relieve(charges, now) if charges.needs_relief else []
 
     def _go_on(self, now: float) -> list[Instruction]:
-        """Let those who were paused for the sake of a task that is gone go on."""
+        """Resume workers that were paused for a task that has gone."""
         charges = None if self._admission is None else self._admission.charges
         return self._relieve(charges, now) if charges is not None and charges.paused else []
 
@@ -377,7 +377,7 @@ class Scheduler:
         return instructions
 
     def _account(self, admission: Admission, now: float) -> None:
-        """Note what workers have waited for since the last event."""
+        """Record what workers have waited for since the last event."""
         n_idle, n_paused = len(self._roster.idle), len(admission.charges.paused)
         if self._pending:
             n_idle += self.n_workers - len(self._workers)
@@ -410,7 +410,7 @@ class Scheduler:
         return instructions
 
     def _deal(self, queue: deque[int], now: float, given: dict[int, list[int]]) -> None:
-        """Hand out what may start anywhere."""
+        """Submit tasks that may start on any worker."""
         idle_only = self._admission is not None and not self._pace.is_short
         for number in self._roster.turns(len(queue), self._pace.ahead, idle_only=idle_only):
             given.setdefault(number, []).append(queue.popleft())
@@ -425,7 +425,7 @@ class Scheduler:
     def _hand_out_within(
         self, admission: Admission, now: float, given: dict[int, list[int]]
     ) -> None:
-        """Hand out what there is room for."""
+        """Submit the tasks that fit into memory."""
         waiting, ahead, is_short = admission.waiting, self._pace.ahead, self._pace.is_short
         while waiting and (number := self._roster.next_to_fill(ahead)) is not None:
             worker = self._workers[number]
@@ -441,7 +441,7 @@ class Scheduler:
                 return
 
     def _is_worth_recalling(self) -> bool:
-        """Whether an idle worker could take what was sent ahead to the next victim."""
+        """Whether an idle worker could take tasks that were sent ahead to another worker."""
         if self._admission is None:
             return not self._pending
         task = self._workers[next(iter(self._roster.deep))].assigned[-1]

@@ -1,16 +1,16 @@
-"""Keywords that are fresh for each file: what a hook does to them, the next file does not see.
+"""Keywords that are fresh for each file: a hook's changes to them do not reach the next file.
 
-Owns how the keywords of a run are kept and given out anew. Which keywords there are is
-decided by `bigpipe.pipeline`.
+Owns how the keywords of a run are stored and copied for each file. `bigpipe.pipeline` decides
+which keywords there are.
 
 Keywords are pickled once. Large buffers (arrays) stay out of the pickle; `bigpipe.buffers`
-says whose memory they are in for one file, and how it is as it was for the next::
+decides in which memory they are for one file, and restores it for the next::
 
     forked worker:  bytes + the parent's own memory ---unpickle---> keywords, for each file
     other worker:   bytes + private mapping of an anonymous file ---unpickle---> the same
 
-All workers together thus hold an array once. It is the caller's own only for those that are
-forked: for others the file is a second copy, beside the caller's.
+So all workers together hold an array once. Forked workers use the caller's own memory; for
+others the file is a second copy.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ __all__ = [
 ]
 
 Beside = tuple[bytes, list[tuple[int, int]]]
-"""A pickle, and where in the snapshot's file its large buffers begin, and their bytes."""
+"""A pickle, and the start and size in bytes of its large buffers in the snapshot's file."""
 
 MIN_BUFFER = 64 * 1024  # bytes: smaller arrays are copied faster than they are mapped
 MIN_MAPPED = 1 << 20  # bytes: the same where no other process needs them; arbitrary
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, FunctionType, BuiltinFunctionType)
 _BY_IDENTITY = (FunctionType, BuiltinFunctionType, ModuleType, type)
-_OWNER = -1  # in place of an index among what is the same in each copy
+_OWNER = -1  # in place of an index among the objects that all copies share
 
 
 def anonymous_file() -> int:
-    """Open a file that has no name and goes with its last descriptor; return the descriptor."""
+    """Open a file without a name, removed with its last descriptor; return the descriptor."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("bigpipe", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
@@ -75,22 +75,22 @@ class Snapshot:
     Attributes
     ----------
     fd : int
-        Descriptor of the anonymous file with the large buffers. Whoever sends the
-        snapshot to another process passes this on and sets it there.
+        Descriptor of the anonymous file with the large buffers. Code that sends the snapshot to
+        another process passes the descriptor, too, and sets it there.
     buffers : list of memoryview
-        The large buffers themselves, here and in processes that are forked from this one.
+        The large buffers themselves, here and in processes forked from this one.
     spans : list of (int, int)
-        Where in the file each large buffer begins, and its bytes.
+        Start and size in bytes of each large buffer in the file.
 
     Raises
     ------
     UnsendableError
-        If a keyword cannot be pickled; it is named.
+        If a keyword cannot be pickled; the message names it.
 
     Notes
     -----
-    `fill` or `inherit` must follow before it is used or sent. Picklable when filled, without its
-    descriptor.
+    `fill` or `inherit` must follow before it is used or sent. Can be pickled when filled, without
+    its descriptor.
     """
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
@@ -112,8 +112,8 @@ class Snapshot:
             self.close()
             name, reason = find_unsendable(rest)
             raise UnsendableError(
-                f"the keyword {name!r} cannot be sent to a worker process ({reason}); give a name "
-                "or a function that makes it, or use executor='threads' or 'serial'"
+                f"the keyword {name!r} cannot be sent to a worker process ({reason}); give a file "
+                "name or a function that makes it, or use executor='threads' or 'serial'"
             ) from error
         return file.getvalue()
 
@@ -124,18 +124,18 @@ class Snapshot:
         self.use_file()
 
     def use_file(self) -> None:
-        """Have the keywords made of what is in the file from now on."""
+        """Make the keywords from the contents of the file from now on."""
         self._memory = MappedBuffers(self.spans) if self.spans else None
 
     def inherit(self, memory: InheritedBuffers) -> None:
-        """Have processes that are forked from here use the memory that they inherit."""
+        """Let processes forked from this one use the memory that they inherit."""
         self._memory = memory
 
     def pickled_beside(self, content: Any, pipe: Any, control: dict[str, Any]) -> Beside:
-        """Pickle something with its large buffers in the file, which is filled.
+        """Pickle an object with its large buffers in the file, which must be filled.
 
-        A pipeline object has the keywords that it was made with: what they and other
-        keywords share is in the file only once.
+        A pipeline object holds the keywords of its constructor. Buffers that these share with
+        other keywords are in the file only once.
         """
         buffers: list[memoryview] = []
         payload = pickled_for_workers(content, pipe, control, _Aside(buffers))
@@ -161,7 +161,7 @@ class Snapshot:
         return kwargs
 
     def close(self) -> None:
-        """Give up the descriptor, and the caller's buffers."""
+        """Close the descriptor and release the caller's buffers."""
         self.buffers = []
         self._memory = None
         if self.fd >= 0:
@@ -179,9 +179,9 @@ class _Aside:
     Parameters
     ----------
     buffers : list
-        Where they go.
+        List that collects them.
     at_least : int, optional
-        Bytes of those that are taken out.
+        Minimum size in bytes of the buffers that are taken out.
     """
 
     def __init__(self, buffers: list[memoryview], at_least: int = MIN_BUFFER) -> None:
@@ -189,7 +189,7 @@ class _Aside:
         self._at_least = at_least
 
     def __call__(self, buffer: pickle.PickleBuffer) -> bool:
-        """Lay a buffer aside; return whether it stays in the pickle instead."""
+        """Take a buffer out of the pickle; return whether it stays in instead."""
         view = buffer.raw()
         if view.nbytes < self._at_least:
             return True
@@ -198,13 +198,13 @@ class _Aside:
 
 
 def unpickled_beside(beside: Beside, fd: int) -> Any:
-    """Make what `Snapshot.pickled_beside` has pickled; what is written into it stays here."""
+    """Unpickle from `Snapshot.pickled_beside`; writes to the object stay in this process."""
     payload, spans = beside
     return pickle.loads(payload, buffers=map_privately(fd, spans)[1] if spans else ())
 
 
 def _laid_out(buffers: list[memoryview]) -> tuple[list[tuple[int, int]], int]:
-    """Give each buffer pages of its own in a file; return the spans, and the end."""
+    """Assign each buffer its own pages in a file; return the spans and the end."""
     spans, end = [], 0
     for buffer in buffers:
         spans.append((end, buffer.nbytes))
@@ -217,7 +217,7 @@ def _next_page(position: int) -> int:
 
 
 def _place(buffer: memoryview) -> tuple[int, int]:
-    """Return what two buffers have in common that are the same memory."""
+    """Return a key that is equal for two buffers with the same memory."""
     where = address_of(buffer) if "numpy" in sys.modules else id(buffer.obj)
     return where, buffer.nbytes
 
@@ -232,12 +232,12 @@ def pickled_for_workers(
     control: dict[str, Any],
     aside: Callable[[pickle.PickleBuffer], bool] | None = None,
 ) -> bytes:
-    """Pickle something that holds a pipeline object and its keywords.
+    """Pickle an object that holds a pipeline object and its keywords.
 
     Parameters
     ----------
     content : object
-        What is pickled.
+        The object to pickle.
     pipe, control
         The pipeline object and the keywords.
     aside : callable, optional
@@ -246,7 +246,7 @@ def pickled_for_workers(
     Raises
     ------
     UnsendableError
-        If that cannot be done; the attribute or keyword is named.
+        If that is impossible; the message names the attribute or keyword.
     """
     file = io.BytesIO()
     try:
@@ -254,8 +254,8 @@ def pickled_for_workers(
     except Exception as error:  # any object's own pickling may raise anything
         name, reason = find_unsendable({**control, **vars(getattr(pipe, "_bmp_of", pipe))})
         raise UnsendableError(
-            f"the pipeline cannot be sent to a worker process: its attribute or keyword {name!r} "
-            f"cannot ({reason}); make it in worker_init, or use executor='threads' or 'serial'"
+            f"the pipeline cannot be sent to a worker process because of its attribute or keyword "
+            f"{name!r} ({reason}); make it in worker_init, or use executor='threads' or 'serial'"
         ) from error
     return file.getvalue()
 
@@ -275,17 +275,16 @@ def find_unsendable(objects: dict[str, Any]) -> tuple[str, str]:
 class LocalSnapshot:
     """Keywords for hooks that run in this process.
 
-    Functions, classes and modules are handed on themselves, and so is what can be
-    neither pickled nor copied, such as an open connection: in one process it may be
-    shared.
+    Functions, classes and modules are shared between files, and so are objects that can be
+    neither pickled nor copied, such as an open connection.
 
     Parameters
     ----------
     kwargs : dict
         The keywords.
     owner : object, optional
-        What they belong to, if they are the attributes of an object: where one of them leads to
-        it, `fresh` has it lead to another.
+        The object that they belong to, if they are attributes: `fresh` replaces references to it
+        by references to another object.
     """
 
     def __init__(self, kwargs: dict[str, Any], owner: Any = None) -> None:
@@ -309,7 +308,7 @@ class LocalSnapshot:
         try:
             pickler.dump(part)
             _LocalUnpickler(file.getvalue(), self._identical, buffers, self._owner).load()
-        except Exception:  # any object's own pickling may raise anything: it is copied instead
+        except Exception:  # pickling an object may raise anything: it is copied instead
             return False
         self._parts.append((file.getvalue(), len(buffers)))
         self._buffers += buffers
@@ -325,7 +324,7 @@ class LocalSnapshot:
         return copy.deepcopy(value, {} if owner is None else {id(self._owner): owner})
 
     def _keep_buffers(self) -> None:
-        """Copy the large buffers into a file, which goes with this object."""
+        """Copy the large buffers into a file that lives as long as this object."""
         self._spans, _ = _laid_out(self._buffers)
         self._of_thread = threading.local()
         if self._buffers:
@@ -336,7 +335,7 @@ class LocalSnapshot:
         self._buffers = []
 
     def close(self) -> None:
-        """Give up the memory of large arrays, but for what hooks still hold."""
+        """Release the memory of large arrays, except arrays that hooks still hold."""
         self._of_thread = threading.local()
         if self._spans:
             self._closing()
@@ -373,7 +372,7 @@ class LocalCopies:
 
     Notes
     -----
-    What `LocalSnapshot` says of keywords is so with attributes, but for those of bigpipe's own.
+    Attributes are treated like the keywords of `LocalSnapshot`, except bigpipe's own attributes.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -390,7 +389,7 @@ class LocalCopies:
         return pipe
 
     def close(self) -> None:
-        """Give up the memory of large arrays, but for what copies still hold."""
+        """Release the memory of large arrays, except arrays that copies still hold."""
         self._attributes.close()
 
 

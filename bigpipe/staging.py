@@ -165,8 +165,8 @@ class StagingFolder:
             strangers = [x for x in os.listdir(self._parent) if not _OWN_NAME.fullmatch(x)]
             if strangers:
                 warnings.warn(
-                    f"file_write has left {strangers} in {self._parent!r}, which are not moved to "
-                    "a final place: it wrote beside the folder of its outname. Make such names "
+                    f"file_write has left {strangers} in {self._parent!r}, which bigpipe does not "
+                    "move into place: it wrote outside the folder of its outname. Make such names "
                     "from a keyword (outdir), or set atomic = False in the class",
                     BigpipeWarning,
                     stacklevel=2,

@@ -121,8 +121,8 @@ class _End:
             descriptors += fds
             if flags & _CUT_OFF:
                 raise OSError(
-                    "this process cannot have more open files, which shared memory needs: "
-                    "raise what limits them (ulimit -n)"
+                    "this process cannot open more files, which shared memory needs: raise the "
+                    "limit (ulimit -n)"
                 )
             if len(data) < AT_ONCE and not fds:
                 break

@@ -42,7 +42,7 @@ def test_all_chunks_but_the_last_are_equally_long(tiling):
 @pytest.mark.parametrize(
     ("n", "overlap", "said"),
     [
-        (0, 0, "n=0 is no length of a chunk"),
+        (0, 0, "n=0 is not a valid chunk length"),
         (-3, 0, "n=-3"),
         (4, 4, "overlap=4 must be at least 0 and less than the 4 samples"),
         (4, -1, "overlap=-1"),

@@ -225,7 +225,7 @@ def test_input_that_is_there_twice_is_told_so(claims):
     assert claims.claim(0, "a", "out/a", exists=False) == FREE
     claims.finish([(0, True)])
     refusal = claims.claim(1, "a", "out/a", exists=True).refusal
-    assert refusal == "'a' is among the inputs twice, and 'out/a' can be written once: omit one"
+    assert refusal == "'a' is among the inputs twice, but 'out/a' is written once: omit one"
 
 
 @pytest.mark.parametrize(

@@ -924,7 +924,7 @@ def test_two_inputs_of_one_usual_name_are_not_both_written(make_files, outdir, a
 
 def test_folder_that_is_a_file_is_said_so(make_files):
     [name] = make_files(1)
-    with pytest.raises(PipelineError, match=rf"there is a file: give another outdir: '{name}'"):
+    with pytest.raises(PipelineError, match=rf"name of the output's folder: .* outdir: '{name}'"):
         Doubler(outdir=name, create_outdir=True).pipeline([name], executor="serial")
 
 

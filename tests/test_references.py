@@ -42,7 +42,7 @@ def test_name_may_have_dots():
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("nonsense", "'nonsense' names no object: write package.module:name"),
+        ("nonsense", "'nonsense' does not name an object: write package.module:name"),
         ("os:nonsense", "os has no nonsense"),
         ("no.such.module:x", "no module 'no.such.module', neither installed nor in"),
         ("nowhere/script.py:x", "no script 'nowhere/script.py'"),

@@ -317,7 +317,7 @@ def test_data_that_cannot_be_made_again_are_a_failure_that_says_so():
         def file_read(self, in_name, **kwargs):
             return Unloadable() if in_name == "1" else in_name
 
-    what = r"'1'.*cannot be made again"
+    what = r"'1'.*cannot be unpickled"
     with Bad(**WORKERS).stream(numbers(3)) as stream, pytest.raises(FileError, match=what):
         list(stream)
     with Bad(**WORKERS).stream(numbers(3), on_error="skip") as stream:

@@ -365,7 +365,7 @@ def test_a_sample_that_is_too_large_comes_alone_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
-        ({"n": 0}, "n=0 is no length"),
+        ({"n": 0}, "n=0 is not a valid chunk length"),
         ({"n": 4, "overlap": 4}, "overlap=4"),
         ({"n": 4, "nbytes": 4}, "both set the length of chunks of '.*ramp.npy'"),
         ({"axis": 1}, r"no axis 1 in '.*ramp.npy', whose shape is \(100,\)"),

@@ -174,7 +174,7 @@ def test_what_cannot_be_sent_on_is_an_error_that_says_so(make):
 
 @pytest.mark.process
 def test_what_cannot_be_sent_to_the_caller_is_an_error_that_says_so():
-    with pytest.raises(UnsendableError, match="cannot be made again"):
+    with pytest.raises(UnsendableError, match="cannot be unpickled"):
         list(Stages([numbers, steps.unloadable]))
 
 
