@@ -1,8 +1,8 @@
-"""What a worker takes over from its parent, so that it works as the parent would.
+"""The process-wide settings that a worker takes over, so that it behaves like its parent.
 
-Owns the copying of process-wide settings, the limit on numerical libraries' threads, and
-the question whether forking this process is safe. Starting the worker is the business of
-`bigpipe.executors.launch`; log records and warnings on their way back, of `bigpipe.log`.
+Owns the copying of settings, the limit on threads of numerical libraries, and the check whether
+forking this process is safe. `bigpipe.executors.launch` starts workers; `bigpipe.log` sends log
+records and warnings back.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ THREAD_VARIABLES = (
 """Environment variables that numerical libraries read once, when they are loaded."""
 
 THREADED_PACKAGES = ("numpy", "torch", "mkl")
-"""Packages that bring a BLAS or OpenMP library; none of them loaded, none to limit."""
+"""Packages that load a BLAS or OpenMP library; without them there is nothing to limit."""
 
 
 @dataclass(frozen=True)
 class Environment:
     """Process-wide settings of the parent, to be set in a worker.
 
-    Made by `capture` in the parent. Picklable: a warning filter whose category cannot be
-    found in the worker is left out there, and the parent's own filters see its warnings.
+    Made by `capture` in the parent. Can be pickled: a warning filter whose category does not
+    exist in the worker is left out there, and the parent's filters see its warnings.
 
     Notes
     -----
-    `apply` changes only what differs, so it may be called again and costs little in a
-    forked worker, which has most of it already. A part that cannot be set gives a
-    `BigpipeWarning` and leaves the others as they should be.
+    `apply` changes only settings that differ, so it may be called again and is quick in a forked
+    worker, which has most of them already. A setting that cannot be applied gives a
+    `BigpipeWarning` and does not affect the others.
     """
 
     environ: Mapping[str, str]
@@ -70,23 +70,23 @@ class Environment:
     cwd: str | None
     """Current folder, ``None`` if it had been deleted."""
     sys_path: tuple[str, ...]
-    """Where modules are looked for."""
+    """Module search path."""
     argv: tuple[str, ...]
-    """Name of the program, and its arguments: a hook may note them in a header."""
+    """Name of the program and its arguments, which a hook may write into a header."""
     umask: int | None
-    """Permission bits that new files lack, ``None`` where it cannot be read."""
+    """Permission bits that new files do not get; ``None`` if it cannot be read."""
     locale_name: str
-    """All categories, as `locale.setlocale` gives and takes them."""
+    """All categories, as `locale.setlocale` returns and accepts them."""
     warning_filters: _WarningFilters
     """Entries of ``warnings.filters``, in order."""
     logging_settings: _LoggingSettings
     """Levels and switches of all loggers."""
     numpy_errors: Mapping[str, str] | None
-    """What `numpy.seterr` was told, ``None`` if numpy was not loaded."""
+    """Settings of `numpy.seterr`; ``None`` if numpy was not loaded."""
 
     @classmethod
     def capture(cls) -> Environment:
-        """Read the settings of this process, changing none."""
+        """Read the settings of this process without changing them."""
         numpy: Any = sys.modules.get("numpy")
         return cls(
             environ=dict(os.environ),
@@ -101,7 +101,7 @@ class Environment:
         )
 
     def apply(self) -> None:
-        """Give this process the captured settings."""
+        """Apply the captured settings to this process."""
         _try_each(
             {
                 "environment variables": self._apply_environ,
@@ -115,7 +115,7 @@ class Environment:
         self.apply_module_settings()
 
     def apply_module_settings(self) -> None:
-        """Set again what importing a module may change.
+        """Apply again the settings that importing a module may change.
 
         Called after the pipeline object has been loaded in a new interpreter: the modules
         imported with it may have added warning filters and loggers with levels of their own.
@@ -156,7 +156,7 @@ class Environment:
 
     def _apply_warning_filters(self) -> None:
         if tuple(_active_filters()) == self.warning_filters:
-            # Resetting would also forget which warnings have been shown already.
+            # Resetting the filters would also forget which warnings have been shown.
             return
         warnings.resetwarnings()
         _active_filters().extend(self.warning_filters)
@@ -168,7 +168,7 @@ class Environment:
 
 
 class _WarningFilters(tuple[Any, ...]):
-    """Warning filters that are pickled one by one, so that one cannot spoil the others."""
+    """Warning filters that are pickled one by one, so that each may fail separately."""
 
     __slots__ = ()
 
@@ -265,7 +265,7 @@ def current_folder() -> str | None:
 
 
 def return_to(home: str | None) -> None:
-    """Go back to a folder: a hook may have left it, and names would lead elsewhere."""
+    """Change back to a folder that a hook may have left, as relative names depend on it."""
     if home is not None and current_folder() != home:
         with suppress(OSError):  # it may be gone
             os.chdir(home)
@@ -273,7 +273,7 @@ def return_to(home: str | None) -> None:
 
 @contextmanager
 def folder_kept() -> Iterator[str | None]:
-    """Go back, after a block in which hooks are called, to the folder that is given to it."""
+    """Yield the current folder, and change back to it after a block that calls hooks."""
     home = current_folder()
     try:
         yield home
@@ -282,7 +282,7 @@ def folder_kept() -> Iterator[str | None]:
 
 
 def _umask() -> int | None:
-    # `os.umask` would change it for a moment, in which another thread may make a file.
+    # `os.umask` would change it for a moment in which another thread may create a file.
     umask = word_after("Umask:", read_text("/proc/self/status"))
     return int(umask, 8) if umask else None
 
@@ -291,7 +291,7 @@ def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:
     for what, step in steps.items():
         try:
             step()
-        except Exception as error:  # a worker without this part is better than none
+        except Exception as error:  # a worker without this setting is better than none
             message = (
                 f"A worker could not take over the {what} of its parent: "
                 f"{type(error).__name__}: {error}. It continues with its own."
@@ -303,9 +303,9 @@ def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:
 
 
 def reseed_numpy() -> None:
-    """Give numpy's global random numbers a new seed, as Python gives its own after a fork.
+    """Reseed numpy's global random generator, as Python reseeds its own after a fork.
 
-    Forked workers have the state of their parent: each would draw the same numbers.
+    Forked workers inherit the state of their parent, so all would draw the same numbers.
     """
     random: Any = sys.modules.get("numpy.random")
     if hasattr(random, "seed"):
@@ -313,18 +313,18 @@ def reseed_numpy() -> None:
 
 
 def limit_threads(n: int | None) -> None:
-    """Let the numerical libraries of this process use at most so many threads each.
+    """Limit the number of threads of each numerical library in this process.
 
     Parameters
     ----------
     n : int or None
-        Threads, at least 1. A lower limit that is already there stays. ``None``: as they are.
+        Threads, at least 1. An existing lower limit is kept. ``None`` changes nothing.
 
     Notes
     -----
-    Libraries that are loaded later, and programs that are started, are reached through
-    environment variables; those already loaded, through ``threadpoolctl``. OpenMP counts
-    for each calling thread, so a thread other than the main one calls this for itself.
+    Environment variables limit libraries that are loaded later and programs that are started;
+    ``threadpoolctl`` limits libraries already loaded. OpenMP has a limit for each calling thread,
+    so threads other than the main one must call this function themselves.
     """
     if n is None:
         return
@@ -337,15 +337,15 @@ def limit_threads(n: int | None) -> None:
 
 
 def _limit_unstarted(library: Any, n: int) -> bool:
-    """Set the number of threads that an OpenBLAS without threads will start when it is used.
+    """Set the number of threads that an OpenBLAS without threads starts on first use.
 
-    A fork leaves it without. Its own function would start them all before it puts most of
-    them to rest, for which each spins for a tenth of a second: longer than many a run.
+    After a fork it has none. Its own function would start all of them before it stops most, and
+    each spins for a tenth of a second before that, which is longer than many runs take.
 
     Returns
     -------
     bool
-        Whether that was done.
+        Whether the number was set.
     """
     if library.internal_api != "openblas":
         return False
@@ -401,7 +401,7 @@ def _is_at_most(text: str | None, n: int) -> bool:
 
 
 def note_libraries() -> None:
-    """Look for the numerical libraries of this process, so that a fork of it need not."""
+    """Find the numerical libraries of this process now, so that its forks need not."""
     _thread_libraries()
 
 
@@ -413,7 +413,7 @@ def _thread_libraries() -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _libraries_found(n_modules: int) -> list[Any]:
-    """Look for libraries, once until more modules are imported: it takes some ms."""
+    """Find libraries; cached until more modules are imported, as it takes some ms."""
     libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers
     return libraries
 

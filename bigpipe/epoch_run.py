@@ -1,8 +1,8 @@
-"""A run that goes over inputs epoch by epoch, as far as somebody takes what comes of them.
+"""A run over inputs epoch by epoch, only as far ahead as its results are taken.
 
-Owns when an input may be read, and the order in which results are given out. All else is as in
-any run, `bigpipe.run`: its workers stay from one epoch to the next, and what they have not begun
-of an epoch that was left, they drop.
+Owns when an input may be read, and the order in which results are given out. Everything else is as
+in `bigpipe.run`. Workers stay from one epoch to the next, and drop inputs that they have not begun
+when an epoch is left.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bigpipe.run import Run
 
 __all__ = ["EpochRun", "Epochs"]
 
-AHEAD_OF_EACH = 2  # results of each worker that may wait to be taken, if nothing is said; arbitrary
+AHEAD_OF_EACH = 2  # default number of results of each worker that may wait; arbitrary
 
-PARTS = 4  # in which what is ahead is renewed; arbitrary
+PARTS = 4  # parts in which the inputs ahead are renewed; arbitrary
 
-_NOTHING: Any = None  # comes of a run that was not to wait
+_NOTHING: Any = None  # result of a run that was not allowed to wait
 
 
 class Epochs:
@@ -35,13 +35,13 @@ class Epochs:
     Attributes
     ----------
     n_ahead : int
-        Inputs that may be out beyond the one that is waited for.
+        Inputs that may be given out beyond the one that the caller waits for.
     first : int
-        Number of the first input of this epoch, of those of all epochs.
+        Number of the first input of this epoch, counted over all epochs.
     n_read, n_taken : int
         Inputs of this epoch that were given out, and those whose results were taken.
     is_waited_for : bool
-        Whether somebody waits for a result.
+        Whether the caller waits for a result.
 
     Examples
     --------
@@ -68,14 +68,14 @@ class Epochs:
         self._names = iter(in_names)
 
     def end(self) -> None:
-        """Drop what is left of this epoch."""
+        """Drop the remaining inputs of this epoch."""
         self.first += self.n_read
         self.n_read = self.n_taken = 0
         self._names, self._next = iter(()), []
 
     @property
     def has_more(self) -> bool:
-        """Whether there are inputs that were not given out; the next one is asked for."""
+        """Whether there are further inputs; reads the next one to find out."""
         if not self._next:
             for name in self._names:
                 self._next.append(name)
@@ -84,7 +84,7 @@ class Epochs:
 
     @property
     def room(self) -> int:
-        """How many more may be given out."""
+        """Number of inputs that may still be given out."""
         return self.n_ahead + self.is_waited_for - (self.n_read - self.n_taken)
 
     def __iter__(self) -> Epochs:
@@ -98,19 +98,19 @@ class Epochs:
 
 
 class EpochRun(Run):
-    """One run of a pipeline over as many epochs as are asked for.
+    """One run of a pipeline over any number of epochs.
 
     Parameters
     ----------
     pipe : FedPipe
-        The pipeline; what it returns in place of names are handles, or what can be opened.
+        The pipeline; instead of names it returns handles, or objects that can be opened.
     plan : Plan
-        What to do; its inputs are `Epochs`.
+        The plan; its inputs are `Epochs`.
     data : DataReceiver
-        Claims what handles stand for. Closed with the run.
+        Receives the data of handles. Closed with the run.
     n_ahead : int or None
-        Results that workers may have ready beyond the one that is waited for. ``None``: two for
-        each worker, or as many as are taken together.
+        Results that workers may have ready beyond the one that the caller waits for. ``None``
+        means two for each worker, or as many as are taken together.
     n_together : int
         Results that are taken together.
     """
@@ -129,12 +129,12 @@ class EpochRun(Run):
         super().__init__(pipe, plan)
         pipe.max_segments = max_segments(max(1, self._n_workers))
         data.max_held = pipe.max_segments // 2
-        # An error is raised in its turn, by who takes the results, and the workers stay.
+        # The consumer raises an error when its turn comes; the workers stay.
         self._options = replace(self._options, on_error="return")
 
     @property
     def is_over(self) -> bool:
-        """Whether the workers have ended, cannot begin, or are those of another process."""
+        """Whether the workers have ended, cannot begin, or belong to another process."""
         return self._has_ended or self._init_error is not None or self._is_copy
 
     @property
@@ -147,7 +147,7 @@ class EpochRun(Run):
         self._epochs.begin(in_names)
 
     def drop(self) -> None:
-        """Give up what is left of this epoch: what workers have begun of it ends unseen."""
+        """Drop the rest of this epoch, including results of files that workers have begun."""
         if self._is_copy:
             return
         self._epochs.end()
@@ -174,14 +174,14 @@ class EpochRun(Run):
                 epochs.is_waited_for = False
         result = self._waiting.pop(number)
         epochs.n_taken += 1
-        # Of a batch, not after each: workers that are given many at once wake up less often.
+        # After a batch, not after each: workers that get many at once wake up less often.
         few = max(1, epochs.n_ahead // PARTS)
         if epochs.room >= few or epochs.n_taken % self._n_together == 0:
             self._pass()
         return result
 
     def finish(self) -> None:
-        """End the workers: in peace, if none has anything to do."""
+        """End the workers: gracefully if all are idle."""
         try:
             if not self.is_over and self._scheduler.is_done and not self._retries.n_waiting:
                 self._inputs.have_ended = True
@@ -206,7 +206,7 @@ class EpochRun(Run):
             self._waiting[result.index] = result
 
     def _pass(self) -> None:
-        """Hear what there is to hear, and give workers something to do, without waiting."""
+        """Handle waiting events and submit tasks, without blocking."""
         self._is_passing, self._has_read = True, False
         try:
             while (result := next(self, _NOTHING)) is not _NOTHING:

@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP while a run lasts, and what breaks off a hook.
+"""Ctrl-C, SIGTERM and SIGHUP during a run, and the exceptions that interrupt a hook.
 
-Owns the signal handlers that a run sets and takes back, and the exceptions that no hook
-raises by itself. What is then ended, and how, is `bigpipe.run`.
+Owns the signal handlers that a run installs and restores, and the exceptions that no hook raises
+by itself. `bigpipe.run` then ends the workers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Heard", "Interrupts", "Postponed", "Terminated", "TimeIsUp", "Undist
 
 
 class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM, SIGHUP): never a file's own failure."""
+    """The process was asked to end (SIGTERM, SIGHUP); never the failure of a file."""
 
 
 class TimeIsUp(BaseException):
-    """Raised in a hook whose file has taken too long, and not held up by ``except Exception``."""
+    """Raised in a hook whose file took too long; ``except Exception`` does not catch it."""
 
 
 def _in_main_thread() -> bool:
@@ -31,15 +31,15 @@ def _in_main_thread() -> bool:
 
 
 class Interrupts:
-    """Has SIGINT, SIGTERM and SIGHUP raise in the main thread, where nobody else handles them.
+    """Makes SIGINT, SIGTERM and SIGHUP raise in the main thread, unless the caller handles them.
 
-    SIGHUP tells that the terminal was closed; a program run by ``nohup`` ignores it still.
+    SIGHUP means that the terminal was closed; a program run by ``nohup`` still ignores it.
 
     Parameters
     ----------
     ends_all : callable
-        Asked, in the handler, whether what it raises is sure to lead to the end: then a
-        signal that comes after it is ignored. Schedulers and ``timeout`` send two in a row.
+        Called in the handler; returns whether its exception is certain to end the run. If so,
+        later signals are ignored: batch systems and ``timeout`` send two in a row.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class Interrupts:
 
     Notes
     -----
-    A process that is forked meanwhile, such as one of a `multiprocessing.Pool`, does not
-    have the handler: its parent ends it by SIGTERM and waits, and a handler in Python is
-    not run while the process is blocked.
+    A process forked during the run, such as one of a `multiprocessing.Pool`, does not have the
+    handler: its parent ends it with SIGTERM and waits, and Python runs no handler while the
+    process is blocked.
     """
 
     def __init__(self, ends_all: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ class Interrupts:
         self._is_over = False
 
     def install(self) -> None:
-        """Set the handler, where that can be done."""
+        """Install the handler where possible."""
         if _in_main_thread():
             _keep_from_children()
             for number, usual in _USUAL.items():
@@ -71,15 +71,15 @@ class Interrupts:
                     signal.signal(number, self._interrupt)
 
     def ignore(self) -> None:
-        """Let no second signal break off what the first has begun."""
+        """Ignore further signals, so that none interrupts what the first has begun."""
         self._is_deaf = True
 
     def listen(self) -> None:
-        """Take signals again: what the last one raised has been caught on its way."""
+        """Accept signals again, because the last one's exception has been caught."""
         self._is_deaf = False
 
     def uninstall(self) -> None:
-        """Take the handler back, unless it has been replaced since."""
+        """Restore the previous handler, unless it has been replaced since."""
         self._is_over = True  # in another thread, there is no more that can be done
         if _in_main_thread():
             for number, usual in _USUAL.items():
@@ -87,7 +87,7 @@ class Interrupts:
                     signal.signal(number, usual)
 
     def end_process(self) -> None:
-        """End as the signal would have ended this process, by which its parent can tell."""
+        """End this process as the signal would have, so that its parent sees the signal."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # a hook may have closed it
                 stream.flush()
@@ -148,14 +148,14 @@ def _forget() -> None:
 
 
 class _Postponement:
-    """Whether signals are held back in the main thread, and which have come."""
+    """Whether signals are postponed in the main thread, and which have arrived."""
 
     def __init__(self) -> None:
         self.is_on = False
         self.held: list[tuple[Callable[[int, FrameType | None], None], int]] = []
 
     def let_go(self) -> None:
-        """Raise for the first signal that was held back; those after it mean the same."""
+        """Raise for the first postponed signal; later ones mean the same."""
         if self.held:
             handler, number = self.held[0]
             self.held.clear()
@@ -166,16 +166,15 @@ _postponement = _Postponement()
 
 
 class Postponed:
-    """Holds signals back until a block has ended, in the main thread: then the first one raises.
+    """Postpones signals in the main thread until a block has ended; then the first one raises.
 
-    For what must not be broken off in the middle, such as to start a process and to note that it
-    is there, or to clean up. In the block there must be nothing that takes long, unless the caller
-    waits for only so long.
+    For code that must not be interrupted, such as starting a process and recording it, or cleaning
+    up. The block must not take long, unless it waits with a timeout.
 
     Notes
     -----
-    Those signals are held back that `Interrupts` handles. A handler of the caller's own raises
-    wherever it wants to.
+    Only signals that `Interrupts` handles are postponed. The caller's own handlers may raise
+    anywhere.
     """
 
     def __enter__(self) -> None:
@@ -192,7 +191,7 @@ class Postponed:
 
 
 class Heard:
-    """Lets signals raise nevertheless, while something in a block of `Postponed` takes long."""
+    """Lets signals raise during a slow part of a `Postponed` block."""
 
     def __enter__(self) -> None:
         self._was_on = _in_main_thread() and _postponement.is_on
@@ -206,7 +205,7 @@ class Heard:
 
 
 class Undisturbed:
-    """Keeps a second Ctrl-C from breaking off the end of a run, which is a second away."""
+    """Keeps a second Ctrl-C from interrupting the end of a run, which takes about a second."""
 
     def __enter__(self) -> None:
         self._previous: Any = None

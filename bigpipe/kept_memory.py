@@ -1,8 +1,8 @@
-"""What this process keeps of the memory that one file has left, for the next one.
+"""Keeps memory that one file has freed, for the next file.
 
-Owns the thresholds of glibc's allocator. By itself that gives a large array back to the system as
-soon as it is freed, and the system has to clear each page of the next one first. How much a worker
-may keep is decided in `bigpipe.memory`.
+Owns the thresholds of glibc's allocator. By default it returns a large array to the system as soon
+as it is freed, and the system then has to clear each page for the next one. `bigpipe.memory`
+decides how much a worker may keep.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bigpipe.projection import size_class
 __all__ = ["KeptMemory"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-# What glibc comes to by itself once arrays of 32 MiB were freed; that it would, is lost for ever
-# as soon as a threshold has been set.
+# The value that glibc reaches by itself once arrays of 32 MiB have been freed. It stops adapting
+# for good as soon as a threshold has been set.
 _USUAL_TRIM, _USUAL_MMAP = 64 << 20, 32 << 20
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 
@@ -31,13 +31,13 @@ class KeptMemory:
     Parameters
     ----------
     most : callable
-        Returns the bytes that may be kept at present; 0: none.
+        Returns the bytes that may currently be kept; 0 for none.
 
     Notes
     -----
-    Only where the allocator is glibc's, and nobody has set it by environment variables. The memory
-    stays that of the process, so that what is measured of a file is no less than what was kept: it
-    is given back before a file whose size on disk is of another `size_class`.
+    Has an effect only if the allocator is glibc's and is not configured by environment variables.
+    Kept memory still belongs to the process, so a file's measured memory is at least what was
+    kept. It is therefore given back before a file whose size is of another `size_class`.
     """
 
     def __init__(self, most: Callable[[], int]) -> None:
@@ -51,7 +51,7 @@ class KeptMemory:
             self._library.malloc_trim(0)
 
     def begin(self, in_name: Any) -> None:
-        """Give back what is kept, unless it is of use for a file. To be called if `is_keeping`."""
+        """Give back kept memory, unless this file can use it. Call it only if `is_keeping`."""
         if not self._most():
             self._set(_USUAL_TRIM, _USUAL_MMAP)
             self.is_keeping = False
@@ -60,7 +60,7 @@ class KeptMemory:
         self._library.malloc_trim(0)
 
     def end(self, in_name: Any, held: Callable[[], int]) -> None:
-        """Keep what is freed from now on, after a file that has taken much.
+        """Keep memory freed from now on, after a file that took much.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class KeptMemory:
             self._set(most, most)
             self.is_keeping = True
         self._kept_of = _class_of(in_name)
-        # What lies below something that a hook has made last, and keeps, is below no threshold.
+        # The threshold does not apply to memory below an object that a hook made last and keeps.
         if held() > most:
             self._library.malloc_trim(0)
 
@@ -97,7 +97,7 @@ def _class_of(in_name: Any) -> int | None:
 
 
 def _allocator() -> Any:
-    """Return the C library, if its allocator is one that can be told what to keep."""
+    """Return the C library if its allocator can be configured."""
     if any(name in os.environ for name in _OF_THE_USER):
         return None
     if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):

@@ -1,7 +1,7 @@
-"""The files of a run: which are on their way, and what became of those that have ended.
+"""The files of a run: which are in progress, and the results of those that have ended.
 
-Owns the record of each file that has been read and not ended, and the counts. Which words a
-result has is `bigpipe.outcomes`'s; what is to be done next, `bigpipe.scheduler`'s.
+Owns the record of each input that has been read and has not ended, and the counts.
+`bigpipe.outcomes` makes the results; `bigpipe.scheduler` decides what to do next.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class Ledger:
     Parameters
     ----------
     options : Options
-        Of the run, for the words of errors.
+        Options of the run, for the messages of errors.
     budget : int
         Bytes that all workers may use, for the same.
     retries : Retries
-        Decides whether a file that failed is tried again.
+        Decides whether a failed file is retried.
     on_end : callable
-        Told results, each with the report if there is one, and whether they are the last of their
-        files.
+        Called with results, each with its report if there is one, and whether they are the final
+        results of their files.
 
     Attributes
     ----------
     journal : Recorder
         Knows the results of files whose content is unchanged.
     in_names : dict
-        The inputs of all files that have been read and not ended, by their index.
+        The inputs that have been read and have not ended, by index.
     deaths : dict
-        For a file on which a worker has died: the last death.
+        The last death of a worker on a file, by index.
     n_finished, n_failed : int
         Files that have ended, and those of them with an error.
     stop : TooManyErrorsError or None
@@ -54,7 +54,7 @@ class Ledger:
     last_death : Died
         The last death of a worker, whether it had a file or not.
     ready : deque of FileResult
-        Results that the caller has not been given yet.
+        Results that the caller has not received yet.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Ledger:
         self.ready: deque[FileResult] = deque()
 
     def in_name(self, index: int | None) -> Any:
-        """Return the input of a file on its way, ``None`` if there is no such file."""
+        """Return the input of a file in progress, ``None`` if there is no such file."""
         return None if index is None else self.in_names.get(index)
 
     def reported(
@@ -103,7 +103,7 @@ class Ledger:
         self._last(ended)
 
     def died(self, index: int, death: Died, n_lost: int) -> None:
-        """Note a worker's death on a file, the so many-th if it is tried again."""
+        """Record a worker's death on a file; `n_lost` is the attempt, 0 if it is not run again."""
         self.deaths[index] = death
         if n_lost:
             n_lost += self._retries.n_begun(index)
@@ -140,20 +140,20 @@ class Ledger:
         self._last([(result, None)])
 
     def failed(self, index: int, error: FileError) -> None:
-        """End a file that cannot be handed out."""
+        """End a file that cannot be submitted."""
         self._last([(outcomes.failed(index, self.in_names[index], error), None)])
 
     def known(self, result: FileResult) -> None:
-        """End a file that need not be run, as its result is in the journal."""
+        """End a file that is skipped, as its result is in the journal."""
         self._last([(result, None)])
 
     def given_out(
         self, results: Generator[FileResult, None, None], held: dict[int, FileResult] | None
     ) -> Generator[FileResult, None, None]:
-        """Yield results, in input order if ``held`` is there for those that come too early.
+        """Yield results; in input order if ``held`` is given to hold early ones.
 
-        If an error ends them, all that has ended is yielded before it is raised: ``results`` has
-        run to its end by then, so that no worker is kept waiting by who takes them.
+        If an error ends the run, all results that have ended are yielded before it is raised. The
+        run has ended by then, so no worker waits for the caller.
         """
         results = self._all_ended(results)
         return results if held is None else _in_order(results, held)
@@ -169,7 +169,7 @@ class Ledger:
             raise
 
     def _is_put_off(self, result: FileResult, report: Report | None, now: float) -> bool:
-        """Put a file off that has failed, if it is to be tried again; return whether it is."""
+        """Put off a failed file if it is to be retried; return whether it is."""
         error = result.error
         if error is None or not self._retries.wants(result.index, error, now):
             return False
@@ -192,7 +192,7 @@ class Ledger:
         self.ready.extend(results)
 
     def _count(self, result: FileResult) -> None:
-        """See whether a file that failed is one too many, or the first that went well."""
+        """Count a result, and stop the run if too many files have failed."""
         error = result.error
         self.n_failed += error is not None
         if error is None or not result.from_journal:
@@ -204,7 +204,7 @@ class Ledger:
 def _in_order(
     results: Generator[FileResult, None, None], held: dict[int, FileResult]
 ) -> Generator[FileResult, None, None]:
-    """Yield results in input order; ``held`` has those that came too early."""
+    """Yield results in input order; ``held`` holds those that come too early."""
     following = 0
     try:
         for result in results:

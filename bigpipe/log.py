@@ -1,13 +1,13 @@
 """Log records and warnings of workers, shown by the parent as if it had made them.
 
-Owns when they are sent and how they arrive; what of them travels is in
-`bigpipe.log_payload`, and the pipe belongs to the executor.
+Owns how they are sent and received; `bigpipe.log_payload` says what is sent, and the pipe belongs
+to the executor.
 
     worker                                          parent
     logger.info -> LogForwarder -> send(payload) => LogReceiver.dispatch -> its handlers
     warnings.warn -^                                                     -> its warning filters
 
-Files that run in the parent's own process need no journey: `RecordFactory` marks their records.
+Files processed in the parent's own process need no sending: `RecordFactory` marks their records.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ class LogForwarder:
     Notes
     -----
     Only for a process that is a worker: it replaces ``logging.Logger.callHandlers`` for good.
-    Records that pass their logger's level and filters are sent, each once. Handlers that
-    were there at `install`, and handlers that write to the console, do not fire: the
-    parent has them. A handler that a hook adds for a file of its own does.
+    Records that pass their logger's level and filters are sent, each once. Handlers that existed
+    at `install`, and handlers that write to the console, are not called: the parent has them. A
+    handler that a hook adds, for a log file of its own, is called.
 
-    A process that is forked from the worker by a hook logs by itself, without the pipe,
-    which it must not share.
+    A process that a hook forks from the worker logs by itself, as it must not share the pipe.
     """
 
     def __init__(self, send: Callable[[tuple[Any, ...]], object]) -> None:
@@ -55,10 +54,10 @@ class LogForwarder:
         self._inherited: dict[int, logging.Handler] = {}
 
     def install(self) -> None:
-        """Begin to forward.
+        """Start forwarding.
 
-        A second call, after the pipeline object has been loaded, also silences handlers that
-        its modules added when they were imported, as they did in the parent.
+        A second call, after the pipeline object has been loaded, also silences handlers that its
+        modules added when they were imported, as in the parent.
         """
         self._inherited.update({id(handler): handler for handler in _attached_handlers()})
         if self._pid is None:
@@ -131,14 +130,14 @@ def _writes_to_console(handler: logging.Handler) -> bool:
 
 
 def _warning_recorder() -> tuple[int, int]:
-    """Identify who records warnings now: it changes inside ``catch_warnings(record=True)``."""
+    """Return an identity that changes inside ``catch_warnings(record=True)``."""
     get_context = getattr(warnings, "_get_context", None)  # Python >= 3.14
     log = None if get_context is None else get_context().log
     return id(warnings._showwarnmsg_impl), id(log)  # type: ignore[attr-defined]
 
 
 def _is_for_the_parent(showwarning: object, at_install: object) -> bool:
-    """Tell a ``showwarning`` that the parent has too from one that a hook has set."""
+    """Return whether warnings go to the parent: not if a hook has set its own ``showwarning``."""
     stock = warnings._showwarning_orig  # type: ignore[attr-defined]
     if showwarning is at_install or showwarning is stock:
         return True
@@ -148,7 +147,7 @@ def _is_for_the_parent(showwarning: object, at_install: object) -> bool:
 
 
 class LogReceiver:
-    """Show in the parent what its workers have sent.
+    """Show the log records and warnings of workers in the parent.
 
     Parameters
     ----------
@@ -159,11 +158,11 @@ class LogReceiver:
     Notes
     -----
     One receiver serves one run: with the filters ``default`` and ``once`` a warning is
-    shown once for each run, whichever workers gave it.
+    shown once in each run, whichever workers gave it.
 
-    Records and warnings bear ``in_name`` and ``worker`` as attributes. No handler or
-    filter of the parent can end the run here: an error in a handler is treated as `logging`
-    does it, and a warning that the parent's filters would raise is shown.
+    Records and warnings have the attributes ``in_name`` and ``worker``. No handler or filter of
+    the parent can end the run here: an error in a handler is treated as in `logging`, and a
+    warning that the parent's filters would turn into an exception is shown.
     """
 
     def __init__(self, paused: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
@@ -177,9 +176,9 @@ class LogReceiver:
         Parameters
         ----------
         payload : tuple
-            What its ``send`` was called with.
+            The argument of its ``send``.
         in_name : str, os.PathLike, list or None
-            The input that the worker had, ``None`` between two.
+            The input that the worker had; ``None`` between files.
         worker : int or None
             The worker's process id.
         """
@@ -204,7 +203,7 @@ class LogReceiver:
             return
         with self._paused():
             try:
-                # The filters that the worker's logger had too have seen the record there.
+                # Filters that the worker's logger also has have been applied there.
                 if is_own and len(logger.filters) > n_filters:
                     logger.handle(record)
                 else:
@@ -228,7 +227,7 @@ class LogReceiver:
         if len(registry) > MAX_WARNINGS_KEPT:
             registry.clear()
         category = type(message)
-        # In the parent too, warnings may become log records, which are to bear the marks.
+        # In the parent, too, warnings may become log records, which must have the attributes.
         with self._paused(), enter(FileContext(**marks)):
             try:
                 try:
@@ -238,7 +237,7 @@ class LogReceiver:
                 except Warning as raised:
                     if raised is not message:
                         raise
-                    # A hook has let it pass in the worker, where it could have been raised.
+                    # The worker's filters would have raised it, unless a hook let it pass.
                     warnings.showwarning(message, category, filename, lineno)
             except Exception:  # any error: `showwarning` may be the user's
                 fields = {"msg": text, "pathname": filename, "lineno": lineno}
@@ -246,10 +245,10 @@ class LogReceiver:
 
 
 def _nearest_logger(name: str) -> logging.Logger:
-    """Return the logger, or the one it would inherit from if the parent does not have it.
+    """Return the logger, or if the parent does not have it, the nearest one above it.
 
-    Not `logging.getLogger`, which would make it: a package with a logger class of its own
-    could not be imported in the parent afterwards.
+    `logging.getLogger` would create it, and a package with its own logger class could then no
+    longer be imported in the parent.
     """
     loggers = logging.root.manager.loggerDict
     while name:
@@ -266,29 +265,28 @@ class RecordFactory:
     Parameters
     ----------
     before : callable, optional
-        Called without arguments, in the thread that logs or warns, before a record or a
-        warning is shown: it takes a progress bar out of its way.
+        Called without arguments, in the thread that logs or warns, before a record or a warning
+        is shown, to clear a progress bar.
 
     Notes
     -----
-    Every record gets the attributes ``in_name`` and ``worker``, ``None`` outside a file,
-    so that a format which names them always works. Attributes of these names given as
-    ``extra=`` stay.
+    Every record gets the attributes ``in_name`` and ``worker``, which are ``None`` outside a
+    file, so a format that uses them always works. Attributes of these names given as ``extra=``
+    are kept.
 
-    It is ``logging.Logger.makeRecord`` that is replaced: a factory set by
-    `logging.setLogRecordFactory` would make `logging` refuse such an ``extra=``. Runs may
-    overlap; the last to end puts the original back, unless someone else has replaced it
-    since.
+    ``logging.Logger.makeRecord`` is replaced, because with a factory set by
+    `logging.setLogRecordFactory`, `logging` would refuse such an ``extra=``. Runs may overlap;
+    the last to end restores the original, unless other code has replaced it since.
     """
 
     def __init__(self, before: Callable[[], object] | None = None) -> None:
         self.before = before
 
     def install(self) -> None:
-        """Begin to mark records."""
+        """Start marking records."""
         global _factories, _pid, _replaced
         with _factories_lock:
-            if _pid != os.getpid():  # a worker, forked while its parent had a run
+            if _pid != os.getpid():  # a worker that was forked during a run of its parent
                 _factories, _pid = (), os.getpid()
             if not _factories:
                 _replaced = (
@@ -323,7 +321,7 @@ _replaced: tuple[tuple[Any, str, Any, Any], ...] = ()  # owner, name, what was t
 
 
 def _replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> tuple[Any, str, Any, Any]:
-    # A new function each time: an old one may be wrapped by someone who came later.
+    # A new function each time: other code may have wrapped an old one.
     stock = getattr(owner, name)
     ours = wrap(stock)
     setattr(owner, name, ours)
@@ -352,7 +350,7 @@ def _making_room(show_warning: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _make_room() -> bool:
-    """Call what is to be called before something is shown; tell whether there is a run."""
+    """Call the functions registered as `before`; return whether there is a run."""
     if _pid != os.getpid():
         return False
     factories = _factories

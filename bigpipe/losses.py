@@ -1,7 +1,6 @@
-"""What becomes of the tasks of a worker that is gone: again, again alone, or given up.
+"""What happens to the tasks of a dead worker: run again, run again alone, or given up.
 
-Owns what is counted for that. Which worker is ended, and when, is decided in
-`bigpipe.scheduler`.
+Owns the counts behind that decision. `bigpipe.scheduler` decides which worker is ended, and when.
 """
 
 from __future__ import annotations
@@ -16,25 +15,24 @@ __all__ = ["Losses"]
 
 
 class Losses:
-    """Count what has befallen tasks that have begun and not ended.
+    """Count the attempts and worker deaths of tasks that have begun and have not ended.
 
     Parameters
     ----------
     max_worker_deaths : int
         Workers that may die on one task before it is given up.
     admission : Admission or None
-        Is told of those that were stopped for their memory.
+        Told of tasks that were stopped because of memory.
 
     Attributes
     ----------
     alone : dict of int to int
-        Tasks that have each worker for themselves, with the deaths that count for none.
+        Tasks that each have a worker to themselves, with the deaths that count for no task.
 
     Notes
     -----
-    Of several tasks that one worker had begun, nobody can tell which is to blame. Such a death
-    counts for none of them; but from then on each has its worker for itself, so that the next
-    one tells.
+    If a worker dies that had begun several tasks, the cause is unknown. The death counts for none
+    of them; but from then on each has a worker to itself, so that another death shows which.
     """
 
     def __init__(self, max_worker_deaths: int, admission: Admission | None) -> None:
@@ -44,7 +42,7 @@ class Losses:
         self.alone: dict[int, int] = {}
 
     def attempts(self, task: int) -> int:
-        """Return how often a task has been begun, the present time included."""
+        """Return how often a task has been begun, including the current attempt."""
         stops = 0 if self._admission is None else self._admission.stops(task)
         return self.deaths(task) + stops + 1
 
@@ -80,7 +78,7 @@ class Losses:
         return [(task, None) for task in tasks]
 
     def _given_up(self, event: WorkerDied, worker: Worker, task: int) -> GiveUp | None:
-        if worker.doomed and task != worker.doomed_task:  # begun between order and end
+        if worker.doomed and task != worker.doomed_task:  # begun before its worker had ended
             return None
         attempts = self.attempts(task)
         cause, n_bytes = Cause.DIED, None

@@ -1,6 +1,6 @@
-"""Files and folders on disk: how one replaces another, and what copies are alike.
+"""Files and folders on disk: how one replaces another, and whether a copy is unchanged.
 
-Owns single moves, copies and writes. Which are made, and in which order, is `bigpipe.outputs`'s.
+Owns single moves, copies and writes. `bigpipe.outputs` decides which to make, and in which order.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
     "write_whole",
 ]
 
-COPY_STEP = 1 << 30  # bytes asked of the kernel at once; it copies 2 GiB at most
+COPY_STEP = 1 << 30  # bytes per request to the kernel, which copies 2 GiB at most
 READ_STEP = 1 << 20  # bytes; arbitrary
-# A change this soon after the last may leave a file's times as they were: 2 s on FAT and some
+# A change this soon after the last one may not change a file's times: 2 s on FAT and some
 # network file systems, 10 ms at most elsewhere.
 TIME_RESOLUTION_NS = 2_000_000_000
 
 _CAN_ASK = os.access in os.supports_follow_symlinks and os.access in os.supports_effective_ids
-# Some sandboxes and C libraries refuse the system call, which looks as if nothing were there.
+# Some sandboxes and C libraries refuse the system call, which looks as if no file existed.
 _CAN_ASK = _CAN_ASK and os.access(os.sep, os.F_OK, follow_symlinks=False, effective_ids=True)
 
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
@@ -46,7 +46,7 @@ _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 @dataclass(frozen=True, slots=True)
 class _Stamp:
-    """What changes when anything is done to a file."""
+    """Attributes of which at least one changes when a file is changed."""
 
     path: str
     inode: int
@@ -56,14 +56,14 @@ class _Stamp:
 
 
 class Copy:
-    """A copy of a file or folder, which knows whether something has been done to it.
+    """A copy of a file or folder, which can tell whether it has been changed.
 
     Parameters
     ----------
     source : str
-        What is copied, with its mode and times.
+        The file or folder to copy, with its mode and times.
     destination : str
-        Where to.
+        The name of the copy.
     """
 
     def __init__(self, source: str, destination: str) -> None:
@@ -74,7 +74,7 @@ class Copy:
         self._stamps = _stamps(destination)
 
     def is_untouched(self) -> bool:
-        """Whether the copy is as it was made. A folder changed within 2 s counts as touched."""
+        """Whether the copy is unchanged. A folder changed within 2 s counts as touched."""
         if self._stamps != _stamps(self._destination):
             return False
         if all(x.changed - x.modified > TIME_RESOLUTION_NS for x in self._stamps):
@@ -82,7 +82,7 @@ class Copy:
         return _are_equal_files(self._source, self._destination)
 
     def is_current(self) -> bool:
-        """Whether the source is still what was copied."""
+        """Whether the source has not changed since it was copied."""
         return os.path.lexists(self._source) and _stamp(self._source) == self._before
 
 
@@ -111,7 +111,7 @@ def _are_equal_files(one: str, other: str) -> bool:
 
 
 def moves(source: str, destination: str, mains: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
-    """Yield what is to be moved where, but for ``mains``; new folders in one piece."""
+    """Yield the moves to make, except for ``mains``; new folders move in one piece."""
     with os.scandir(source) as entries:
         for entry in entries:
             place = os.path.join(destination, entry.name)
@@ -125,7 +125,7 @@ def moves(source: str, destination: str, mains: Iterable[str] = ()) -> Iterator[
 
 
 def put(source: str, destination: str, wholly: bool) -> None:
-    """Move to a place where a file may be; ``wholly``: or a folder, which is replaced."""
+    """Move to a name, replacing a file; with ``wholly``, also a folder."""
     try:
         os.replace(source, destination)
     except OSError as error:
@@ -135,10 +135,10 @@ def put(source: str, destination: str, wholly: bool) -> None:
 
 
 def _exchange(source: str, destination: str) -> None:
-    """Replace a folder, or a file by a folder; what was there takes the place of ``source``."""
+    """Replace a folder, or a file by a folder; the old one takes the name ``source``."""
     if _exchange_at_once(source, destination):
         return
-    # Killed here, both are lost to their name, but what was there is not lost.
+    # If killed here, neither has the final name, but the old output still exists.
     aside = os.path.join(os.path.dirname(destination), f".bigpipe-old-{os.urandom(8).hex()}")
     os.rename(destination, aside)
     try:
@@ -166,7 +166,7 @@ def remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(OSError):  # gone already, or `StagingFolder.empty` finds it is still there
+        with suppress(OSError):  # gone already, or `StagingFolder.empty` finds that it still exists
             os.unlink(path)
 
 
@@ -181,18 +181,18 @@ def copy(source: str, destination: str) -> None:
 
 
 def _copy_file(source: str, destination: str) -> None:
-    """Copy a file with its mode and times, by sharing its blocks where that can be."""
+    """Copy a file with its mode and times, sharing its blocks where possible."""
     with open(source, "rb") as reader, open(destination, "wb") as writer:
         try:
             while os.copy_file_range(reader.fileno(), writer.fileno(), COPY_STEP):
                 pass
         except (AttributeError, OSError):  # not on this system, or not between these two
-            shutil.copyfileobj(reader, writer)  # goes on where the kernel stopped
+            shutil.copyfileobj(reader, writer)  # continues where the kernel stopped
     shutil.copystat(source, destination)
 
 
 def make_folders_of(destination: str, source: str) -> None:
-    """Make the missing folders of a final place, like those that the hook has made."""
+    """Create the missing folders of a final name, like those that the hook has made."""
     folder, model = os.path.dirname(destination), os.path.dirname(source)
     if not os.path.isdir(folder):
         make_folders_of(folder, model)
@@ -202,10 +202,10 @@ def make_folders_of(destination: str, source: str) -> None:
 
 
 def is_there(path: str) -> bool:
-    """Whether a name is taken, be it by a link to nowhere.
+    """Return whether a name is taken, even by a broken link.
 
-    For a name that is free, as that of most outputs, `os.path.lexists` makes an exception and
-    catches it, which takes longer than to ask.
+    For a free name, as most outputs have, `os.path.lexists` raises and catches an exception, which
+    takes longer than the system call.
     """
     if not _CAN_ASK:
         return os.path.lexists(path)
@@ -216,7 +216,7 @@ def is_there(path: str) -> bool:
 
 
 def status_of(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Return the status of what is there, or ``None``."""
+    """Return the status of a file or folder, or ``None`` if it does not exist."""
     try:
         return os.stat(path)
     except (OSError, ValueError):  # not there, or no name that a file can have
@@ -226,12 +226,12 @@ def status_of(path: str | os.PathLike[str]) -> os.stat_result | None:
 def overwrites_input(
     final: str | os.PathLike[str], inputs: Iterable[Any], home: str | None = None
 ) -> bool:
-    """Tell whether a name is, by whatever path or link, an existing file among the inputs.
+    """Return whether a name leads, by any path or link, to an existing file among the inputs.
 
     Parameters
     ----------
     final : str or os.PathLike
-        Where something would be written.
+        Name that would be written to.
     inputs : iterable
         Names, or nested lists of names.
     home : str, optional
@@ -269,7 +269,7 @@ def not_moved(error: OSError, destination: str) -> OSError:
 
 
 def lost(name: str) -> OSError:
-    """Return the error of an output that has gone with the folder in which it was written."""
+    """Return the error of an output that was lost with the folder in which it was written."""
     text = (
         "the output is lost: its folder was removed or renamed while it was written. Make the "
         "folder again, or give create_outdir=True, and run the file once more"
@@ -278,7 +278,7 @@ def lost(name: str) -> OSError:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that it is there whole, or is what it was; a link stays a link.
+    """Write a file completely or leave it unchanged; a link stays a link.
 
     Raises
     ------
@@ -295,9 +295,9 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException as error:
-        with suppress(OSError):  # it may not have come into being
+        with suppress(OSError):  # it may not have been created
             os.unlink(temporary)
-        # On a full disk there is no name, and the other is not one that was given.
+        # On a full disk the error has no file name, or that of the temporary file.
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise

@@ -1,12 +1,11 @@
-"""Objects taken apart for another process: a short pickle, and large memory beside it.
+"""Objects split for another process into a short pickle and large buffers beside it.
 
-Owns what of an object is laid aside, how it is laid into other memory with one copy, and how
-the object is made again from there. Which memory that is, and how it gets to the other
-process, is `bigpipe.transport`'s affair.
+Owns which parts of an object stay out of the pickle, how they are copied once into other memory,
+and how the object is rebuilt from there. `bigpipe.transport` owns that memory and sends it to the
+other process.
 
-An array is never written into the pickle unless it is tiny. What stands there for it says its
-type, its shape and the order of its axes in memory, so that one that is transposed or trimmed
-is copied as its elements lie, and once.
+Arrays stay out of the pickle unless they are tiny. The pickle has their type, shape and order of
+axes in memory, so a transposed or trimmed array is copied once, in the order of its elements.
 """
 
 from __future__ import annotations
@@ -23,38 +22,37 @@ from bigpipe.errors import UnsendableError
 
 __all__ = ["MIN_ASIDE", "Parcel", "unpacked"]
 
-MIN_ASIDE = 2048  # bytes: less is copied along with the pickle sooner than it is laid aside
+MIN_ASIDE = 2048  # bytes: smaller buffers are faster inside the pickle than beside it
 ALIGNMENT = 64  # bytes: a line of a processor's cache, and the widest vectors
 
-_COUNT = struct.Struct("<Q")  # parts that are laid aside
-_SPAN = struct.Struct("<QQ")  # where one begins, and its bytes
+_COUNT = struct.Struct("<Q")  # number of parts beside the pickle
+_SPAN = struct.Struct("<QQ")  # start and size in bytes of a part
 
-_PLAIN_KINDS = "biufc"  # of a dtype that its `str` says all of
+_PLAIN_KINDS = "biufc"  # kinds of dtypes that their `str` describes completely
 
 
 class Parcel:
-    """An object, taken apart.
+    """An object, split into a pickle ("words") and parts beside it.
 
     Parameters
     ----------
     obj : object
-        Anything that can be pickled, if need be by value.
+        Anything that can be pickled, by value if necessary.
     max_words : int, optional
-        Bytes of the words, beyond which they are laid aside too.
+        Maximum size of the words in bytes; larger ones become a part, too.
 
     Attributes
     ----------
     words : bytes
-        The object, but for what is laid aside, and where that is.
+        The pickle, and the positions of the parts.
     are_words_aside : bool
-        Whether they say no more than where they are.
+        Whether the pickle is itself a part, so that the words have only positions.
     n_bytes : int
-        Bytes of what is laid aside, in all.
+        Size of all parts in bytes.
 
     Notes
     -----
-    The parts are still the object's own memory: what is written into it before `lay_out`, or
-    while that lasts, is seen.
+    The parts are still the object's own memory: changes before the end of `lay_out` are included.
     """
 
     def __init__(self, obj: Any, max_words: int = sys.maxsize) -> None:
@@ -103,33 +101,33 @@ class Parcel:
         self.n_bytes = start + part.nbytes
 
     def lay_out(self, memory: Any) -> None:
-        """Copy the parts, each to its place.
+        """Copy each part to its position.
 
         Parameters
         ----------
         memory : (n,) uint8 ndarray
-            At least `n_bytes`, to be written into.
+            Memory of at least `n_bytes` to write into.
         """
         for part, (start, n_bytes) in zip(self._parts, self._spans, strict=True):
             _copy(part, memory[start : start + n_bytes])
 
 
 def unpacked(words: bytes | memoryview, memory: memoryview | None, are_aside: bool) -> Any:
-    """Make an object of its words and of what was laid aside, which it then uses as its own.
+    """Rebuild an object from its words and parts; it uses the memory of the parts directly.
 
     Parameters
     ----------
     words : bytes or memoryview
-        As `Parcel` has them.
+        The words of the `Parcel`.
     memory : memoryview or None
-        What was laid out; ``None`` if nothing was.
+        Memory with the parts; ``None`` if there are none.
     are_aside : bool
-        Whether the words were laid aside too.
+        Whether the pickle is one of the parts.
 
     Raises
     ------
     UnsendableError
-        If that fails, as a class cannot be imported here.
+        If that fails, for example because a class cannot be imported here.
     """
     if are_aside:
         assert memory is not None
@@ -155,10 +153,10 @@ _ATOMS = (type(None), bool, int, float, complex)
 
 
 class _Asides:
-    """What is laid aside while an object is pickled.
+    """Collects the parts that stay beside the pickle.
 
-    Apart from the pickler, which would otherwise be part of a cycle, and arrays with it: their
-    memory is to be free as soon as nobody uses them.
+    Separate from the pickler, which would otherwise form a reference cycle with the arrays. Their
+    memory must be freed as soon as nobody uses them.
     """
 
     def __init__(self) -> None:
@@ -166,13 +164,13 @@ class _Asides:
         self._stood_for: dict[int, tuple[bytearray, Any]] = {}
 
     def stand_in(self, array: Any) -> pickle.PickleBuffer:
-        """Return what is pickled in place of an array's memory."""
+        """Return the object that is pickled in place of an array's memory."""
         stand_in = bytearray(1)
         self._stood_for[id(stand_in)] = (stand_in, array)
         return pickle.PickleBuffer(stand_in)
 
     def lay_aside(self, buffer: pickle.PickleBuffer) -> bool:
-        """Lay aside what a buffer stands for; return whether it stays in the pickle instead."""
+        """Keep a buffer's memory beside the pickle; return whether it stays in it instead."""
         _, array = self._stood_for.get(id(memoryview(buffer).obj), (None, None))
         if array is not None:
             self.parts.append(array)
@@ -185,7 +183,7 @@ class _Asides:
 
 
 class _LaysAside:
-    """Part of both picklers: has arrays laid aside."""
+    """Mixin of both picklers: keeps arrays beside the pickle."""
 
     def __init__(self, file: io.BytesIO, asides: _Asides) -> None:
         super().__init__(file, protocol=5, buffer_callback=asides.lay_aside)  # type: ignore[call-arg]
@@ -201,7 +199,7 @@ class _LaysAside:
         return self._otherwise(obj) if found is NotImplemented else found
 
     def _reduced(self, array: Any) -> Any:
-        """Return how to make an array of the memory that takes the place of a stand-in."""
+        """Return how to rebuild an array from the memory that replaces its stand-in."""
         axes = None
         if not array.flags.c_contiguous:
             steps = [abs(step) for step in array.strides]
@@ -221,7 +219,7 @@ def _pickler_class() -> Any:
 
 @cache
 def _pickler_by_value_class() -> Any:
-    """Return a pickler that sends along what cannot be imported elsewhere."""
+    """Return a pickler that pickles by value what cannot be imported elsewhere."""
     by_value = pickler_class()
 
     class Pickler(_LaysAside, by_value):  # type: ignore[misc, valid-type]

@@ -1,7 +1,7 @@
-"""The most that this process has had in memory while it had one file.
+"""The peak memory of this process while it has one file.
 
-Owns the resetting of the kernel's high-water mark. Processes that a hook has started have
-marks of their own: they are in what `bigpipe.tree_meter` measures.
+Owns the reset of the kernel's high-water mark. Processes that a hook starts have marks of their
+own; `bigpipe.tree_meter` measures them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigpipe.tree_meter import system_table
 
 __all__ = ["WORTH_LOOKING", "PeakMeter"]
 
-WORTH_LOOKING = 1 << 20  # bytes of growth: of less it does not matter what kind it is; arbitrary
+WORTH_LOOKING = 1 << 20  # bytes of growth below which its kind does not matter; arbitrary
 
 _CLEAR_PEAK = b"5"  # written to clear_refs: peak RSS becomes current RSS, see proc(5)
 _PEAK_LINE = re.compile(rb"^VmHWM:\s*([0-9]+) kB$", re.MULTILINE)
@@ -25,28 +25,26 @@ _RUSAGE_SLACK = 4 << 20  # bytes: how far the kernel's two figures of one peak d
 
 
 class PeakMeter:
-    """Measure the highest resident memory of this process since a moment.
+    """Measure the highest resident memory of this process since the last reset.
 
     Attributes
     ----------
     resets : bool
-        Whether `reset` has an effect. It needs ``/proc/self/clear_refs`` (Linux, and
-        not every container); without it, `peak` is the highest since the process began.
+        Whether `reset` has an effect. It needs ``/proc/self/clear_refs`` (on Linux, but not in
+        every container). Without it, `peak` is the highest since the process began.
     reserved : int
-        Bytes that this process had for itself when the meter was made, before its first
-        file: without mapped files and shared memory, nor pages that are still those of the
-        process it was forked from.
+        Private bytes of this process when the meter was made, before its first file: without
+        mapped files, shared memory, and pages still shared with the process it was forked from.
 
     Notes
     -----
-    The figure belongs to the process: what other threads hold is in it, and what was
-    held before. The kernel counts pages in batches for each core, so it may be off by
-    some hundred kB. A reset and a reading cost 2 us together. In a process that was
-    started by ``exec``, the kernel's cheaper figure keeps the peak of whoever started it for
-    ever; where that shows, the peak is read from ``/proc/self/status`` (10 us).
+    The figure is that of the whole process, including other threads and memory held before. The
+    kernel counts pages in batches for each core, so it may be off by some hundred kB. A reset and
+    a reading take 2 us together. In a process started by ``exec``, the kernel's cheaper figure
+    still includes the peak of the program before; where that shows, the peak is read from
+    ``/proc/self/status`` (10 us).
 
-    Holds three file descriptors until `close`. Usable after a fork, in the child from its
-    first `reset` on.
+    Holds three file descriptors until `close`. Usable in a forked child from its first `reset`.
 
     Examples
     --------
@@ -68,7 +66,7 @@ class PeakMeter:
         self._open()
 
     def _open(self) -> None:
-        # /proc/self is resolved when it is opened: after a fork it would be the parent's.
+        # /proc/self is resolved when opened: after a fork it would still be the parent's.
         self.close()
         self._pid = os.getpid()
         with suppress(OSError):  # not Linux
@@ -89,7 +87,7 @@ class PeakMeter:
         return memory_from(text) or Memory(0, 0, 0)
 
     def reset(self) -> None:
-        """Start anew: the peak is now what is resident now."""
+        """Reset the peak to the memory that is resident now."""
         if self._pid != os.getpid():
             self._open()
         if self.resets and self._clear is not None:
@@ -107,7 +105,7 @@ class PeakMeter:
         Parameters
         ----------
         peak : int
-            What `peak` has returned.
+            The value that `peak` returned.
 
         Returns
         -------
@@ -116,11 +114,11 @@ class PeakMeter:
 
         Notes
         -----
-        To be asked while the keywords of the file are still there: mapped files and shared
-        memory, as large keywords are, were in the peak and are taken off as they are now.
-        Too low, therefore, if a hook has mapped more of them after the peak. A page of the
-        process that this one was forked from is resident before and after it is written
-        to: such copies show in `bigpipe.tree_meter` alone.
+        Call this while the keywords of the file still exist: mapped files and shared memory, such
+        as large keywords, are in the peak, and their current size is subtracted. The result is
+        therefore too low if a hook has mapped more of them after the peak. A page shared with the
+        process that this one was forked from is resident both before and after it is written to,
+        so such copies show only in `bigpipe.tree_meter`.
         """
         if not self.resets:
             return None
@@ -130,9 +128,9 @@ class PeakMeter:
         return max(0, growth)
 
     def held(self) -> int:
-        """Return the bytes that are resident beyond those before the first file, now.
+        """Return by how many bytes the resident memory now exceeds that before the first file.
 
-        Mapped files and shared memory are left out.
+        Mapped files and shared memory are not counted.
         """
         now, before = self._memory(), self._before
         return now.resident - before.resident - (now.shared - before.shared)
@@ -144,7 +142,7 @@ class PeakMeter:
         return int(match[1]) * 1024 if match else None
 
     def close(self) -> None:
-        """Give the file descriptors back. The meter then no longer resets."""
+        """Close the file descriptors. The meter no longer resets then."""
         for descriptor in (self._clear, self._status, self._statm):
             if descriptor is not None:
                 os.close(descriptor)

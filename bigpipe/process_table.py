@@ -1,8 +1,8 @@
-"""What Linux tells of the processes of the machine: kinship, and memory of each.
+"""The processes of a Linux machine: their parents, groups and memory.
 
-Owns the reading of ``/proc/PID``. What is made of the figures is `bigpipe.tree_meter` for
-a worker with all that it has started, and `bigpipe.peak_meter` for this process. Where
-there is no ``/proc``, `bigpipe.measure` has a table with the same methods.
+Owns the reading of ``/proc/PID``. `bigpipe.tree_meter` uses the figures for a worker with all that
+it has started, `bigpipe.peak_meter` for this process. For systems without ``/proc``,
+`bigpipe.measure` has a table with the same methods.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["Anonymous", "Birth", "Kin", "Memory", "ProcTable", "memory_from"]
 
 _PAGE = resource.getpagesize()
 _LARGEST_TEXT = 1 << 14  # bytes: several times what the kernel writes into any of these files
-_BEGAN_AT = 19  # place of the time of its start in what ``stat`` says of a process
+_BEGAN_AT = 19  # position of the start time among the fields of ``stat`` after the name
 _ROLLUP_LINE = re.compile(rb"^(\w+):\s*([0-9]+) kB$", re.MULTILINE)
 
 
 class Kin(NamedTuple):
-    """Whom a process belongs to."""
+    """The parent and process group of a process."""
 
     parent: int
     """Process id; another process takes over when it ends."""
@@ -31,7 +31,7 @@ class Kin(NamedTuple):
 
 
 class Birth(NamedTuple):
-    """What tells a process from another one that is given its number later, and its relations."""
+    """The identity of a process, which tells it from a later one with the same number."""
 
     parent: int
     group: int
@@ -49,16 +49,16 @@ class Memory(NamedTuple):
     resident: int
     """Pages in memory."""
     shared: int
-    """Those of them that belong to a file or to shared memory, whoever else has them."""
+    """Those of them that belong to a file or to shared memory, shared with others or not."""
 
     @property
     def private(self) -> int:
-        """Resident pages of no file, those still shared with whom it was forked from too."""
+        """Resident pages without a file, including those shared with the process it forked from."""
         return max(0, self.resident - self.shared)
 
 
 class Anonymous(NamedTuple):
-    """Resident pages of no file, in bytes, exactly; it takes 20 us for each MiB to find out."""
+    """Resident pages without a file, in bytes; exact, but takes 20 us per MiB to count."""
 
     total: int
     """All, as `Memory.private` counts them."""
@@ -74,19 +74,19 @@ class ProcTable:
     Parameters
     ----------
     root : str, optional
-        The folder that stands for ``/``.
+        The folder to use as ``/``.
 
     Notes
     -----
-    A process that is gone, or not to be read, is ``None``; one that has ended and that
-    nobody has waited for uses nothing.
+    Methods return ``None`` for a process that is gone or cannot be read. A process that has ended
+    but has not been waited for uses no memory.
     """
 
     def __init__(self, root: str = "/") -> None:
         self._proc = os.path.join(root, "proc")
 
     def exists(self) -> bool:
-        """Return whether there is such a folder, with what this class needs."""
+        """Return whether the folder exists, with the files that this class needs."""
         return os.path.exists(os.path.join(self._proc, "self/statm"))
 
     def pids(self) -> set[int]:
@@ -94,34 +94,35 @@ class ProcTable:
         return {int(name) for name in os.listdir(self._proc) if name.isdecimal()}
 
     def started_by(self, thread: int) -> set[int]:
-        """Return the processes that a thread of this process has started, and that are there."""
+        """Return the existing processes that a thread of this process has started."""
         text = self._read(f"self/task/{thread}", "children") or b""
         return set(map(int, text.split()))
 
     def kin(self, pid: int) -> Kin | None:
-        """Return whom a process belongs to (10 us)."""
+        """Return the parent and process group of a process (10 us)."""
         fields = self._fields(pid)
         return Kin(int(fields[1]), int(fields[2])) if len(fields) > 2 else None
 
     def birth(self, pid: int) -> Birth | None:
-        """Return what a process was born as, and whom it belongs to (10 us)."""
+        """Return the identity of a process, with its parent and group (10 us)."""
         fields = self._fields(pid)
         if len(fields) <= _BEGAN_AT:
             return None
         return Birth(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[_BEGAN_AT]))
 
     def memory(self, pid: int) -> Memory | None:
-        """Return what a process has in memory (7 us)."""
+        """Return the memory of a process (7 us)."""
         return memory_from(self._read(pid, "statm") or b"")
 
     def own_memory(self) -> Memory | None:
-        """Return what this process has in memory."""
+        """Return the memory of this process."""
         return memory_from(self._read("self", "statm") or b"")
 
     def anonymous(self, pid: int) -> Anonymous | None:
-        """Return how a process shares its pages; ``None`` also where Linux is older than 4.14.
+        """Return how a process shares its pages; ``None`` also on Linux older than 4.14.
 
-        And for one that waits for a disk: the kernel might not answer before that does.
+        Also ``None`` for a process that waits for a disk, as the kernel might not answer before
+        the disk does.
         """
         if self._fields(pid)[:1] == [b"D"]:
             return None
@@ -135,7 +136,7 @@ class ProcTable:
         return Anonymous(total, min(total, unshared), min(total, divided))
 
     def _fields(self, pid: int) -> list[bytes]:
-        """Return what ``stat`` says behind the name, which may itself have spaces and brackets."""
+        """Return the fields of ``stat`` after the name, which may contain spaces and brackets."""
         return (self._read(pid, "stat") or b"").rpartition(b")")[2].split()
 
     def _read(self, pid: int | str, name: str) -> bytes | None:
@@ -149,7 +150,7 @@ class ProcTable:
 
 
 def memory_from(statm: bytes) -> Memory | None:
-    """Read what ``/proc/PID/statm`` says."""
+    """Parse the contents of ``/proc/PID/statm``."""
     fields = statm.split(maxsplit=3)
     if len(fields) < 3:
         return None

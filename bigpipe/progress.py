@@ -1,7 +1,7 @@
-"""What people see of a run while it goes on: a bar, lines in a log file, or their own function.
+"""Progress of a run: a bar, lines in a log file, or calls of the caller's function.
 
-Owns the counting and the drawing. The events come from `bigpipe.run`; log records that are
-printed in between, from `bigpipe.log`.
+Owns the counting and the drawing. Events come from `bigpipe.run`, log records printed in between
+from `bigpipe.log`.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ Event = RunStarted | FileFinished | RunFinished
 BAR_INTERVAL = 0.1  # seconds: smooth to the eye, and a thousandth of a core
 LINE_INTERVAL = 10.0  # seconds between lines in a log file, so that a night stays readable
 NARROW = 70  # columns: below it the bar would shrink to nothing beside the full text
-WIDE = 110  # columns: from there on memory is shown too
+WIDE = 110  # columns: minimum width at which memory is shown
 
 
 class Progress:
-    """Show nothing: the base of the others, and what ``progress=False`` gives."""
+    """Show nothing: the base of the other classes, and used for ``progress=False``."""
 
     is_in_terminal = False
-    """Whether it is in the way of what others print there."""
+    """Whether it shares a terminal with other output."""
     lock: AbstractContextManager[Any] = nullcontext()
     """Nothing is drawn while another thread holds it."""
 
     def handle(self, event: Event) -> None:
-        """Take note of an event."""
+        """Handle an event."""
 
     def tick(self, n_in_flight: int, memory: tuple[int, int] | None = None) -> None:
-        """Show that time goes on. Called about once a second, however long files take.
+        """Update the time shown. Called about once a second, however long files take.
 
         Parameters
         ----------
@@ -53,35 +53,35 @@ class Progress:
         """
 
     def clear(self) -> None:
-        """Make room for a line that someone is about to print. Any thread may call it."""
+        """Clear the bar for a line that is about to be printed. Any thread may call it."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Return a context manager inside which others may print."""
+        """Return a context manager inside which other code may print."""
         return nullcontext()
 
     def close(self) -> None:
-        """Show the last state, exact, and stop. A second call does nothing."""
+        """Show the exact final state and stop. A second call does nothing."""
 
 
 def make_progress(option: bool | Callable[[Event], object] | None) -> Progress:
-    """Choose how a run shows itself.
+    """Choose how to show the progress of a run.
 
     Parameters
     ----------
     option : bool, callable or None
-        ``None``: a bar on standard error if that is a terminal, or in a notebook. ``True``:
-        always; a line every now and then where standard error is no terminal. ``False``:
-        nothing. A function: it is given each event, in the caller's process.
+        ``None`` shows a bar on standard error if that is a terminal, or in a notebook. ``True``
+        always shows progress: as occasional lines if standard error is not a terminal. ``False``
+        shows nothing. A function is called with each event, in the caller's process.
 
     Returns
     -------
     Progress
-        To be given all events of one run.
+        Handles all events of one run.
 
     Raises
     ------
     OptionError
-        If it is none of these.
+        If the value is none of these.
     """
     if option is not None and not isinstance(option, bool):
         if callable(option):
@@ -108,7 +108,7 @@ class _CallbackProgress(Progress):
     def handle(self, event: Event) -> None:
         try:
             self._function(event)
-        except Exception as error:  # any error: showing a run must not end it
+        except Exception as error:  # any error: showing progress must not end the run
             if self._has_warned:
                 return
             self._has_warned = True
@@ -119,7 +119,7 @@ class _CallbackProgress(Progress):
 
 
 class _Counts:
-    """How far a run has got, and how long it still takes."""
+    """How many files are done, and how long the rest will take."""
 
     def __init__(self) -> None:
         self.n_files: int | None = None
@@ -172,7 +172,7 @@ class _Counts:
 def remaining_s(
     n_done: int, n_left: int, n_in_flight: int, last_finish_s: float, elapsed_s: float
 ) -> float | None:
-    """Estimate how long a run still takes, for files of a millisecond or of an hour.
+    """Estimate the remaining time of a run, for files of a millisecond or of an hour.
 
     Parameters
     ----------
@@ -186,13 +186,13 @@ def remaining_s(
     Returns
     -------
     float or None
-        Seconds, ``None`` before the first file has finished.
+        Seconds; ``None`` before the first file has finished.
 
     Notes
     -----
-    The mean rate is taken up to the last finish: between two finishes the estimate counts
-    down instead of growing. When files take longer than those before, the rate is not taken
-    higher than it would be if all those in flight finished now.
+    The mean rate is that up to the last finish, so the estimate counts down between two finishes
+    instead of growing. When files take longer than earlier ones, the rate is limited to what it
+    would be if all files in flight finished now.
 
     Examples
     --------
@@ -208,7 +208,7 @@ def remaining_s(
 
 
 class _CountingProgress(Progress):
-    """Count files and write at intervals; subclasses say what is written."""
+    """Count files and write at intervals; subclasses decide what is written."""
 
     interval = LINE_INTERVAL
 
@@ -216,7 +216,7 @@ class _CountingProgress(Progress):
         self._stream = stream
         self._counts = _Counts()
         self._next_write = float("inf")
-        # Not a fault of the run: the terminal may be closed while it goes on.
+        # Not an error of the run: the terminal may be closed during it.
         self._is_lost = False
 
     def handle(self, event: Event) -> None:
@@ -271,7 +271,7 @@ class _CountingProgress(Progress):
 
 
 class _LineProgress(_CountingProgress):
-    """Lines, for standard error in a file."""
+    """Lines, for standard error that is redirected to a file."""
 
     def _write(self) -> None:
         counts = self._counts
@@ -293,7 +293,7 @@ class _BarProgress(_CountingProgress):
         self.is_in_terminal = not in_notebook
         self._bar: Any = None
         self._is_shown = False
-        # The run draws, and any thread that logs clears.
+        # The run draws the bar, and any thread that logs clears it.
         self.lock = threading.RLock()
 
     def clear(self) -> None:
@@ -306,7 +306,7 @@ class _BarProgress(_CountingProgress):
         try:
             yield
         finally:
-            # Not at once for each of a flood of lines; the next event or tick draws it again.
+            # Not redrawn at once, as many lines may follow; the next event or tick does it.
             now = time.monotonic()
             if now >= self._next_write:
                 self._show(now)
@@ -346,13 +346,13 @@ def _new_bar(stream: IO[str], counts: _Counts, in_notebook: bool) -> Any:
     tqdm: Any = import_module("tqdm.auto" if in_notebook else "tqdm.std").tqdm
 
     class FilesBar(tqdm):  # type: ignore[misc]
-        monitor_interval = 0  # without a thread of its own, so that a fork stays safe
+        monitor_interval = 0  # no monitor thread, so that forking stays safe
         _lock = threading.RLock()  # tqdm's own is shared between processes, and slow to make
 
         @property
         def format_dict(self) -> dict[str, Any]:
             fields: dict[str, Any] = super().format_dict
-            if fields["ncols"] == 0:  # a terminal that does not know how wide it is
+            if fields["ncols"] == 0:  # the terminal does not report its width
                 fields["ncols"] = None
             width = fields["ncols"]
             fields.update(
@@ -388,14 +388,14 @@ def _bar_format(n_files: int | None, is_narrow: bool) -> str:
 
 
 def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s: float) -> str:
-    """Say in one line how far a run had got when it was stopped.
+    """Return a line that says how far a run had got when it was stopped.
 
     Parameters
     ----------
     n_done : int
-        Files that came to an end, failed ones included.
+        Files that have ended, including failed ones.
     n_total : int or None
-        Files there were, ``None`` if that was not known.
+        Total number of files; ``None`` if unknown.
     n_failed : int
         Files that failed.
     elapsed_s : float

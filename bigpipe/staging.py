@@ -1,7 +1,7 @@
-"""Staging folders: where outputs are until they are whole.
+"""Staging folders: where outputs are until they are complete.
 
-Owns making, locking and removing them, and telling those of killed runs from those in use.
-What is written in them, and how it leaves, is `bigpipe.outputs`'s.
+Owns how they are made, locked and removed, and tells those of killed runs from those in use.
+`bigpipe.outputs` writes to them and moves outputs out of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _IN_STAGING = re.compile(rf"{re.escape(STAGING_NAME)}/[^/\n]+-\d+-[0-9a-f]{{16}}
 
 
 def as_final(text: str) -> str:
-    """Return text with names of staged outputs as they will be when these are whole."""
+    """Return text with the names of staged outputs replaced by their final names."""
     return _IN_STAGING.sub("", text)
 
 
@@ -49,7 +49,7 @@ class StagingFolder:
     Parameters
     ----------
     folder : str
-        The real path of the folder that is to have it.
+        The real path of the folder to make it in.
     status : os.stat_result
         Status of ``folder``.
     announce : callable or None
@@ -58,18 +58,18 @@ class StagingFolder:
     Attributes
     ----------
     place, inside : str
-        ``folder`` and the path of this folder, to be continued by a name in them.
+        ``folder`` and the path of this folder, each with a separator at the end.
 
     Notes
     -----
-    Another run that finds it unlocked removes it:
+    Another run removes the folder if it finds it unlocked:
 
-    1. A makes the folder. B sees it, locks it, removes it. A cannot open or lock it: once more.
-    2. A has opened it, B removes it, A locks it. The path leads elsewhere: once more.
-    3. A has locked it, and it is still there: B cannot lock it any more.
+    1. A makes the folder. B sees it, locks it, removes it. A cannot open or lock it: A retries.
+    2. A opens it, B removes it, A locks it. The path no longer leads to it: A retries.
+    3. A has locked it, and it still exists: B can no longer lock it.
 
-    Processes that a hook has forked keep the lock; until they end the folder of a killed
-    worker counts as alive, which is harmless.
+    Processes that a hook has forked keep the lock. Until they end, the folder of a killed worker
+    counts as in use, which is harmless.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class StagingFolder:
                 os.mkdir(self.path)
                 if self._lock():
                     return
-            except FileNotFoundError:  # swept away by another run
+            except FileNotFoundError:  # removed by another run
                 self._unlock()
             except BaseException:  # Ctrl-C too
                 self._unlock()
@@ -105,7 +105,7 @@ class StagingFolder:
         except FileExistsError:
             remove_dead_staging(self.folder)
             return
-        # Whoever may write to the folder may stage there: another user of the group, say.
+        # Anybody who may write to the folder may stage there, such as others in the group.
         with suppress(OSError):  # some file systems have no modes
             os.chmod(self._parent, stat.S_IMODE(status.st_mode))
 
@@ -114,7 +114,7 @@ class StagingFolder:
         with suppress(OSError):  # no locks on this file system: others cannot lock it either
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # it is being swept away
+            except BlockingIOError:  # another run is removing it
                 self._unlock()
                 return False
         status = os.fstat(self._fd)
@@ -130,12 +130,12 @@ class StagingFolder:
             os.close(fd)
 
     def is_in_place(self) -> bool:
-        """Whether the path still leads to this folder: it, or one above, may be gone or moved."""
+        """Whether the path still leads to this folder, which may have been moved or removed."""
         status = status_of(self.path)
         return status is not None and (status.st_ino, status.st_dev) == self._identity
 
     def names(self) -> list[str]:
-        """Return what is in it."""
+        """Return the names in it."""
         return os.listdir(self._fd)
 
     def place_of(self, path: str) -> str:
@@ -143,7 +143,7 @@ class StagingFolder:
         return os.path.join(self.folder, os.path.relpath(path, self.path))
 
     def empty(self) -> bool:
-        """Remove what is in it; return whether that worked."""
+        """Remove its contents; return whether that worked."""
         with suppress(FileNotFoundError):  # moved or removed from outside, with all in it
             for name in os.listdir(self.path):
                 remove(os.path.join(self.path, name))
@@ -151,7 +151,7 @@ class StagingFolder:
         return False
 
     def remove(self) -> None:
-        """Remove it, and what holds the staging folders if that is empty then."""
+        """Remove it, and its parent folder if that is then empty."""
         if self.is_in_place():
             shutil.rmtree(self.path, ignore_errors=True)
         self._unlock()
@@ -174,7 +174,7 @@ class StagingFolder:
 
 
 def remove_staging(path: str) -> None:
-    """Remove a staging folder that has lost its owner, and what holds them if that is empty."""
+    """Remove a staging folder without an owner, and its parent folder if that is then empty."""
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):  # not empty, or gone
         os.rmdir(os.path.dirname(path))
@@ -183,8 +183,8 @@ def remove_staging(path: str) -> None:
 def remove_dead_staging(folder: str | os.PathLike[str]) -> None:
     """Remove the staging folders that killed runs have left in a folder.
 
-    Those of processes that live stay, and so do those of other hosts and those on file
-    systems without locks, as nobody here can tell.
+    Those of running processes stay. So do those of other hosts, and those on file systems without
+    locks, as it is unknown whether they are in use.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def remove_dead_staging(folder: str | os.PathLike[str]) -> None:
         return
     for name in names:
         match = _OWN_NAME.fullmatch(name)
-        # On some file systems a lock is seen by its own host alone.
+        # On some file systems only the same host sees a lock.
         if match is None or match["host"] != os.uname().nodename:
             continue
         remove_if_unlocked(os.path.join(parent, name))
@@ -229,13 +229,13 @@ def remove_if_unlocked(path: str) -> bool | None:
 
 
 def can_be_replaced(path: str) -> bool:
-    """Whether a name is free, or has a file or folder, be it at the end of a link."""
+    """Return whether a name is free, or is a file or folder, directly or through a link."""
     status = status_of(path)
     return status is None or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
 
 
 def nearest_folder(folder: str) -> tuple[str, os.stat_result | None]:
-    """Return the folder, or the nearest above that exists; no status if none can be used."""
+    """Return the folder, or the nearest existing one above; no status if none can be used."""
     status = status_of(folder or os.curdir)
     while status is None and folder:
         above = os.path.dirname(folder)

@@ -1,7 +1,7 @@
-"""What each worker has in memory, together with every process that its hooks have started.
+"""The memory of each worker, together with every process that its hooks have started.
 
-Owns which processes belong to a worker. What the system tells of one process is read in
-`bigpipe.process_table`; what follows from too large a figure is the scheduler's matter.
+Owns which processes belong to a worker. `bigpipe.process_table` reads the figures of one process;
+the scheduler acts on figures that are too large.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
 __all__ = ["ProcessTable", "TreeMeter", "system_table"]
 
 LISTING_PART = 0.005  # of the time, at most, goes into looking for new processes; arbitrary
-MAX_LISTING_GAP = 1.0  # seconds: however many processes there are, they are looked through
+MAX_LISTING_GAP = 1.0  # seconds between searches at most, however many processes there are
 EXACT_PART = 0.005  # of the time, at most, goes into counting pages again; arbitrary
 WORTH_COUNTING = 16 << 20  # bytes: pages shared of a smaller process do not matter; arbitrary
 
 
 class ProcessTable(Protocol):
-    """Where a meter looks processes up; ``None`` is a process that is gone."""
+    """Where a meter looks up processes; methods return ``None`` for one that is gone."""
 
     def pids(self) -> set[int]:
         """Return the ids of all processes."""
 
     def kin(self, pid: int) -> Kin | None:
-        """Return whom a process belongs to."""
+        """Return the parent and process group of a process."""
 
     def memory(self, pid: int) -> Memory | None:
-        """Return what a process has in memory, at little cost."""
+        """Return the memory of a process, at little cost."""
 
     def anonymous(self, pid: int) -> Anonymous | None:
-        """Return how a process shares its pages, at some cost; ``None`` if nobody knows."""
+        """Return how a process shares its pages, at some cost; ``None`` if unknown."""
 
 
 @dataclass(slots=True)
 class _Process:
-    """What is known of one process of a tree."""
+    """The figures of one process of a tree."""
 
     parent: int
     shared: int = 0
@@ -50,32 +50,30 @@ class _Process:
 
 
 class TreeMeter:
-    """Measure the memory of workers with all that they have started.
+    """Measure the memory of workers and of all processes that they have started.
 
     Parameters
     ----------
     table : ProcessTable, optional
-        Where to look processes up. By default that of this system.
+        Where to look up processes; by default the table of this system.
     clock : callable, optional
-        Returns seconds. What a look costs is measured by it, and how soon the next may follow.
+        Returns seconds. It measures the cost of a sample, which limits how soon the next follows.
 
     Notes
     -----
-    To a worker belong the processes of its process group, its descendants, and theirs; a
-    process that was seen once as one of them is kept, whatever becomes of its parent. Only one that
-    leaves the group and loses its parent between two samples is missed. Processes that are
-    new are looked for in each sample, or less often where the machine has so many that it
-    would take more than 0.5 % of the time.
+    The processes of a worker are those of its process group, its descendants, and theirs. Once
+    seen, a process stays in the tree, whatever happens to its parent. Only a process that leaves
+    the group and loses its parent between two samples is missed. Each sample looks for new
+    processes, or less often if the machine has so many that it would take more than 0.5 % of the
+    time.
 
-    Counted is private resident memory: neither mapped files nor shared memory, so that
-    large keywords, which all workers share, are not counted for each. Pages that a worker
-    shares with the process it was forked from are not counted, and those that it shares
-    with its own children once: the kernel is asked at first sight and then, as it takes
-    20 us for each MiB, in at most 0.5 % of the time. In between, a page that was shared and
-    is written to goes unnoticed.
+    Private resident memory is counted, without mapped files and shared memory, so large keywords,
+    which all workers share, are not counted for each worker. Pages that a worker shares with the
+    process it was forked from are not counted; those that it shares with its own children are
+    counted once. As the kernel takes 20 us per MiB to count pages, it is asked when a process is
+    first seen and then in at most 0.5 % of the time. Writes to shared pages in between are missed.
 
-    A sample costs 60 us for each hundred processes of the machine, and 10 us for each of
-    the trees.
+    A sample takes 60 us for each hundred processes of the machine, and 10 us for each tree.
 
     Examples
     --------
@@ -109,7 +107,7 @@ class TreeMeter:
         Returns
         -------
         dict
-            Bytes for each of them; 0 for one that is gone with all that it had started.
+            Bytes for each worker; 0 if it is gone with all that it had started.
         """
         self._follow(pids)
         if self._trees and self._clock() >= self._list_at:
@@ -120,14 +118,14 @@ class TreeMeter:
         return used
 
     def _follow(self, pids: Iterable[int]) -> None:
-        """Have a tree for each of these, and for no other."""
+        """Keep a tree for each of these workers, and no other."""
         trees = {pid: self._trees.get(pid) or {pid: _Process(0)} for pid in pids}
         if trees.keys() - self._trees.keys():
             self._has_new_worker = True
         self._trees = trees
 
     def _look_for_new(self) -> None:
-        """Add processes that belong to a tree, forget those that are gone."""
+        """Add new processes to the trees, forget those that are gone."""
         began = self._clock()
         listed = self._table.pids()
         owners = {pid: root for root, tree in self._trees.items() for pid in tree}
@@ -139,7 +137,7 @@ class TreeMeter:
             if (kin := self._table.kin(pid)) is not None
         }
         self._strangers |= new
-        # What a new worker has started may have been seen before the worker was known.
+        # Children of a new worker may have been seen before the worker was known.
         for pid in list(self._strangers) if self._has_new_worker else new:
             root = self._owner(pid, owners)
             if root is not None:
@@ -168,8 +166,8 @@ class TreeMeter:
 
     def _measured(self, tree: dict[int, _Process]) -> int:
         told = {pid: memory for pid in tree if (memory := self._table.memory(pid)) is not None}
-        # Between its start and exec a child may still run in its parent's very memory, and
-        # right after a fork all pages are shared: it has nothing of its own then.
+        # Between its start and exec a child may still use its parent's memory itself, and right
+        # after a fork all pages are shared: it has no memory of its own then.
         own = {pid: memory for pid, memory in told.items() if memory != told.get(tree[pid].parent)}
         for pid, memory in own.items():
             if tree[pid].counted_at == -math.inf and memory.private >= WORTH_COUNTING:
@@ -179,7 +177,7 @@ class TreeMeter:
         return sum(max(0, memory.private - tree[pid].shared) for pid, memory in own.items())
 
     def _count_again(self) -> None:
-        """Count the pages of that process which was counted longest ago, if any shares some."""
+        """Count the pages of the process counted longest ago, if any process shares pages."""
         due = [
             (process.counted_at, pid, root)
             for root, tree in self._trees.items()
