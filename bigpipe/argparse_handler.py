@@ -49,10 +49,10 @@ class ArgparseHandler:
         self.parser = parser
 
     def add_all(self) -> None:
-        """Add all options of the script; override it. The default adds none."""
+        """Add all options of the script. Override this method; the default adds none."""
 
     def cmd(self, args: argparse.Namespace) -> Any:
-        """Do the work of the script; override it.
+        """Do the work of the script. Override this method.
 
         Parameters
         ----------

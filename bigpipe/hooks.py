@@ -193,7 +193,7 @@ class Hooks:
         return self._bmp_passage_cls(self, file, in_name, kwargs)
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:
-        """Read a file; override it.
+        """Read a file. Override this hook.
 
         Called in the worker, once for each file. For a group, this default calls itself for
         each member.
@@ -292,7 +292,7 @@ class Hooks:
         return self.post_process(data, **kwargs)
 
     def data_process(self, data: Any, **kwargs: Any) -> Any:
-        """Process the data; override it.
+        """Process the data. Override this hook.
 
         Called in the worker, once for each file. Should not open files: `file_read` and
         `file_write` do that.
@@ -312,7 +312,7 @@ class Hooks:
         return data
 
     def data_process_batch(self, data_list: list[Any], **kwargs: Any) -> Any:
-        """Process the data of several files at once; override it where that is faster.
+        """Process the data of several files at once. Override this hook where that is faster.
 
         Called in the worker, once for each batch, instead of `data_process` if the run has a
         ``batch_size``. Without ``batch_size``, a class that defines this hook but not
@@ -418,7 +418,7 @@ class Hooks:
         return self._bmp_outname(in_name, **self._bmp_control(kwargs))
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
-        """Write the output; override it. The default writes nothing.
+        """Write the output. Override this hook; the default writes nothing.
 
         Called in the worker, once for each file that is to be written.
 

@@ -26,7 +26,7 @@ class Outcome(StrEnum):
     """How an input ended."""
 
     WRITTEN = "written"
-    """The file has an output."""
+    """The file has an output: a name was returned for it."""
     METADATA_ONLY = "metadata only"
     """The file has metadata but no output."""
     REJECTED = "rejected"

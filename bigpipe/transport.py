@@ -1,8 +1,7 @@
-"""A one-way link between two processes that carries objects, and arrays by shared memory.
+"""A one-way link between two processes that carries objects, and arrays in shared memory.
 
-Owns both ends of a link: what travels, who may use which memory when, and how much may be under
-way. How objects are taken apart is `bigpipe.parcels`'s affair; which processes are joined, and
-what for, is up to the caller.
+Owns both ends of a link: the messages, who may use which memory when, and how much may be in
+transit. `bigpipe.parcels` splits objects; the caller decides which processes to connect, and why.
 
 ::
 
@@ -23,24 +22,24 @@ The ends, by example::
     receiver = Receiver(receiving)                # and in the other
     obj = receiver.receive()                      # waits; EOFError after the last
 
-- The descriptors may be inherited, passed on by ``SCM_RIGHTS``, or used in two threads. An end
-  belongs to one thread at a time, and is of no use after a fork. Nobody else should have a
-  copy of a descriptor: as long as somebody has, the other end is not told that this one is gone.
-- Bounded: at most ``max_count`` objects, with at most ``max_bytes`` in arrays, are under way: sent,
-  and not yet taken by `Receiver.receive`. A larger object is alone. Both may be changed any time.
-- An array that is received is the receiver's own, to be kept and written into for as
-  long as it likes. Its segment goes back to the sender when no part of it is in use any more. Who
-  holds more than `segments.MAX_HELD` objects is given private copies from then on, so that neither
-  shared memory nor descriptors run out; nothing ever waits for an array to be let go.
-- `Sender.send` waits until it may send, and until the socket has taken all; `Sender.may_send` asks,
-  and `Sender.post` waits for neither. `Receiver.receive` waits; `Receiver.may_receive` asks. To
-  wait for several ends, use `wait_for`, or in a poll of one's own ``fileno()`` with ``events()``,
-  asked anew before each wait; then ask `may_send` or `may_receive` what has come of it.
-- Whatever waits is broken off by an exception of a signal's handler, and the link stays whole.
-- The other end's death: `send` raises `BrokenPipeError`, and so it does after `Receiver.close`.
-  `receive` still gives what was sent, then raises `ConnectionResetError`; after `Sender.close`,
-  `EOFError`. An object that cannot be made again raises `UnsendableError`; the next one follows.
-- An object costs either process some 30 us, and one copy of its arrays (of tiny ones, two).
+- The descriptors may be inherited, sent by ``SCM_RIGHTS``, or used in two threads. An end belongs
+  to one thread at a time and cannot be used after a fork. No other process should have a copy of a
+  descriptor: as long as a copy exists, the other end does not notice that this one is gone.
+- Bounded: at most ``max_count`` objects, with at most ``max_bytes`` in arrays, are in transit: sent
+  but not yet taken by `Receiver.receive`. A larger object is sent alone. Both may change any time.
+- A received array belongs to the receiver, which may keep it and write into it. Its segment returns
+  to the sender when no part of it is in use. A receiver that holds more than `segments.MAX_HELD`
+  objects gets private copies from then on, so neither shared memory nor descriptors run out, and
+  nothing ever waits for an array to be released.
+- `Sender.send` waits until it may send and the socket has taken everything; `Sender.may_send` says
+  whether it would wait, and `Sender.post` never waits. `Receiver.receive` waits;
+  `Receiver.may_receive` says whether it would. To wait for several ends, use `wait_for`, or poll
+  each ``fileno()`` with its current ``events()``; then call `may_send` or `may_receive`.
+- An exception from a signal handler interrupts every wait, and the link stays intact.
+- If the receiver is gone or closed, `send` raises `BrokenPipeError`. If the sender is gone,
+  `receive` returns what was sent, then raises `ConnectionResetError`; after `Sender.close`,
+  `EOFError`. An object that cannot be unpickled raises `UnsendableError`; the next one follows.
+- An object takes each process about 30 us, and one copy of its arrays (two for tiny ones).
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ from bigpipe.segments import BorrowedSegments, OwnSegments, Segment
 
 __all__ = ["Receiver", "Sender", "open_link", "wait_for"]
 
-MAX_INLINE = 16 * 1024  # bytes of words in a message; longer ones are laid into a segment
+MAX_INLINE = 16 * 1024  # bytes of words in a message; longer ones go into a segment
 AT_ONCE = 256 * 1024  # bytes read at once
 UNLIMITED = 1 << 62
 
@@ -78,13 +77,13 @@ _ROOM_FOR_FDS = socket.CMSG_SPACE(array("i").itemsize)  # no message has more th
 
 
 def open_link() -> tuple[int, int]:
-    """Return two descriptors, of a `Sender` and of a `Receiver`; programs do not inherit them."""
+    """Return descriptors for a `Sender` and a `Receiver`; executed programs do not inherit them."""
     sending, receiving = socket.socketpair()
     return sending.detach(), receiving.detach()
 
 
 class _End:
-    """What both ends have in common: a socket and what comes in at it."""
+    """Base of both ends: a socket and the data received from it."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -101,7 +100,7 @@ class _End:
         return self._socket.fileno() < 0
 
     def _read(self) -> list[int]:
-        """Read what is there, without waiting; return descriptors that came along."""
+        """Read available data without waiting; return the descriptors that came with it."""
         descriptors: list[int] = []
         while not self._is_gone:
             try:
@@ -130,23 +129,23 @@ class _End:
 
 
 class Sender(_End):
-    """The end of a link at which objects go in.
+    """The sending end of a link.
 
     Parameters
     ----------
     fd : int
         The first descriptor of `open_link`; it belongs to the sender from now on.
     max_count : int, optional
-        Objects that may be under way. Default 2.
+        Maximum number of objects in transit. Default 2.
     max_bytes : int, optional
-        Bytes of arrays that may be under way. Default: as many as they have.
+        Maximum size of arrays in transit in bytes. Default: no limit.
 
     Attributes
     ----------
     max_count, max_bytes : int
         As given; may be changed.
     n_sent, n_taken : int
-        Objects sent so far, and those that are known to have been taken.
+        Objects sent so far, and those known to have been taken.
     """
 
     def __init__(self, fd: int, *, max_count: int = 2, max_bytes: int = UNLIMITED) -> None:
@@ -164,24 +163,24 @@ class Sender(_End):
 
     @property
     def n_under_way(self) -> int:
-        """Objects that were sent and, as far as is known, not taken."""
+        """Number of objects sent and not known to have been taken."""
         return len(self._under_way)
 
     @property
     def has_unsent(self) -> bool:
-        """Whether something waits for room in the socket: whoever waits must wait for that too."""
+        """Whether data waits for room in the socket; a caller that polls must wait for it, too."""
         return bool(self._outgoing)
 
     def may_send(self) -> bool:
-        """Tell whether `send` would not wait for an object to be taken, or would raise.
+        """Return whether `send` would send, or raise, without waiting for an object to be taken.
 
-        An object so large that ``max_bytes`` forbids it beside those under way may wait still.
+        An object too large for ``max_bytes`` beside those in transit may still have to wait.
         """
         self._listen()
         return self._is_gone or self._has_room(0)
 
     def send(self, obj: Any) -> None:
-        """Send an object as it is now; wait until it may.
+        """Send an object in its current state; wait until that is allowed.
 
         Raises
         ------
@@ -201,7 +200,7 @@ class Sender(_End):
             self._listen()
 
     def post(self, obj: Any) -> None:
-        """Send an object without waiting, whatever is under way; see `has_unsent` then."""
+        """Send an object without waiting, whatever is in transit; check `has_unsent` afterwards."""
         parcel = Parcel(obj, MAX_INLINE)
         self._listen()
         self._enqueue(parcel)
@@ -229,7 +228,7 @@ class Sender(_End):
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the sender as its process's death would: the receiver sees that it is gone."""
+        """Close the sender as the death of its process would: the receiver sees that it is gone."""
         self._drop_outgoing()
         self._socket.close()
         self._segments.close()
@@ -240,7 +239,7 @@ class Sender(_End):
         return len(self._under_way) < self.max_count and self._n_bytes + n_bytes <= self.max_bytes
 
     def _listen(self) -> None:
-        """Take note of what the receiver has taken and given back; send what waits."""
+        """Read which objects were taken and segments returned; send waiting data."""
         if self.is_closed:
             raise ValueError("the sender is closed")
         self._read()
@@ -277,7 +276,7 @@ class Sender(_End):
         self._outgoing.append((memoryview(header), None))
 
     def _pump(self) -> None:
-        """Put messages into the socket, as many as it takes."""
+        """Write as many messages into the socket as it takes."""
         if self._is_amid:
             raise ConnectionAbortedError("a message was broken off")
         while self._outgoing and not self._is_gone:
@@ -316,7 +315,7 @@ class Sender(_End):
 
 
 class Receiver(_End):
-    """The end of a link at which objects come out.
+    """The receiving end of a link.
 
     Parameters
     ----------
@@ -338,7 +337,7 @@ class Receiver(_End):
         self._has_ended = False
 
     def may_receive(self) -> bool:
-        """Tell whether `receive` would return or raise without waiting."""
+        """Return whether `receive` would return or raise without waiting."""
         if self._whole_message() is not None:
             return True
         self._collect()
@@ -371,7 +370,7 @@ class Receiver(_End):
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
     def close(self) -> None:
-        """Take no more: the sender is told so. Arrays that were received stay as they are."""
+        """Stop receiving, and tell the sender. Arrays already received stay valid."""
         self._socket.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
@@ -385,7 +384,7 @@ class Receiver(_End):
         self._descriptors.extend(self._read())
 
     def _whole_message(self) -> int | None:
-        """Tell where the first object's message ends, if it is there; see to other messages."""
+        """Return where the first object's message ends, if complete; handle other messages."""
         data = self._incoming
         while len(data) >= _HEADER.size:
             kind, _, n_words, number, _, _ = _HEADER.unpack_from(data)
@@ -400,7 +399,7 @@ class Receiver(_End):
         return None
 
     def _take(self, end: int) -> Any:
-        """Make the first object of its message."""
+        """Rebuild the first object from its message."""
         data = bytes(self._incoming[:end])
         _, flags, _, number, size, n_bytes = _HEADER.unpack_from(data)
         if flags & _HAS_DESCRIPTOR:
@@ -413,13 +412,13 @@ class Receiver(_End):
         return unpacked(memoryview(data)[_HEADER.size :], memory, bool(flags & _ARE_WORDS_ASIDE))
 
     def _map(self, number: int, size: int) -> None:
-        if number in self._segments:  # a signal came when it was mapped and not yet used
+        if number in self._segments:  # a signal came after it was mapped and before it was used
             return
         self._segments.add(Segment.of(self._descriptors[0], number, size))
         os.close(self._descriptors.popleft())
 
     def _reply(self) -> None:
-        """Tell what was taken and given back, without waiting."""
+        """Send which objects were taken and segments returned, without waiting."""
         given_back = self._segments.given_back
         while given_back:
             self._unsent += _WORD.pack(given_back.popleft())
@@ -429,19 +428,19 @@ class Receiver(_End):
                 self._unsent = self._unsent[n_sent:]
             except BlockingIOError:
                 pass
-            except OSError:  # the sender is gone, which shows when all is read
+            except OSError:  # the sender is gone, which shows when everything has been read
                 self._unsent = b""
         elif self._is_gone:
             self._unsent = b""
 
 
 def wait_for(ends: Iterable[Sender | Receiver], timeout: float | None = None) -> bool:
-    """Wait until something has happened at one of several ends, or some seconds have gone by.
+    """Wait until something has happened at one of several ends, or until the timeout.
 
     Returns
     -------
     bool
-        Whether something has, be it nothing that anybody waits for: ask the ends.
+        Whether something has happened, which may be irrelevant to the caller: ask the ends.
     """
     poller = select.poll()
     for end in ends:
