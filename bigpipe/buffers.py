@@ -1,8 +1,8 @@
-"""Memory of large buffers that is lent for one file and is as it was for the next.
+"""Memory of large buffers that is lent to one file and restored for the next.
 
-Owns how written pages are brought back, and when memory that somebody still holds is left
-to them. What the buffers belong to is `bigpipe.snapshot`'s affair, what the kernel knows of
-pages that of `bigpipe.pages`.
+Owns how written pages are restored, and when memory that a hook still holds is left to it.
+`bigpipe.snapshot` knows the objects that the buffers belong to, `bigpipe.pages` asks the kernel
+about pages.
 
 ::
 
@@ -10,8 +10,8 @@ pages that of `bigpipe.pages`.
     InheritedBuffers   the parent's own memory,      the same, but somebody who still has the
                        since a fork                  pages is asked to put them into the file first
 
-A hook may keep an array for longer than its file. What it keeps must not change, so the next
-file is then given other memory.
+A hook may keep an array for longer than its file. Such an array must not change, so the next file
+then gets other memory.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ __all__ = [
 ]
 
 Range = tuple[int, int, int]
-"""Part of a buffer: its number, first byte, one after the last."""
+"""Part of a buffer: the buffer's number, the first byte, and the byte after the last."""
 
-MAX_RANGES = 1000  # parts asked for one by one; of more, all between the first and the last
+MAX_RANGES = 1000  # parts requested singly; beyond that, all between the first and the last
 
 _inherited: weakref.WeakSet[InheritedBuffers] = weakref.WeakSet()
 _watches_forks = False
 
 
 class BuffersLost(ConnectionError):
-    """Who kept the buffers is gone: this process cannot bring them back, and had better end."""
+    """The process that kept the buffers is gone: this one cannot restore them and should end."""
 
 
 def write_all(fd: int, view: memoryview, start: int) -> None:
-    """Write a buffer into a file, from a byte on."""
+    """Write a buffer into a file, starting at a byte."""
     done = 0
     while done < view.nbytes:
         done += os.pwrite(fd, view[done : done + (1 << 30)], start + done)
@@ -69,7 +69,7 @@ def _read_all(fd: int, view: memoryview, start: int) -> None:
 
 
 def map_privately(fd: int, spans: Sequence[tuple[int, int]]) -> tuple[mmap.mmap, list[memoryview]]:
-    """Map a file so that what is written into the memory stays in this process.
+    """Map a file so that writes to the memory stay in this process.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def map_privately(fd: int, spans: Sequence[tuple[int, int]]) -> tuple[mmap.mmap,
     mmap.mmap
         The mapping.
     list of memoryview
-        The buffers, which keep it.
+        The buffers, which keep the mapping alive.
     """
     size = max(start + n_bytes for start, n_bytes in spans)
     mapped = mmap.mmap(fd, size, access=mmap.ACCESS_COPY)
@@ -92,7 +92,7 @@ def map_privately(fd: int, spans: Sequence[tuple[int, int]]) -> tuple[mmap.mmap,
 
 
 class _Loan:
-    """Views of memory in somebody's hands."""
+    """Views of memory that a hook may hold."""
 
     def __init__(self, views: Sequence[memoryview]) -> None:
         import numpy as np
@@ -103,7 +103,7 @@ class _Loan:
         self.views = [array.data for array in arrays]
 
     def hand_over(self) -> list[memoryview]:
-        """Return the views, of which the loan then knows only whether they are held."""
+        """Return the views; the loan then only knows whether they are still held."""
         views, self.views = self.views, []
         return views
 
@@ -144,7 +144,7 @@ class MappedBuffers:
         return self._loan.hand_over()
 
     def _is_clean(self, fd: int) -> bool:
-        """Bring back what was written into the mapping, if nobody holds it."""
+        """Restore the written parts of the mapping, if nobody holds it."""
         if self._mapped is None or self._loan is None or not self._loan.is_over:
             return False
         whole = memoryview(self._mapped)
@@ -153,8 +153,8 @@ class MappedBuffers:
         except OSError:  # no more descriptors, or the like: a new mapping will do
             return False
         for first, end in pages.runs(private):
-            # Dropping the pages would be simpler, but costs a hook that writes into them all
-            # some five times as much at its next file.
+            # Dropping the pages would be simpler, but a hook that writes into all of them would
+            # pay about five times as much at its next file.
             _read_all(fd, whole[first * PAGE : end * PAGE], first * PAGE)
         return True
 
@@ -162,8 +162,8 @@ class MappedBuffers:
 class InheritedBuffers:
     """Buffers of the parent, in a process that is forked from it.
 
-    Made in the parent, before the first such fork and right after that of a process which
-    keeps the buffers as they are.
+    Made in the parent, before the first such fork, and right after forking a process that keeps
+    the buffers unchanged.
 
     Parameters
     ----------
@@ -172,13 +172,13 @@ class InheritedBuffers:
     spans : sequence of (int, int)
         Where in the file each buffer belongs, and its bytes.
     fetch : callable
-        Called with a list of `Range`: has those parts of the buffers, as they were, put
-        into the file.
+        Called with a list of `Range`; requests that the original contents of those parts are
+        written into the file.
 
     Notes
     -----
-    Pages that this process has for itself are those that it has written into; that is no
-    longer so after a fork, so they are noted before each.
+    The private pages of this process are those that it has written into. After a fork that is no
+    longer true, so they are recorded before each fork.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class InheritedBuffers:
         _inherited.add(self)
 
     def note_written(self) -> None:
-        """Note which pages are this process's own by now."""
+        """Record which pages are now private to this process."""
         for i, (view, address) in enumerate(zip(self._views, self._addresses, strict=True)):
             if view.readonly:
                 continue
@@ -236,7 +236,7 @@ class InheritedBuffers:
     def _is_back(self) -> bool:
         if self._loan is None or self._loan.is_over:
             return True
-        gc.collect()  # objects that hold one another may hold the array
+        gc.collect()  # reference cycles may hold the array
         return self._loan.is_over
 
     def _restore(self, fd: int) -> None:
@@ -256,7 +256,7 @@ class InheritedBuffers:
     def _ranges(
         self, number: int, flags: NDArray[np.bool_], most: int | None = None
     ) -> list[Range]:
-        """Return the parts of a buffer that lie in the pages flagged."""
+        """Return the parts of a buffer that lie in flagged pages."""
         found = pages.runs(flags)
         if most is not None and len(found) > most:
             found = [(found[0][0], found[-1][1])]

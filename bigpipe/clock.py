@@ -1,7 +1,7 @@
-"""The time of a run, which stands still while the caller's own code runs.
+"""The time of a run, which stops while the caller's own code runs.
 
-Owns the count of seconds, without those for which this process was paused or suspended. What is
-too long for a file is decided in `bigpipe.scheduler`.
+Owns the count of seconds, without those for which this process was paused or suspended.
+`bigpipe.scheduler` decides which files take too long.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _paused_s: Callable[[], float] = _never  # of the run that this process is a wor
 
 
 def set_pauses(paused_s: Callable[[], float]) -> None:
-    """Have the seconds left out for which this process is paused, by what returns their sum."""
+    """Set the function that returns the sum of seconds for which this process was paused."""
     global _paused_s
     _paused_s = paused_s
 
 
 def running_s() -> float:
-    """Return the time in seconds, from a moment that means nothing, without pauses."""
+    """Return the time in seconds without pauses, from an arbitrary start."""
     return time.monotonic() - _paused_s()
 
 
 class Clock:
-    """Tell the time of one run.
+    """The clock of one run.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class Clock:
 
     Notes
     -----
-    Workers may wait for an answer while the caller's code has the control, be it the body of a
-    loop over results or a generator of inputs. So that must not count for ``file_timeout``. Nor do
-    pauses, in a pipeline that a hook runs: its worker may be paused for want of memory. Nor does
-    the time for which all of a job was suspended, by a batch system or by Ctrl-Z.
+    Workers may wait for an answer while the caller's code runs, such as the body of a loop over
+    results or a generator of inputs. So that time must not count towards ``file_timeout``. Pauses
+    do not count either: in a pipeline run by a hook, the worker may be paused to save memory. Nor
+    does the time for which the whole job was suspended, by a batch system or by Ctrl-Z.
 
     Examples
     --------
@@ -65,16 +65,16 @@ class Clock:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the run began, whoever had the control."""
+        """Seconds since the run began, including those in the caller's code."""
         return time.monotonic() - self._began_at
 
     def now(self) -> float:
-        """Return the time in seconds, from a moment that means nothing."""
+        """Return the time in seconds, from an arbitrary start."""
         return running_s() - self.stopped_s
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Let the time stand still inside the block."""
+        """Stop the clock inside the block."""
         left_at = running_s()
         try:
             yield

@@ -1,7 +1,7 @@
-"""Which tasks may go past the first of those that wait.
+"""Which tasks may go past the first pending one.
 
-Owns how often that may happen, and what may still pass afterwards. The order of the tasks that
-wait is `bigpipe.pending`; what the workers are charged with, `bigpipe.charges`.
+Owns how often that may happen, and which tasks may still pass afterwards. `bigpipe.pending` owns
+the order of pending tasks; `bigpipe.charges` charges the workers.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from bigpipe.charges import Charges
 
 __all__ = ["Passes"]
 
-SMALL_BESIDE = 2  # times smaller than a task at work, to pass while that goes on; arbitrary
+SMALL_BESIDE = 2  # a task so many times smaller than a running one may pass beside it; arbitrary
 
 
 class Passes:
-    """Let tasks go past the first one, which has no room yet or is held back, but not for long.
+    """Let a limited number of tasks go past the first one, which does not fit or is held back.
 
     Parameters
     ----------
     max_passes : int
-        Tasks that may pass and be in the way of the first one.
+        Maximum number of tasks that may pass and delay the first one.
 
     Notes
     -----
-    Tasks are not counted while those that were at work before the first pass leave the first
-    task no room: it would have to wait without them as well.
+    Passes are not counted while the tasks that ran before the first pass leave no room for the
+    first task: it would have to wait without the passes as well.
 
-    After ``max_passes`` the blockers are noted: of the tasks at work, the fewest and largest
-    that leave no room. One of them has to end before the first task can start, and until one
-    has, tasks go by that are small beside them. From then on none does. So the first task waits
-    for tasks that were at work at that time, and for small ones, whatever else comes in.
+    After ``max_passes`` the blockers are recorded: the smallest set of the largest running tasks
+    that leave no room. One of them must end before the first task can start. Until one has ended,
+    only tasks that are small beside them may pass; afterwards none may. So the first task waits
+    only for tasks that were running at that time and for small ones, whatever else is added.
     """
 
     def __init__(self, max_passes: int) -> None:
         self._max_passes = max_passes
         self._first: int | None = None  # the task that others went past
         self._n = 0
-        # Tasks at work before the first pass and now, with projections, and the charges then.
+        # Tasks running before the first pass and now, with projections, and the charges then.
         self._before: dict[int, int] = {}
         self._held = 0
         self._blockers: set[int] | None = None
         self._small = 0
 
     def most(self, first: int | None, needed: int, charges: Charges) -> int | None:
-        """Return the bytes that a task may take to go past the first one; ``None``: any number.
+        """Return the bytes that a task may take to go past the first one; ``None`` for no limit.
 
         Parameters
         ----------
         first : int or None
-            The first of all that wait.
+            The first pending task.
         needed : int
             Its projection.
         charges : Charges
-            What is in use.
+            The memory in use.
         """
         if first != self._first or self._n < self._max_passes:
             return None
@@ -63,7 +63,7 @@ class Passes:
         return self._small
 
     def _close(self, needed: int, charges: Charges) -> None:
-        """Note who leaves the first task no room."""
+        """Record which tasks leave no room for the first one."""
         self._blockers = set()
         self._small = -1
         at_work = []
@@ -82,14 +82,14 @@ class Passes:
     def note(
         self, first: int | None, needed: int, charges: Charges, at_work: Mapping[int, int]
     ) -> None:
-        """Take in that a task goes past the first one.
+        """Record that a task goes past the first one.
 
         Parameters
         ----------
         first, needed, charges
-            As of `most`.
+            As for `most`.
         at_work : mapping of int to int
-            The projections of the tasks that are at work.
+            The projections of running tasks.
         """
         if first != self._first:
             self._first, self._n = first, 0
@@ -98,7 +98,7 @@ class Passes:
         self._n += self._held + needed <= charges.limit
 
     def left(self, task: int) -> None:
-        """Take in that a task is no longer at work."""
+        """Record that a task is no longer running."""
         self._held -= self._before.pop(task, 0)
         if self._blockers and task in self._blockers:
             self._small = -1

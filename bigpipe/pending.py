@@ -1,7 +1,7 @@
-"""Tasks that wait, found by what they need.
+"""Pending tasks, searched by what they need.
 
-Owns their order and the search for the first that fits. What each is projected to take and
-what room there is, others know: `bigpipe.projection`, `bigpipe.admission`.
+Owns their order and the search for the first that fits. `bigpipe.projection` projects what each
+will take; `bigpipe.admission` knows how much room there is.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from math import inf
 
 __all__ = ["Pending"]
 
-MIDDLE_HOLDS = 16  # one task in so many may be gone until the middle is found anew; arbitrary
+MIDDLE_HOLDS = 16  # the median is recomputed when one task in so many has gone; arbitrary
 
 
 @dataclass(slots=True, eq=False)
 class _Class:
-    """Tasks that need about the same: only the first of them is ever looked at."""
+    """Tasks that need about the same memory: only the first of them is ever examined."""
 
     key: Hashable
     waiting: list[tuple[float, int, int]] = field(default_factory=list)  # heap: rank, turn, task
     projected: int = 0
-    task: int | None = None  # that ``projected`` is for
-    version: int = -1  # of the projections, at that time
+    task: int | None = None  # the task that ``projected`` is for
+    version: int = -1  # of the projections at that time
 
 
 class Pending:
-    """Tasks in the order of their ranks, in classes of like need.
+    """Tasks in the order of their ranks, in classes of similar need.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Pending:
 
     Notes
     -----
-    To find the first that fits costs time in proportion to the number of classes, whatever
+    Finding the first task that fits takes time proportional to the number of classes, whatever
     the number of tasks.
     """
 
@@ -67,7 +67,7 @@ class Pending:
         return self._heads[0][2].waiting[0][2] if self._heads else None
 
     def add(self, task: int, key: Hashable, rank: float = 0.0) -> None:
-        """Put a task behind those of its rank. Tasks with the same key need about the same."""
+        """Add a task after those of its rank. Tasks with the same key need about the same."""
         self._turn += 1
         self._push((rank, self._turn, task), key)
 
@@ -89,7 +89,7 @@ class Pending:
         self._n_tasks += 1
 
     def first(self, room: int, version: int, kept: int = 0) -> int | None:
-        """Return the place of the first class whose first task fits, or ``None``.
+        """Return the position of the first class whose first task fits, or ``None``.
 
         There must be tasks.
 
@@ -98,9 +98,9 @@ class Pending:
         room : int
             Bytes by which a worker may grow.
         version : int
-            Of the projections.
+            Version of the projections.
         kept : int, optional
-            Bytes of the room that are to be left, if there is a task that leaves them.
+            Bytes of the room to leave free, if there is a task that leaves them.
         """
         first = None
         left = room - kept
@@ -115,7 +115,7 @@ class Pending:
         return first
 
     def middle(self, version: int) -> int:
-        """Return what half of the tasks take, at most, about. There must be tasks."""
+        """Return the approximate median of the projections. There must be tasks."""
         n_tasks = self._n_tasks
         n_gone = self._middle_of - n_tasks
         if version == self._middle_version and 0 <= MIDDLE_HOLDS * n_gone <= n_tasks:
@@ -130,11 +130,11 @@ class Pending:
         return self._middle
 
     def projected(self, place: int, version: int) -> int:
-        """Return the projection of the task in that place."""
+        """Return the projection of the task at a position."""
         return self._projected(self._heads[place][2], version)
 
     def take(self, place: int) -> int:
-        """Remove the task in that place, and return it."""
+        """Remove the task at a position and return it."""
         at = self._heads.pop(place)[2]
         task = heappop(at.waiting)[2]
         if at.waiting:

@@ -1,6 +1,6 @@
-"""Which workers can be given a task, and which of them could give one back.
+"""Which workers can take a task, and from which of them one could be recalled.
 
-Owns what is known of each worker. What it is given is decided by `bigpipe.scheduler`.
+Owns the state of each worker. `bigpipe.scheduler` decides what each gets.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ class Worker:
     assigned: deque[int] = field(default_factory=deque)
     """Its tasks: the first one has begun, the others were sent ahead."""
     began_at: float = 0.0
-    """When it took up the first, moved on by as long as it was paused."""
+    """When it began the first, shifted by the time it was paused."""
     ready: bool = False
     doomed: bool = False
-    """It is being ended."""
+    """Whether it is being ended."""
     doomed_task: int | None = None
-    """For the sake of this one, unless that has ended meanwhile."""
+    """The task because of which it is being ended, unless that has ended in the meantime."""
     is_overdue: bool = False
-    """It is being ended because its task took too long."""
+    """Whether it is being ended because its task took too long."""
     recall_missed: bool = False
     paused_at: float | None = None
 
     def begin(self, now: float) -> None:
-        """Take up the first of its tasks, if it has any."""
+        """Begin the first of its tasks, if it has any."""
         self.began_at = now
         self.paused_at = None if self.paused_at is None else now
 
     def resume(self, now: float) -> None:
-        """Go on, as if the time since it was paused had not been."""
+        """Continue, without counting the time since it was paused."""
         assert self.paused_at is not None
         self.began_at += now - self.paused_at
         self.paused_at = None
 
 
 class InHand(NamedTuple):
-    """A task that a worker has begun, as far as is known."""
+    """A task that a worker is known to have begun."""
 
     worker: int
     task: int
     began_at: float
-    """When it took it up, moved on by as long as it was paused."""
+    """When the worker began it, shifted by the time it was paused."""
     is_paused: bool
 
 
 class Roster:
-    """Workers by what they have room for.
+    """Workers by how many tasks they have room for.
 
     Attributes
     ----------
     workers : dict of int to Worker
-        All that have been started and are not gone.
+        Workers that have been started and are not gone.
     idle : dict of int to None
-        Those without a task, in the order in which they became so.
+        Workers without a task, in the order in which they became idle.
     deep : dict of int to None
-        Those that may have tasks which they have not begun.
+        Workers that may have tasks that they have not begun.
     """
 
     def __init__(self) -> None:
@@ -84,11 +84,11 @@ class Roster:
         return None
 
     def has_begun(self, task: int) -> bool:
-        """Return whether a worker has begun a task, as far as is known."""
+        """Return whether a worker is known to have begun a task."""
         return any(w.assigned and w.assigned[0] == task for w in self.workers.values())
 
     def in_flight(self) -> list[InHand]:
-        """Return what the workers have in hand."""
+        """Return the tasks that workers have begun."""
         return [
             InHand(number, worker.assigned[0], worker.began_at, worker.paused_at is not None)
             for number, worker in self.workers.items()
@@ -105,7 +105,7 @@ class Roster:
         return [number for _, number in sorted(begun)]
 
     def file(self, number: int, worker: Worker, ahead: int) -> None:
-        """Put a worker where it belongs now, if so many tasks may be sent ahead."""
+        """Sort a worker into its group, if `ahead` tasks may be sent ahead."""
         can_take = worker.ready and not worker.doomed and worker.paused_at is None
         n_assigned = len(worker.assigned) if can_take else -1
         if n_assigned == 0:
@@ -128,9 +128,9 @@ class Roster:
         self._roomy.pop(number, None)
 
     def turns(self, n: int, ahead: int, *, idle_only: bool = False) -> list[int]:
-        """Return who is to be given so many tasks, one at a turn: idle workers first.
+        """Return the workers to give `n` tasks to, one for each task; idle workers first.
 
-        Fewer if there is no room for as many. All whose turn it is are to be filed afterwards.
+        Fewer if there is no room for so many. Call `file` for each of them afterwards.
         """
         turns = list(islice(self.idle, n))
         roomy = self._roomy
@@ -154,7 +154,7 @@ class Roster:
         return turns
 
     def next_to_fill(self, ahead: int) -> int | None:
-        """Return who is to be given the next task: idle workers first."""
+        """Return the worker to give the next task to; idle workers first."""
         if self.idle:
             return next(iter(self.idle))
         while self._roomy:

@@ -1,10 +1,10 @@
-"""Pieces of shared memory that a sender fills, lends to a receiver, and is given back.
+"""Segments of shared memory that a sender fills and lends to a receiver, which returns them.
 
-Owns the segments on either side: which one is free, which is new, what is still in use by an
-array. What is said of them between the two processes is `bigpipe.transport`'s affair.
+Owns the segments on both sides: which are free, which are new, and which an array still uses.
+`bigpipe.transport` sends the messages about them.
 
-A segment is an anonymous file of its own, mapped by both. It is used again, as pages that are
-mapped already take memory at several times the speed of new ones.
+A segment is an anonymous file of its own, mapped by both processes. Segments are reused, as writing
+to mapped pages is several times faster than to new ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bigpipe.snapshot import anonymous_file
 
 __all__ = ["MAX_HELD", "BorrowedSegments", "OwnSegments", "Segment"]
 
-MAX_HELD = 8  # segments a receiver may hold if nothing else is said; arbitrary
-SPARE = 3  # segments beside those under way: one is filled, one or two are in use
+MAX_HELD = 8  # default number of segments that a receiver may hold; arbitrary
+SPARE = 3  # segments beside those in transit: one is filled, one or two are in use
 
 _POPULATE_WRITE = 23  # of <linux/mman.h>, since 5.14; Python has no name for it
 
@@ -45,7 +45,7 @@ class Segment:
         import numpy as np
 
         mapped = mmap.mmap(descriptor, size)
-        with suppress(OSError, AttributeError):  # sooner than page by page, where the system can
+        with suppress(OSError, AttributeError):  # faster than page by page, where supported
             mapped.madvise(_POPULATE_WRITE)
         return cls(number, size, np.frombuffer(mapped, np.uint8))
 
@@ -59,19 +59,19 @@ class OwnSegments:
         self._next_number = 0
 
     def filled(self, n_bytes: int, lay_out: Callable[[Any], None]) -> tuple[Segment, int | None]:
-        """Return a segment that nobody uses, filled; with its descriptor if it is new.
+        """Fill a free segment and return it, with its descriptor if it is new.
 
         Parameters
         ----------
         n_bytes : int
-            What it must hold.
+            Bytes that it must hold.
         lay_out : callable
             Fills its memory.
         """
         segment, descriptor = self._take(n_bytes)
         try:
             lay_out(segment.memory)
-        except BaseException:  # Ctrl-C, or no memory: nobody will ever give it back
+        except BaseException:  # Ctrl-C, or no memory: the receiver will never return it
             if descriptor is None:
                 self.give_back(segment.number)
             else:
@@ -81,7 +81,7 @@ class OwnSegments:
         return segment, descriptor
 
     def _take(self, n_bytes: int) -> tuple[Segment, int | None]:
-        """Return a segment that nobody uses; with its descriptor if it is new."""
+        """Return a free segment, with its descriptor if it is new."""
         fitting = [each for each in self._free if n_bytes <= each.size]
         if fitting:
             segment = min(fitting, key=lambda each: each.size)
@@ -100,20 +100,20 @@ class OwnSegments:
         return segment, descriptor
 
     def give_back(self, number: int) -> None:
-        """Have a segment used again."""
+        """Make a segment available again."""
         self._free.append(self._all[number])
 
     def discard(self, segment: Segment) -> None:
-        """Give up a segment of which the receiver has not been told."""
+        """Drop a segment that the receiver does not know."""
         del self._all[segment.number]
 
     def let_go(self, n_wanted: int, is_new: bool) -> list[int]:
-        """Give up what is not needed; return the numbers, which the receiver is to be told.
+        """Drop segments that are not needed; return their numbers, to be sent to the receiver.
 
         Parameters
         ----------
         n_wanted : int
-            Objects that may be under way.
+            Objects that may be in transit.
         is_new : bool
             Whether the last one had to be made, as none was large enough: then the one that
             has been free for longest is too small.
@@ -126,7 +126,7 @@ class OwnSegments:
         return [segment.number]
 
     def close(self) -> None:
-        """Give up all; what the receiver holds is its own."""
+        """Drop all segments; those that the receiver holds stay valid there."""
         self._all.clear()
         self._free.clear()
 
@@ -142,8 +142,8 @@ class BorrowedSegments:
     Attributes
     ----------
     given_back : deque of int
-        Numbers of segments that no array uses any more; whoever tells the sender takes them
-        away. Filled wherever the last array happens to go, in any thread.
+        Numbers of segments that no array uses any more, to be removed by the code that tells the
+        sender. The thread that drops the last array appends the number.
     """
 
     def __init__(self, max_held: int = MAX_HELD) -> None:
@@ -156,17 +156,17 @@ class BorrowedSegments:
         return number in self._all
 
     def add(self, segment: Segment) -> None:
-        """Take note of a new one."""
+        """Add a new segment."""
         self._all[segment.number] = segment
 
     def forget(self, number: int) -> None:
-        """Give one up, which the sender will not use again."""
+        """Drop a segment that the sender will not use again."""
         self._all.pop(number, None)
 
     def borrow(self, number: int, n_bytes: int) -> memoryview:
-        """Return the first bytes of a segment, which is given back when none is used any more.
+        """Return the first bytes of a segment, which is returned when they are no longer used.
 
-        If ``max_held`` segments are held already, they are copied.
+        If ``max_held`` segments are already held, return a copy of the bytes.
         """
         import numpy as np
 
@@ -182,7 +182,7 @@ class BorrowedSegments:
         return whole
 
     def _giving_back(self, number: int) -> Any:
-        # Not a method: an array that outlives the receiver is not to keep it.
+        # Not a method: an array that outlives the receiver must not keep it alive.
         held, given_back = self._held, self.given_back
 
         def give_back(_: object) -> None:
@@ -192,5 +192,5 @@ class BorrowedSegments:
         return give_back
 
     def close(self) -> None:
-        """Give up all that is not in use."""
+        """Drop all segments that are not in use."""
         self._all.clear()

@@ -1,6 +1,6 @@
-"""What the workers waited for, in seconds.
+"""How long workers waited, and for what.
 
-Owns the sum only; who has no work, and why, is known to `bigpipe.scheduler`.
+Owns only the sums; `bigpipe.scheduler` knows which workers are idle, and why.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ class Waits:
     Attributes
     ----------
     seconds : dict of str to float
-        Worker-seconds: ``"memory"``, while tasks were pending that did not fit; ``"inputs"``,
-        while none were; ``"paused"``.
+        Worker-seconds: ``"memory"`` while pending tasks did not fit, ``"inputs"`` while no task
+        was pending, and ``"paused"``.
     seen_at : float or None
-        When the time to be counted next begins.
+        When the time still to be counted began.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Waits:
         self.seen_at: float | None = None
 
     def add(self, now: float, for_memory: bool, n_without_work: int, n_paused: int) -> None:
-        """Count the time in which so many were without work."""
+        """Count the time since the last call, in which so many workers were idle or paused."""
         passed = 0.0 if self.seen_at is None else now - self.seen_at
         if passed > 0.0:
             self.seconds["memory" if for_memory else "inputs"] += passed * n_without_work
