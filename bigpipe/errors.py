@@ -303,11 +303,11 @@ def show_worker_traceback(error: FileError) -> None:
         return
     frames: BaseException | None = cause
     while frames is not None and frames.__traceback__ is not None:
-        frames.__traceback__ = None
+        frames.with_traceback(None)  # not set: a frozen dataclass refuses attributes
         frames = frames.__context__
     # The error of a pipeline inside the hook already shows a traceback of its own.
     if error.traceback and not isinstance(cause, FileError):
-        cause.__cause__ = WorkerTraceback(error.traceback)
+        object.__setattr__(cause, "__cause__", WorkerTraceback(error.traceback))
 
 
 class PipelineError(BigpipeError, ExceptionGroup[FileError]):
@@ -388,7 +388,7 @@ def _shorten_repeats(errors: Sequence[FileError]) -> None:
     for error in errors:  # hide all tracebacks before showing any: errors may share a cause
         cause = error.__cause__
         if cause is not None and isinstance(cause.__cause__, WorkerTraceback):
-            cause.__cause__ = None
+            object.__setattr__(cause, "__cause__", None)
     seen: set[tuple[str, str]] = set()
     for error in errors:
         cause = error.__cause__

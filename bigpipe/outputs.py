@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from bigpipe import moving
@@ -439,7 +440,8 @@ def explain(exception: BaseException, staged: StagedOutput) -> None:
     except Exception:  # a foreign __str__ may raise anything
         text = str(names)
     if not staged.is_direct and STAGING_NAME in text:
-        exception.add_note(f"{staged.path!r} is where {staged.outname!r} stays until complete.")
+        with suppress(Exception):  # a frozen one takes none, and tells more than what it raises
+            exception.add_note(f"{staged.path!r} is where {staged.outname!r} stays until complete.")
 
 
 def _collision(name: str) -> CollisionError:

@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import traceback
+from dataclasses import dataclass
 
 import cloudpickle
 import pytest
@@ -62,6 +63,13 @@ class WithFieldsError(Exception):
     def __init__(self, message, code=0):
         super().__init__(message, code)
         self.code = code
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Refuses all attributes, ``__traceback__`` and ``__cause__`` among them."""
+
+    frame: int
 
 
 class OddError(Exception):
@@ -225,6 +233,16 @@ def test_error_shown_here_lets_go_of_the_frames_that_hold_the_data():
     assert cause.__traceback__ is None
     assert cause.__context__.__traceback__ is None
     assert TRACEBACK in "".join(traceback.format_exception(error))
+
+
+def test_cause_that_refuses_attributes_lets_go_of_its_frames_all_the_same():
+    with pytest.raises(FrozenError) as raised:
+        raise FrozenError(7)
+    error = file_error(cause=raised.value, traceback=TRACEBACK)
+    show_worker_traceback(error)
+    assert raised.value.__traceback__ is None
+    assert printed(PipelineError("2 of 2 files failed", [error, error])) == [TRACEBACK] * 2
+    assert there_and_back(error).kind == error.kind
 
 
 def test_error_of_a_pipeline_inside_a_hook_keeps_its_own_cause():

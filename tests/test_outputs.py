@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -895,6 +896,18 @@ def test_error_that_names_the_staging_folder_is_explained(stager: Stager, final:
         explain(error, staged)
         notes = getattr(error, "__notes__", [])
         assert any(repr(str(final)) in note for note in notes) == is_explained
+    staged.discard()
+
+
+def test_error_that_takes_no_note_stays_what_it_is(stager: Stager, final: Path) -> None:
+    @dataclass(frozen=True)
+    class Frozen(Exception):
+        filename: str
+
+    staged = stager.open(str(final))
+    error = Frozen(staged.path)
+    explain(error, staged)
+    assert not hasattr(error, "__notes__")
     staged.discard()
 
 

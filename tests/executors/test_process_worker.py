@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ class Mute(Exception):
 def test_exception_without_text_is_told_by_its_type(pipe: Doubler, make_files: MakeFiles):
     pout = pipe.pipeline(make_files(1), trouble={"file_read": mischief.RaiseOf(Mute)})
     assert "Mute" in str(pout.errors[0])
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    frame: int = 7
+
+
+@pytest.mark.parametrize("executor", ["processes", "threads", "serial"])
+def test_exception_that_refuses_attributes_costs_its_own_file(
+    pipe: Doubler, make_files: MakeFiles, executor: str
+):
+    trouble = {("file_write", "000.bin"): mischief.RaiseOf(Frozen)}
+    pout = pipe.pipeline(make_files(2), trouble=trouble, executor=executor)
+    [error] = pout.errors
+    assert error.kind == ("file_write", "Frozen")
+    assert written(pout.results) == {1}
 
 
 # Metadata that cannot travel.
