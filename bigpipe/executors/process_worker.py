@@ -232,7 +232,8 @@ class _Inbox(Inbox):
         worker.go_home()
         worker.runner.share(task.memory)
         claimant = _AskingClaimant(task.granted, number, worker.ends, worker)
-        file = FileRun(worker.runner, task, claimant)
+        # A child that comes back from a hook must not wait for threads that it does not have.
+        file = FileRun(worker.runner, task, claimant, worker.end_if_over)
         self._numbers[file] = number
         return file
 

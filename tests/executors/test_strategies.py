@@ -16,6 +16,7 @@ from bigpipe import BigMultiPipe, CollisionError, FileTimeoutError, OptionError,
 from bigpipe.executors import strategies
 from bigpipe.executors.strategies import Inbox, Overlapped, Strategy
 from bigpipe.options import Options
+from tests import mischief
 from tests.ids import shown
 from tests.mischief import loop
 from tests.pipes import Doubler, FirstTimeOnly, exit_at_once, fail, kill_self, note_size, written
@@ -48,6 +49,16 @@ def test_results_are_those_of_one_file_after_another(pipe, make_files, way, star
     expected = pipe.pipeline(names, executor="serial")
     assert pipe.pipeline(names, start_method=start_method, overwrite=True, **way) == expected
     assert len(written(expected.results)) == 11
+
+
+@ways
+@pytest.mark.parametrize("hook", mischief.HOOKS)
+@pytest.mark.parametrize("action", [mischief.fork_and_return, mischief.fork_and_raise])
+def test_child_that_leaves_a_hook_does_nothing_more(pipe, make_files, way, hook, action):
+    trouble = dict.fromkeys([(hook, f"00{i}.bin") for i in range(4)], action)
+    pout = pipe.pipeline(make_files(4), trouble=trouble, start_method="fork", **way)
+    assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 4
+    assert [result.attempts for result in pout.results] == [1] * 4
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads"])
