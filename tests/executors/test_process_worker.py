@@ -300,6 +300,19 @@ def test_hook_that_closes_every_descriptor_costs_its_own_file(pipe: Doubler, mak
     assert pout.errors[0].hook in ("data_process", "post_process", "outname_create", "file_write")
 
 
+def ask_to_end(name: str) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("way", [{}, {"batch_size": 2}], ids=["one by one", "batches"])
+def test_file_whose_worker_was_told_to_end_has_the_hook_that_it_was_in(
+    pipe: Doubler, make_files: MakeFiles, way: dict[str, int]
+):
+    trouble = {("data_process", "001.bin"): ask_to_end}
+    [error] = pipe.pipeline(make_files(2), trouble=trouble, **way).errors
+    assert (error.signal, error.hook) == (signal.SIGTERM, "data_process")
+
+
 @pytest.mark.parametrize("hook", ["file_read", "outname_create", "file_write"])
 @pytest.mark.parametrize("executor", ["processes", "serial"])
 def test_output_is_where_its_name_says_though_a_hook_changed_the_folder(
