@@ -180,6 +180,7 @@ class BigMultiPipe(Hooks):
                 stop = str(error.message).partition("\n")[0]
             ended.sort(key=attrgetter("index"))
             pout = Pout(ended, results.elapsed_s, results.memory)
+        del results  # or an error that a notebook keeps would keep the workers' keywords
         if stop is not None:
             raise TooManyErrorsError(stop, pout.errors, pout)
         if pout.errors and plan.options.on_error == "finish":

@@ -22,12 +22,14 @@ from bigpipe import (
     FileResult,
     FileTimeoutError,
     Outcome,
+    PipelineError,
     Pout,
     TooManyErrorsError,
 )
 from bigpipe.executors import Executor, base
 from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.pace import MAX_AHEAD
+from bigpipe.run import Run
 from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail, kill_self, written
@@ -365,6 +367,17 @@ def test_iterator_that_is_dropped_unused_starts_nothing(pipe: Doubler, make_file
     pipe.iter_pipeline(names)
     gc.collect()
     assert names.n_read == 0
+
+
+def test_error_that_is_kept_does_not_keep_the_run(
+    pipe: Doubler, make_files: MakeFiles, executor: str
+):
+    trouble = {("data_process", "000.bin"): fail}
+    with pytest.raises(PipelineError) as raised:
+        pipe.pipeline(make_files(2), trouble=trouble, on_error="finish", executor=executor)
+    gc.collect()
+    assert not [x for x in gc.get_objects() if type(x) is Run and x._pipe is pipe]
+    assert len(raised.value.pout) == 2
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
