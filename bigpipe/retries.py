@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bigpipe.errors import BigpipeError, FileError, RemoteError
+from bigpipe.errors import BigpipeError, FileError, RemoteError, message_of, warn
 
 __all__ = ["ErrorLimit", "Retries", "may_pass"]
 
@@ -65,6 +65,7 @@ class Retries:
         self._waiting: list[tuple[float, int]] = []  # a heap
         self._n_tried: dict[int, int] = {}
         self._n_begun: dict[int, int] = {}
+        self._has_warned = False
 
     @property
     def n_waiting(self) -> int:
@@ -92,10 +93,23 @@ class Retries:
         if cause is None:  # no hook has raised
             return False
         if not isinstance(self._retry_on, tuple):
-            return bool(self._retry_on(cause))
+            return self._is_worth_it(self._retry_on, cause)
         if isinstance(cause, RemoteError):  # of a class known here only by its name
             return error.kind[1] in {kind.__name__ for kind in self._retry_on}
         return isinstance(cause, self._retry_on)
+
+    def _is_worth_it(self, ask: Callable[[Any], Any], cause: BaseException) -> bool:
+        try:
+            return bool(ask(cause))
+        except Exception as raised:  # of the caller's own: all other files must not be lost for it
+            if not self._has_warned:
+                self._has_warned = True
+                warn(
+                    f"the function given as retry_on= raised {type(raised).__name__}: "
+                    f"{message_of(raised)}, for {type(cause).__name__}: that file is not tried "
+                    "again. Let it return False for exceptions that it does not know"
+                )
+            return False
 
     def due(self, now: float) -> list[int]:
         """Return the files that have waited long enough, and forget them."""

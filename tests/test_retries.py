@@ -12,6 +12,7 @@ import pytest
 import bigpipe
 from bigpipe import (
     BigpipeError,
+    BigpipeWarning,
     FileTimeoutError,
     Journal,
     OptionError,
@@ -51,6 +52,23 @@ def error_of(cause, hook="file_read", attempts=1):
 def test_fault_of_a_drive_may_pass_and_a_bug_does_not(exception, passes):
     assert may_pass(exception) is passes
     assert Retries(1).wants(0, error_of(exception), 0.0) is passes
+
+
+def test_function_that_raises_costs_no_other_file(outdir, make_files):
+    pipe = Doubler(outdir=outdir, trouble={("data_process", "000.bin"): fail})
+    options = {"max_retries": 1, "executor": "serial", "on_error": "return"}
+    with pytest.warns(BigpipeWarning, match="retry_on= raised AttributeError: .* for ValueError"):
+        pout = pipe.pipeline(make_files(3), retry_on=lambda error: error.errno == 5, **options)
+    assert [r.outcome for r in pout.results] == [Outcome.FAILED, Outcome.WRITTEN, Outcome.WRITTEN]
+    assert type(pout.errors[0].__cause__) is ValueError
+
+
+def test_function_that_raises_is_told_of_once(recwarn):
+    retries = Retries(3, retry_on=lambda error: error.errno == 5)
+    assert not retries.wants(0, error_of(ValueError()), 0.0)
+    assert not retries.wants(1, error_of(KeyError()), 0.0)
+    assert len(recwarn) == 1
+    assert retries.wants(2, error_of(OSError(5, "input/output error")), 0.0)
 
 
 def test_pause_doubles_up_to_a_minute():
