@@ -303,7 +303,7 @@ def show_worker_traceback(error: FileError) -> None:
         return
     frames: BaseException | None = cause
     while frames is not None and frames.__traceback__ is not None:
-        frames.with_traceback(None)  # not set: a frozen dataclass refuses attributes
+        BaseException.with_traceback(frames, None)  # a frozen dataclass refuses attributes
         frames = frames.__context__
     # The error of a pipeline inside the hook already shows a traceback of its own.
     if error.traceback and not isinstance(cause, FileError):

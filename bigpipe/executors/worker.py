@@ -325,10 +325,7 @@ def file_error(
         message = (
             f"{shown(in_name)} {raised}, in {hook}; raise file_timeout if it may take that long"
         )
-    text = "".join(
-        traceback.format_exception(type(raised), raised, _outside_bigpipe(raised.__traceback__))
-    )
-    error = FileError(message, in_name=in_name, hook=hook, traceback=text)
+    error = FileError(message, in_name=in_name, hook=hook, traceback=_formatted(raised))
     error.__cause__ = raised
     return error
 
@@ -342,6 +339,15 @@ def hook_frames(error: FileError) -> TracebackType | None:
 def _describe(raised: BaseException, where: str = "") -> str:
     text = as_final(message_of(raised))
     return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where
+
+
+def _formatted(raised: BaseException) -> str:
+    """Return the traceback as Python shows it; without the exception itself if that fails."""
+    frames = _outside_bigpipe(raised.__traceback__)
+    try:
+        return "".join(traceback.format_exception(type(raised), raised, frames))
+    except Exception:  # such as of a SyntaxError made by hand, or of a __getattr__ that raises
+        return "".join(traceback.format_tb(frames)) + _describe(raised) + "\n"
 
 
 def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:

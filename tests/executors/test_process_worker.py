@@ -115,6 +115,20 @@ def test_exception_that_refuses_attributes_costs_its_own_file(
     assert written(pout.results) == {1}
 
 
+def syntax_error() -> SyntaxError:
+    return SyntaxError("no keyword", ("config", 1, "after", "x = "))  # a number is due: "after"
+
+
+def test_exception_that_python_cannot_show_costs_its_own_file(pipe: Doubler, make_files: MakeFiles):
+    trouble = {("data_process", "000.bin"): mischief.RaiseOf(syntax_error)}
+    pout = pipe.pipeline(make_files(2), trouble=trouble)
+    [error] = pout.errors
+    assert error.hook == "data_process"
+    assert "in data_process" in error.traceback
+    assert "SyntaxError" in error.traceback
+    assert written(pout.results) == {1}
+
+
 # Metadata that cannot travel.
 
 
