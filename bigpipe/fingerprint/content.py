@@ -23,7 +23,7 @@ from hashlib import sha256
 from typing import Any
 
 from bigpipe.fingerprint.array_digest import array_digest
-from bigpipe.fingerprint.attributes import header_cards, is_pipe, of_pipe, own_attributes
+from bigpipe.fingerprint.attributes import header_cards, is_pipe, of_pipe, own_attributes, states_of
 from bigpipe.fingerprint.code_digest import atom, code_digest
 from bigpipe.fingerprint.code_scope import CLASS_NOISE, belongs_to_code, is_installed, is_standard
 from bigpipe.fingerprint.graph_digest import Graph, Order, Token
@@ -377,9 +377,9 @@ class _Walk:
             self._set(f"global {module}.{reduced}")
             return
         make, args, state, items, pairs = [*reduced, None, None, None][:5]
-        dicts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         states: list[Any] = [
-            _Attributes(own_attributes(obj, each)) if type(each) is dict else each for each in dicts
+            _Attributes(own_attributes(obj, each)) if type(each) is dict else each
+            for each in states_of(obj, state)
         ]
         contents: list[Any] = [None if items is None else list(items)]
         if pairs is not None:

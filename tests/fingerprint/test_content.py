@@ -359,6 +359,47 @@ def test_what_was_only_looked_at_is_unchanged():
     assert [digest(value).text for value in values] == before
 
 
+def days_of(pandas):
+    return pandas.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
+
+
+@pytest.mark.parametrize(
+    ("library", "make", "look"),
+    [
+        pytest.param("pandas", days_of, lambda days: days.get_loc("2020-01-02"), id="index"),
+        pytest.param(
+            "pandas",
+            lambda pandas: pandas.DataFrame({"a": [1, 2, 3]}, index=days_of(pandas)),
+            lambda frame: frame.loc["2020-01-02"],
+            id="frame",
+        ),
+        pytest.param(
+            "pandas",
+            lambda pandas: pandas.array([1, None], dtype="Int64"),
+            lambda array: array.dtype,
+            id="extension array",
+        ),
+        pytest.param(
+            "xarray",
+            lambda xarray: xarray.Dataset({"a": ("x", np.arange(3.0))}),
+            lambda dataset: (dataset.attrs, dataset.a.encoding),
+            id="dataset",
+        ),
+    ],
+)
+def test_what_was_only_looked_at_is_unchanged_in(library, make, look):
+    value = make(pytest.importorskip(library))
+    before = digest(value).text
+    look(value)
+    assert digest(value).text == before
+
+
+def test_attributes_of_a_dataset_count():
+    xarray = pytest.importorskip("xarray")
+    plain = xarray.Dataset({"a": ("x", np.arange(3.0))})
+    assert digest(plain) != digest(plain.assign_attrs(unit="K"))
+
+
 class Refuses:
     def __reduce_ex__(self, protocol):
         raise KeyError("no")
