@@ -93,7 +93,7 @@ def _print_ecsv(results: list[FileResult], stream: IO[str]) -> None:
         table.add_column(MaskedColumn(filled, mask=mask, dtype=kind), index=place, name=name)
     for name in table.colnames:
         dtype = getattr(table[name], "dtype", None)  # times and coordinates have none
-        if dtype is not None and dtype.hasobject:
+        if dtype is not None and (dtype.hasobject or dtype.kind in "mM"):  # ECSV has no times
             table[name] = [_cell(_plain(value)) for value in table[name]]
     table.write(stream, format="ascii.ecsv")
 
@@ -167,10 +167,22 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "unit") or hasattr(value, "isot"):  # of astropy: with units, or a time
         return str(getattr(value, "isot", value))
     if hasattr(value, "tolist"):  # of numpy
-        return _plain(value.tolist())
+        kind = value.dtype.kind if type(value).__module__.startswith("numpy") else ""
+        return _times(value) if kind in ("m", "M") else _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, int) else str(value)
+
+
+def _times(value: Any) -> Any:
+    """Return times of numpy as text, of which `tolist` may make bare numbers of ns, or of years."""
+    if value.ndim:
+        return [_plain(x) for x in value]
+    time = value.item()
+    if isinstance(time, int) and value.dtype.name.endswith("[ns]"):
+        coarse = value.astype(f"{value.dtype.kind}8[us]")
+        time = coarse.item() if coarse == value else time
+    return str(value) if isinstance(time, int) else _plain(time)
 
 
 def _flat(meta: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -98,6 +98,40 @@ def test_ecsv_keeps_types_and_what_is_missing():
     assert table["meta.error"][0] == META["error"]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(np.datetime64("2026-11-21T01:02:03", "s"), "2026-11-21 01:02:03", id="s"),
+        pytest.param(np.datetime64("2026-11-21T01:02:03", "ns"), "2026-11-21 01:02:03", id="ns"),
+        pytest.param(
+            np.datetime64("2026-11-21T01:02:03.000000004", "ns"),
+            "2026-11-21T01:02:03.000000004",
+            id="some ns",
+        ),
+        pytest.param(np.datetime64("20000-01-01", "D"), "20000-01-01", id="after the year 9999"),
+        pytest.param(np.datetime64("NaT", "ns"), None, id="no time"),
+        pytest.param(np.timedelta64(90_000_000_000, "ns"), "0:01:30", id="timedelta"),
+        pytest.param(np.timedelta64(3, "M"), "3 months", id="months"),
+        pytest.param(
+            np.ma.array(["2026-11-21", "NaT", "2026-11-22"], "M8[ns]", mask=[0, 0, 1]),
+            ["2026-11-21 00:00:00", None, None],
+            id="masked array",
+        ),
+    ],
+)
+def test_times_of_numpy_are_no_numbers(value, shown):
+    result = FileResult(0, "a.nc", None, {"time": value}, Outcome.METADATA_ONLY)
+    assert json.loads(printed("json", [result]))["meta"]["time"] == shown
+
+
+def test_ecsv_has_times_of_numpy_as_text():
+    metas = [{"time": np.datetime64(day, "ns"), "span": np.timedelta64(1, "s")} for day in (1, 2)]
+    results = [FileResult(i, "a.nc", None, m, Outcome.METADATA_ONLY) for i, m in enumerate(metas)]
+    table = Table.read(printed("ecsv", results), format="ascii.ecsv")
+    assert list(table["span"]) == ["0:00:01", "0:00:01"]
+    assert table["time"][0] == "1970-01-01T00:00:00.000000001"
+
+
 def test_table_is_aligned_and_has_one_line_for_each_file():
     lines = printed("table").splitlines()
     assert len(lines) == 1 + len(RESULTS)
