@@ -3,6 +3,10 @@
 Owns how they are told from others. Those of a script and of a notebook, ``__main__``, are known to
 cloudpickle, which does the sending; those of ``bigpipe run`` are made by `bigpipe.references`.
 
+A worker that was not forked has what came by value in no module either. Processes that a hook
+starts by `multiprocessing`, which knows functions and classes by name, are therefore sent it by
+value, too.
+
 Such modules are loaded from a file in no folder of ``sys.path``, as `importlib` and
 `runpy.run_path` do, or made by hand; `multiprocessing` calls that of the script ``__mp_main__``.
 """
@@ -10,12 +14,13 @@ Such modules are loaded from a file in no folder of ``sys.path``, as `importlib`
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
-__all__ = ["note_module"]
+__all__ = ["note_module", "pass_on_by_value"]
 
 _noted: WeakValueDictionary[str, ModuleType] = WeakValueDictionary()
 
@@ -31,6 +36,32 @@ def note_module(obj: Any) -> None:
         import cloudpickle
 
         cloudpickle.register_pickle_by_value(module)
+
+
+def pass_on_by_value() -> None:
+    """Have `multiprocessing` send by value, too, what has come to this process by value."""
+    from multiprocessing.reduction import ForkingPickler
+
+    setattr(ForkingPickler, "reducer_override", _reduced)  # noqa: B010 - the stubs have none
+
+
+def _reduced(pickler: object, obj: Any) -> Any:
+    if not isinstance(obj, (FunctionType, type)) or not _is_lost(obj):
+        return NotImplemented
+    import cloudpickle
+
+    return pickle.loads, (cloudpickle.dumps(obj),)
+
+
+def _is_lost(obj: Any) -> bool:
+    """Whether a function or class is not where its name says, in a module that is not here."""
+    name = getattr(obj, "__module__", None)
+    if name != "__main__":
+        return name not in sys.modules
+    found: Any = sys.modules[name]
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is not obj
 
 
 def _would_be_found(name: str, file: str | None) -> bool:

@@ -127,6 +127,44 @@ def test_script_may_run_in_a_child_that_is_spawned(
     assert printed_by(*arguments) == "started\nstarted\ndone 2\n"
 
 
+WITH_POOLS = """
+import enum, multiprocessing, sys
+from bigpipe import BigMultiPipe
+
+class Side(enum.Enum):
+    LEFT = 1
+
+FACTOR = 2
+
+def double(x):
+    return Side.LEFT, x * FACTOR
+
+def count(pair):
+    return (pair[0] is Side.LEFT) + pair[1]
+
+class Pooling(BigMultiPipe):
+    def data_process(self, data, context=None, **kwargs):
+        with multiprocessing.get_context(context).Pool(1) as pool:
+            if context == "spawn":  # what it gives must be what a new interpreter knows
+                return pool.map(count, [(Side.LEFT, 2)])
+            return [pair[1] for pair in pool.map(double, [1, 2]) if pair[0] is Side.LEFT]
+
+if __name__ == "__main__":
+    method, context, name = sys.argv[1:]
+    pipe = Pooling(executor="processes", start_method=method, file_timeout=PATIENCE)
+    with pipe.stream([name], context=context) as stream:
+        print(*stream)
+"""
+
+
+@pytest.mark.parametrize(("context", "given"), [("fork", "[2, 4]"), ("spawn", "[3]")])
+def test_hook_may_give_functions_of_the_script_to_a_pool(
+    make_files: MakeFiles, tmp_path: Path, start_method: str, context: str, given: str
+):
+    (script := tmp_path / "script.py").write_text(WITH_POOLS.replace("PATIENCE", str(PATIENCE)))
+    assert printed_by(str(script), start_method, context, *make_files(1)) == f"{given}\n"
+
+
 FROM_FILE = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location({name!r}, {file!r})

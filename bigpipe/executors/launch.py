@@ -56,7 +56,8 @@ __all__ = [
 ]
 
 KILL_GRACE = 5.0  # seconds for a killed process to end, which may hang on a dead disk; arbitrary
-NEEDED = ("bigpipe.executors.process_worker", "cloudpickle")  # imported by each worker
+# Imported by each worker.
+NEEDED = ("bigpipe.executors.process_worker", "cloudpickle", "multiprocessing.reduction")
 PRELOADED = ("numpy", "astropy", "astropy.io.fits", "astropy.nddata")  # if the caller has them
 SERVER_TARGET = "bigpipe.executors._forkserver:serve"
 BOOTSTRAP = (

@@ -15,6 +15,7 @@ from typing import Any
 
 from bigpipe import clock, context
 from bigpipe.buffers import BuffersLost
+from bigpipe.by_value import pass_on_by_value
 from bigpipe.claims import Claimant
 from bigpipe.errors import FileError
 from bigpipe.executors import wire
@@ -94,6 +95,8 @@ def _prepare(
             lambda payload: unpickled_beside(payload, data_fd),
             tell,
         )
+        if inherited is None:
+            pass_on_by_value()
         setup.snapshot.fd = data_fd
         if more:
             setup.pipe._bmp_descriptors = more  # whose numbers may differ from the parent's
