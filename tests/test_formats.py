@@ -93,6 +93,23 @@ def test_dataset_can_be_chosen_at_any_depth(extension, tmp_path):
         formats.read(path, dataset="dark")
 
 
+def test_dataset_of_hdf5_may_be_a_link(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["run/long"] = file["again"] = h5py.SoftLink("/night/sky")
+        file["night/sky"] = file["second"] = file.create_dataset("first", data=IMAGE)
+        file["nowhere"] = h5py.SoftLink("/nothing")
+        file["number"] = 3.5
+    for name in ("run/long", "/again", "night/sky", "first", "second"):
+        np.testing.assert_array_equal(formats.read(tmp_path / "x.h5", dataset=name), IMAGE)
+        part = formats.read_slice(tmp_path / "x.h5", 1, 3, dataset=name)
+        np.testing.assert_array_equal(part, IMAGE[1:3])
+    assert formats.read(tmp_path / "x.h5", dataset="number") == 3.5
+    for name in ("nowhere", "night", ""):
+        with pytest.raises(FormatError, match=f"no dataset '{name}'"):
+            formats.read(tmp_path / "x.h5", dataset=name)
+
+
 def test_dataset_is_the_name_of_the_array_that_is_written(tmp_path):
     pytest.importorskip("h5py")
     there_and_back(IMAGE, tmp_path / "x.h5", dataset="flux")

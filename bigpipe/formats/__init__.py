@@ -22,6 +22,7 @@ from bigpipe.formats.fits_files import (
 )
 from bigpipe.formats.hierarchies import (
     close_hdf5,
+    hdf5_dataset,
     read_hdf5,
     read_zarr,
     write_hdf5,
@@ -33,6 +34,7 @@ from bigpipe.formats.npy import read_npy, read_npy_slice, read_npz, write_npy, w
 
 __all__ = [
     "close_hdf5",
+    "hdf5_dataset",
     "hdu_of",
     "header_of",
     "library",

@@ -9,22 +9,46 @@ from typing import Any
 from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
 from bigpipe.snapshot import anonymous_file
 
-__all__ = ["close_hdf5", "read_hdf5", "read_zarr", "write_hdf5", "write_zarr", "zarr_arrays"]
+__all__ = [
+    "close_hdf5",
+    "hdf5_dataset",
+    "read_hdf5",
+    "read_zarr",
+    "write_hdf5",
+    "write_zarr",
+    "zarr_arrays",
+]
 
 
 def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
     """Return the array of a file, several by name, or a part of the one asked for."""
     h5py = library(name, ("h5py", "h5py"))
     with h5py.File(name, "r") as file:
+        linked = None if dataset is None else hdf5_dataset(file, dataset)
+        if linked is not None:
+            return linked[part]
         names: list[str] = []
         file.visititems(
             lambda path, item: names.append(path) if isinstance(item, h5py.Dataset) else None
         )
         if dataset is not None:
-            return file[chosen(names, dataset.strip("/"), name)][part]
+            chosen(names, dataset.strip("/"), name)
         if len(names) == 1:
             return file[names[0]][part]
         return one_or_all({path: file[path][()] for path in names}, name)
+
+
+def hdf5_dataset(file: Any, path: str) -> Any:
+    """Return the dataset at a path in an HDF5 file, by whatever link; ``None`` if there is none.
+
+    A look at all that the file has would take long in a large one, and finds no links: of a
+    dataset that has two names only one, and neither soft links nor those to other files.
+    """
+    try:
+        found = file[path]
+    except (KeyError, OSError, ValueError):  # nothing is there, or where the link leads
+        return None
+    return found if hasattr(found, "dtype") and hasattr(found, "chunks") else None
 
 
 def write_hdf5(arrays: dict[str, Any], name: str) -> None:

@@ -1004,6 +1004,22 @@ def test_what_a_format_does_not_take_is_named(tmp_path):
 # HDF5 and Zarr
 
 
+def test_a_dataset_is_chosen_by_any_of_its_names(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["second"] = file.create_dataset("first", data=np.arange(3))
+        file["first"].attrs["unit"] = "V"
+        file["soft"] = h5py.SoftLink("/first")
+        file["lost"] = h5py.SoftLink("/nothing")
+    for name in ("first", "/second", "soft"):
+        assert read_chunks(tmp_path / "x.h5", dataset=name).shape == (3,)
+        write_chunks(tmp_path / "y.h5", [np.ones(3)], like=tmp_path / "x.h5", like_array=name)
+        with h5py.File(tmp_path / "y.h5") as file:
+            assert dict(file["data"].attrs) == {"unit": "V"}
+    with pytest.raises(StoreError, match=r"dataset 'lost' is not among .*: first"):
+        read_chunks(tmp_path / "x.h5", dataset="lost")
+
+
 def test_a_dataset_is_chosen_by_its_path(tmp_path):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "x.h5"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bigpipe.errors import StoreError
-from bigpipe.formats import close_hdf5, library
+from bigpipe.formats import close_hdf5, hdf5_dataset, library
 from bigpipe.streaming.stores.chunked import ChunkedStore, array_of, model_of, take_grid
 
 __all__ = ["Hdf5Store"]
@@ -48,7 +48,7 @@ class Hdf5Store(ChunkedStore):
         """Open a dataset by its path, or the only one."""
         file = _open_file(name, mode)
         try:
-            return cls(name, file, array_of(name, _arrays_of(file), dataset))
+            return cls(name, file, array_of(name, _arrays_of(file, dataset), dataset))
         except BaseException:
             file.close()
             raise
@@ -134,8 +134,8 @@ def _hold_back(file: Any) -> None:
     file.id.set_mdc_config(config)
 
 
-def _arrays_of(file: Any) -> dict[str, Any]:
-    """Return the arrays of numbers in a file, by their paths."""
+def _arrays_of(file: Any, wanted: str | None) -> dict[str, Any]:
+    """Return the arrays of numbers in a file, by their paths; that which is wanted alone."""
     import h5py
 
     found: dict[str, Any] = {}
@@ -144,7 +144,10 @@ def _arrays_of(file: Any) -> dict[str, Any]:
         if isinstance(item, h5py.Dataset) and item.shape and not item.dtype.hasobject:
             found[path] = item
 
-    file.visititems(note)
+    if wanted is not None:
+        note(wanted.strip("/"), hdf5_dataset(file, wanted))
+    if not found:
+        file.visititems(note)
     return found
 
 
@@ -154,7 +157,7 @@ def _settings_of(
     """Return the attributes of a dataset, and how it is stored."""
     name = os.fspath(like)
     with _open_file(name, "r") as file:
-        found = model_of(name, _arrays_of(file), like_array, dataset)
+        found = model_of(name, _arrays_of(file, like_array), like_array, dataset)
         attributes = {key: value for key, value in found.attrs.items() if key not in _OF_THE_FILE}
         settings = {key: getattr(found, key) for key in _STORAGE}
         if found.dtype != dtype:  # its meaning depends on the type: bits or decimal digits
