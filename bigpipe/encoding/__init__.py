@@ -25,6 +25,7 @@ astropy.time                ``Time``, ``TimeDelta``
 astropy.table               ``Table``, ``QTable``, ``Column``, ``MaskedColumn``
 astropy.utils.masked        ``Masked`` arrays and quantities
 astropy.io.fits             ``Header``
+pandas                      ``Timestamp``, ``Timedelta``, ``NaT``, ``NA``
 =========================== ====================================================================
 
 Types must match exactly: a subclass that is not listed has no safe form, because its class would

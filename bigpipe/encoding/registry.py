@@ -17,7 +17,7 @@ __all__ = ["codec_named", "codec_of"]
 _FAMILIES = {
     *("", "collections", "datetime", "decimal", "fractions", "pathlib", "uuid", "zoneinfo"),
     *("numpy", "astropy.units", "astropy.utils", "astropy.coordinates", "astropy.time"),
-    *("astropy.table", "astropy.io"),
+    *("astropy.table", "astropy.io", "pandas"),
 }
 
 _loaded: set[str] = set()
@@ -64,6 +64,10 @@ def _codecs(family: str) -> Iterable[Codec]:
         from bigpipe.encoding import arrays
 
         return arrays.codecs()
+    if family == "pandas":
+        from bigpipe.encoding import pandas_times
+
+        return pandas_times.codecs()
     if family.startswith("astropy."):
         return _astropy_codecs(family)
     from bigpipe.encoding import standard
