@@ -62,6 +62,25 @@ def test_colours_come_back(extension, tmp_path):
     np.testing.assert_array_equal(there_and_back(COLOURS, tmp_path / f"x.{extension}"), COLOURS)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "axes"),
+    [
+        pytest.param((3, 20, 30), "u1", "QYX", id="three images"),
+        pytest.param((2, 4, 20, 30), "f4", "QQYX", id="stacks of four"),
+        pytest.param((3, 20, 30), "?", "QYX", id="masks"),
+        pytest.param((20, 30, 3), "u1", "YXS", id="colours"),
+        pytest.param((5, 20, 30, 3), "u2", "QYXS", id="images in colour"),
+        pytest.param((20, 30, 4), "f4", "YXS", id="colours in floating point"),
+    ],
+)
+def test_images_of_a_stack_are_no_colours(shape, dtype, axes, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    stack = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    np.testing.assert_array_equal(there_and_back(stack, tmp_path / "x.tif"), stack)
+    with tifffile.TiffFile(tmp_path / "x.tif") as file:
+        assert file.series[0].axes == axes
+
+
 def test_sixteen_bits_come_back_of_png(tmp_path):
     pytest.importorskip("PIL")
     image = IMAGE.astype(np.uint16) * 5000

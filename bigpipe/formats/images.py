@@ -50,9 +50,22 @@ def write_tiff(data: Any, name: str) -> None:
     """Write pixels as a TIFF file."""
     tiff = _tiff_library(name)
     if hasattr(tiff, "imwrite"):
-        tiff.imwrite(name, array_of(data, name))
+        array = array_of(data, name)
+        tiff.imwrite(name, array, **_colours_of(array))
     else:
         write_image(data, name)
+
+
+def _colours_of(array: Any) -> dict[str, Any]:
+    """Return what says that three or four values to a pixel are colours, and as many images none.
+
+    Left to itself, tifffile takes both for colours: of three images of a stack it makes one.
+    """
+    if array.dtype.kind == "b":  # no colours; one bit to a pixel
+        return {}
+    if array.ndim > 2 and array.shape[-1] in (3, 4):
+        return {"photometric": "rgb", "planarconfig": "contig"}
+    return {"photometric": "minisblack"}
 
 
 def _tiff_library(name: str) -> Any:
