@@ -295,6 +295,20 @@ def test_pictures_are_read_and_written_as_tiff_without_the_library_for_all_of_ti
     np.testing.assert_array_equal(there_and_back(IMAGE, tmp_path / "x.tif"), IMAGE)
 
 
+def test_all_images_of_a_tiff_file_are_read_without_the_library_for_all_of_tiff(
+    tmp_path, monkeypatch
+):
+    pillow = pytest.importorskip("PIL.Image")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    stack = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    first, *others = map(pillow.fromarray, stack)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=others)
+    np.testing.assert_array_equal(formats.read(tmp_path / "x.tif"), stack)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[first.resize((2, 2))])
+    with pytest.raises(FormatError, match=r"the 2 images in '.*x.tif' are not of one size"):
+        formats.read(tmp_path / "x.tif")
+
+
 @pytest.mark.parametrize("limits", [(0, 2), (1, None), (None, -1), (None, None), (5, 9)], ids=str)
 @pytest.mark.parametrize("extension", ["npy", "npz", "fits", "fits.fz", "h5", "zarr", "png"])
 def test_part_of_a_file_is_read(extension, limits, tmp_path):

@@ -16,13 +16,17 @@ IMAGES = (".png", *_EIGHT_BITS)
 
 def read_image(name: str) -> Any:
     """Return the pixels of a picture."""
+    with library(name, ("PIL.Image", "Pillow")).open(name) as image:
+        return _pixels(image)
+
+
+def _pixels(image: Any) -> Any:
     import numpy as np
 
-    with library(name, ("PIL.Image", "Pillow")).open(name) as image:
-        if image.mode in ("P", "PA"):  # indices into a palette
-            with image.convert("RGBA" if "transparency" in image.info else "RGB") as coloured:
-                return np.asarray(coloured)
-        return np.asarray(image)
+    if image.mode in ("P", "PA"):  # indices into a palette
+        with image.convert("RGBA" if "transparency" in image.info else "RGB") as coloured:
+            return np.asarray(coloured)
+    return np.asarray(image)
 
 
 def write_image(data: Any, name: str) -> None:
@@ -43,7 +47,24 @@ def write_image(data: Any, name: str) -> None:
 def read_tiff(name: str) -> Any:
     """Return the pixels of a TIFF file."""
     tiff = _tiff_library(name)
-    return tiff.imread(name) if hasattr(tiff, "imread") else read_image(name)
+    return tiff.imread(name) if hasattr(tiff, "imread") else _images_of(name, tiff)
+
+
+def _images_of(name: str, pillow: Any) -> Any:
+    """Return the pixels of the image in a TIFF file, or of all of them as one array."""
+    import numpy as np
+
+    with pillow.open(name) as image:
+        pages = []
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            pages.append(_pixels(image))
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise FormatError(
+            f"the {len(pages)} images in {name!r} are not of one size and type: give a function "
+            "read, or install tifffile, which takes the first series of them."
+        )
+    return pages[0] if len(pages) == 1 else np.stack(pages)
 
 
 def write_tiff(data: Any, name: str) -> None:
