@@ -58,7 +58,11 @@ __all__ = [
 KILL_GRACE = 5.0  # seconds for a killed process to end, which may hang on a dead disk; arbitrary
 # Imported by each worker.
 NEEDED = ("bigpipe.executors.process_worker", "cloudpickle", "multiprocessing.reduction")
-PRELOADED = ("numpy", "astropy", "astropy.io.fits", "astropy.nddata")  # if the caller has them
+# If the caller has them. None starts a thread when it is imported, as scipy's and dask's arrays do.
+PRELOADED = (
+    *("numpy", "astropy", "astropy.io.fits", "astropy.nddata"),
+    *("h5py", "pandas", "tifffile", "xarray", "zarr"),
+)
 SERVER_TARGET = "bigpipe.executors._forkserver:serve"
 BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[4:]; "

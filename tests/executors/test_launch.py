@@ -411,6 +411,23 @@ def test_fork_server_has_loaded_what_workers_need(told: Told):
         assert expected <= {*told.hear()["modules"]}
 
 
+@pytest.mark.parametrize("library", ["h5py", "pandas", "tifffile", "xarray", "zarr"])
+def test_fork_server_has_loaded_large_libraries_that_start_no_thread(told: Told, library: str):
+    pytest.importorskip(library)
+    text = f"""
+        import os, signal
+        import numpy
+        n_threads = len(os.listdir("/proc/self/task"))
+        import {library}
+        assert len(os.listdir("/proc/self/task")) == n_threads
+        from tests.executors import launch_targets as targets
+        launch.start("forkserver", f"{{targets.__name__}}:describe", [int(sys.argv[1])])
+        signal.pause()
+    """
+    with running(text, str(told.fd), pass_fds=(told.fd,)):
+        assert library in told.hear()["modules"]
+
+
 def test_fork_server_leads_a_group_of_its_own():
     with start("forkserver", "return_seven"):
         server = launch.forkserver_pid()
