@@ -129,6 +129,18 @@ def test_dataset_of_hdf5_may_be_a_link(tmp_path):
             formats.read(tmp_path / "x.h5", dataset=name)
 
 
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [(np.array(["x", "yy"]), "<U2"), (np.array(["2026-11-21"], "M8[ns]"), r"datetime64\[ns\]")],
+    ids=["text", "times"],
+)
+def test_array_that_hdf5_has_no_type_for_is_named(array, kind, tmp_path):
+    pytest.importorskip("h5py")
+    message = f"HDF5 has no type for {kind}, of 'b' in '.*x.h5': convert it in process, as by"
+    with pytest.raises(FormatError, match=message):
+        formats.write({"a": IMAGE, "b": array}, tmp_path / "x.h5")
+
+
 def test_dataset_is_the_name_of_the_array_that_is_written(tmp_path):
     pytest.importorskip("h5py")
     there_and_back(IMAGE, tmp_path / "x.h5", dataset="flux")

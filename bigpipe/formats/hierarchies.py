@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from bigpipe.errors import FormatError
 from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
 from bigpipe.snapshot import anonymous_file
 
@@ -57,6 +58,13 @@ def write_hdf5(arrays: dict[str, Any], name: str) -> None:
     file = h5py.File(name, "w")
     try:
         for path, array in arrays.items():
+            try:
+                h5py.h5t.py_create(array.dtype, logical=True)
+            except TypeError:
+                raise FormatError(
+                    f"HDF5 has no type for {array.dtype}, of {path!r} in {name!r}: convert it in "
+                    "process, as by .astype('int64') for times, or 'S16' for text."
+                ) from None
             file.create_dataset(path, data=array)
     finally:
         close_hdf5(file)
