@@ -171,6 +171,8 @@ def _plain(value: Any) -> Any:
         return _times(value) if kind in ("m", "M") else _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, where nothing is known
+        return None
     return value if isinstance(value, int) else str(value)
 
 

@@ -124,6 +124,14 @@ def test_times_of_numpy_are_no_numbers(value, shown):
     assert json.loads(printed("json", [result]))["meta"]["time"] == shown
 
 
+def test_what_pandas_does_not_know_is_missing():
+    pandas = pytest.importorskip("pandas")
+    meta = {"begun": pandas.NaT, "n": [1, pandas.NA]}
+    result = FileResult(0, "a.csv", None, meta, Outcome.METADATA_ONLY)
+    assert json.loads(printed("json", [result]))["meta"] == {"begun": None, "n": [1, None]}
+    assert next(csv.DictReader(io.StringIO(printed("csv", [result]))))["begun"] == ""
+
+
 def test_ecsv_has_times_of_numpy_as_text():
     metas = [{"time": np.datetime64(day, "ns"), "span": np.timedelta64(1, "s")} for day in (1, 2)]
     results = [FileResult(i, "a.nc", None, m, Outcome.METADATA_ONLY) for i, m in enumerate(metas)]
