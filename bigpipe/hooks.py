@@ -1,8 +1,7 @@
 """The hooks that a subclass overrides, and what each does by default.
 
 Owns what happens to a file between its name and its ``(outname, meta)``. Processes and other
-files are the business of `bigpipe.pipeline` and `bigpipe.run`; `bigpipe.passage` calls the hooks
-in order.
+files are the business of `bigpipe.pipeline` and `bigpipe.run`; `bigpipe.passage` has the order.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from bigpipe.context import FileContext
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, Options, assure_list
 from bigpipe.outname import outname_creator
 from bigpipe.outputs import Stager
-from bigpipe.passage import RESERVED, Passage, creates_outdir, make_folder_of, process_batch
+from bigpipe.passage import Passage, creates_outdir, make_folder_of, process_batch
 from bigpipe.slices import takes_slices
 from bigpipe.steps import bmp_cleanup
 
-__all__ = ["RESERVED", "Hooks"]
+__all__ = ["Hooks"]
 
 _CONTROL = frozenset(CONTROL_OPTIONS) - {"outname"}
 

@@ -23,17 +23,15 @@ from typing import Any
 from bigpipe import moving
 from bigpipe.environment import current_folder
 from bigpipe.errors import CollisionError, OutnameError
-from bigpipe.moving import overwrites_input
 from bigpipe.staging import (
     STAGING_NAME,
     StagingFolder,
     can_be_replaced,
     nearest_folder,
-    remove_dead_staging,
     remove_staging,
 )
 
-__all__ = ["StagedOutput", "Stager", "explain", "overwrites_input", "remove_dead_staging"]
+__all__ = ["StagedOutput", "Stager", "explain"]
 
 MAX_IDLE = 16  # staging folders that a stager keeps; arbitrary, each costs a file descriptor
 _NO_NAMES = ("", os.curdir, os.pardir)
@@ -93,7 +91,7 @@ class Stager:
             raise OutnameError(f"{name!r} is the name of bigpipe's own folder; give another name")
         exists = moving.is_there(trimmed)
         inputs = tuple(inputs)
-        if exists and overwrites_input(trimmed, inputs, self.home):
+        if exists and moving.overwrites_input(trimmed, inputs, self.home):
             raise _collision(name)
         if base in _NO_NAMES or (exists and not can_be_replaced(trimmed)):
             return StagedOutput(name, exists)
@@ -378,7 +376,7 @@ class StagedOutput:
         for folder, _, names in os.walk(self._root) if self._inputs else ():
             for name in names:
                 place = staging.place_of(os.path.join(folder, name))
-                if overwrites_input(place, self._inputs, home):
+                if moving.overwrites_input(place, self._inputs, home):
                     raise _collision(place)
 
     def _mains(self, returned: Any) -> list[str]:

@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.errors import OptionError, PipelineError, TooManyErrorsError, warn
-from bigpipe.hooks import RESERVED, Hooks
+from bigpipe.hooks import Hooks
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, slips
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
+from bigpipe.passage import RESERVED
 from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
 from bigpipe.run import Run

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from bigpipe import moving
 from bigpipe.errors import CollisionError, OutnameError
-from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager, explain, overwrites_input
+from bigpipe.moving import overwrites_input
+from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager, explain
 from bigpipe.staging import STAGING_NAME
 
 LONG_AGO = 1_500_000_000  # seconds: a time stamp that no test can meet by chance

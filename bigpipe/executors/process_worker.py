@@ -179,8 +179,8 @@ class _ProcessWorker:
         stage: str | None = "worker_exit"
         try:
             self._run_tasks()
-        except BaseException:  # SIGTERM, or a hook has closed bigpipe's descriptor: its name must be
-            stage = None  # the last noted, as the file is charged with this death
+        except BaseException:  # SIGTERM, or a hook has closed bigpipe's descriptor
+            stage = None  # its hook stays the last one noted: the file is charged with this death
             raise
         finally:
             if not self.ends.is_forked:
