@@ -380,7 +380,7 @@ def test_step_for_a_batch_must_return_a_list(options, make_files, wrong):
     pipe = Misled(**options, wrong=wrong)
     pout = pipe.pipeline(make_files(1), executor="serial", **BATCHES)
     kind = type(wrong).__name__
-    assert f"data_process_batch returned {kind}, which is no list" in str(pout.errors[0])
+    assert f"data_process_batch returned {kind}, not a list" in str(pout.errors[0])
 
 
 # Deaths.
