@@ -38,8 +38,8 @@ import contenders
 import tables
 from calm import Calm
 
-from bigpipe.filesystems import file_system
 from bigpipe.measure import n_cores
+from bigpipe.system.filesystems import file_system
 
 __all__ = ["describe_machine", "main", "measure", "run_script"]
 

@@ -21,9 +21,9 @@ import memory_cases
 from tree_pss import watched
 
 from bigpipe import BigpipeWarning, Outcome, Pout, run
-from bigpipe.events import WorkerReady
 from bigpipe.executors.processes import ProcessesExecutor
 from bigpipe.scheduler import Scheduler
+from bigpipe.scheduling.events import WorkerReady
 
 __all__ = ["main", "measure"]
 

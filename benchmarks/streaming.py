@@ -1,6 +1,6 @@
 """Arrays from process to process, and stages side by side, measured on this machine.
 
-Transport: arrays sent through `bigpipe.transport` beside a copy in memory and a
+Transport: arrays sent through `bigpipe.sharing.transport` beside a copy in memory and a
 `multiprocessing.Queue`, which pickles. The copy has the same pattern: one source, and four
 destinations in turn, which a cache does not hold. Chain: three stages side by side beside the
 slowest of them alone; each waits, as for a disk or another machine, or works, which takes a core
@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bigpipe.sharing.transport import Receiver, Sender, open_link
 from bigpipe.streaming import Stages, read_chunks, write_chunks
-from bigpipe.transport import Receiver, Sender, open_link
 
 MB = 1_000_000
 N_SEGMENTS = 4  # destinations of a copy

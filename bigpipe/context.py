@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bigpipe.claims import Claimant
+    from bigpipe.claims.register import Claimant
     from bigpipe.outputs import Stager
 
 __all__ = ["FileContext", "copied", "current", "enter", "name_of"]

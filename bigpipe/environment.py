@@ -23,7 +23,7 @@ from typing import Any
 import threadpoolctl
 
 from bigpipe.errors import BigpipeWarning
-from bigpipe.system_files import read_text, word_after
+from bigpipe.system.system_files import read_text, word_after
 
 __all__ = [
     "Environment",

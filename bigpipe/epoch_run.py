@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bigpipe import outcomes
-from bigpipe.events import Instruction
 from bigpipe.executors.base import Died
 from bigpipe.executors.delivery import DataReceiver, Handle, max_segments
-from bigpipe.ledger import Ended
-from bigpipe.plan import Plan
 from bigpipe.records import FileResult
 from bigpipe.run import Run
+from bigpipe.running import outcomes
+from bigpipe.running.ledger import Ended
+from bigpipe.running.plan import Plan
+from bigpipe.scheduling.events import Instruction
 
 __all__ = ["EpochRun", "Epochs"]
 

@@ -18,8 +18,8 @@ from bigpipe import context
 from bigpipe.errors import UnsendableError
 from bigpipe.executors.delivery import DataSender
 from bigpipe.passage import Passage
+from bigpipe.sharing.snapshot import anonymous_file
 from bigpipe.slices import name_of, parts
-from bigpipe.snapshot import anonymous_file
 
 __all__ = ["FedPipe", "Here"]
 

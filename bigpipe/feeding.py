@@ -20,8 +20,8 @@ from bigpipe.executors.worker import hook_frames
 from bigpipe.fed_pipe import FedPipe
 from bigpipe.hooks import Hooks
 from bigpipe.options import Options
-from bigpipe.plan import Plan, checked_in_names
 from bigpipe.records import FileResult
+from bigpipe.running.plan import Plan, checked_in_names
 from bigpipe.slices import name_of
 
 __all__ = ["Stream"]

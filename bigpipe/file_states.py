@@ -1,7 +1,7 @@
 """By what a file is known again: its absolute name, its size, its time, its content.
 
 Owns what is compared when it is asked whether an input or an output is still what it was.
-The decision is `bigpipe.resume`'s.
+The decision is `bigpipe.running.resume`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from bigpipe.claims import flat_names
+from bigpipe.claims.register import flat_names
 
 __all__ = ["State", "checksum", "checksums", "input_states", "key_of", "names_of", "state_of"]
 

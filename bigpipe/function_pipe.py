@@ -16,7 +16,7 @@ from bigpipe.errors import OptionError
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
-from bigpipe.plan import Plan
+from bigpipe.running.plan import Plan
 from bigpipe.slices import takes_slices
 
 __all__ = ["FunctionPipe"]

@@ -1,7 +1,7 @@
 """What inputs tell before they are read: how large they are on disk, whether compressed.
 
 Owns the figures from which the memory of a file is guessed. How that is done is
-`bigpipe.projection`.
+`bigpipe.scheduling.projection`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Journal`: read what runs have recorded of their files.
 
 Owns the queries that users make: results, errors, a table, the origin of an output. Runs write
-the journal through `bigpipe.journal_file`.
+the journal through `bigpipe.journal_store.file`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bigpipe.durations import format_seconds
 from bigpipe.encoding import decode
 from bigpipe.errors import FileError, JournalError
 from bigpipe.file_states import key_of, names_of, state_of
-from bigpipe.journal_lock import holder_of
-from bigpipe.journal_reader import Explained, JournalReader, opened
-from bigpipe.journal_rows import FileRow, RunRow, input_bytes, result_of
+from bigpipe.journal_store.lock import holder_of
+from bigpipe.journal_store.reader import Explained, JournalReader, opened
+from bigpipe.journal_store.rows import FileRow, RunRow, input_bytes, result_of
 from bigpipe.origin import JournalRun, Origin
 from bigpipe.pout import Pout
 from bigpipe.records import FileResult, Outcome

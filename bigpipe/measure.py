@@ -1,8 +1,9 @@
 """The cores and memory that this process may use: those of the machine, or a share of them.
 
-Measures the machine and the limits of this process; the only importer of psutil. Limits of
-control groups are read in `bigpipe.cgroups`, the memory that processes use in
-`bigpipe.peak_meter` and `bigpipe.tree_meter`. `bigpipe.budget` decides from these figures.
+Measures the machine and the limits of this process; the only importer of psutil. Limits of control
+groups are read in `bigpipe.system.cgroups`, the memory that processes use in
+`bigpipe.executors.peak_meter` and `bigpipe.tree_meter`. `bigpipe.budget` decides from these
+figures.
 
 A process that works on one file of a run may use only the file's share of the machine::
 
@@ -23,11 +24,11 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from bigpipe.budget import fit_count, format_bytes, parse_bytes, wanted_processes
-from bigpipe.cgroups import cpu_quotas, memory_left
 from bigpipe.errors import MemoryBudgetError, OptionError
 from bigpipe.options import Options
-from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
-from bigpipe.system_files import read_text, word_after
+from bigpipe.system.cgroups import cpu_quotas, memory_left
+from bigpipe.system.process_table import Anonymous, Kin, Memory, ProcTable
+from bigpipe.system.system_files import read_text, word_after
 
 __all__ = [
     "PsutilTable",
@@ -351,7 +352,7 @@ def memory_pressure(root: str = "/") -> float | None:
 
 
 class PsutilTable:
-    """The processes of a system without ``/proc``, like those of `bigpipe.process_table`.
+    """The processes of a system without ``/proc``, like those of `bigpipe.system.process_table`.
 
     Notes
     -----

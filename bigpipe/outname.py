@@ -1,7 +1,7 @@
 """Names of outputs, made from the names of inputs.
 
 Owns the rule for output names, and the refusal of unsafe names from metadata. Touches no file.
-`bigpipe.claims` decides which input may write to a name, `bigpipe.outputs` writes it.
+`bigpipe.claims.register` decides which input may write to a name, `bigpipe.outputs` writes it.
 """
 
 from __future__ import annotations

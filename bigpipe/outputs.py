@@ -1,7 +1,7 @@
 """Outputs that appear whole: hooks write in a staging folder, from which files are moved.
 
 Owns how an output gets to its final name. `bigpipe.staging` owns the folders, `bigpipe.moving`
-single moves; `bigpipe.claims` decides who may write a name::
+single moves; `bigpipe.claims.register` decides who may write a name::
 
     night/                                      the folder of the outputs
         a_bmp.fits                              <---+  os.replace, when file_write returned

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigpipe.claims import Claimant
+from bigpipe.claims.register import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import CollisionError, FileTimeoutError
 from bigpipe.moving import is_there

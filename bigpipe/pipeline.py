@@ -17,9 +17,9 @@ from bigpipe.hooks import Hooks
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, slips
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.passage import RESERVED
-from bigpipe.plan import Plan, checked_in_names
 from bigpipe.pout import Pout
 from bigpipe.run import Run
+from bigpipe.running.plan import Plan, checked_in_names
 
 if TYPE_CHECKING:
     from bigpipe.feeding import Stream

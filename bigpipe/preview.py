@@ -1,7 +1,8 @@
 """What a run would do, and why, without running anything.
 
 Owns the preview: which files would run, what problems are foreseeable, and how much memory, disk
-and time a run needs. Both `bigpipe.run` and this module ask `bigpipe.resume` which files are done.
+and time a run needs. Both `bigpipe.run` and this module ask `bigpipe.running.resume` which files
+are done.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bigpipe.admission import Need
 from bigpipe.budget import format_bytes, parse_bytes
-from bigpipe.claims import flat_names
+from bigpipe.claims.register import flat_names
 from bigpipe.durations import format_seconds
 from bigpipe.errors import BigpipeError, UnsendableError, shown
 from bigpipe.file_states import key_of
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.input_files import file_size, is_compressed
-from bigpipe.journal_lock import holder_of
-from bigpipe.journal_reader import JournalReader, opened
-from bigpipe.journal_rows import FileRow, input_bytes, pipe_name
+from bigpipe.journal_store.lock import holder_of
+from bigpipe.journal_store.reader import JournalReader, opened
+from bigpipe.journal_store.rows import FileRow, input_bytes, pipe_name
 from bigpipe.measure import count_workers, usable_memory
-from bigpipe.memory import need_of
 from bigpipe.moving import status_of
-from bigpipe.plan import Plan, plain
-from bigpipe.projection import Projector
-from bigpipe.resume import Look, Resume
+from bigpipe.running.memory_watch import need_of
+from bigpipe.running.plan import Plan, plain
+from bigpipe.running.resume import Look, Resume
+from bigpipe.scheduling.admission import Need
+from bigpipe.scheduling.projection import Projector
 
 __all__ = ["PlannedFile", "Preview", "Step", "preview"]
 
@@ -315,7 +316,7 @@ class _Previewer:
         executor = self._options.executor
         if executor not in (None, "processes") or (executor is None and n_workers <= 1):
             return
-        from bigpipe.snapshot import Snapshot, pickled_for_workers
+        from bigpipe.sharing.snapshot import Snapshot, pickled_for_workers
 
         try:
             Snapshot(self._plan.control).close()

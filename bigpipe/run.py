@@ -15,30 +15,30 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from bigpipe import events as e
-from bigpipe import outcomes
-from bigpipe.claims import Claims
+from bigpipe.claims.register import Claims
 from bigpipe.clock import Clock
 from bigpipe.context import current
 from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors import base, make_executor
 from bigpipe.executors.strategies import make_strategy
 from bigpipe.executors.worker import hook_frames
-from bigpipe.intake import Intake
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
-from bigpipe.ledger import Ended, Ledger
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
-from bigpipe.memory import MemoryWatch
-from bigpipe.plan import Inputs, Plan
 from bigpipe.prints import Place, room_for_prints
 from bigpipe.progress import Progress, interrupted_line, make_progress, say
-from bigpipe.questions import Questions
-from bigpipe.recorder import Recorder
 from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
-from bigpipe.retries import Retries
-from bigpipe.sampler import Sampler
+from bigpipe.running import outcomes
+from bigpipe.running.intake import Intake
+from bigpipe.running.ledger import Ended, Ledger
+from bigpipe.running.memory_watch import MemoryWatch
+from bigpipe.running.plan import Inputs, Plan
+from bigpipe.running.questions import Questions
+from bigpipe.running.recorder import Recorder
+from bigpipe.running.sampler import Sampler
 from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
+from bigpipe.scheduling import events as e
+from bigpipe.scheduling.retries import Retries
 
 __all__ = ["Run"]
 
@@ -403,7 +403,7 @@ class Run:
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
         if self._options.journal is not None:
-            from bigpipe.journal_recorder import JournalRecorder  # which loads SQLite
+            from bigpipe.running.journal_recorder import JournalRecorder  # which loads SQLite
 
             self._journal = JournalRecorder(self._pipe, self._plan)
         self._files.journal = self._sampler.journal = self._journal

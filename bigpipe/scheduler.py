@@ -13,8 +13,9 @@ worker has to end::
     TaskEnded(0, 5)        -> [Submit(0, tasks=(7,))]
     WorkerDied(0, [7])     -> [Submit(1, tasks=(7, 5))], 7 uncharged; or GiveUp(5)
 
-`bigpipe.admission` decides which pending task fits into memory, and which worker to pause or stop
-when memory runs out. Without an admission, tasks are submitted in the order in which they came.
+`bigpipe.scheduling.admission` decides which pending task fits into memory, and which worker to
+pause or stop when memory runs out. Without an admission, tasks are submitted in the order in which
+they came.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from bigpipe.admission import Admission, Need
-from bigpipe.charges import Charges
-from bigpipe.deadlines import Deadlines
-from bigpipe.events import (
+from bigpipe.scheduling.admission import Admission, Need
+from bigpipe.scheduling.charges import Charges
+from bigpipe.scheduling.deadlines import Deadlines
+from bigpipe.scheduling.events import (
     Cause,
     Dismiss,
     Event,
@@ -47,11 +48,11 @@ from bigpipe.events import (
     WorkerDied,
     WorkerReady,
 )
-from bigpipe.losses import Losses
-from bigpipe.pace import MAX_AHEAD, Pace
-from bigpipe.pending import Pending
-from bigpipe.roster import InHand, Roster, Worker
-from bigpipe.waits import Waits
+from bigpipe.scheduling.losses import Losses
+from bigpipe.scheduling.pace import MAX_AHEAD, Pace
+from bigpipe.scheduling.pending import Pending
+from bigpipe.scheduling.roster import InHand, Roster, Worker
+from bigpipe.scheduling.waits import Waits
 
 __all__ = ["MAX_FAILED_STARTS", "Scheduler"]
 
@@ -79,11 +80,11 @@ class Scheduler:
     Attributes
     ----------
     attempts, figures : callable
-        Attempts and figures of tasks: see `bigpipe.losses.Losses`.
+        Attempts and figures of tasks: see `bigpipe.scheduling.losses.Losses`.
     alone : dict
         Tasks that have a worker to themselves: see there.
     waited_s : dict of str to float
-        What workers waited for, if there is an ``admission``: see `bigpipe.waits.Waits`.
+        What workers waited for, if there is an ``admission``: see `bigpipe.scheduling.waits.Waits`.
 
     Notes
     -----

@@ -1,7 +1,7 @@
 """The memory of each worker, together with every process that its hooks have started.
 
-Owns which processes belong to a worker. `bigpipe.process_table` reads the figures of one process;
-the scheduler acts on figures that are too large.
+Owns which processes belong to a worker. `bigpipe.system.process_table` reads the figures of one
+process; the scheduler acts on figures that are too large.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bigpipe.measure import PsutilTable
-from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
+from bigpipe.system.process_table import Anonymous, Kin, Memory, ProcTable
 
 __all__ = ["ProcessTable", "TreeMeter", "system_table"]
 

@@ -10,8 +10,9 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from bigpipe.admission import Admission, Need
-from bigpipe.events import (
+from bigpipe.scheduler import Scheduler
+from bigpipe.scheduling.admission import Admission, Need
+from bigpipe.scheduling.events import (
     Cause,
     Dismiss,
     GiveUp,
@@ -27,7 +28,6 @@ from bigpipe.events import (
     WorkerDied,
     WorkerReady,
 )
-from bigpipe.scheduler import Scheduler
 
 MiB = 2**20
 INTERVAL = 0.1  # seconds between samples

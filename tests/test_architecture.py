@@ -20,24 +20,16 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("admission", "budget", "charges", "chunks", "columns", "deadlines", "durations"),
-        *("encoding", "events", "fingerprint", "losses", "option_checks", "options", "outname"),
-        *("pace", "passes", "pending", "projection", "retries", "roster", "scheduler", "slices"),
-        "waits",
+        *("budget", "chunks", "columns", "durations", "encoding", "fingerprint", "option_checks"),
+        *("options", "outname", "scheduler", "scheduling", "slices"),
     ),
     (
-        *("arrays", "bloom", "buffers", "by_value", "cgroups", "claims", "clock", "context"),
-        *("environment", "file_states", "filesystems", "folder_claims", "formats", "input_files"),
-        *("interrupts", "journal_file", "journal_lock", "journal_reader", "journal_rows"),
-        *("kept_memory", "log", "log_payload", "measure", "moving", "outputs", "pages", "parcels"),
-        *("peak_meter", "polling", "prints", "process_table", "progress", "segments", "snapshot"),
-        *("spool", "staging", "system_files", "transport", "tree_meter", "usual_names"),
+        *("claims", "clock", "context", "environment", "file_states", "formats", "input_files"),
+        *("interrupts", "journal_store", "log", "log_payload", "measure", "moving", "outputs"),
+        *("prints", "progress", "sharing", "staging", "system", "tree_meter"),
     ),
     ("executors",),
-    (
-        *("epoch_run", "intake", "journal_recorder", "ledger", "memory", "outcomes", "plan"),
-        *("preview", "questions", "recorder", "resume", "run", "sampler"),
-    ),
+    ("epoch_run", "preview", "run", "running"),
     (
         *("fed_pipe", "feeding", "function_pipe", "hooks", "journal", "origin", "passage"),
         *("pipeline", "pout", "pout_table", "report", "steps"),
@@ -48,10 +40,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("admission", "budget", "charges", "chunks", "columns", "deadlines", "durations"),
-    *("events", "fingerprint", "losses"),
-    *("outname", "pace", "passes", "pending", "projection", "retries", "roster", "scheduler"),
-    *("slices", "waits"),
+    *("budget", "chunks", "columns", "durations", "fingerprint", "outname", "scheduler"),
+    *("scheduling", "slices"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),

@@ -15,7 +15,7 @@ import pytest
 
 import bigpipe
 from bigpipe import BigpipeWarning, Journal, JournalError, Outcome, PipelineError
-from bigpipe.journal_lock import JournalLock
+from bigpipe.journal_store.lock import JournalLock
 from tests.pipes import Doubler, fail, note_size
 from tests.places import not_spawned
 from tests.programs import run_python
@@ -315,7 +315,7 @@ def test_second_run_on_a_journal_is_told_who_has_it(make_files, night):
     with pytest.raises(JournalError, match="in use by another run in this process"):
         night.pipeline(make_files(3))
     code = (
-        "import sys; from bigpipe.journal_lock import JournalLock, holder_of\n"
+        "import sys; from bigpipe.journal_store.lock import JournalLock, holder_of\n"
         "print(holder_of(sys.argv[1])['pid'])\n"
         "try: JournalLock(sys.argv[1])\n"
         "except Exception as error: print(error)"
@@ -332,7 +332,7 @@ def test_second_run_on_a_journal_is_told_who_has_it(make_files, night):
 def test_lock_of_a_dead_run_is_not_in_the_way(tmp_path, by_name):
     path = str(tmp_path / "j")
     code = (
-        "import sys, os, signal; from bigpipe.journal_lock import JournalLock\n"
+        "import sys, os, signal; from bigpipe.journal_store.lock import JournalLock\n"
         f"lock = JournalLock(sys.argv[1], by_name={by_name}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, path], check=False, cwd=ROOT, timeout=100)

@@ -26,7 +26,7 @@ from bigpipe.measure import (
     usable_memory,
 )
 from bigpipe.options import Options
-from bigpipe.process_table import Kin
+from bigpipe.system.process_table import Kin
 
 GIB = 2**30
 PAGE = resource.getpagesize()

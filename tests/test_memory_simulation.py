@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from bigpipe.admission import Need
+from bigpipe.scheduling.admission import Need
 from tests.memory_world import STARTING_S, Job, MiB, World
 
 N_WORKLOADS = int(os.environ.get("BIGPIPE_WORKLOADS", "500"))  # of each kind

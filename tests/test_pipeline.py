@@ -40,7 +40,7 @@ from bigpipe import (
     no_outfile,
     prune_pout,
 )
-from bigpipe.pace import MAX_AHEAD
+from bigpipe.scheduling.pace import MAX_AHEAD
 from tests.ids import shown
 from tests.pipes import Doubler, fail, note_size
 from tests.places import not_spawned

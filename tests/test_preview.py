@@ -10,7 +10,7 @@ import pytest
 
 from bigpipe import BigMultiPipe, JournalError
 from bigpipe.preview import Step
-from bigpipe.projection import Projector
+from bigpipe.scheduling.projection import Projector
 
 
 class Doubling(BigMultiPipe):

@@ -28,8 +28,8 @@ from bigpipe import (
 )
 from bigpipe.executors import Executor, base
 from bigpipe.executors.processes import ProcessesExecutor
-from bigpipe.pace import MAX_AHEAD
 from bigpipe.run import Run
+from bigpipe.scheduling.pace import MAX_AHEAD
 from tests import mischief
 from tests.gate import Gate
 from tests.pipes import Doubler, fail, kill_self, written

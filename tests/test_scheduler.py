@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpipe.admission import Admission, Need
-from bigpipe.events import (
+from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
+from bigpipe.scheduling.admission import Admission, Need
+from bigpipe.scheduling.events import (
     Cause,
     Dismiss,
     GiveUp,
@@ -34,8 +35,7 @@ from bigpipe.events import (
     WorkerDied,
     WorkerReady,
 )
-from bigpipe.roster import InHand
-from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
+from bigpipe.scheduling.roster import InHand
 
 
 @dataclass

@@ -27,7 +27,7 @@ from bigpipe import (
     TooManyErrorsError,
     UnsendableError,
 )
-from bigpipe.segments import SPARE
+from bigpipe.sharing.segments import SPARE
 from tests.gate import Gate
 from tests.mischief import Unloadable, Unpicklable, in_a_fork, worker_pids
 from tests.pipes import FirstTimeOnly, fail, get_into_trouble, kill_self

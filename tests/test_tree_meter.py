@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bigpipe.measure import PsutilTable
-from bigpipe.process_table import Anonymous, Kin, Memory, ProcTable
+from bigpipe.system.process_table import Anonymous, Kin, Memory, ProcTable
 from bigpipe.tree_meter import (
     EXACT_PART,
     LISTING_PART,

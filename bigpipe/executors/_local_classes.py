@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from bigpipe.arrays import pickler_class
 from bigpipe.options import FUNCTION_LISTS, assure_list
+from bigpipe.sharing.arrays import pickler_class
 
 __all__ = ["note_local_classes"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from bigpipe.executors._strays import Stray, send_signal
 from bigpipe.executors.launch import forkserver_pid
-from bigpipe.process_table import ProcTable
+from bigpipe.system.process_table import ProcTable
 
 __all__ = ["now", "programs_of", "signal_all"]
 

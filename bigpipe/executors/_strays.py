@@ -16,7 +16,7 @@ from collections.abc import Container
 from contextlib import suppress
 from typing import NamedTuple
 
-from bigpipe.process_table import Birth, ProcTable
+from bigpipe.system.process_table import Birth, ProcTable
 
 __all__ = ["Stray", "send_signal", "strays_of"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.errors import FileError
-from bigpipe.journal_rows import FileTexts
+from bigpipe.journal_store.rows import FileTexts
 from bigpipe.measure import n_cores
 from bigpipe.options import Options
 from bigpipe.prints import Place

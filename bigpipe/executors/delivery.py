@@ -12,9 +12,9 @@ is sent and when it is opened.
           `-- one copy ---> segment, mapped by both  <------ views, no copy --- open()
                             its last byte: lent? <--- 0, when no array uses it any more
 
-Unlike in `bigpipe.transport`, the report identifies the data here: its file, worker and attempt. It
-is lost only together with its worker. So data may be claimed in any order, and nothing needs to be
-sent back to a worker.
+Unlike in `bigpipe.sharing.transport`, the report identifies the data here: its file, worker and
+attempt. It is lost only together with its worker. So data may be claimed in any order, and nothing
+needs to be sent back to a worker.
 
 The memory has no name: it is freed when the processes that use it end, however they end.
 """
@@ -35,8 +35,8 @@ from bigpipe.executors._descriptors import (
     no_fork,
     register_parent_fd,
 )
-from bigpipe.parcels import Parcel, unpacked
-from bigpipe.segments import BorrowedSegments, OwnSegments, Segment
+from bigpipe.sharing.parcels import Parcel, unpacked
+from bigpipe.sharing.segments import BorrowedSegments, OwnSegments, Segment
 
 __all__ = ["DataReceiver", "DataSender", "Delivered", "Handle", "max_segments"]
 
@@ -58,7 +58,7 @@ class Handle(NamedTuple):
     pid: int
     """Process id of the worker."""
     words: bytes
-    """The data without its buffers, in the form of `bigpipe.parcels`."""
+    """The data without its buffers, in the form of `bigpipe.sharing.parcels`."""
     n_bytes: int
     """Size of the buffers."""
     beside: bytearray | int

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bigpipe import context
-from bigpipe.buffers import BuffersLost
-from bigpipe.claims import Claimant
+from bigpipe.claims.register import Claimant
 from bigpipe.executors.base import Report, Task
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated
+from bigpipe.sharing.buffers import BuffersLost
 
 __all__ = ["FileRun", "process_together"]
 

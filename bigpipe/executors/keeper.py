@@ -1,7 +1,7 @@
 """A process that keeps large keywords as they were when the run began.
 
-Owns that process, and how workers get the original pages from it. `bigpipe.buffers` puts these
-back, and `bigpipe.executors.processes` decides whether a keeper is used.
+Owns that process, and how workers get the original pages from it. `bigpipe.sharing.buffers` puts
+these back, and `bigpipe.executors.processes` decides whether a keeper is used.
 
 Forked workers inherit the caller's arrays and need no copy of them. A worker that has written into
 an array asks for those pages as they were::
@@ -21,11 +21,11 @@ import socket
 import struct
 from contextlib import suppress
 
-from bigpipe.buffers import BuffersLost, InheritedBuffers, Range, write_all
 from bigpipe.executors import launch
 from bigpipe.executors._descriptors import above_stdio
-from bigpipe.pages import Canary, address_of, are_private, can_be_watched
-from bigpipe.snapshot import Snapshot
+from bigpipe.sharing.buffers import BuffersLost, InheritedBuffers, Range, write_all
+from bigpipe.sharing.pages import Canary, address_of, are_private, can_be_watched
+from bigpipe.sharing.snapshot import Snapshot
 
 __all__ = ["Keeper", "main"]
 

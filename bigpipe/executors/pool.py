@@ -21,7 +21,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import util
 from typing import Any
 
-from bigpipe.claims import DirectClaimant
+from bigpipe.claims.folder_claims import FolderClaims
+from bigpipe.claims.register import DirectClaimant
 from bigpipe.environment import folder_kept, limit_threads
 from bigpipe.errors import WorkerError
 from bigpipe.executors.base import (
@@ -36,9 +37,8 @@ from bigpipe.executors.base import (
 from bigpipe.executors.process_worker import pickled_report
 from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.executors.worker import TaskRunner
-from bigpipe.folder_claims import FolderClaims
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import LocalSnapshot, pickled_for_workers
+from bigpipe.sharing.snapshot import LocalSnapshot, pickled_for_workers
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
 

@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigpipe import clock, context
-from bigpipe.buffers import BuffersLost
-from bigpipe.by_value import pass_on_by_value
-from bigpipe.claims import Claimant
+from bigpipe.claims.register import Claimant
 from bigpipe.errors import FileError
 from bigpipe.executors import wire
 from bigpipe.executors._settling import settled
 from bigpipe.executors.base import Report
 from bigpipe.executors.file_run import FileRun
+from bigpipe.executors.kept_memory import KeptMemory
 from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.unsendable import report_of_unpicklable
 from bigpipe.executors.worker import TaskRunner, file_error
 from bigpipe.interrupts import Interrupts, Terminated
-from bigpipe.kept_memory import KeptMemory
 from bigpipe.outputs import Stager
 from bigpipe.prints import Place
-from bigpipe.snapshot import Snapshot, unpickled_beside
+from bigpipe.sharing.buffers import BuffersLost
+from bigpipe.sharing.by_value import pass_on_by_value
+from bigpipe.sharing.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
 

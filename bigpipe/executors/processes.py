@@ -49,8 +49,8 @@ from bigpipe.executors.base import (
 from bigpipe.executors.keeper import Keeper
 from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.interrupts import Postponed
-from bigpipe.pace import MAX_AHEAD
-from bigpipe.snapshot import Beside, Snapshot
+from bigpipe.scheduling.pace import MAX_AHEAD
+from bigpipe.sharing.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
 
 __all__ = ["ProcessesExecutor"]

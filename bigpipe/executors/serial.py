@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import FrameType
 
 from bigpipe import context
-from bigpipe.claims import DirectClaimant
+from bigpipe.claims.register import DirectClaimant
 from bigpipe.clock import running_s
 from bigpipe.environment import current_folder, folder_kept, return_to, threads_limited
 from bigpipe.executors import _programs
@@ -32,7 +32,7 @@ from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import TimeIsUp
 from bigpipe.outputs import Stager
-from bigpipe.snapshot import LocalSnapshot
+from bigpipe.sharing.snapshot import LocalSnapshot
 
 __all__ = ["SerialExecutor"]
 

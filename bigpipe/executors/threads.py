@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from bigpipe.claims import Claimant
+from bigpipe.claims.register import Claimant
 from bigpipe.environment import limit_threads, threads_limited
 from bigpipe.executors import _programs
 from bigpipe.executors._strays import Stray
@@ -38,8 +38,8 @@ from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Terminated, TimeIsUp
 from bigpipe.outputs import Stager
-from bigpipe.pace import MAX_AHEAD
-from bigpipe.snapshot import LocalCopies, LocalSnapshot
+from bigpipe.scheduling.pace import MAX_AHEAD
+from bigpipe.sharing.snapshot import LocalCopies, LocalSnapshot
 
 __all__ = ["ThreadsExecutor"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors.base import Report
-from bigpipe.snapshot import find_unsendable
+from bigpipe.sharing.snapshot import find_unsendable
 
 __all__ = ["report_of_unpicklable", "unpickled_report"]
 

@@ -25,7 +25,7 @@ from typing import Any
 from bigpipe.errors import UnsendableError, shown
 from bigpipe.executors._descriptors import close_parent_fd, no_fork, register_parent_fd
 from bigpipe.executors.base import Task
-from bigpipe.snapshot import anonymous_file
+from bigpipe.sharing.snapshot import anonymous_file
 
 __all__ = ["ParentEnds", "WorkerEnds", "packed_tasks"]
 

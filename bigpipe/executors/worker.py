@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from bigpipe import context
-from bigpipe.buffers import BuffersLost
-from bigpipe.claims import Claimant
+from bigpipe.claims.register import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import (
     BigpipeWarning,
@@ -27,13 +26,14 @@ from bigpipe.errors import (
     shown,
 )
 from bigpipe.executors.base import Report, Task
+from bigpipe.executors.kept_memory import KeptMemory
+from bigpipe.executors.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.file_states import checksums, input_states, state_of
 from bigpipe.interrupts import Terminated, TimeIsUp
-from bigpipe.journal_rows import FileTexts, file_texts
-from bigpipe.kept_memory import KeptMemory
+from bigpipe.journal_store.rows import FileTexts, file_texts
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
-from bigpipe.peak_meter import WORTH_LOOKING, PeakMeter
+from bigpipe.sharing.buffers import BuffersLost
 from bigpipe.slices import parts
 from bigpipe.staging import as_final
 

@@ -1,8 +1,8 @@
 """Whether a file that is finished would be processed in the same way again.
 
 Owns which parts of a pipeline count: the keywords that reach its hooks, its attributes, its code.
-`bigpipe.fingerprint.content` makes digests of content; `bigpipe.resume` decides what to do if a
-fingerprint differs.
+`bigpipe.fingerprint.content` makes digests of content; `bigpipe.running.resume` decides what to do
+if a fingerprint differs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
-from bigpipe.snapshot import anonymous_file
+from bigpipe.sharing.snapshot import anonymous_file
 
 __all__ = [
     "close_hdf5",

@@ -1,6 +1,6 @@
 """Shows a run as a page, a trace, a table, figures, and lines in a terminal.
 
-Owns these presentations. `bigpipe.sampler` and the journal record the data, and
+Owns these presentations. `bigpipe.running.sampler` and the journal record the data, and
 `bigpipe.report.record` puts it together.
 """
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bigpipe.encoding import decode
 from bigpipe.errors import JournalError
 from bigpipe.journal import Journal, runs_of
-from bigpipe.journal_reader import Explained, opened
-from bigpipe.journal_rows import FileRow, LiveRow
+from bigpipe.journal_store.reader import Explained, opened
+from bigpipe.journal_store.rows import FileRow, LiveRow
 from bigpipe.records import FileResult, Sample
 
 if TYPE_CHECKING:

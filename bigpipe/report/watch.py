@@ -21,8 +21,8 @@ from bigpipe.durations import format_clock, format_rate
 from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.journal import runs_of
-from bigpipe.journal_reader import Explained, opened
-from bigpipe.journal_rows import LiveRow
+from bigpipe.journal_store.reader import Explained, opened
+from bigpipe.journal_store.rows import LiveRow
 from bigpipe.origin import JournalRun
 from bigpipe.progress import remaining_s
 from bigpipe.records import Sample

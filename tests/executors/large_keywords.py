@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bigpipe.executors import launch
-from bigpipe.pages import PAGE
+from bigpipe.sharing.pages import PAGE
 from tests.pipes import Doubler
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigpipe import parcels
 from bigpipe.executors import delivery
 from bigpipe.executors.delivery import DataReceiver, DataSender, Handle, max_segments
-from bigpipe.segments import SPARE
+from bigpipe.sharing import parcels
+from bigpipe.sharing.segments import SPARE
 
 N = 50_000  # elements of 8 bytes: large enough to be shared
 

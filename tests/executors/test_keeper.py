@@ -16,8 +16,8 @@ from astropy.nddata import CCDData
 from bigpipe.executors import keeper
 from bigpipe.executors.keeper import Keeper
 from bigpipe.executors.processes import ProcessesExecutor
-from bigpipe.pages import PAGE, can_be_watched
-from bigpipe.snapshot import Snapshot
+from bigpipe.sharing.pages import PAGE, can_be_watched
+from bigpipe.sharing.snapshot import Snapshot
 from tests.executors.large_keywords import (
     Keeping,
     is_as_given,

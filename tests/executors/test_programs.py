@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bigpipe.executors._programs import now, programs_of
-from bigpipe.process_table import ProcTable
+from bigpipe.system.process_table import ProcTable
 
 THREAD = 100
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bigpipe.executors._strays import Stray, send_signal, strays_of
-from bigpipe.process_table import ProcTable
+from bigpipe.system.process_table import ProcTable
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from bigpipe.executors import wire
 from bigpipe.executors.base import Task
-from bigpipe.pace import MAX_AHEAD
+from bigpipe.scheduling.pace import MAX_AHEAD
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from bigpipe import JournalError
 from bigpipe.columns import n_columns
-from bigpipe.journal_rows import LiveRow
+from bigpipe.journal_store.rows import LiveRow
 from bigpipe.origin import JournalRun
 from bigpipe.report.watch import Glance, glance, watch
 from bigpipe.run import Run

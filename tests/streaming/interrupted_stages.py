@@ -12,7 +12,7 @@ import select
 import sys
 from pathlib import Path
 
-from bigpipe.polling import polled
+from bigpipe.sharing.polling import polled
 from bigpipe.streaming import Stages, parallel
 from tests.streaming import stage_steps as steps
 

@@ -817,7 +817,7 @@ class TestRuns:
 
     def test_are_refused_where_no_worker_has_room(self, folder):
         np.save("a.npy", np.zeros(10))
-        with pytest.raises(PipelineError, match=r"976\.6 KiB may be used.*and 8\.6 MiB are needed"):
+        with pytest.raises(PipelineError, match=r"may use 976\.6 KiB.*the file needs 8\.6 MiB"):
             ChunkedMultiPipe().pipeline(["a.npy"], mem_available="1 MB")
 
 

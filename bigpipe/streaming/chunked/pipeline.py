@@ -23,7 +23,7 @@ from bigpipe.measure import usable_memory
 from bigpipe.options import Options
 from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
-from bigpipe.plan import Plan
+from bigpipe.running.plan import Plan
 from bigpipe.steps import bmp_cleanup
 from bigpipe.streaming.chunked.checkpoint import can_go_on
 from bigpipe.streaming.chunked.flow import Course, Flow, Source

@@ -27,7 +27,7 @@ from typing import Any
 
 from bigpipe.interrupts import Interrupts, Postponed, Undisturbed
 from bigpipe.log import LogReceiver
-from bigpipe.polling import polled
+from bigpipe.sharing.polling import polled
 from bigpipe.streaming.graph.members import Member, ProcessMembers, ThreadMembers
 from bigpipe.streaming.graph.meter import ENDED
 from bigpipe.streaming.graph.network import CALLER, GraphError, Network

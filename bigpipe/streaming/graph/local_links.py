@@ -1,7 +1,7 @@
 """Links between threads of one process, which pass on the objects themselves.
 
-Owns the twins of `bigpipe.transport`'s ends, with the same methods, so a part works with either. A
-pair of sockets wakes up whoever waits; the objects are in memory that both ends see.
+Owns the twins of `bigpipe.sharing.transport`'s ends, with the same methods, so a part works with
+either. A pair of sockets wakes up whoever waits; the objects are in memory that both ends see.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from typing import Any
 
-from bigpipe.polling import polled
+from bigpipe.sharing.polling import polled
 
 __all__ = ["LocalReceiver", "LocalSender", "open_local_link"]
 
@@ -67,7 +67,7 @@ class _LocalEnd:
 
 
 class LocalSender(_LocalEnd):
-    """As `bigpipe.transport.Sender`."""
+    """As `bigpipe.sharing.transport.Sender`."""
 
     has_unsent = False
 
@@ -123,7 +123,7 @@ class LocalSender(_LocalEnd):
 
 
 class LocalReceiver(_LocalEnd):
-    """As `bigpipe.transport.Receiver`."""
+    """As `bigpipe.sharing.transport.Receiver`."""
 
     @property
     def n_taken(self) -> int:

@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from bigpipe.arrays import pickler_class
 from bigpipe.environment import fork_is_safe
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import launch
 from bigpipe.executors._settling import message
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Heard
-from bigpipe.snapshot import anonymous_file
+from bigpipe.sharing.arrays import pickler_class
+from bigpipe.sharing.snapshot import anonymous_file
+from bigpipe.sharing.transport import Receiver, Sender, open_link
 from bigpipe.streaming.graph import part_process
 from bigpipe.streaming.graph.local_links import LocalReceiver, LocalSender, open_local_link
 from bigpipe.streaming.graph.meter import PAGE_SIZE, Meter
 from bigpipe.streaming.graph.network import CALLER, Network, Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
 from bigpipe.streaming.graph.part_process import UNLIMITED, PartSetup
-from bigpipe.transport import Receiver, Sender, open_link
 
 __all__ = ["Member", "ProcessMembers", "ThreadMembers"]
 

@@ -16,7 +16,7 @@ from bigpipe.context import name_of
 from bigpipe.errors import FileError, StreamError, UnsendableError
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Postponed
-from bigpipe.polling import polled
+from bigpipe.sharing.polling import polled
 from bigpipe.streaming.graph.meter import BUSY, ENDED, GIVING, TAKING, Meter
 from bigpipe.streaming.graph.network import Part
 from bigpipe.streaming.graph.ports import FLUSH, PortIn, PortOut, Sequel

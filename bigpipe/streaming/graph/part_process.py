@@ -18,11 +18,11 @@ from bigpipe.executors._settling import settled
 from bigpipe.executors.worker import file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.prints import Place
+from bigpipe.sharing.transport import Receiver, Sender
 from bigpipe.streaming.graph.meter import Meter
 from bigpipe.streaming.graph.network import Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
 from bigpipe.streaming.graph.step_guard import StepFailed
-from bigpipe.transport import Receiver, Sender
 
 __all__ = ["UNLIMITED", "PartSetup", "Told", "main"]
 

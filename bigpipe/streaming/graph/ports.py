@@ -1,8 +1,8 @@
 """Where streams enter and leave a part of a network.
 
 Owns the numbering of elements for stages in several copies, and the order in which they are taken.
-The links are those of `bigpipe.transport`, or among threads `bigpipe.streaming.graph.local_links`;
-`bigpipe.streaming.graph.part` works on the elements.
+The links are those of `bigpipe.sharing.transport`, or among threads
+`bigpipe.streaming.graph.local_links`; `bigpipe.streaming.graph.part` works on the elements.
 
 A message on a link is ``(number, is_last, elements)``: the number of the element from which it was
 made, whether it is the last one made from that, and a tuple of one element or none. After a stage

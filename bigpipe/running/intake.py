@@ -1,0 +1,74 @@
+"""Inputs on their way in: read, looked up in the journal, and measured before they are handed out.
+
+Owns what is done to an input before the scheduler is told of it. When more are read is decided
+in `bigpipe.run`.
+"""
+
+from __future__ import annotations
+
+from bigpipe.claims.register import Claims
+from bigpipe.errors import FileError
+from bigpipe.executors.worker import file_error
+from bigpipe.running.ledger import Ledger
+from bigpipe.running.memory_watch import MemoryWatch
+from bigpipe.running.plan import Inputs
+from bigpipe.running.recorder import Recorder
+from bigpipe.scheduling.admission import Need
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Takes in the inputs of one run.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is read.
+    files : Ledger
+        Is told of each input, and ends those that need not, or cannot, be run.
+    watch : MemoryWatch
+        Knows what a file will need.
+    journal : Recorder
+        Knows what need not be run.
+    claims : Claims
+        Is told which outputs are there already.
+    """
+
+    def __init__(
+        self, inputs: Inputs, files: Ledger, watch: MemoryWatch, journal: Recorder, claims: Claims
+    ) -> None:
+        self._inputs = inputs
+        self._files = files
+        self._watch = watch
+        self._journal = journal
+        self._claims = claims
+        claims.protect(journal.path)
+
+    def read(self, n: int) -> list[int]:
+        """Read inputs; return those that must be run, by their indices."""
+        files = self._inputs.read(n)
+        self._files.in_names.update(files)
+        ended = set()
+        for index, known in self._journal.kept(files).items():
+            if isinstance(known, FileError):
+                self._files.failed(index, known)
+                ended.add(index)
+            elif self._claims.keep(self._files.in_name(index), known.outname):
+                self._files.known(known)
+                ended.add(index)
+        return [index for index, _ in files if index not in ended]
+
+    def needs(self, indices: list[int]) -> dict[int, Need]:
+        """Return what is known of files before they are read; end those of which it cannot be."""
+        needs: dict[int, Need] = {}
+        if self._watch.admission is None or self._watch.admission.is_light:
+            return needs
+        for index in list(indices):
+            in_name = self._files.in_name(index)
+            try:
+                needs[index] = self._watch.need(index, in_name)
+            except Exception as raised:  # the caller's own function may raise anything
+                self._files.failed(index, file_error(raised, "projected_size", in_name))
+                indices.remove(index)
+        return needs

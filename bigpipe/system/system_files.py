@@ -1,0 +1,70 @@
+"""What small text files of the system say: below ``/proc`` and ``/sys``.
+
+Owns how they are read, at little cost, and the table of mounts. What follows from them is up to
+`bigpipe.measure`, `bigpipe.system.cgroups` and `bigpipe.system.filesystems`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+__all__ = ["Mount", "mounts_in", "read_text", "word_after"]
+
+
+def read_text(path: str) -> str | None:
+    """Return what a file of the system says, ``None`` if there is none to be read."""
+    # Some are read ten times a second: a file object would take nearly twice as long.
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = iter(lambda: os.read(file, 1 << 16), b"")
+            return b"".join(parts).decode("utf-8", "surrogateescape")
+        finally:
+            os.close(file)
+    return None
+
+
+def word_after(words: str, text: str | None) -> str:
+    """Return what follows some words at the beginning of a line; ``''`` if there is no such line.
+
+    To compile a pattern for each such file takes longer than to read them all.
+    """
+    return next(iter(f"\n{text or ''}".partition(f"\n{words}")[2].split(maxsplit=1)), "")
+
+
+class Mount(NamedTuple):
+    """What is mounted where."""
+
+    root: str
+    """The folder of the file system that is found at the mount point."""
+    point: str
+    kind: str
+    """Such as ``'ext4'``."""
+    options: str
+    """Those of the file system, not of the mount."""
+
+
+def mounts_in(text: str | None) -> Iterator[Mount]:
+    r"""Yield the mounts in a text such as that of ``/proc/self/mountinfo``, in their order.
+
+    Examples
+    --------
+    >>> list(mounts_in(r"30 22 0:40 / /a\040b rw - nfs4 srv:/h rw,hard"))
+    [Mount(root='/', point='/a b', kind='nfs4', options='rw,hard')]
+    """
+    for line in (text or "").split("\n"):
+        before, _, after = line.partition(" - ")
+        fields, source = before.split(" "), after.split(" ")
+        if len(fields) >= 5 and source[0]:
+            yield Mount(_unescaped(fields[3]), _unescaped(fields[4]), source[0], source[-1])
+
+
+def _unescaped(field: str) -> str:
+    """Undo the octal escapes of space, tab, newline and backslash."""
+    if "\\" not in field:
+        return field
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
