@@ -36,4 +36,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     with suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(_SQLITE)) == _SQLITE:
             raise JournalError(f"{os.fspath(path)!r} is a journal: give the report another name")
-    write_whole(path, content)
+    try:
+        write_whole(path, content)
+    except FileNotFoundError as error:
+        what = "the folder of this file does not exist; make it first"
+        raise FileNotFoundError(error.errno, what, os.fspath(path)) from None

@@ -70,7 +70,10 @@ def test_reader_of_a_table_that_leaves_early_is_told_apart_from_a_mistake(journa
         (["watch", "none"], "there is no journal"),
         (["report", "{journal}", "--run", "7"], "has no run 7"),
         (["report", "{journal}", "-o", "{journal}"], "is a journal: give the report"),
-        (["report", "{journal}", "-o", "no/folder/run.html"], "No such file"),
+        (
+            ["report", "{journal}", "-o", "no/folder/run.html"],
+            "the folder of this file does not exist; make it first",
+        ),
         (["watch", "{journal}", "--interval", "0"], "not between"),
     ],
     ids=["no journal", "nothing to watch", "no run", "over the journal", "no folder", "interval"],

@@ -197,7 +197,7 @@ def test_output_that_cannot_be_written_is_named_as_it_was_given(run, tmp_path):
     path = tmp_path / "nowhere" / "files.csv"
     with pytest.raises(FileNotFoundError) as caught:
         write_csv(run, path)
-    assert str(caught.value).endswith(f"directory: {str(path)!r}")
+    assert str(caught.value).endswith(f"make it first: {str(path)!r}")
 
 
 def test_output_may_be_a_pipe(run, tmp_path):
