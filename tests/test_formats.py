@@ -81,6 +81,12 @@ def test_images_of_a_stack_are_no_colours(shape, dtype, axes, tmp_path):
         assert file.series[0].axes == axes
 
 
+def test_row_of_numbers_comes_back_of_tiff(tmp_path):
+    pytest.importorskip("tifffile")
+    row = np.arange(30, dtype=np.uint16)
+    np.testing.assert_array_equal(there_and_back(row, tmp_path / "x.tif").ravel(), row)
+
+
 def test_sixteen_bits_come_back_of_png(tmp_path):
     pytest.importorskip("PIL")
     image = IMAGE.astype(np.uint16) * 5000

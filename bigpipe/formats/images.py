@@ -82,7 +82,7 @@ def _colours_of(array: Any) -> dict[str, Any]:
 
     Left to itself, tifffile takes both for colours: of three images of a stack it makes one.
     """
-    if array.dtype.kind == "b":  # no colours; one bit to a pixel
+    if array.ndim < 2 or array.dtype.kind == "b":  # no colours; of masks, one bit to a pixel
         return {}
     if array.ndim > 2 and array.shape[-1] in (3, 4):
         return {"photometric": "rgb", "planarconfig": "contig"}
