@@ -165,6 +165,28 @@ def test_hook_may_give_functions_of_the_script_to_a_pool(
     assert printed_by(str(script), start_method, context, *make_files(1)) == f"{given}\n"
 
 
+WITH_POOLS_IN_STAGES = """
+import multiprocessing, sys
+from bigpipe.streaming import Stages
+
+def double(x):
+    return 2 * x
+
+def pooled(x):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.map_async(double, [x]).get(PATIENCE)[0]
+
+with Stages([[3, 4], pooled], start_method=sys.argv[1]) as stages:
+    print(*stages)
+"""
+
+
+def test_stage_may_give_functions_of_the_script_to_a_pool(tmp_path: Path, start_method: str):
+    text = WITH_POOLS_IN_STAGES.replace("PATIENCE", str(PATIENCE))
+    (script := tmp_path / "script.py").write_text(text)
+    assert printed_by(str(script), start_method) == "6 8\n"
+
+
 FROM_FILE = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location({name!r}, {file!r})

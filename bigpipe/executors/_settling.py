@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from bigpipe.environment import Environment, limit_threads, reseed_numpy
 from bigpipe.log import LogForwarder
 from bigpipe.prints import Place, settle_prints
+from bigpipe.sharing.by_value import pass_on_by_value
 
 __all__ = ["Message", "message", "settled"]
 
@@ -66,6 +67,7 @@ def settled(
         forwarder.install()
         setup = unpickled(payload)
         environment.apply_module_settings()
+        pass_on_by_value()
     forwarder.install()
     reseed_numpy()
     limit_threads(setup.threads)

@@ -28,7 +28,6 @@ from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.outputs import Stager
 from bigpipe.prints import Place
 from bigpipe.sharing.buffers import BuffersLost
-from bigpipe.sharing.by_value import pass_on_by_value
 from bigpipe.sharing.snapshot import Snapshot, unpickled_beside
 
 __all__ = ["KEYWORDS_LOST", "WorkerSetup", "main", "pickled_report"]
@@ -95,8 +94,6 @@ def _prepare(
             lambda payload: unpickled_beside(payload, data_fd),
             tell,
         )
-        if inherited is None:
-            pass_on_by_value()
         setup.snapshot.fd = data_fd
         if more:
             setup.pipe._bmp_descriptors = more  # whose numbers may differ from the parent's

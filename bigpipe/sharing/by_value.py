@@ -4,8 +4,8 @@ Owns how they are told from others. Those of a script and of a notebook, ``__mai
 cloudpickle, which does the sending; those of ``bigpipe run`` are made by `bigpipe.references`.
 
 A worker that was not forked has what came by value in no module either. Processes that a hook
-starts by `multiprocessing`, which knows functions and classes by name, are therefore sent it by
-value, too.
+or a stage starts by `multiprocessing`, which knows functions and classes by name, are therefore
+sent it by value, too.
 
 Such modules are loaded from a file in no folder of ``sys.path``, as `importlib` and
 `runpy.run_path` do, or made by hand; `multiprocessing` calls that of the script ``__mp_main__``.
