@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bigpipe.errors import BigpipeError, FileError, RemoteError, message_of, warn
+from bigpipe.errors import BigpipeError, FileError, RemoteError, message_of, shown, warn
 
 __all__ = ["ErrorLimit", "Retries", "may_pass"]
 
@@ -93,12 +93,12 @@ class Retries:
         if cause is None:  # no hook has raised
             return False
         if not isinstance(self._retry_on, tuple):
-            return self._is_worth_it(self._retry_on, cause)
+            return self._is_worth_it(self._retry_on, cause, error.in_name)
         if isinstance(cause, RemoteError):  # of a class known here only by its name
             return error.kind[1] in {kind.__name__ for kind in self._retry_on}
         return isinstance(cause, self._retry_on)
 
-    def _is_worth_it(self, ask: Callable[[Any], Any], cause: BaseException) -> bool:
+    def _is_worth_it(self, ask: Callable[[Any], Any], cause: BaseException, in_name: Any) -> bool:
         try:
             return bool(ask(cause))
         except Exception as raised:  # of the caller's own: all other files must not be lost for it
@@ -106,8 +106,9 @@ class Retries:
                 self._has_warned = True
                 warn(
                     f"the function given as retry_on= raised {type(raised).__name__}: "
-                    f"{message_of(raised)}, for {type(cause).__name__}: that file is not tried "
-                    "again. Let it return False for exceptions that it does not know"
+                    f"{message_of(raised)}, for the {type(cause).__name__} of {shown(in_name)}: "
+                    "that file is not tried again. Let it return False for exceptions that it "
+                    "does not know"
                 )
             return False
 

@@ -57,7 +57,8 @@ def test_fault_of_a_drive_may_pass_and_a_bug_does_not(exception, passes):
 def test_function_that_raises_costs_no_other_file(outdir, make_files):
     pipe = Doubler(outdir=outdir, trouble={("data_process", "000.bin"): fail})
     options = {"max_retries": 1, "executor": "serial", "on_error": "return"}
-    with pytest.warns(BigpipeWarning, match="retry_on= raised AttributeError: .* for ValueError"):
+    message = "retry_on= raised AttributeError: .* for the ValueError of '.*000.bin'"
+    with pytest.warns(BigpipeWarning, match=message):
         pout = pipe.pipeline(make_files(3), retry_on=lambda error: error.errno == 5, **options)
     assert [r.outcome for r in pout.results] == [Outcome.FAILED, Outcome.WRITTEN, Outcome.WRITTEN]
     assert type(pout.errors[0].__cause__) is ValueError
