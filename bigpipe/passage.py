@@ -202,7 +202,8 @@ def process_batch(
         If it does not return one result for each.
     """
     each = [kwargs for _, kwargs in batch]
-    common = {name: value for name, value in (common or each[0]).items() if name != "in_name"}
+    common = each[0] if common is None else common
+    common = {name: value for name, value in common.items() if name != "in_name"}
     names = [kwargs.get("in_name") for kwargs in each]
     data_list = [data for data, _ in batch]
     returned = pipe.data_process_batch(data_list, in_name=names, kwargs_list=each, **common)
