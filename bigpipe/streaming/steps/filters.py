@@ -79,7 +79,7 @@ class fir(Step):
         if self.b.ndim != 1 or not self.b.size:
             raise StreamError(f"fir needs a list of weights, but was given shape {self.b.shape}.")
         if every < 1:
-            raise StreamError(f"fir cannot give every={every} samples one: give 1 or more.")
+            raise StreamError(f"fir cannot give one of every={every} samples: give 1 or more.")
         self._before: Any = None
         self._phase = 0  # samples to skip until the next one to give
 
