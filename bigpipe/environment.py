@@ -1,8 +1,7 @@
 """The process-wide settings that a worker takes over, so that it behaves like its parent.
 
-Owns the copying of settings, the limit on threads of numerical libraries, and the check whether
-forking this process is safe. `bigpipe.executors.launch` starts workers; `bigpipe.log` sends log
-records and warnings back.
+Owns the copying of settings, and the limit on threads of numerical libraries.
+`bigpipe.executors.launch` starts workers; `bigpipe.log` sends log records and warnings back.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import logging
 import os
 import pickle
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,11 +27,11 @@ __all__ = [
     "Environment",
     "current_folder",
     "folder_kept",
-    "fork_is_safe",
     "limit_threads",
     "note_libraries",
     "reseed_numpy",
     "return_to",
+    "thread_libraries",
     "threads_limited",
 ]
 
@@ -331,7 +329,7 @@ def limit_threads(n: int | None) -> None:
     for name in THREAD_VARIABLES:
         if not _is_at_most(os.environ.get(name), n):
             os.environ[name] = str(n)
-    for library in _thread_libraries():
+    for library in thread_libraries():
         if library.num_threads > n and not _limit_unstarted(library, n):
             library.set_num_threads(n)
 
@@ -378,7 +376,7 @@ def threads_limited(n: int | None) -> Iterator[None]:
         yield
         return
     environ = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    libraries = [(library, library.num_threads) for library in _thread_libraries()]
+    libraries = [(library, library.num_threads) for library in thread_libraries()]
     try:
         limit_threads(n)
         yield
@@ -402,10 +400,11 @@ def _is_at_most(text: str | None, n: int) -> bool:
 
 def note_libraries() -> None:
     """Find the numerical libraries of this process now, so that its forks need not."""
-    _thread_libraries()
+    thread_libraries()
 
 
-def _thread_libraries() -> list[Any]:
+def thread_libraries() -> list[Any]:
+    """Return the numerical libraries of this process that have threads."""
     if not any(package in sys.modules for package in THREADED_PACKAGES):
         return []
     return _libraries_found(len(sys.modules))
@@ -416,31 +415,3 @@ def _libraries_found(n_modules: int) -> list[Any]:
     """Find libraries; cached until more modules are imported, as it takes some ms."""
     libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers
     return libraries
-
-
-def fork_is_safe() -> bool:
-    """Tell whether a fork of this process can do without its other threads.
-
-    Returns
-    -------
-    bool
-        True if nobody else can hold a lock at this moment: one Python thread, and no
-        native threads but those of OpenBLAS, which ends them before a fork and starts
-        them again after it. False where native threads cannot be counted.
-    """
-    if threading.active_count() != 1:
-        return False
-    try:
-        n_native = len(os.listdir("/proc/self/task"))
-    except OSError:
-        return False
-    return n_native == 1 or n_native - 1 == _n_openblas_threads()
-
-
-def _n_openblas_threads() -> int:
-    return sum(
-        library.num_threads - 1
-        for library in _thread_libraries()
-        if library.internal_api == "openblas"
-        and getattr(library, "threading_layer", None) == "pthreads"
-    )

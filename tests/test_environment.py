@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pickle
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import pytest
 import threadpoolctl
 
 from bigpipe import environment
-from bigpipe.environment import Environment, fork_is_safe, limit_threads, threads_limited
+from bigpipe.environment import Environment, limit_threads, threads_limited
 from bigpipe.errors import BigpipeWarning
 
 TIMEOUT = 30  # seconds; only a test that fails ever waits so long
@@ -244,7 +243,7 @@ class Library:
 @pytest.mark.parametrize(("before", "after"), [(8, 3), (3, 3), (1, 1)])
 def test_loaded_library_is_limited(own_settings, monkeypatch, before, after):
     library = Library(before)
-    monkeypatch.setattr(environment, "_thread_libraries", lambda: [library])
+    monkeypatch.setattr(environment, "thread_libraries", lambda: [library])
     limit_threads(3)
     assert library.num_threads == after
 
@@ -281,58 +280,3 @@ def test_variables_are_as_before_after_the_limit(own_settings):
         raise KeyError
     assert "OMP_NUM_THREADS" not in os.environ
     assert os.environ["MKL_NUM_THREADS"] == "8"
-
-
-FOREIGN_THREAD = """
-import ctypes
-process = ctypes.CDLL(None)
-pause = ctypes.cast(process.pause, ctypes.c_void_p)
-process.pthread_create(ctypes.byref(ctypes.c_ulong()), None, pause, None)
-"""
-
-
-@pytest.mark.process
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads cannot be counted here")
-@pytest.mark.parametrize(
-    ("code", "safe"),
-    [
-        pytest.param("", True, id="one thread"),
-        pytest.param("import numpy, scipy.linalg", True, id="OpenBLAS"),
-        pytest.param(
-            "import threading; threading.Thread(target=input).start()", False, id="Python"
-        ),
-        pytest.param(FOREIGN_THREAD, False, id="native"),
-        pytest.param(f"import numpy\n{FOREIGN_THREAD}", False, id="native beside OpenBLAS"),
-    ],
-)
-def test_fork_is_safe_without_threads_that_could_hold_a_lock(code, safe):
-    if "scipy" in code:
-        pytest.importorskip("scipy")
-    answer = (
-        f"{code}\nimport os\nfrom bigpipe.environment import fork_is_safe\n"
-        "print(fork_is_safe(), flush=True)\nos._exit(0)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", answer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.read().strip() == str(safe)
-
-
-def test_python_thread_is_not_taken_for_one_of_openblas(monkeypatch):
-    monkeypatch.setattr(environment, "_thread_libraries", lambda: [Library(2)])
-    monkeypatch.setattr(environment.os, "listdir", lambda path: ["4121", "4122"])
-    monkeypatch.setattr(environment.threading, "active_count", lambda: 1)
-    assert fork_is_safe()
-    monkeypatch.setattr(environment.threading, "active_count", lambda: 2)
-    assert not fork_is_safe()
-
-
-def test_fork_is_not_safe_where_threads_cannot_be_counted(monkeypatch):
-    def no_proc(path: str) -> list[str]:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(environment.threading, "active_count", lambda: 1)
-    monkeypatch.setattr(environment.os, "listdir", no_proc)
-    assert not fork_is_safe()

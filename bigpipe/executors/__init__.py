@@ -6,6 +6,7 @@ from bigpipe.errors import OptionError, warn
 from bigpipe.executors.base import Executor
 from bigpipe.executors.strategies import Interleaved, Overlapped, Strategy
 from bigpipe.options import Options
+from bigpipe.system.fork_safety import warn_if_fork_is_unsafe
 
 __all__ = ["Executor", "make_executor"]
 
@@ -68,4 +69,6 @@ def _chosen(options: Options, n_workers: int, in_company: bool) -> Executor:
         return PoolExecutor(options.PoolClass, n_workers)
     from bigpipe.executors.processes import ProcessesExecutor
 
+    if options.start_method == "fork":
+        warn_if_fork_is_unsafe()
     return ProcessesExecutor()

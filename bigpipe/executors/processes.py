@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bigpipe.environment import fork_is_safe, note_libraries
+from bigpipe.environment import note_libraries
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors._descriptors import leave_descriptors
 from bigpipe.executors._local_classes import note_local_classes
@@ -52,6 +52,7 @@ from bigpipe.interrupts import Postponed
 from bigpipe.scheduling.pace import MAX_AHEAD
 from bigpipe.sharing.snapshot import Beside, Snapshot
 from bigpipe.staging import remove_staging
+from bigpipe.system.fork_safety import fork_is_safe
 
 __all__ = ["ProcessesExecutor"]
 

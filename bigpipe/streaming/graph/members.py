@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from bigpipe.environment import fork_is_safe
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import launch
 from bigpipe.executors._settling import message
@@ -28,6 +27,7 @@ from bigpipe.streaming.graph.meter import PAGE_SIZE, Meter
 from bigpipe.streaming.graph.network import CALLER, Network, Part
 from bigpipe.streaming.graph.part import Ends, Failed, PartRunner
 from bigpipe.streaming.graph.part_process import UNLIMITED, PartSetup
+from bigpipe.system.fork_safety import fork_is_safe, warn_if_fork_is_unsafe
 
 __all__ = ["Member", "ProcessMembers", "ThreadMembers"]
 
@@ -118,6 +118,8 @@ class ProcessMembers:
 
     def __init__(self, network: Network, method: str | None) -> None:
         self._network = network
+        if method == "fork":
+            warn_if_fork_is_unsafe()
         self._method = method or ("fork" if fork_is_safe() else "forkserver")
         self._fds: dict[tuple[int, bool], int] = {}  # by link, and whether that end receives
         self.receivers: dict[int, Receiver] = {}
