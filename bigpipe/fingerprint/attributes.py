@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["header_cards", "is_pipe", "of_pipe", "own_attributes", "states_of"]
+__all__ = ["is_pipe", "of_pipe", "own_attributes", "states_of"]
 
 # A model's array of parameters is uninitialised memory until it is first read: the parameters
 # themselves have the values.
 _DERIVED = {("astropy.modeling.core", "Model"): frozenset(("_parameters",))}
 
-# Attributes that an object has only once it was asked something, by the package of its class.
-_KEPT = {"pandas": frozenset(("_cache",)), "xarray": frozenset(("_cache",))}
+# Attributes that an object has only once it was asked something, by the package of its class; and
+# how xarray closes a file, to which arrays that are not loaded refer themselves.
+_KEPT = {"pandas": frozenset(("_cache",)), "xarray": frozenset(("_cache", "_close"))}
 _MADE_EMPTY = {"xarray": frozenset(("_attrs", "_encoding"))}  # None before that, then {}
 
 # Options that decide where and how fast a pipeline runs, not what it does. Its lists have private
@@ -69,17 +70,6 @@ def states_of(obj: Any, state: Any) -> tuple[Any, ...]:
         lasting = {name: x for name, x in state[-1].items() if name not in _kept_by(obj)}
         state = (*state[:-1], lasting) if lasting or not state[-1] else state[:-1]
     return state if isinstance(state, tuple) and len(state) == 2 else (state,)
-
-
-def header_cards(obj: Any) -> list[str] | None:
-    """Return the cards of a FITS header as text, ``None`` if it is something else.
-
-    A header parses its cards only when they are read, and formats them only when they are written.
-    So its attributes depend on how it was used, not only on its content.
-    """
-    if (type(obj).__module__, type(obj).__name__) != ("astropy.io.fits.header", "Header"):
-        return None
-    return [card.image for card in obj.cards]
 
 
 def _kept_by(obj: Any) -> frozenset[str]:

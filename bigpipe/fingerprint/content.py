@@ -23,9 +23,10 @@ from hashlib import sha256
 from typing import Any
 
 from bigpipe.fingerprint.array_digest import array_digest
-from bigpipe.fingerprint.attributes import header_cards, is_pipe, of_pipe, own_attributes, states_of
+from bigpipe.fingerprint.attributes import is_pipe, of_pipe, own_attributes, states_of
 from bigpipe.fingerprint.code_digest import atom, code_digest
 from bigpipe.fingerprint.code_scope import CLASS_NOISE, belongs_to_code, is_installed, is_standard
+from bigpipe.fingerprint.foreign import foreign_parts
 from bigpipe.fingerprint.graph_digest import Graph, Order, Token
 
 __all__ = ["Contents", "Digest", "digest"]
@@ -360,8 +361,9 @@ class _Walk:
         if is_pipe(obj):
             parts = (type(obj), _Attributes(of_pipe(obj)))
             self._set("pipeline", [self._token(part) for part in parts])
-        elif (cards := header_cards(obj)) is not None:
-            self._set("header", [self._token(cards)])
+        elif (foreign := foreign_parts(obj)) is not None:
+            label, counted = foreign
+            self._set(label, [self._token(part) for part in counted])
         elif isinstance(obj, os.PathLike) and type(obj).__module__.partition(".")[0] == "pathlib":
             # Python 3.13 would pickle it by the pieces that it was made from, one or several.
             self._set(f"{type(obj).__name__} {os.fspath(obj)}")
