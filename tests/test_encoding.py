@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 import math
@@ -9,7 +10,7 @@ import pathlib
 import pickle
 import sys
 import tracemalloc
-from collections import Counter, OrderedDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -137,6 +138,8 @@ KEPT = {
     "Decimal of a large exponent": Decimal("1e999999"),
     "Fraction": Fraction(-1, 3),
     "UUID": UUID(int=5),
+    "deque": deque([1, (2, "b")]),
+    "deque with maxlen": deque([1, 2], maxlen=2),
 }
 
 
@@ -161,6 +164,16 @@ class Speechless:
 
 Point = namedtuple("Point", "x y")
 
+
+@dataclasses.dataclass
+class Fit:
+    slope: float = 1.0
+
+
+class Mode(enum.StrEnum):
+    FAST = "fast"
+
+
 REFUSED = {
     "function": len,
     "class": int,
@@ -168,7 +181,9 @@ REFUSED = {
     "object": object(),
     "namespace": SimpleNamespace(a=1),
     "IntEnum": Colour.RED,
+    "StrEnum": Mode.FAST,
     "named tuple": Point(1, 2),
+    "dataclass": Fit(),
     "subclass of str": Text("a"),
     "subclass of dict": Mapping(a=1),
     "memoryview": memoryview(b"abc"),
@@ -240,6 +255,22 @@ def test_value_without_safe_form_is_refused(value):
     assert "meta['fit'][1]['model']" in str(caught.value)
     assert isinstance(caught.value, BigpipeError)
     assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (Colour.RED, r"\.name or \.value"),
+        (Fit(), r"dataclasses\.asdict"),
+        (Point(1, 2), r"\._asdict\(\)"),
+        (Fit, "Keep what it is made of"),
+        (len, "Keep what it is made of"),
+    ],
+    ids=["Enum", "dataclass", "named tuple", "class", "function"],
+)
+def test_refusal_says_what_to_keep_instead(value, remedy):
+    with pytest.raises(UnsafeValueError, match=rf"value\['a'\], a .*{remedy}"):
+        encode({"a": value})
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ module                      types
 built in                    ``None``, ``bool``, ``int``, ``float``, ``complex``, ``str``, ``bytes``,
                             ``bytearray``, ``list``, ``tuple``, ``dict``, ``set``, ``frozenset``,
                             ``range``, ``slice``
-`collections`               ``OrderedDict``, ``Counter``, ``defaultdict`` (of a built-in type)
+`collections`               ``OrderedDict``, ``Counter``, ``deque``, ``defaultdict`` (of a built-in
+                            type)
 `datetime`, `zoneinfo`      ``datetime``, ``date``, ``time``, ``timedelta``, ``timezone``,
                             ``ZoneInfo``
 `decimal`, `fractions`      ``Decimal``, ``Fraction``
 `pathlib`, `uuid`           the kinds of path, ``UUID``
-numpy                       scalars, dtypes, ``ndarray`` (of objects: one by one), ``recarray``,
-                            ``MaskedArray``, ``ma.masked``
+numpy                       scalars, dtypes, ``ndarray`` (of objects: one by one), ``memmap`` (which
+                            becomes an ``ndarray``), ``recarray``, ``MaskedArray``, ``ma.masked``
 astropy.units               units, ``Quantity``, ``Magnitude``, ``Dex``, ``Decibel``
 astropy.coordinates         ``Angle``, ``Longitude``, ``Latitude``, ``Distance``, ``EarthLocation``,
                             ``SkyCoord``, the frames and representations

@@ -35,6 +35,8 @@ _DTYPE_TYPES = {type(np.dtype(code)) for code in np.typecodes["All"]}
 
 def codecs() -> Iterable[Codec]:
     """Return the codecs for numpy."""
+    # Of the same name: a file may be gone when the text is read, so its elements are kept.
+    yield Codec(np.memmap, "array", _array_parts, array_of)
     yield Codec(np.ndarray, "array", _array_parts, array_of)
     yield Codec(
         np.recarray, "recarray", _plain_array, lambda parts: _array(parts).view(np.recarray)

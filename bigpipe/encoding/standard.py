@@ -71,11 +71,19 @@ def _dict(parts: Any) -> dict[Any, Any]:
 
 
 def _collections() -> Iterable[Codec]:
-    from collections import Counter, OrderedDict, defaultdict
+    from collections import Counter, OrderedDict, defaultdict, deque
 
+    yield Codec(deque, "deque", lambda value: [value.maxlen, list(value)], _deque)
     yield Codec(OrderedDict, "OrderedDict", dict, lambda parts: OrderedDict(checked(parts, dict)))
     yield Codec(Counter, "Counter", dict, lambda parts: Counter(checked(parts, dict)))
     yield Codec(defaultdict, "defaultdict", _defaultdict_parts, _defaultdict)
+
+
+def _deque(parts: Any) -> Any:
+    from collections import deque
+
+    longest, members = items_of(parts, 2)
+    return deque(checked(members, list), longest if longest is None else checked(longest, int))
 
 
 def _defaultdict_parts(value: Any) -> list[Any]:

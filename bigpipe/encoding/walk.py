@@ -12,6 +12,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
+from enum import Enum
 from typing import Any
 
 from bigpipe.encoding.codec import Codec
@@ -198,11 +200,22 @@ class _Walk:
         type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         where = self.name + "".join(f"[{_shown(step)}]" for step in self.path)
         return UnsafeValueError(
-            f"{where}, a {type_name}, cannot be kept as text: {reason}. Keep what it is made of, "
-            "as numbers, text, arrays, lists or dicts.",
+            f"{where}, a {type_name}, cannot be kept as text: {reason}. {_remedy(value)}",
             path=tuple(self.path),
             type_name=type_name,
         )
+
+
+def _remedy(value: Any) -> str:
+    """Return what to keep in place of a value."""
+    kind = type(value)
+    if isinstance(value, Enum):
+        return "Keep its .name or .value."
+    if is_dataclass(value) and not isinstance(value, type):
+        return "Keep its fields as a dict, by dataclasses.asdict()."
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return "Keep its fields as a dict, by its method ._asdict()."
+    return "Keep what it is made of, as numbers, text, arrays, lists or dicts."
 
 
 def _has_a_form(value: Any) -> bool:

@@ -160,8 +160,9 @@ class JournalRecorder(Recorder):
         if lost is not None and lost not in self._told_of:
             self._told_of.add(lost)
             warn(
-                f"the result of {shown(result.in_name)} cannot be stored in the journal: {lost}. "
-                "A later run with this journal will run it, and others like it, again",
+                f"the result of {shown(result.in_name)} cannot be stored in the journal: "
+                f"{lost.removesuffix('.')}. A later run with this journal will run it, and others "
+                "like it, again",
             )
         if meta is not None and len(meta) > LARGE_META and "large" not in self._told_of:
             self._told_of.add("large")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 import tracemalloc
@@ -107,3 +108,37 @@ def test_file_is_noted_before_a_warning_that_is_an_error(make_files, pipe):
     with Journal(pipe._bmp_options.journal) as journal:
         assert [run.state for run in journal.runs] == ["interrupted"]
         assert len(list(journal.attempts())) == 1
+
+
+class Mode(enum.Enum):
+    FAST = 1
+
+
+def test_metadata_that_is_lost_is_named_with_its_type_and_the_remedy(make_files, pipe):
+    def odd(data, bmp_meta=None, **kwargs):
+        bmp_meta["mode"] = Mode.FAST
+        return data
+
+    pipe.post_process_list = odd
+    with pytest.warns(BigpipeWarning) as caught:
+        pipe.pipeline(make_files(1))
+    text = str(caught[0].message)
+    assert "meta['mode'], a " in text
+    assert "Mode, cannot be kept" in text
+    assert "Keep its .name or .value. A later run" in text
+
+
+def test_a_part_of_a_memory_map_is_kept_as_an_array(make_files, pipe, tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(6).reshape(2, 3))
+
+    def first_row(data, bmp_meta=None, **kwargs):
+        bmp_meta["row"] = np.load(tmp_path / "rows.npy", mmap_mode="r")[0]
+        return data
+
+    pipe.post_process_list = [first_row, no_outfile]
+    names = make_files(1)
+    pipe.pipeline(names)
+    (result,) = pipe.pipeline(names).results
+    assert result.from_journal
+    assert type(result.meta["row"]) is np.ndarray
+    assert result.meta["row"].tolist() == [0, 1, 2]
