@@ -21,6 +21,7 @@ from bigpipe.formats.fits_files import (
     write_fits,
 )
 from bigpipe.formats.hierarchies import (
+    HDF5,
     close_hdf5,
     hdf5_dataset,
     read_hdf5,
@@ -33,7 +34,9 @@ from bigpipe.formats.images import IMAGES, TIFF, read_image, read_tiff, write_im
 from bigpipe.formats.npy import read_npy, read_npy_slice, read_npz, write_npy, write_npz
 
 __all__ = [
+    "HDF5",
     "close_hdf5",
+    "format_of",
     "hdf5_dataset",
     "hdu_of",
     "header_of",
@@ -90,7 +93,7 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
     reader = _READERS.get(extension)
     if reader is not None:
         return reader(name)
-    if extension in (".h5", ".hdf5"):
+    if extension in HDF5:
         return read_hdf5(name, dataset)
     if extension == ".zarr":
         return read_zarr(name, dataset)
@@ -133,7 +136,7 @@ def read_slice(
         return read_npy_slice(name, part)
     if extension in FITS:
         return read_fits(name, hdu, part)
-    if extension in (".h5", ".hdf5"):
+    if extension in HDF5:
         data = read_hdf5(name, dataset, part)
     elif extension == ".zarr":
         data = read_zarr(name, dataset, part)
@@ -189,7 +192,7 @@ def write(
     extension = format_of(name)
     if extension in FITS:
         write_fits(array_of(data, name), name, in_name, hdu)
-    elif extension in (".h5", ".hdf5"):
+    elif extension in HDF5:
         write_hdf5(arrays_of(data, name, dataset or "data"), name)
     elif extension in _WRITERS:
         _WRITERS[extension](data, name)

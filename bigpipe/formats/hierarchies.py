@@ -11,6 +11,7 @@ from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
 from bigpipe.sharing.snapshot import anonymous_file
 
 __all__ = [
+    "HDF5",
     "close_hdf5",
     "hdf5_dataset",
     "read_hdf5",
@@ -19,6 +20,8 @@ __all__ = [
     "write_zarr",
     "zarr_arrays",
 ]
+
+HDF5 = (".h5", ".hdf5")
 
 
 def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:

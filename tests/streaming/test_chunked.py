@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 import bigpipe
 from bigpipe import (
     BigpipeWarning,
+    FunctionPipe,
     NestablePool,
     OptionError,
     Outcome,
     PipelineError,
     bmp_cleanup,
+    formats,
     no_outfile,
 )
 from bigpipe.streaming import (
@@ -223,7 +225,29 @@ class TestSeveralArrays:
         pipe = ChunkedMultiPipe(dataset="raw/images", **SERIAL, **how)
         outname, _ = of_one(pipe.pipeline(["a.h5"]))
         with h5py.File(outname) as file:
-            assert dict(file["raw" if how else "data"].attrs) == {"pixel_size": 0.16}
+            assert dict(file["raw" if how else "raw/images"].attrs) == {"pixel_size": 0.16}
+
+    @pytest.mark.parametrize("make", [ChunkedMultiPipe, FunctionPipe], ids=["chunks", "whole"])
+    def test_the_output_has_the_name_of_the_dataset(self, folder, make):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File("a.h5", "w") as file:
+            file["long"], file["short"] = np.arange(9), np.arange(3)
+        outname, _ = of_one(make(dataset="long", **SERIAL).pipeline(["a.h5"]))
+        with h5py.File(outname) as file:
+            assert list(file) == ["long"]
+            assert file["long"][()].tolist() == list(range(9))
+
+    @pytest.mark.parametrize("extension", [".npy", ".fits", ".zarr"])
+    @pytest.mark.parametrize("make", [ChunkedMultiPipe, FunctionPipe], ids=["chunks", "whole"])
+    def test_other_formats_take_an_array_without_its_name(self, folder, make, extension):
+        h5py = pytest.importorskip("h5py")
+        if extension == ".zarr":
+            pytest.importorskip("zarr")
+        with h5py.File("a.h5", "w") as file:
+            file["long"], file["short"] = np.arange(9), np.arange(3)
+        pipe = make(dataset="long", outname_ext=extension, **SERIAL)
+        outname, _ = of_one(pipe.pipeline(["a.h5"]))
+        assert formats.read(outname).tolist() == list(range(9))
 
 
 class TestKeywords:

@@ -18,6 +18,7 @@ from bigpipe.budget import parse_bytes
 from bigpipe.context import name_of
 from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
+from bigpipe.formats import HDF5, format_of
 from bigpipe.hooks import Hooks
 from bigpipe.measure import usable_memory
 from bigpipe.options import Options
@@ -73,7 +74,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         reading and writing
             ``axis``, along which input and output are cut; ``dataset``, ``hdu``; a dict
             ``read_options`` with further arguments of `read_chunks`; a dict ``write_options``
-            with arguments of `write_chunks`.
+            with arguments of `write_chunks`. An HDF5 output has its array under the name
+            ``dataset`` too.
         naming
             ``outname_ext``, the extension of the outputs.
 
@@ -360,6 +362,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         super().file_write(data, outname, **kwargs)
         keywords = self.kwargs_merge(**kwargs)
         writing = {name: keywords[name] for name in _WRITING if keywords.get(name) is not None}
+        if keywords.get("dataset") is not None and format_of(os.fspath(outname)) in HDF5:
+            writing["dataset"] = keywords["dataset"]  # as FunctionPipe does
         in_name = keywords.get("in_name")
         given = keywords.get("write_options") or {}
         if isinstance(in_name, (str, os.PathLike)) and "like" not in given:
