@@ -118,6 +118,23 @@ def test_dataset_can_be_chosen_at_any_depth(extension, tmp_path):
         formats.read(path, dataset="dark")
 
 
+@pytest.mark.parametrize("n", [10, 500])
+@pytest.mark.parametrize("extension", ["h5", "npz"])
+def test_a_long_list_of_names_is_shortened_to_the_nearest(extension, n, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    path = tmp_path / f"x.{extension}"
+    formats.write({f"run{i:03}/sky": 1 for i in range(n)}, path)
+    more = r" and 490 more" if n > 10 else ""
+    with pytest.raises(FormatError, match=rf"has several arrays, \['run000.*'\]{more}: choose"):
+        formats.read_slice(path, 0, 1)
+    if extension == "h5":
+        first = "run123/sky" if n > 10 else "run000/sky"
+        with pytest.raises(FormatError, match=rf"which has \['{first}', .*'\]{more}\.") as caught:
+            formats.read(path, dataset="run123/sky2")
+        assert len(str(caught.value)) < 300 + len(str(path))
+
+
 def test_dataset_of_hdf5_may_be_a_link(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -269,13 +286,19 @@ def test_tables_ccds_and_hdus_write_themselves(tmp_path):
     [
         (IMAGE, "x.dat", r"type ndarray .* 'x.dat': it has the extension '.dat'.*outname_ext"),
         (IMAGE, "x", "it has no extension, which names no format"),
-        ({"a": {}}, "x.npz", "of type dict is not an array of numbers"),
+        ({"a": 1, "b": {}}, "x.npz", "array 'b' in the data, of type dict is not an array of num"),
+        ({"a": 1, "b": [[1], []]}, "x.npz", "array 'b' in the data, of type list is not"),
+        ({"a": np.array([len])}, "x.npz", "array 'a' .* type ndarray with elements of object is n"),
+        (len, "x.npy", "data of type builtin_function_or_method is not an array of numbers"),
         (IMAGE * 1j, "x.fits", "FITS has no type complex"),
         (IMAGE / 2, "x.png", "array of float64 .* as .png, which takes images of uint8 or uint16"),
         (IMAGE.astype("u2"), "x.jpg", "takes images of uint8: scale it"),
         (IMAGE[0], "x.png", r"shape \(4,\)"),
     ],
-    ids=["no format", "no extension", "dict in npz", "complex", "float", "16 bits", "row"],
+    ids=[
+        *("no format", "no extension", "dict in npz", "ragged list", "objects", "function"),
+        *("complex", "float", "16 bits", "row"),
+    ],
 )
 def test_what_cannot_be_written_says_what_to_do(data, name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

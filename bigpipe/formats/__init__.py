@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe.errors import FormatError
-from bigpipe.formats.common import array_of, arrays_of, format_of, library
+from bigpipe.formats.common import array_of, arrays_of, format_of, library, nearest
 from bigpipe.formats.fits_files import (
     FITS,
     hdu_of,
@@ -41,6 +41,7 @@ __all__ = [
     "hdu_of",
     "header_of",
     "library",
+    "nearest",
     "read",
     "read_slice",
     "table_headers_of",
@@ -144,8 +145,9 @@ def read_slice(
         data = read(name)
         data = data if isinstance(data, dict) else data[part]
     if isinstance(data, dict):
+        shown, more = nearest(data)
         raise FormatError(
-            f"{name!r} has several arrays, {list(data)}: choose the one to slice with the keyword "
+            f"{name!r} has several arrays, {shown}{more}: choose the one to slice with the keyword "
             "dataset, or give a function read that takes start and end."
         )
     return data

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from bigpipe.errors import FormatError
 from bigpipe.outname import split_extension
 
-__all__ = ["array_of", "arrays_of", "chosen", "format_of", "library", "one_or_all"]
+__all__ = ["array_of", "arrays_of", "chosen", "format_of", "library", "nearest", "one_or_all"]
+
+MAX_NAMES = 10  # shown in a message; arbitrary
 
 
 def format_of(name: str) -> str:
@@ -32,15 +36,22 @@ def library(name: str, *modules: tuple[str, str]) -> Any:
     )
 
 
-def array_of(data: Any, name: str) -> Any:
-    """Return data as an array of numbers."""
+def array_of(data: Any, name: str, key: Any = None) -> Any:
+    """Return data as an array of numbers; ``key`` is its name if it is one of several."""
     import numpy as np
 
-    array = np.asarray(data)
-    if array.dtype.hasobject:
+    try:
+        array = np.asarray(data)
+    except ValueError:  # lists of different lengths
+        array = None
+    if array is None or array.dtype.hasobject:
+        what = "data" if key is None else f"array {key!r} in the data,"
+        kind = f"type {type(data).__name__}"
+        if isinstance(data, np.ndarray):
+            kind += f" with elements of {data.dtype}"
         raise FormatError(
-            f"data of type {type(data).__name__} is not an array of numbers and cannot be written "
-            f"to {name!r}: give a function write, or another outname_ext."
+            f"{what} of {kind} is not an array of numbers and cannot be written to {name!r}: give "
+            "a function write, or another outname_ext."
         )
     return array
 
@@ -48,7 +59,7 @@ def array_of(data: Any, name: str) -> Any:
 def arrays_of(data: Any, name: str, alone: str) -> dict[str, Any]:
     """Return arrays by name; a single array gets the name ``alone``."""
     if isinstance(data, dict):
-        return {str(key): array_of(value, name) for key, value in data.items()}
+        return {str(key): array_of(value, name, key) for key, value in data.items()}
     return {alone: array_of(data, name)}
 
 
@@ -62,5 +73,16 @@ def one_or_all(arrays: dict[str, Any], name: str) -> Any:
 def chosen(names: Any, dataset: str, name: str) -> str:
     """Return the name of a dataset, if there is one of that name."""
     if dataset not in names:
-        raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {list(names)}.")
+        shown, more = nearest(names, dataset)
+        raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {shown}{more}.")
     return dataset
+
+
+def nearest(names: Iterable[str], wanted: str | None = None) -> tuple[list[str], str]:
+    """Return names for a message: all, or the most similar ones and how many more there are."""
+    known = list(names)
+    if len(known) <= MAX_NAMES:
+        return known, ""
+    similar = difflib.get_close_matches(wanted or "", known, MAX_NAMES)
+    others = [each for each in known if each not in similar]
+    return [*similar, *others][:MAX_NAMES], f" and {len(known) - MAX_NAMES} more"

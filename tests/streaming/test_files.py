@@ -1037,6 +1037,18 @@ def test_a_dataset_is_chosen_by_its_path(tmp_path):
         read_chunks(path)
 
 
+def test_a_long_list_of_arrays_is_shortened_to_the_nearest(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for i in range(100):
+            file[f"run{i}/sky"] = np.zeros(3)
+    with pytest.raises(StoreError, match=r"numbers in .*: run77/sky, .* and 90 more\."):
+        read_chunks(path, dataset="run77/skies")
+    with pytest.raises(StoreError, match=r"has several arrays: run0/sky, .* and 90 more\. Give"):
+        read_chunks(path)
+
+
 def test_an_array_of_a_zarr_group_is_chosen_by_its_path(tmp_path):
     zarr = pytest.importorskip("zarr")
     path = tmp_path / "x.zarr"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bigpipe.chunks import storage_grid
 from bigpipe.errors import StoreError
+from bigpipe.formats import nearest
 from bigpipe.streaming.stores.base import native
 
 __all__ = ["ChunkedStore", "array_of", "model_of", "take_grid"]
@@ -52,7 +53,8 @@ class ChunkedStore:
 
 def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
     """Return the array with a path, or the only array."""
-    known = ", ".join(arrays)
+    shown, more = nearest(arrays, dataset)
+    known = ", ".join(shown) + more
     if dataset is None and len(arrays) != 1:
         if not arrays:
             raise StoreError(f"{name!r} has no array of numbers: leave it out.")
@@ -77,7 +79,8 @@ def model_of(
         if dataset is not None and dataset.strip("/") in arrays:
             like_array = dataset
         elif len(arrays) != 1:
-            known = ", ".join(sorted(arrays)) or "none"
+            shown, more = nearest(sorted(arrays), dataset)
+            known = ", ".join(shown) + more or "none"
             raise StoreError(
                 f"{name!r} has several arrays that the output could be like. Give one as "
                 f"like_array=: {known}."
