@@ -336,6 +336,38 @@ def test_pictures_are_read_and_written_as_tiff_without_the_library_for_all_of_ti
     np.testing.assert_array_equal(there_and_back(IMAGE, tmp_path / "x.tif"), IMAGE)
 
 
+@pytest.mark.parametrize("extension", ["gif", "webp", "png"])
+def test_all_frames_of_an_animation_are_read_as_a_stack(extension, tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    path = tmp_path / f"x.{extension}"
+    stack = np.zeros((3, 4, 5, 3), np.uint8)
+    stack[0, 1, 2], stack[1, 2, 3], stack[2, :] = (200, 0, 0), (0, 100, 0), (10, 20, 30)
+    first, *others = map(pillow.fromarray, stack)
+    how = {"lossless": True} if extension == "webp" else {}
+    first.save(path, save_all=True, append_images=others, **how)
+    np.testing.assert_array_equal(formats.read(path)[..., :3], stack)  # WebP adds transparency
+    np.testing.assert_array_equal(formats.read_slice(path, 1, 3)[..., :3], stack[1:])
+    first.save(path, **how)
+    np.testing.assert_array_equal(formats.read(path), stack[0])
+
+
+def test_frames_of_an_animation_without_colours_are_a_stack_of_planes(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    stack = np.arange(512, dtype=np.uint16).reshape(2, 16, 16).astype(np.uint8)
+    stack[1] = stack[1].T
+    first, second = map(pillow.fromarray, stack)
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(formats.read(tmp_path / "x.gif"), stack)
+
+
+def test_the_preview_in_a_picture_of_a_camera_is_left_out(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    picture = pillow.new("RGB", (8, 8), (100, 0, 0))
+    path = tmp_path / "x.jpg"
+    picture.save(path, "MPO", save_all=True, append_images=[picture.resize((4, 4))])
+    assert formats.read(path).shape == (8, 8, 3)
+
+
 def test_all_images_of_a_tiff_file_are_read_without_the_library_for_all_of_tiff(
     tmp_path, monkeypatch
 ):

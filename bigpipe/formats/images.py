@@ -12,11 +12,15 @@ __all__ = ["IMAGES", "TIFF", "read_image", "read_tiff", "write_image", "write_ti
 TIFF = (".tif", ".tiff")
 _EIGHT_BITS = (".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 IMAGES = (".png", *_EIGHT_BITS)
+# What Pillow calls animations. Not MPO: a camera's .jpg may have a preview as its second image.
+_ANIMATED = ("GIF", "PNG", "WEBP")
 
 
 def read_image(name: str) -> Any:
-    """Return the pixels of a picture."""
+    """Return the pixels of a picture, or of all frames of an animation as one array."""
     with library(name, ("PIL.Image", "Pillow")).open(name) as image:
+        if image.format in _ANIMATED:
+            return _all_of(image, name, "give a function read")
         return _pixels(image)
 
 
@@ -52,17 +56,22 @@ def read_tiff(name: str) -> Any:
 
 def _images_of(name: str, pillow: Any) -> Any:
     """Return the pixels of the image in a TIFF file, or of all of them as one array."""
+    remedy = "give a function read, or install tifffile, which takes the first series of them"
+    with pillow.open(name) as image:
+        return _all_of(image, name, remedy)
+
+
+def _all_of(image: Any, name: str, remedy: str) -> Any:
+    """Return the pixels of the only image, or of all of them as one array."""
     import numpy as np
 
-    with pillow.open(name) as image:
-        pages = []
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            pages.append(_pixels(image))
+    pages = []
+    for number in range(getattr(image, "n_frames", 1)):
+        image.seek(number)
+        pages.append(_pixels(image))
     if len({(page.shape, page.dtype) for page in pages}) > 1:
         raise FormatError(
-            f"the {len(pages)} images in {name!r} are not of one size and type: give a function "
-            "read, or install tifffile, which takes the first series of them."
+            f"the {len(pages)} images in {name!r} are not of one size and type: {remedy}."
         )
     return pages[0] if len(pages) == 1 else np.stack(pages)
 
