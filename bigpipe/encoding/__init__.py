@@ -26,7 +26,8 @@ astropy.time                ``Time``, ``TimeDelta``
 astropy.table               ``Table``, ``QTable``, ``Column``, ``MaskedColumn``
 astropy.utils.masked        ``Masked`` arrays and quantities
 astropy.io.fits             ``Header``
-pandas                      ``Timestamp``, ``Timedelta``, ``NaT``, ``NA``
+pandas                      ``Timestamp``, ``Timedelta``, ``NaT``, ``NA``; ``DataFrame``,
+                            ``Series`` and ``Index``, but not of periods, intervals or Arrow's types
 =========================== ====================================================================
 
 Types must match exactly: a subclass that is not listed has no safe form, because its class would

@@ -1,6 +1,7 @@
 """The codecs for single times of pandas, and for what it has where there is none.
 
-Owns `Timestamp`, `Timedelta`, ``NaT`` and ``NA``. Columns and tables are not kept.
+Owns `Timestamp`, `Timedelta`, ``NaT`` and ``NA``. Columns and tables are in
+`bigpipe.encoding.pandas_tables`.
 """
 
 from __future__ import annotations

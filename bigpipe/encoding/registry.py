@@ -65,9 +65,9 @@ def _codecs(family: str) -> Iterable[Codec]:
 
         return arrays.codecs()
     if family == "pandas":
-        from bigpipe.encoding import pandas_times
+        from bigpipe.encoding import pandas_tables, pandas_times
 
-        return pandas_times.codecs()
+        return chain(pandas_times.codecs(), pandas_tables.codecs())
     if family.startswith("astropy."):
         return _astropy_codecs(family)
     from bigpipe.encoding import standard
