@@ -59,7 +59,7 @@ class ArgparseHandler:
         args : argparse.Namespace
             The parsed arguments.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define one.")
+        raise NotImplementedError(f"{type(self).__name__} has no method cmd(args): define one")
 
 
 class BMPArgparseMixin:
@@ -127,9 +127,9 @@ class BMPArgparseMixin:
             Other keywords of `argparse.ArgumentParser.add_argument`.
         """
         if name not in DECLARED:
-            raise OptionError(f"{name!r} is not a pipeline option: see bigpipe.options.Options.")
+            raise OptionError(f"{name!r} is not a pipeline option: see bigpipe.options.Options")
         option = name if option is None else option
-        what = DECLARED[name].metadata["help"].removesuffix(".").replace("%", "%%")
+        what = DECLARED[name].metadata["help"].replace("%", "%%")
         if help is None and default is None:  # the text says what that means
             help = what
         if DECLARED[name].metadata["kinds"][0] is Kind.FLAG:
@@ -189,7 +189,7 @@ class BMPArgparseMixin:
         """Add the text inserted into output names; its default is the class attribute."""
         if default is None:
             default = self.outname_append
-        what = "text between the base name and extension of an output, so it differs from its input"
+        what = "text inserted between an input's base name and its extension"
         self._add_value(option, default, help, what, **kwargs)
 
     def add_num_processes(
@@ -200,7 +200,9 @@ class BMPArgparseMixin:
         **kwargs: Any,
     ) -> None:
         """Add the number of processes, or the fraction of the cores."""
-        what = "processes at once; 0: one per physical core; below 1: that fraction of the cores"
+        what = (
+            "maximum number of workers; below 1, that fraction of the cores; 0: all physical cores"
+        )
         kwargs.setdefault("type", argument_of("num_processes")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
@@ -212,9 +214,11 @@ class BMPArgparseMixin:
         **kwargs: Any,
     ) -> None:
         """Add the memory that all processes together may use."""
-        what = "memory for all processes together, in bytes or with a unit (8GiB)"
+        what = "memory that all workers together may use, in bytes or with a unit (8GiB)"
         kwargs.setdefault("type", argument_of("mem_available")["type"])
-        self._add_value(option, default, help, what, unset="a fraction of what is free", **kwargs)
+        self._add_value(
+            option, default, help, what, unset="a fraction of what is available", **kwargs
+        )
 
     def add_mem_frac(
         self,
@@ -224,7 +228,7 @@ class BMPArgparseMixin:
         **kwargs: Any,
     ) -> None:
         """Add the fraction of the available memory to use."""
-        what = "fraction of the memory available at the start to use, from 0 to 1"
+        what = "fraction of the currently available memory to use, from 0 to 1"
         kwargs.setdefault("type", argument_of("mem_frac")["type"])
         self._add_value(option, default, help, what, **kwargs)
 
@@ -236,7 +240,7 @@ class BMPArgparseMixin:
         **kwargs: Any,
     ) -> None:
         """Add the memory that one process needs."""
-        what = "memory that one process needs at most, in bytes or with a unit (2GiB)"
+        what = "maximum memory that a worker needs for one file, in bytes or with a unit (2GiB)"
         kwargs.setdefault("type", argument_of("process_size")["type"])
         self._add_value(option, default, help, what, unset="learned from the files", **kwargs)
 

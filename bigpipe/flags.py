@@ -1,7 +1,7 @@
-"""Options given as text: on a command line, or in a file.
+"""Options given as text, on a command line or in a file.
 
-Owns the flags' names and how text becomes a value. What the options mean, and what they may
-be, is in `bigpipe.options`, from which all of it is made.
+Owns the flags' names and how text becomes a value. `bigpipe.options` declares the options, their
+meaning and their valid values; this module derives everything from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _METAVARS = {
 
 
 class Later(str):
-    """The name of an object that is looked up only when all arguments are known."""
+    """The name of an object, to be looked up when all arguments are known."""
 
 
 def flag_of(name: str) -> str:
@@ -55,14 +55,14 @@ def from_text(name: str, text: str) -> Any:
     Parameters
     ----------
     name : str
-        The option. One that takes several objects gets one of them.
+        The option. If it takes several objects, `text` names one of them.
     text : str
-        What was given.
+        The text.
 
     Raises
     ------
     OptionError
-        If it is no value of that option.
+        If the text is not a valid value of that option.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def from_text(name: str, text: str) -> Any:
     if names_object(name, text):
         value = find(text)
     elif about["kinds"] == (Kind.OBJECT,):
-        raise OptionError(f"{name}={text!r} does not name an object: write package.module:name.")
+        raise OptionError(f"{name}={text!r} does not name an object: write package.module:name")
     elif Kind.NUMBER in about["kinds"]:
         value = _number(name, text)
     checked = about["check"](name, value)
@@ -84,7 +84,7 @@ def from_text(name: str, text: str) -> Any:
 
 
 def names_object(name: str, text: str) -> bool:
-    """Tell whether text given for an option is the name of an object rather than a value."""
+    """Return whether text given for an option names an object, and is not the value itself."""
     kinds = DECLARED[name].metadata["kinds"]
     return Kind.OBJECTS in kinds or (Kind.OBJECT in kinds and ":" in text)
 
@@ -94,14 +94,14 @@ def _number(name: str, text: str) -> int | float:
     try:
         number = float(text)
     except ValueError:
-        raise OptionError(f"{name}={text!r} is not a number.") from None
+        raise OptionError(f"{name}={text!r} is not a number") from None
     if not math.isfinite(number):
-        raise OptionError(f"{name}={text!r} is not a finite number.")
+        raise OptionError(f"{name}={text!r} is not a finite number")
     return int(number) if number == int(number) else number
 
 
 def argument_of(name: str, *, later: bool = False) -> dict[str, Any]:
-    """Return what `argparse.ArgumentParser.add_argument` is to be given for an option.
+    """Return the arguments of `argparse.ArgumentParser.add_argument` for an option.
 
     Parameters
     ----------
@@ -131,14 +131,14 @@ def _typed(name: str, later: bool, text: str) -> Any:
 
 
 def add_flags(parser: Any, prefix: str = "") -> None:
-    """Add a flag for each option, none of which has a default: what is not given is ``None``.
+    """Add a flag for each option; the value of a flag that is not given is ``None``.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser or group of arguments
-        Where they go.
+        The parser that gets the flags.
     prefix : str, optional
-        What comes before the option's name in that of the attribute of the parsed arguments.
+        Put before the option's name in the attribute of the parsed arguments.
     """
     for name, option in DECLARED.items():
         action = parser.add_argument(
@@ -151,7 +151,7 @@ def add_flags(parser: Any, prefix: str = "") -> None:
                 dest=prefix + name,
                 type=Later,
                 metavar=_METAVARS[Kind.OBJECT],
-                help=f"A function for {name}.",
+                help=f"function to use as {name}",
             )
 
 
@@ -163,14 +163,14 @@ def _help_of(option: Field[Any]) -> str:
 
 
 def resolved(name: str, value: Any) -> Any:
-    """Return an option's value with the objects that it names, from a flag or from a file.
+    """Return an option's value, from a flag or a file, with names replaced by their objects.
 
     Parameters
     ----------
     name : str
         The option.
     value : object
-        What was given: text that names an object, a list of such, or any other value.
+        The value: text that names an object, a list of such texts, or any other value.
     """
     if isinstance(value, list) and Kind.OBJECTS in DECLARED[name].metadata["kinds"]:
         objects = [resolved(name, each) for each in value]

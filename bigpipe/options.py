@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from bigpipe import option_checks as checks
@@ -56,148 +56,155 @@ class Options:
 
     num_processes: Any = _option(
         None,
-        "Maximum number of workers. 0 or none: all physical cores; below 1: that fraction of them.",
+        "maximum number of workers; below 1, that fraction of the cores (default, or 0: all "
+        "physical cores)",
         check=checks.not_negative,
         unit="processes",
     )
     mem_available: Any = _option(
-        None, "Memory that all workers together may use.", check=checks.size, unit="bytes"
+        None,
+        "memory that all workers together may use, in bytes or with a unit such as GiB "
+        "(default: see mem_frac)",
+        check=checks.size,
+        unit="bytes",
     )
     mem_frac: Any = _option(
         0.8,
-        "Fraction of the currently available memory to use if mem_available is not given.",
+        "fraction of the currently available memory to use if mem_available is not given",
         check=checks.positive,
     )
     process_size: Any = _option(
         None,
-        "Memory that a worker needs for one file at most, or a function of the input's name that "
-        "returns it. None: learned from the files.",
+        "maximum memory that a worker needs for one file, in bytes or with a unit (2GiB), or a "
+        "function of the input's name that returns it (default: learned from the files)",
         check=checks.size_or_function,
         unit="bytes",
     )
-    outdir: Any = _option(None, "Output folder; none for the current one.", check=checks.path)
+    outdir: Any = _option(None, "output folder (default: the current one)", check=checks.path)
     create_outdir: Any = _option(
-        False, "Create the folder of an output if it is missing.", check=checks.flag
+        False, "create the folder of an output if it is missing", check=checks.flag
     )
     outname_append: Any = _option(
-        "_bmp", "Text inserted between an input's base name and its extension.", check=checks.text
+        "_bmp", "text inserted between an input's base name and its extension", check=checks.text
     )
-    outname: Any = _option(None, "Exact name of the output, within outdir.", check=checks.path)
+    outname: Any = _option(None, "exact name of the output, within outdir", check=checks.path)
     pre_process_list: Any = _option(
-        None, "Functions run before data_process, in list order.", check=checks.functions
+        None, "functions to run before data_process, in the given order", check=checks.functions
     )
     post_process_list: Any = _option(
-        None, "Functions run after data_process, in list order.", check=checks.functions
+        None, "functions to run after data_process, in the given order", check=checks.functions
     )
     PoolClass: Any = _option(
         None,
-        "Pool class to use instead of bigpipe's own workers, such as NestablePool.",
+        "pool class to use instead of bigpipe's own workers, such as NestablePool",
         check=checks.pool_class,
     )
     executor: Any = _option(
         None,
-        "Where files are processed: 'processes' (default; with a single one, the caller's own "
-        "process), 'threads', 'serial', or an executor.",
+        "where files are processed: 'processes', 'threads', 'serial', or an executor (default: "
+        "'processes', or 'serial' if only one worker can be used)",
         check=checks.executor,
     )
     start_method: Any = _option(
         None,
-        "How worker processes start: 'fork', 'forkserver' or 'spawn'. None: 'fork' where that is "
-        "safe, otherwise 'forkserver'.",
+        "how worker processes start: 'fork', 'forkserver' or 'spawn' (default: 'fork' where that "
+        "is safe, otherwise 'forkserver')",
         check=checks.OneOf(*START_METHODS),
     )
     overlap: Any = _option(
         False,
-        "Let a worker read the next file and write the last one while it processes a third. It "
-        "then needs memory for three.",
+        "let a worker read the next file and write the last one while it processes a third; it "
+        "then needs memory for three",
         check=checks.flag,
     )
     batch_size: Any = _option(
         None,
-        "Files that a worker reads, processes (data_process_batch) and writes together.",
+        "number of files that a worker reads, processes (data_process_batch) and writes together",
         check=checks.count,
         unit="files",
     )
     strategy: Any = _option(
         None,
-        "How a worker takes its files through the hooks: 'interleaved', 'batched', 'overlapped', "
-        "or the full name of a class. None: chosen from overlap and batch_size.",
+        "how a worker takes its files through the hooks: 'interleaved', 'batched', 'overlapped', "
+        "or the full name of a class (default: chosen from overlap and batch_size)",
         check=checks.strategy,
     )
     order: Any = _option(
         None,
-        "Which files are processed first: with 'size' the largest, with 'given' the first in the "
-        "list, with a function of the input's name those with the lowest value. None: 'size' if "
-        "sizes are quick to read.",
+        "which files are processed first: with 'size' the largest, with 'given' the first in the "
+        "list, with a function of the input's name those with the lowest value (default: 'size' "
+        "if sizes are quick to read)",
         check=checks.order,
     )
     on_error: Any = _option(
         "finish",
-        "What happens when a file fails: 'finish' the others, then raise; 'raise' at once; or "
-        "'return' the error in the file's metadata.",
+        "what happens when a file fails: 'finish' the others, then raise; 'raise' at once; or "
+        "'return' the error in the file's metadata",
         check=checks.OneOf(*ON_ERROR),
     )
     file_timeout: Any = _option(
         None,
-        "Time that one file may take before its worker is ended.",
+        "seconds that one file may take before its worker is ended (default: no limit)",
         check=checks.positive,
         unit="s",
     )
     max_worker_deaths: Any = _option(
-        2, "Number of workers that may die on one file before it fails.", check=checks.count
+        2, "number of workers that may die on one file before it fails", check=checks.count
     )
     max_retries: Any = _option(
-        0, "How often a failed file is retried, if retry_on matches its error.", check=checks.whole
+        0,
+        "number of times that a failed file is retried, if retry_on matches its error",
+        check=checks.whole,
     )
     retry_on: Any = _option(
         None,
-        "Exceptions after which a file is retried: types, or a function of the exception. "
-        "None: OSError, except lasting ones such as FileExistsError.",
+        "exceptions after which a file is retried: types, or a function of the exception "
+        "(default: OSError, except lasting ones such as FileExistsError)",
         check=checks.exceptions,
     )
     retry_pause: Any = _option(
         1.0,
-        "Pause before the first retry of a file. It doubles with each retry, up to 60 s.",
+        "seconds before the first retry of a file; doubles with each retry, up to 60 s",
         check=checks.not_negative,
         unit="s",
     )
     max_errors: Any = _option(
         None,
-        "Number of failed files that stops a run. None: it stops if its first 20 files fail in "
-        "the same way.",
+        "number of failed files that stops a run (default: stop only if the first 20 files fail "
+        "in the same way)",
         check=checks.count,
     )
     journal: Any = _option(
         None,
-        "File that records finished files. A later run with the same journal skips them.",
+        "file that records finished files; a later run with the same journal skips them",
         check=checks.path,
     )
     retry_failed: Any = _option(
-        True, "Run files again that failed according to the journal.", check=checks.flag
+        True, "run files again that failed according to the journal", check=checks.flag
     )
     compare_inputs: Any = _option(
         "mtime",
-        "How to find out whether an input has changed since it was finished: by 'mtime' (and "
-        "size), or by a 'checksum' of its content.",
+        "how to find out whether an input has changed since it was finished: by 'mtime' (and "
+        "size), or by a 'checksum' of its content",
         check=checks.OneOf(*COMPARISONS),
     )
     fingerprint: Any = _option(
         None,
-        "Text that stands for keywords, options and code: finished files run again if it "
-        "changes. Or a dict of such texts for single keywords. None: computed from their content.",
+        "text that stands for keywords, options and code, or a dict of such texts for single "
+        "keywords; finished files run again if it changes (default: computed from their content)",
         check=checks.fingerprint,
     )
     threads_per_worker: Any = _option(
         None,
-        "Threads of numerical libraries (BLAS, OpenMP) in each worker; none for the worker's "
-        "share of the cores.",
+        "threads of numerical libraries (BLAS, OpenMP) in each worker (default: the worker's "
+        "share of the cores)",
         check=checks.count,
         unit="threads",
     )
     progress: Any = _option(
         None,
-        "Whether to show a progress bar: True or False; none for only where someone can see it. "
-        "Or a function that receives the events.",
+        "show a progress bar: True, False, or a function that receives the events (default: only "
+        "where someone can see it)",
         check=checks.progress,
     )
 
@@ -305,8 +312,13 @@ def _parameters(function: Any) -> Iterable[inspect.Parameter]:
 
 
 def table() -> list[tuple[str, str, str, str]]:
-    """Return name, default, unit and help of each option, for documentation."""
+    """Return name, default, unit and meaning (a sentence) of each option, for documentation."""
     return [
-        (option.name, repr(option.default), option.metadata["unit"], option.metadata["help"])
+        (option.name, repr(option.default), option.metadata["unit"], _sentence(option))
         for option in fields(Options)
     ]
+
+
+def _sentence(option: Field[Any]) -> str:
+    text = option.metadata["help"]
+    return f"{text[0].upper()}{text[1:]}."

@@ -90,7 +90,7 @@ def test_value_that_cannot_be_used_is_a_usage_error_that_says_why(
 def test_help_tells_defaults_and_keeps_percent_signs() -> None:
     text = " ".join(parser().format_help().split())
     assert (
-        "Fraction of the currently available memory to use if mem_available is not given. "
+        "fraction of the currently available memory to use if mem_available is not given "
         "(default: 0.8)"
     ) in text
     assert "{finish,raise,return}" in text

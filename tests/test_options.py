@@ -159,7 +159,15 @@ def test_refusal_of_a_choice_lists_the_choices(name):
 def test_every_option_has_help_and_a_row_in_the_table():
     rows = table()
     assert [row[0] for row in rows] == list(NAMES)
-    assert all(row[3].endswith(".") for row in rows)
+    assert all(row[3].endswith(".") and row[3][0].isupper() for row in rows)
+
+
+@pytest.mark.parametrize("option", fields(Options), ids=NAMES)
+def test_help_of_an_option_is_in_the_style_of_the_command_line(option):
+    text = option.metadata["help"]
+    assert text[0].islower()
+    assert not text.endswith(".")
+    assert ". " not in text
 
 
 def test_options_come_in_the_order_of_the_constructor():

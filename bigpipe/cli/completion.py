@@ -77,7 +77,7 @@ def _commands_of(commands: Any) -> Iterator[_Command]:
 
 
 def _flag_of(action: argparse.Action) -> _Flag:
-    text = re.split(r"[.;:]( |$)", (action.help or "").replace("%%", "%"))[0]
+    text = re.split(r" \(default|[.;:]( |$)", (action.help or "").replace("%%", "%"))[0]
     return _Flag(tuple(action.option_strings), text, action.nargs != 0, tuple(_words(action)))
 
 

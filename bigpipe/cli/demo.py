@@ -49,7 +49,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "--num-processes",
         type=_number_of_processes,
         metavar="N",
-        help="most worker processes; below 1: a fraction of the cores (default: one per core)",
+        help="maximum number of workers; below 1, that fraction of the cores "
+        "(default: all physical cores)",
     )
     demo.add_argument(
         "--frames", type=int, metavar="N", help="light frames to simulate (default: 24)"
