@@ -89,15 +89,15 @@ class UnsendableError(BigpipeError, TypeError):
 
 
 class StepError(BigpipeError, TypeError):
-    """An object given as a step is not one, or cannot be used in this place."""
+    """An object is not a step, or a step has ended, cannot be copied or cannot save its state."""
 
 
 class StoreError(BigpipeError, ValueError):
-    """An array in a file cannot be read or written in the requested pieces."""
+    """An array in a file cannot be read or written in chunks, or not with these arguments."""
 
 
 class StreamError(BigpipeError, ValueError):
-    """Streams that are read side by side do not match."""
+    """A step has an invalid parameter or cannot use a chunk, or parallel streams do not match."""
 
 
 class EncodingError(BigpipeError, ValueError):
