@@ -1,7 +1,7 @@
-"""Sizes, and how many things of a size fit: arithmetic only.
+"""Sizes in bytes, and how many tasks of a size fit: arithmetic only.
 
-Owns the reading and writing of byte counts as text and the number of processes that fit.
-What the machine has is measured in `bigpipe.measure`.
+Owns how byte counts are parsed and written as text, and the number of processes that fit.
+`bigpipe.measure` measures what the machine has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bigpipe.errors import OptionError
 
 __all__ = ["fit_count", "format_bytes", "parse_bytes", "seconds_to_fill", "wanted_processes"]
 
-FILLING_BYTES_PER_S = 10e9  # of one core, at most: the kernel clears each page beforehand
+FILLING_BYTES_PER_S = 10e9  # upper bound for one core, as the kernel clears each page first
 
 _FACTORS = {
     "": 1,
@@ -31,13 +31,13 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def parse_bytes(size: Any) -> int:
-    """Read a size as a number of bytes.
+    """Return a size as a number of bytes.
 
     Parameters
     ----------
     size : number or str
         Bytes, or text with a unit: powers of 1000 for kB, MB, GB, TB, PB, powers of
-        1024 for KiB, MiB, GiB, TiB, PiB, in small or capital letters. Parts of a byte
+        1024 for KiB, MiB, GiB, TiB, PiB, in upper or lower case. Fractions of a byte
         are dropped.
 
     Returns
@@ -48,8 +48,8 @@ def parse_bytes(size: Any) -> int:
     Raises
     ------
     OptionError
-        If it is no size, is negative or not finite, or its unit is a letter alone, which
-        is 1000 to some programs and 1024 to others.
+        If `size` is not a size, is negative or not finite, or its unit is a single letter,
+        which means 1000 to some programs and 1024 to others.
 
     Examples
     --------
@@ -59,9 +59,9 @@ def parse_bytes(size: Any) -> int:
     if isinstance(size, str):
         return _parse_text(size)
     if isinstance(size, bool) or not _is_number(size):
-        raise OptionError(f"{size!r} is not a size: give a number of bytes or text like '2 GiB'.")
+        raise OptionError(f"{size!r} is not a size: give a number of bytes or text like '2 GiB'")
     if not 0 <= size < math.inf:  # NaN fails this too
-        raise OptionError(f"{size!r} is not a size: it must be finite and not below zero.")
+        raise OptionError(f"{size!r} is not a size: it must be finite and not below zero")
     return int(size)
 
 
@@ -72,21 +72,21 @@ def _is_number(value: Any) -> bool:
 def _parse_text(text: str) -> int:
     match = _SIZE.fullmatch(text.strip().lower())
     if match is None:
-        raise OptionError(f"{text!r} is not a size: give a number of bytes or text like '2 GiB'.")
+        raise OptionError(f"{text!r} is not a size: give a number of bytes or text like '2 GiB'")
     number, exponent, unit = match.groups()
     if unit not in _FACTORS:
         if len(unit) == 1 and f"{unit}b" in _FACTORS:
             letter = unit.upper()
             raise OptionError(
                 f"{text!r} can be read in two ways: write {letter}iB (powers of 1024) or "
-                f"{letter}B (powers of 1000)."
+                f"{letter}B (powers of 1000)"
             )
-        raise OptionError(f"{text!r} has no known unit: use kB, MB, GB, TB or KiB, MiB, GiB, TiB.")
+        raise OptionError(f"{text!r} has no known unit: use kB, MB, GB, TB or KiB, MiB, GiB, TiB")
     return int(Decimal(number + (exponent or "")) * _FACTORS[unit])
 
 
 def format_bytes(n_bytes: float) -> str:
-    """Write a number of bytes for people, in powers of 1024 with one decimal.
+    """Return a number of bytes as readable text, in powers of 1024 with one decimal.
 
     Examples
     --------
@@ -102,15 +102,15 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def wanted_processes(num_processes: Any, n_cores: int) -> int:
-    """Turn what was asked for into a number of processes.
+    """Return the number of processes that ``num_processes`` asks for.
 
     Parameters
     ----------
     num_processes : number or None
-        ``None`` or 0: one for each core. Below 1: that part of the cores. Else that many,
-        parts of a process dropped.
+        ``None`` or 0: one for each core. Below 1: that fraction of the cores. Otherwise that
+        many, rounded down.
     n_cores : int
-        Cores that may be used.
+        Number of cores that may be used.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
     Raises
     ------
     OptionError
-        If it is no number, negative or not finite.
+        If `num_processes` is not a number, is negative or not finite.
 
     Examples
     --------
@@ -130,11 +130,11 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
     if num_processes is None:
         return max(1, n_cores)
     if not _is_number(num_processes):
-        raise OptionError(f"num_processes={num_processes!r} is not a number.")
+        raise OptionError(f"num_processes={num_processes!r} is not a number")
     if not 0 <= num_processes < math.inf:  # NaN fails this too
         raise OptionError(
             f"num_processes={num_processes!r} is not a number of processes: give 0 for all cores, "
-            "a number below 1 for that fraction of them, or a whole number."
+            "a number below 1 for that fraction of them, or a whole number"
         )
     if num_processes == 0:
         return max(1, n_cores)
@@ -151,18 +151,18 @@ def fit_count(
     Parameters
     ----------
     n_tasks : int or None
-        Things to process; ``None`` if that is not known.
+        Number of tasks; ``None`` if unknown.
     n_processes : int
-        Processes allowed.
+        Maximum number of processes.
     memory_bytes : int or None
-        Bytes that all together may use; ``None`` does not limit.
+        Bytes that all processes together may use; ``None`` for no limit.
     process_size : int or None
-        Bytes that one needs; ``None`` or 0 does not limit.
+        Bytes that one process needs; ``None`` or 0 for no limit.
 
     Returns
     -------
     int
-        The least of the three. 0 if there is nothing to do or none fits.
+        The smallest of the three limits. 0 if there is nothing to do or no process fits.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def fit_count(
 
 
 def seconds_to_fill(n_bytes: int, n_cores: int) -> float:
-    """Return how long it takes at least until so many cores have filled so much free memory.
+    """Return the least time in seconds in which `n_cores` cores can fill `n_bytes` of free memory.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """How an array is cut along one axis: chunk lengths, overlaps, storage grids. Arithmetic only.
 
-Owns which samples are in which chunk. A sample is what one index of the axis stands for: a row of
-a table, an image of a cube. Reading and writing is `bigpipe.streaming.stores`.
+Owns which samples are in which chunk. A sample is the part of an array at one index of the axis,
+such as a row of a table or an image of a cube. `bigpipe.streaming.stores` reads and writes chunks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "whole_cells",
 ]
 
-CELL_NBYTES = 1 << 20  # bytes of a storage chunk: what HDF5 caches of a dataset by default
+CELL_NBYTES = 1 << 20  # bytes of a storage chunk: HDF5's default cache for a dataset
 MIN_CELL_LENGTH = 4096  # samples, so that small chunks do not make small cells; arbitrary
 
 
@@ -39,7 +39,7 @@ class Tiling:
     start: int
     """The first sample of the first chunk."""
     stop: int
-    """The sample behind the last."""
+    """The sample after the last."""
     n: int
     """Samples in a chunk. Positive."""
     overlap: int = 0
@@ -47,11 +47,11 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise StoreError(f"n={self.n} is not a valid chunk length: give 1 or more.")
+            raise StoreError(f"n={self.n} is not a valid chunk length: give 1 or more")
         if not 0 <= self.overlap < self.n:
             raise StoreError(
                 f"overlap={self.overlap} must be at least 0 and less than the {self.n} samples of "
-                "a chunk: give a larger n or nbytes, or a smaller overlap."
+                "a chunk: give a larger n or nbytes, or a smaller overlap"
             )
 
     @property
@@ -73,9 +73,9 @@ class Tiling:
 def axis_index(axis: int, shape: Sequence[int], name: str) -> int:
     """Return an axis counted from 0, or raise an error that names the file."""
     if not shape:
-        raise StoreError(f"the array in {name!r} is a single number and has no axis to cut along.")
+        raise StoreError(f"the array in {name!r} is a single number and has no axis to cut along")
     if not -len(shape) <= axis < len(shape):
-        raise StoreError(f"there is no axis {axis} in {name!r}, whose shape is {tuple(shape)}.")
+        raise StoreError(f"there is no axis {axis} in {name!r}, whose shape is {tuple(shape)}")
     return axis % len(shape)
 
 
@@ -85,24 +85,24 @@ def sample_nbytes(shape: Sequence[int], itemsize: int, axis: int) -> int:
 
 
 def chunk_length(nbytes: int, sample: int, overlap: int = 0, cell: int = 1) -> int:
-    """Return how many samples make a chunk of at most some bytes.
+    """Return the number of samples in a chunk of at most `nbytes`.
 
     Parameters
     ----------
     nbytes : int
-        Bytes that a chunk may have.
+        Maximum size of a chunk.
     sample : int
         Bytes of one sample.
     overlap : int, optional
-        Samples that chunks share.
+        Samples that consecutive chunks share.
     cell : int, optional
         Length of a storage chunk along the axis.
 
     Returns
     -------
     int
-        At least one more than `overlap`. What is new in a chunk is a number of whole storage
-        chunks, or, if not even one fits, a whole fraction of one.
+        At least one more than `overlap`. The new samples of a chunk fill whole storage chunks or,
+        if not even one fits, a whole fraction of one.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def chunk_length(nbytes: int, sample: int, overlap: int = 0, cell: int = 1) -> i
 
 
 def whole_cells(position: int, cell: int) -> int:
-    """Return how many of the first samples fill whole storage chunks.
+    """Return how many of the first `position` samples fill whole storage chunks.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def whole_cells(position: int, cell: int) -> int:
 
 
 def storage_grid(shape: Sequence[int], itemsize: int, axis: int, n: int) -> tuple[int, ...]:
-    """Return a shape for storage chunks of an array that grows along an axis by chunks of `n`.
+    """Return the shape of storage chunks for an array that grows along `axis` by chunks of `n`.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def storage_grid(shape: Sequence[int], itemsize: int, axis: int, n: int) -> tupl
 
 
 def region(n_axes: int, axis: int, start: int, stop: int) -> tuple[slice, ...]:
-    """Return the slices of an array that hold some samples of an axis.
+    """Return the slices that select samples `start` to `stop` of an axis.
 
     Examples
     --------

@@ -291,7 +291,7 @@ def _try_each(steps: Mapping[str, Callable[[], None]]) -> None:
             step()
         except Exception as error:  # a worker without this setting is better than none
             message = (
-                f"A worker could not take over the {what} of its parent: "
+                f"a worker could not take over the {what} of its parent: "
                 f"{type(error).__name__}: {error}. It continues with its own."
             )
             # Shown whatever the filters say: as an exception it would end the worker.

@@ -72,7 +72,7 @@ class Stream:
         self._batch_size = _count("batch_size", batch_size, 1)
         self._prefetch = _count("prefetch", prefetch, 0)
         if batch_size is None and (collate is not None or drop_last):
-            raise OptionError("collate and drop_last need batch_size: give it or leave them out.")
+            raise OptionError("collate and drop_last need batch_size: give it or leave them out")
         if on_error not in _ON_ERROR:
             raise OptionError(f"on_error must be 'raise' or 'skip' here, not {on_error!r}")
         self._collate = _stacked if collate is None else collate
@@ -219,11 +219,11 @@ class Stream:
 def _check(pipe: Any, given: dict[str, Any]) -> None:
     for name in _WITHOUT_EFFECT:
         if given.get(name) is not None:
-            raise OptionError(f"{name} has no effect on a stream: leave it out.")
+            raise OptionError(f"{name} has no effect on a stream: leave it out")
     if type(pipe).file_process is not Hooks.file_process:
         raise OptionError(
             f"{type(pipe).__name__} overrides file_process, whose data a stream cannot get: "
-            "override file_read and data_process instead."
+            "override file_read and data_process instead"
         )
 
 
@@ -234,10 +234,10 @@ def _planned(pipe: Any, given: dict[str, Any], on_error: str) -> Plan:
     if isinstance(executor, Executor) and executor.wants_all_tasks:
         raise OptionError(
             f"{type(executor).__name__} begins only when it has all inputs, but a stream reads "
-            "them as the loop proceeds: use another executor."
+            "them as the loop proceeds: use another executor"
         )
     if options.PoolClass is not None:
-        raise OptionError("a stream needs bigpipe's own workers: leave PoolClass out.")
+        raise OptionError("a stream needs bigpipe's own workers: leave PoolClass out")
     options = replace(
         options,
         # Even a single worker is a process, so that it works while the loop does.

@@ -151,7 +151,7 @@ class FunctionPipe(BigMultiPipe):
         for role in ("read", "process", "write"):
             function = getattr(self, role, None)  # there is none without the constructor
             if function is not None and not callable(function):
-                raise OptionError(f"{role}={function!r} is not a function.")
+                raise OptionError(f"{role}={function!r} is not a function")
         return super()._bmp_plan(in_names, given)
 
     @property

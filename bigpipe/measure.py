@@ -169,7 +169,7 @@ def count_workers(n_tasks: int | None, options: Options, n_begun: int = 1) -> in
     memory, source = usable_memory(options)
     if memory < size:
         raise MemoryBudgetError(
-            f"Memory is not enough for one process: {format_bytes(memory)} may be used "
+            f"memory is not enough for one process: {format_bytes(memory)} may be used "
             f"({source}), but process_size is {format_bytes(size)}. Lower process_size if one file "
             f"needs less, {_remedy(source)}."
         )
@@ -212,7 +212,7 @@ def _whole(name: str, value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         whole = -1
     if whole < 0:
-        raise OptionError(f"{name}={value!r} is not a count: give a whole number of at least 0.")
+        raise OptionError(f"{name}={value!r} is not a count: give a whole number of at least 0")
     return whole
 
 
@@ -222,7 +222,7 @@ def _fraction(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         fraction = math.nan
     if not 0 <= fraction < math.inf:  # NaN fails this too
-        raise OptionError(f"{name}={value!r} is not a fraction of the memory, such as 0.8.")
+        raise OptionError(f"{name}={value!r} is not a fraction of the memory, such as 0.8")
     return fraction
 
 

@@ -60,11 +60,11 @@ def assure_list(x: Any) -> list[Any]:
 
 def _number(name: str, value: Any, minimum: float, *, is_whole: bool = False) -> Any:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionError(f"{name}={value!r} is not a number.")
+        raise OptionError(f"{name}={value!r} is not a number")
     if not float(value) >= minimum:  # NaN fails this too
-        raise OptionError(f"{name}={value!r} is not a number of at least {minimum:g}.")
+        raise OptionError(f"{name}={value!r} is not a number of at least {minimum:g}")
     if is_whole and float(value) % 1:
-        raise OptionError(f"{name}={value!r} is not a whole number.")
+        raise OptionError(f"{name}={value!r} is not a whole number")
     return int(float(value)) if is_whole else value
 
 
@@ -82,7 +82,7 @@ def not_negative(name: str, value: Any) -> Any:
 
 def positive(name: str, value: Any) -> Any:
     if _number(name, value, 0) == 0:
-        raise OptionError(f"{name}={value!r} is not above zero.")
+        raise OptionError(f"{name}={value!r} is not above zero")
     return value
 
 
@@ -92,7 +92,7 @@ def size(name: str, value: Any) -> int:
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name}={value!r}: {error}") from None
     if n_bytes <= 0:
-        raise OptionError(f"{name}={value!r} is not a size above zero.")
+        raise OptionError(f"{name}={value!r} is not a size above zero")
     return n_bytes
 
 
@@ -106,13 +106,13 @@ def order(name: str, value: Any) -> Any:
 
 def path(name: str, value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)):
-        raise OptionError(f"{name}={value!r} is not a file name: give a str or a path.")
+        raise OptionError(f"{name}={value!r} is not a file name: give a str or a path")
     return value
 
 
 def text(name: str, value: Any) -> Any:
     if not isinstance(value, str):
-        raise OptionError(f"{name}={value!r} is not text: give a str.")
+        raise OptionError(f"{name}={value!r} is not text: give a str")
     return value
 
 
@@ -120,14 +120,14 @@ def flag(name: str, value: Any) -> bool:
     # numpy's own bool is not an integer; before numpy 2 its name was bool_.
     if isinstance(value, Integral) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
-    raise OptionError(f"{name}={value!r} is neither True nor False: give one of them.")
+    raise OptionError(f"{name}={value!r} is neither True nor False: give one of them")
 
 
 def functions(name: str, value: Any) -> list[Any]:
     given = assure_list(value)
     for function in given:
         if not callable(function):
-            raise OptionError(f"{name} contains {function!r}, which cannot be called.")
+            raise OptionError(f"{name} contains {function!r}, which cannot be called")
     return given
 
 
@@ -135,7 +135,7 @@ def fingerprint(name: str, value: Any) -> Any:
     texts = value.items() if isinstance(value, Mapping) else [(name, value)]
     if not all(isinstance(each, str) for pair in texts for each in pair):
         raise OptionError(
-            f"{name}={value!r} is neither text nor a dict from keyword names to texts."
+            f"{name}={value!r} is neither text nor a dict from keyword names to texts"
         )
     return dict(value) if isinstance(value, Mapping) else value
 
@@ -147,7 +147,7 @@ def exceptions(name: str, value: Any) -> Any:
     if isinstance(value, type) or not callable(value):
         raise OptionError(
             f"{name}={value!r} is neither an exception type, nor a tuple of them, nor a function "
-            "of the exception."
+            "of the exception"
         )
     return value
 
@@ -161,7 +161,7 @@ class OneOf:
     def __call__(self, name: str, value: Any) -> Any:
         if value not in self.choices:
             choices = ", ".join(map(repr, self.choices))
-            raise OptionError(f"{name}={value!r} is not one of {choices}.")
+            raise OptionError(f"{name}={value!r} is not one of {choices}")
         return value
 
 
@@ -171,14 +171,14 @@ def executor(name: str, value: Any) -> Any:
     if isinstance(value, type) or not (hasattr(value, "submit") and hasattr(value, "wait")):
         raise OptionError(
             f"{name}={value!r} is neither one of {', '.join(map(repr, EXECUTORS))} nor an "
-            "instance of bigpipe.executors.Executor."
+            "instance of bigpipe.executors.Executor"
         )
     return value
 
 
 def pool_class(name: str, value: Any) -> Any:
     if not callable(value):
-        raise OptionError(f"{name}={value!r} is not a pool class such as NestablePool.")
+        raise OptionError(f"{name}={value!r} is not a pool class such as NestablePool")
     return value
 
 
@@ -186,13 +186,13 @@ def strategy(name: str, value: Any) -> Any:
     if isinstance(value, str) and "." not in value:
         return OneOf(*STRATEGIES)(name, value)
     if isinstance(value, (int, float)):
-        raise OptionError(f"{name}={value!r} is neither a name nor a strategy.")
+        raise OptionError(f"{name}={value!r} is neither a name nor a strategy")
     return value
 
 
 def progress(name: str, value: Any) -> Any:
     if not (isinstance(value, bool) or callable(value)):
-        raise OptionError(f"{name}={value!r} is neither True nor False nor a function.")
+        raise OptionError(f"{name}={value!r} is neither True nor False nor a function")
     return value
 
 

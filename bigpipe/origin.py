@@ -72,7 +72,7 @@ class Origin:
 def told(origin: Origin) -> str:
     """Return the origin of an output as readable text."""
     run, result = origin.run, origin.result
-    state = "as it was written" if origin.is_as_written else "changed since, or gone"
+    state = "unchanged" if origin.is_as_written else "changed since, or gone"
     lines = [
         origin.output,
         f"  written {origin.written:%Y-%m-%d %H:%M:%S}, {state}",

@@ -100,7 +100,7 @@ def outname_creator(
     if outname is not None:
         name = _text(outname, "outname", in_name)
         if not name:
-            raise OutnameError(f"The outname of {in_name!r} is empty: it must name a file.")
+            raise OutnameError(f"the outname of {in_name!r} is empty: it must name a file")
         if outdir is None:
             return name
         return _inside(outdir, name, in_name) if from_meta else os.path.join(outdir, name)
@@ -205,12 +205,12 @@ def outname_with_extension(
 def _base_name(in_name: Any) -> str:
     if type(in_name) is not str:
         if isinstance(in_name, (list, tuple)):
-            raise OutnameError(f"No output name for {shown(in_name)}. {_GROUP_REMEDY}")
+            raise OutnameError(f"no output name for {shown(in_name)}. {_GROUP_REMEDY}")
         in_name = _text(in_name, "in_name", in_name)
     base: str = in_name.rpartition(os.sep)[2] or os.path.basename(os.path.dirname(in_name))
     if not base:
         raise OutnameError(
-            f"No output name for {in_name!r}: it has no base name. Give outname or "
+            f"no output name for {in_name!r}: it has no base name. Give outname or "
             "override outname_create."
         )
     return base
@@ -226,7 +226,7 @@ def _text(value: Any, what: str, in_name: Any) -> str:
         return str.__str__(text)
     kind = "bytes" if isinstance(text, bytes) else f"of type {type(value).__name__}"
     remedy = "decode it with os.fsdecode" if isinstance(text, bytes) else "give a str or a path"
-    raise OutnameError(f"{what}={value!r} of {shown(in_name)} is {kind}: {remedy}.")
+    raise OutnameError(f"{what}={value!r} of {shown(in_name)} is {kind}: {remedy}")
 
 
 def _inside(outdir: str, name: str, in_name: Any) -> str:
@@ -237,7 +237,7 @@ def _inside(outdir: str, name: str, in_name: Any) -> str:
     if target.startswith(folder) and target != folder:
         return joined
     raise OutnameError(
-        f"The metadata of {shown(in_name)} gives outname {name!r}, which leads outside (or is) "
+        f"the metadata of {shown(in_name)} gives outname {name!r}, which leads outside (or is) "
         f"outdir {outdir!r}. Make it a name below outdir, or override outname_create if it is "
         "intended."
     )

@@ -438,7 +438,7 @@ def explain(exception: BaseException, staged: StagedOutput) -> None:
     except Exception:  # a foreign __str__ may raise anything
         text = str(names)
     if not staged.is_direct and STAGING_NAME in text:
-        with suppress(Exception):  # a frozen one takes none, and tells more than what it raises
+        with suppress(Exception):  # a frozen exception takes no note
             exception.add_note(f"{staged.path!r} is where {staged.outname!r} stays until complete.")
 
 

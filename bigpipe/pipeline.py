@@ -352,7 +352,7 @@ class BigMultiPipe(Hooks):
             if name in control:
                 raise OptionError(
                     f"{name!r} cannot be a keyword: bigpipe calls the hooks with an argument of "
-                    "that name. Rename the keyword"
+                    "that name. Rename the keyword."
                 )
         doubts = options.doubts() | self._bmp_overridden(options) | self._bmp_doubts(control)
         for doubt in doubts.values():

@@ -265,12 +265,12 @@ def prune_pout(pout: Iterable[Any], in_names: Iterable[Any]) -> tuple[list[Any],
     if len(entries) != len(names):
         raise OptionError(
             f"pout has {len(entries)} entries and in_names has {len(names)}: give the in_names "
-            "of the same run."
+            "of the same run"
         )
     if not _is_pout(pout, entries):
         if not _is_pout(in_names, names):
             raise OptionError(
-                "pout is not a list of (outname, meta): give what pipeline() returned."
+                "pout is not a list of (outname, meta): give what pipeline() returned"
             )
         warnings.warn(
             "prune_pout(pout, in_names) was given in_names first and pout second: nothing is "
@@ -347,7 +347,7 @@ def cached_pout(
     if not (read_pout or write_pout):
         return pipe_code(create_outdir=create_outdir, **kwargs)
     if poutname is None or not os.fspath(poutname):
-        raise OptionError("read_pout and write_pout need a file: give poutname.")
+        raise OptionError("read_pout and write_pout need a file: give poutname")
     path = os.fspath(poutname)
     if read_pout:
         try:
@@ -402,13 +402,13 @@ def _prepare_folder(path: str, create: bool) -> None:
     """Check before a long run that its result can be written."""
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
-        raise OptionError(f"poutname={path!r} is a folder: give the name of a file in it.")
+        raise OptionError(f"poutname={path!r} is a folder: give the name of a file in it")
     if not os.path.isdir(folder):
         if not create:
             raise OptionError(
-                f"The folder of poutname={path!r} does not exist: make it, or give "
-                "create_outdir=True."
+                f"the folder of poutname={path!r} does not exist: make it, or give "
+                "create_outdir=True"
             )
         os.makedirs(folder, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OptionError(f"The folder of poutname={path!r} cannot be written to.")
+        raise OptionError(f"the folder of poutname={path!r} cannot be written to")

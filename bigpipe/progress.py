@@ -88,7 +88,7 @@ def make_progress(option: bool | Callable[[Event], object] | None) -> Progress:
             return _CallbackProgress(option)
         raise OptionError(
             f"progress={option!r} cannot be used: give None, True, False, or a function that "
-            "takes one event."
+            "takes one event"
         )
     stream = sys.stderr
     if option is False or stream is None:
@@ -113,7 +113,7 @@ class _CallbackProgress(Progress):
                 return
             self._has_warned = True
             warn(
-                f"The function given as progress= raised {type(error).__name__}: {error} "
+                f"the function given as progress= raised {type(error).__name__}: {error} "
                 f"(at {type(event).__name__}). The run continues; later errors are not shown."
             )
 
@@ -404,11 +404,11 @@ def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s:
     Examples
     --------
     >>> interrupted_line(12, 20, 1, 125.0)
-    'bigpipe: interrupted after 12 of 20 files, 1 of them failed, in 02:05.'
+    'bigpipe: interrupted after 12 of 20 files, 1 of them failed, in 02:05'
     """
     failed = f", {n_failed} of them failed" if n_failed else ""
     elapsed = format_clock(elapsed_s)
-    return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}."
+    return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}"
 
 
 def say(line: str) -> None:

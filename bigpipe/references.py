@@ -1,7 +1,7 @@
 """Objects by name: ``package.module:Name``, ``script.py:Name``.
 
-Owns how a module or script is found and imported so that worker processes find it too. What
-the objects are good for is for who asks.
+Owns how a module or script is found and imported so that worker processes find it too. Callers
+check whether an object is what they need.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def find(reference: str) -> Any:
     ----------
     reference : str
         ``'package.module:Name'`` or ``'script.py:Name'``; ``Name`` may have dots. Without a
-        colon, what Python itself has under that name, such as ``'OSError'``.
+        colon, a built-in name of Python, such as ``'OSError'``.
 
     Raises
     ------
     OptionError
-        If there is no such thing, or its module cannot be imported.
+        If the object does not exist, or its module cannot be imported.
 
     Examples
     --------
@@ -43,19 +43,19 @@ def find(reference: str) -> Any:
     if name is None:
         if hasattr(builtins, reference):
             return getattr(builtins, reference)
-        raise OptionError(f"{reference!r} does not name an object: write package.module:name.")
+        raise OptionError(f"{reference!r} does not name an object: write package.module:name")
     module = load(module_name)
     value: Any = module
     for part in name.split("."):
         try:
             value = getattr(value, part)
         except AttributeError:
-            raise OptionError(f"{module_name} has no {name}.") from None
+            raise OptionError(f"{module_name} has no {name}") from None
     return value
 
 
 def split(reference: str) -> tuple[str, str | None]:
-    """Return the module or script of a reference, and the name in it, if it has one.
+    """Split a reference into module or script, and name; the name is ``None`` if it has none.
 
     Examples
     --------
@@ -72,18 +72,18 @@ def load(name: str) -> ModuleType:
     Parameters
     ----------
     name : str
-        ``'package.module'``, found from the current folder too; or ``'folder/script.py'``.
+        ``'package.module'``, which may be in the current folder, or ``'folder/script.py'``.
 
     Raises
     ------
     OptionError
-        If there is none, or it cannot be imported; then its ``__cause__`` is why.
+        If it does not exist or cannot be imported; ``__cause__`` then has the reason.
 
     Notes
     -----
     The folder of a script is put in front of ``sys.path``, as if Python had been started with
-    it. Workers get ``sys.path``, so they import the script by its name; one whose name is no
-    name of a module, or of another one, travels by value.
+    it. Workers get ``sys.path``, so they import the script by its name. If that is not a valid
+    module name, or names another module, the script's objects are sent by value.
     """
     if name.endswith(".py") or os.sep in name:
         return _script(name)
@@ -133,7 +133,7 @@ def _file_of(module: ModuleType | None) -> str | None:
 
 
 def _by_value(name: str, file: str) -> ModuleType:
-    """Import a script that no ``import`` statement would find; workers are sent its objects."""
+    """Import a script that ``import`` cannot find; its objects are sent to workers by value."""
     from importlib.machinery import SourceFileLoader
 
     import cloudpickle

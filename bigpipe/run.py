@@ -438,7 +438,7 @@ class Run:
             files, n_files = self._files, self._plan.n_files
             say(interrupted_line(files.n_finished, n_files, files.n_failed, self.elapsed_s))
             if self._options.journal is not None:
-                say("bigpipe: what has ended is in the journal; the same call goes on from there.")
+                say("bigpipe: what has ended is in the journal; the same call continues from there")
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
         """Handle the last events of workers that have ended."""

@@ -171,7 +171,7 @@ class multi_proc:
             else:
                 raise TypeError(
                     f"{self.__name__} found an element of type {type(data).__name__}, which "
-                    f"is neither element_type={self.element_type!r} nor a list."
+                    f"is neither element_type={self.element_type!r} nor a list"
                 )
 
 

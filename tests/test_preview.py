@@ -151,7 +151,7 @@ def test_plan_tells_of_too_little_memory(make_files, pipe):
     assert "may be used" in problems_of(preview)[1][0]
     preview = pipe.plan(names, mem_available="1 GB", process_size="3 GB")
     assert preview.n_workers == 0
-    assert "Memory is not enough" in preview.problems[0]
+    assert "memory is not enough" in preview.problems[0]
 
 
 def test_plan_tells_of_a_journal_in_use(make_files, tmp_path, pipe):

@@ -377,10 +377,10 @@ def test_time_left_grows_when_files_take_longer_than_those_before():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((12, 20, 1, 125.0), "12 of 20 files, 1 of them failed, in 02:05."),
-        ((0, 1, 0, 0.2), "0 of 1 file, in 00:00."),
-        ((90_000, None, 0, 36_000.0), "90000 files, in 10:00:00."),
-        ((1, None, 0, 1.0), "1 file, in 00:01."),
+        ((12, 20, 1, 125.0), "12 of 20 files, 1 of them failed, in 02:05"),
+        ((0, 1, 0, 0.2), "0 of 1 file, in 00:00"),
+        ((90_000, None, 0, 36_000.0), "90000 files, in 10:00:00"),
+        ((1, None, 0, 1.0), "1 file, in 00:01"),
     ],
     ids=["failures", "one file", "unknown number", "one of unknown"],
 )

@@ -92,7 +92,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     given = [name for name in _SIMULATION_ONLY if getattr(arguments, name) is not None]
     if arguments.input is not None and given:
-        return refuse(f"--{given[0]} applies only to a simulated night: drop it, or --input.")
+        return refuse(f"--{given[0]} applies only to a simulated night: drop it, or --input")
 
     from bigpipe.demo import DemoSettings, run_demo
 

@@ -47,16 +47,16 @@ class DemoSettings:
     def check(self) -> None:
         """Raise `DemoError` if the demonstration cannot run with these settings."""
         if self.n_lights < 1:
-            raise DemoError(f"Cannot simulate {self.n_lights} light frames: give at least 1.")
+            raise DemoError(f"cannot simulate {self.n_lights} light frames: give at least 1")
         if min(self.shape) < MIN_SIDE:
             raise DemoError(
-                f"A frame of {self.shape[0]} x {self.shape[1]} pixels is too small: give at least "
-                f"{MIN_SIDE} x {MIN_SIDE}."
+                f"a frame of {self.shape[0]} x {self.shape[1]} pixels is too small: give at least "
+                f"{MIN_SIDE} x {MIN_SIDE}"
             )
         if self.seed < 0:
-            raise DemoError(f"The seed {self.seed} is negative: give 0 or more.")
+            raise DemoError(f"the seed {self.seed} is negative: give 0 or more")
         if self.source is not None and not self.source.is_dir():
-            raise DemoError(f"The input folder {self.source} does not exist, or is not a folder.")
+            raise DemoError(f"the input folder {self.source} does not exist, or is not a folder")
 
 
 def run_demo(settings: DemoSettings, say: Callable[[str], None], **options: Any) -> Report:

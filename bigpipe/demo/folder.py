@@ -52,12 +52,12 @@ def output_folder(path: Path, source: Path | None, *, overwrite: bool) -> Iterat
     """
     if source is not None and _is_inside(path, source):
         raise DemoError(
-            f"The output folder {path} is inside the input folder {source}, which is only read. "
+            f"the output folder {path} is inside the input folder {source}, which is only read. "
             "Give another one with --output."
         )
     if source is not None and _is_inside(source, path):
         raise DemoError(
-            f"The input folder {source} is inside the output folder {path}, whose files would be "
+            f"the input folder {source} is inside the output folder {path}, whose files would be "
             "replaced. Give another one with --output."
         )
     try:
@@ -66,7 +66,7 @@ def output_folder(path: Path, source: Path | None, *, overwrite: bool) -> Iterat
         _note(path, source, None)
     except OSError as error:
         raise DemoError(
-            f"The output folder {path} cannot be used: {error}. Give another one with --output."
+            f"the output folder {path} cannot be used: {error}. Give another one with --output."
         ) from error
     try:
         yield path

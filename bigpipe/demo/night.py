@@ -79,7 +79,7 @@ def simulate_night(
     size = WORKER_BYTES + SIMULATED_BYTES * shape[0] * width
     if num_can_process(process_size=size, error_if_zero=False) == 0:
         raise DemoError(
-            f"A frame of {shape[0]} x {shape[1]} pixels needs {format_bytes(size)}, more than the "
+            f"a frame of {shape[0]} x {shape[1]} pixels needs {format_bytes(size)}, more than the "
             "memory available. Give a smaller --shape."
         )
     detector = detector_of(shape, seed)
@@ -126,7 +126,7 @@ def reduce_night(source: Path, output: Path, say: Say, **options: Any) -> Night:
     by_kind = {kind: [frame.name for frame in frames.of(kind)] for kind in Kind}
     night.n_frames = {kind: len(names) for kind, names in by_kind.items()}
     if not by_kind[Kind.LIGHT]:
-        raise DemoError(f"{source} holds no light frames: {_counts_text(night)}.")
+        raise DemoError(f"{source} holds no light frames: {_counts_text(night)}")
     masters = Masters()
     for kind in (Kind.BIAS, Kind.DARK, Kind.FLAT):
         if by_kind[kind]:
@@ -143,7 +143,7 @@ def _fits_names(source: Path) -> list[str]:
     try:
         names = fits_names(source)
     except OSError as error:
-        raise DemoError(f"The input folder cannot be read: {error}.") from error
+        raise DemoError(f"the input folder cannot be read: {error}") from error
     if not names:
         raise DemoError(
             f"{source} holds no FITS files (.fits, .fit, .fts, also .gz or .fz). Subfolders are "

@@ -103,7 +103,7 @@ def decode(text: str) -> Any:
     except EncodingError:
         raise
     except Exception as error:  # a constructor may raise anything if its arguments are nonsense
-        raise EncodingError(f"The text of a value cannot be read: {error}") from error
+        raise EncodingError(f"the text of a value cannot be read: {error}") from error
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -200,7 +200,7 @@ class _Walk:
         type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         where = self.name + "".join(f"[{_shown(step)}]" for step in self.path)
         return UnsafeValueError(
-            f"{where}, a {type_name}, cannot be kept as text: {reason}. {_remedy(value)}",
+            f"{where}, a {type_name}, cannot be kept as text: {reason}; {_remedy(value)}",
             path=tuple(self.path),
             type_name=type_name,
         )
@@ -210,12 +210,12 @@ def _remedy(value: Any) -> str:
     """Return what to keep in place of a value."""
     kind = type(value)
     if isinstance(value, Enum):
-        return "Keep its .name or .value."
+        return "keep its .name or .value"
     if is_dataclass(value) and not isinstance(value, type):
-        return "Keep its fields as a dict, by dataclasses.asdict()."
+        return "keep its fields as a dict, by dataclasses.asdict()"
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return "Keep its fields as a dict, by its method ._asdict()."
-    return "Keep what it is made of, as numbers, text, arrays, lists or dicts."
+        return "keep its fields as a dict, by its method ._asdict()"
+    return "keep what it is made of, as numbers, text, arrays, lists or dicts"
 
 
 def _has_a_form(value: Any) -> bool:
@@ -251,14 +251,14 @@ def _assembled(fields: dict[str, Any]) -> Any:
     codec: Codec | None = codec_named(key[1:])
     if codec is None:
         raise EncodingError(
-            f"The text of a value names {key[1:]!r}, which is not known here: it was written by "
-            "a later version of bigpipe, or not by bigpipe."
+            f"the text of a value names {key[1:]!r}, which is not known here: it was written by "
+            "a later version of bigpipe, or not by bigpipe"
         )
     return codec.assemble(parts)
 
 
 def _refuse(token: str) -> Any:
-    raise EncodingError(f"The text of a value has {token}, which is not JSON.")
+    raise EncodingError(f"the text of a value has {token}, which is not JSON")
 
 
 # A value that contains itself has been refused before.

@@ -22,7 +22,7 @@ def make_executor(options: Options, n_workers: int, strategy: Strategy) -> Execu
     executor = _chosen(options, n_workers, strategy.n_begun > 1)
     executor.strategy = _fitting(strategy, executor, options)
     if options.max_retries and executor.wants_all_tasks:
-        raise OptionError("max_retries cannot be used with PoolClass: leave one of them out.")
+        raise OptionError("max_retries cannot be used with PoolClass: leave one of them out")
     can_stop = executor.can_stop and (executor.can_pause or executor.strategy is None)
     if options.file_timeout is not None and not can_stop:
         warn(
@@ -38,14 +38,14 @@ def _fitting(strategy: Strategy, executor: Executor, options: Options) -> Strate
     if options.PoolClass is not None or not executor.has_strategies:
         raise OptionError(
             "overlap, batch_size and strategy need bigpipe's own workers: leave out these options, "
-            "or PoolClass and executor."
+            "or PoolClass and executor"
         )
     if not isinstance(strategy, Overlapped):
         return strategy
     if options.executor == "threads":
         raise OptionError(
             "overlap cannot be used with executor='threads': use more threads (num_processes), "
-            "which overlap by themselves."
+            "which overlap by themselves"
         )
     return strategy if executor.can_pause else None  # a debugger needs one file at a time
 

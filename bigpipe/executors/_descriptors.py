@@ -106,7 +106,7 @@ def leave_descriptors(n: int) -> None:
     except OSError as error:
         raise WorkerError(
             f"too few file descriptors to start a worker and keep {n} free: {error}. Lower "
-            "num_processes, or raise the limit on open files (ulimit -n)"
+            "num_processes, or raise the limit on open files (ulimit -n)."
         ) from error
 
 

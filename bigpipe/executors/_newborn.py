@@ -214,7 +214,7 @@ def _break(*args: Any, **keywords: Any) -> Any:
     if os.environ.get("PYTHONBREAKPOINT"):  # another debugger, which may know how; 0: none
         return sys.__breakpointhook__(*args, **keywords)
     raise RuntimeError(
-        "breakpoint() has no terminal in a worker process. Run this file with executor='serial'"
+        "breakpoint() has no terminal in a worker process. Run this file with executor='serial'."
     )
 
 

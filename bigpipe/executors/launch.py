@@ -118,7 +118,7 @@ def start(method: str, target: str, fds: Sequence[int] = ()) -> Child:
     except OSError as error:
         raise WorkerError(
             f"a worker could not be started by {method!r}: {error}. Lower num_processes, or raise "
-            "the limits on processes, open files or memory (ulimit -u, ulimit -n, ulimit -v)"
+            "the limits on processes, open files or memory (ulimit -u, ulimit -n, ulimit -v)."
         ) from error
 
 
@@ -340,7 +340,7 @@ def _spawn(target: str, fds: Sequence[int], lifeline: int) -> int:
     if not sys.executable or getattr(sys, "frozen", False):
         raise WorkerError(
             "this program has no Python interpreter (sys.executable) that could be started again. "
-            "Use start_method='fork'"
+            "Use start_method='fork'."
         )
     passed = [*fds] if lifeline == NO_LIFELINE else [*fds, lifeline]
     process = subprocess.Popen(
@@ -387,7 +387,7 @@ def _start_in_server(target: str, fds: Sequence[int]) -> Child:
             if not has_ended:
                 break
     raise WorkerError(
-        "the fork server has died or does not answer: see standard error. Use start_method='spawn'"
+        "the fork server has died or does not answer: see standard error. Use start_method='spawn'."
     )
 
 

@@ -62,9 +62,9 @@ def _failed(report: Report, error: FileError) -> Report:
     outname = report.unnamed if report.outname is None else report.outname
     has_written = report.has_written or outname is not None
     if isinstance(outname, (str, bytes, os.PathLike)) and os.path.lexists(outname):
-        error.args = (f"{error}. The output is in place: {os.fsdecode(outname)!r}",)
+        error.args = (f"{error}; the output is in place: {os.fsdecode(outname)!r}",)
     elif has_written:
-        error.args = (f"{error}. The output may be in place",)
+        error.args = (f"{error}; the output may be in place",)
     texts = report.texts
     if texts is not None:  # without the result
         texts = (*texts[:3], None, None, None)

@@ -154,5 +154,5 @@ def first_plane(hdus: fits.HDUList, path: str | os.PathLike[str]) -> Any:
         if sum(length > 1 for length in lengths) == 2:
             return hdu
     raise ValueError(
-        f"{os.fspath(path)}: there is no two-dimensional image in this file: leave it out."
+        f"{os.fspath(path)}: there is no two-dimensional image in this file: leave it out"
     )

@@ -101,7 +101,7 @@ class FrameStack:
             raise ValueError(
                 f"{os.fspath(name)} was read as {type(frame).__name__}, but only one CCDData from "
                 "each file can be combined: give the hdu to read, or combine extensions one at a "
-                "time."
+                "time"
             )
         values = np.asarray(frame.data)
         if self._first is None:
@@ -110,7 +110,7 @@ class FrameStack:
             raise ValueError(
                 f"{os.fspath(name)} has {_described(values.shape, frame.unit)}, but "
                 f"{os.fspath(self.names[0])} of the same group has "
-                f"{_described(self.shape, self._first.unit)}: put it into another group."
+                f"{_described(self.shape, self._first.unit)}: put it into another group"
             )
         row = np.empty(self.shape, self.dtype) if self._memory is None else None
         target = row if self._memory is None else self._memory[len(self.names)]
@@ -192,7 +192,7 @@ def check_scale(scale: Any, n_frames: int | None = None) -> None:
     if isinstance(scale, str) or not hasattr(scale, "__len__"):
         raise OptionError(
             f"scale={scale!r} is not understood: give 'median', 'mean', a function or a list of "
-            "factors."
+            "factors"
         )
     if n_frames is not None and len(scale) != n_frames:
         raise OptionError(
@@ -214,7 +214,7 @@ def _factor(
         if level == 0:
             raise ValueError(
                 f"the {scale} of {os.fspath(name)} is 0, and the frame cannot be divided by it: "
-                "give another scale, or leave the frame out in a pre-processing function."
+                "give another scale, or leave the frame out in a pre-processing function"
             )
         return 1 / level
     return float(scale[number])

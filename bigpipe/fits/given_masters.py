@@ -55,13 +55,13 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
     where = said_of(kwargs)
     if given is None:
         step = "divide_flat" if kind == "flat" else f"subtract_{kind}"
-        raise ValueError(f"{where}{step} was given no {kind}=: give a master frame.")
+        raise ValueError(f"{where}{step} was given no {kind}=: give a master frame")
     masters = _frames(given, kind, where)
     if isinstance(given, CCDData):
         if not _covers(given.shape, ccd.shape):
             raise ValueError(
                 f"{where}the {kind} has {_pixels(given)} pixels, the frame {_pixels(ccd)}: trim "
-                "both in the same way, or give a master of this camera and binning."
+                "both in the same way, or give a master of this camera and binning"
             )
         return given
     tolerance = kwargs.get("temperature_tolerance")
@@ -76,7 +76,7 @@ def master_for(ccd: CCDData, given: Any, kind: str, kwargs: dict[str, Any]) -> C
     if index is None:
         raise ValueError(
             f"{where}none of the {len(masters)} masters fits as {kind}: give one that matches in "
-            f"{_MUST_MATCH[kind]}."
+            f"{_MUST_MATCH[kind]}"
         )
     return masters[index]
 
@@ -95,12 +95,12 @@ def _frames(given: Any, kind: str, where: str) -> list[CCDData]:
             name = os.fspath(each)
             raise TypeError(
                 f"{where}{kind}= is the file name {name!r}: give the frame, "
-                f"{kind}=read_ccd({name!r})."
+                f"{kind}=read_ccd({name!r})"
             )
         if not isinstance(each, CCDData):
             raise TypeError(
                 f"{where}{kind}= is of type {type(each).__name__}: give a CCDData, as returned by "
-                "read_ccd."
+                "read_ccd"
             )
     return masters
 

@@ -114,7 +114,7 @@ class CombinePipe(CCDMultiPipe):
         return super()._bmp_projector(options, control)
 
     def projected_size(self, in_name: Any, **kwargs: Any) -> Any:
-        """Return the memory that a group needs: its stack, within the limit, and one frame at work.
+        """Return the memory that a group needs: its stack, within the limit, and one more frame.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ def _check_elsewhere(keywords: dict[str, Any], called: list[Any]) -> None:
     """Refuse keywords that change the result of `ccdproc.combine` and that nothing here uses."""
     for name, remedy in _ELSEWHERE.items():
         if keywords.get(name) is not None and not is_named(name, called):
-            raise OptionError(f"{name} has no effect on CombinePipe: {remedy}.")
+            raise OptionError(f"{name} has no effect on CombinePipe: {remedy}")
 
 
 def _layout(name: Any) -> Iterator[Any]:

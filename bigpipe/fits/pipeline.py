@@ -284,7 +284,7 @@ class CCDMultiPipe(BigMultiPipe):
         if not isinstance(data, (CCDData, list)):
             raise TypeError(
                 f"file_write was given {type(data).__name__}: return CCDData from data_process and "
-                "the functions, or override file_write."
+                "the functions, or override file_write"
             )
         options = {name: keywords[name] for name in _WRITE_KEYWORDS if name in keywords}
 

@@ -226,7 +226,7 @@ def _number(header: fits.Header, keyword: str, path: str) -> float:
     """Return ``BSCALE`` or ``BZERO``, which have defaults."""
     value = header.get(keyword, 1 if keyword == "BSCALE" else 0)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{path}: {keyword} = {value!r} is not a number: correct the header.")
+        raise ValueError(f"{path}: {keyword} = {value!r} is not a number: correct the header")
     return value
 
 
@@ -258,14 +258,14 @@ def _integers(
     if scale != 1 or zero != int(zero) or stored.dtype.kind not in "iu":
         raise ValueError(
             f"{path}: its values are not integers (BSCALE={scale}, BZERO={zero}), so they cannot "
-            f"be read as dtype={wanted}: give a floating-point dtype."
+            f"be read as dtype={wanted}: give a floating-point dtype"
         )
     shift = int(zero)
     limits, low, high = np.iinfo(wanted), int(stored.min()) + shift, int(stored.max()) + shift
     if low < limits.min or high > limits.max:
         raise ValueError(
             f"{path}: values from {low} to {high} do not fit dtype={wanted}: give a larger dtype, "
-            "or none, for floating point."
+            "or none, for floating point"
         )
     if shift == SIGN_64:
         return _as_unsigned(stored).astype(wanted)

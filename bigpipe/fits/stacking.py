@@ -80,28 +80,26 @@ class Rule:
         ):
             if getattr(self, name) not in values:
                 known = ", ".join(map(repr, values))
-                raise OptionError(
-                    f"{name}={getattr(self, name)!r} is unknown: give one of {known}."
-                )
+                raise OptionError(f"{name}={getattr(self, name)!r} is unknown: give one of {known}")
         for name, remedy in _FLAGS.items():
             if getattr(self, name) not in (True, False, None):
                 raise OptionError(
-                    f"{name}={getattr(self, name)!r} is neither True nor False: {remedy}."
+                    f"{name}={getattr(self, name)!r} is neither True nor False: {remedy}"
                 )
         for name in ("nlow", "nhigh"):
             n = getattr(self, name)
             if not isinstance(n, Integral) or int(n) < 0:
-                raise OptionError(f"{name}={n!r} is not a number of values: give 0 or more.")
+                raise OptionError(f"{name}={n!r} is not a number of values: give 0 or more")
         for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Real):
                 raise OptionError(
-                    f"{name}={value!r} is not a number: give one, or None for no limit."
+                    f"{name}={value!r} is not a number: give one, or None for no limit"
                 )
         high = self.sigma_clip_high_thresh
         if high is not None and high < 0:
             raise OptionError(
-                f"sigma_clip_high_thresh={high!r} is below the center: give 0 or more, or None."
+                f"sigma_clip_high_thresh={high!r} is below the center: give 0 or more, or None"
             )
 
 

@@ -54,8 +54,8 @@ def _ccdproc() -> ModuleType:
         import ccdproc
     except ImportError as error:
         raise ImportError(
-            f"This step needs {error.name or 'ccdproc'}: install it with python -m pip install "
-            "'bigpipe[ccd]'."
+            f"this step needs {error.name or 'ccdproc'}: install it with python -m pip install "
+            "'bigpipe[ccd]'"
         ) from error
     module: ModuleType = ccdproc
     return module
@@ -110,13 +110,13 @@ def subtract_overscan(
         if section is None:
             raise ValueError(
                 f"{said_of(kwargs)}overscan_section={overscan_section!r} is not a section of "
-                f"{shape[0]} x {shape[1]} pixels: give it as '[x1:x2, y1:y2]', counted from 1."
+                f"{shape[0]} x {shape[1]} pixels: give it as '[x1:x2, y1:y2]', counted from 1"
             )
         parts = (headers.Amplifier((slice(0, shape[0]), slice(0, shape[1])), section),)
     if any(part.overscan is None for part in parts):
         raise ValueError(
             f"{said_of(kwargs)}the header does not say where the overscan is (BIASSEC, COVER): "
-            "give overscan_section='[x1:x2, y1:y2]', or leave subtract_overscan out."
+            "give overscan_section='[x1:x2, y1:y2]', or leave subtract_overscan out"
         )
     result = ccd.copy()
     result.data = result.data.astype(np.result_type(ccd.data.dtype, np.float32), copy=False)
@@ -148,7 +148,7 @@ def _along(part: headers.Amplifier, axis: int | None, kwargs: dict[str, Any]) ->
         raise ValueError(
             f"{said_of(kwargs)}the overscan covers {what} {own.start + 1} to {own.stop}, but the "
             f"data covers {wanted.start + 1} to {wanted.stop}: give overscan_axis={number} if the "
-            "overscan lies along the other side, or overscan_axis=None for one level for all."
+            "overscan lies along the other side, or overscan_axis=None for one level for all"
         )
     return (own, part.overscan[1]) if number == 0 else (part.overscan[0], own)
 
@@ -259,7 +259,7 @@ def subtract_dark(
     if dark_scale and (exposures[0] is None or not exposures[1]):
         raise ValueError(
             f"{said_of(kwargs)}the dark cannot be scaled, as an exposure is not known (frame: "
-            f"{exposures[0]} s, dark: {exposures[1]} s): give dark_scale=False."
+            f"{exposures[0]} s, dark: {exposures[1]} s): give dark_scale=False"
         )
     light, own = ((1.0 if exposure is None else exposure) * u.s for exposure in exposures)
     done = _ccdproc().subtract_dark(
@@ -363,7 +363,7 @@ def correct_gain(ccd: CCDData, gain: float | None = None, **kwargs: Any) -> CCDD
         return ccd
     gain = headers.gain_of(ccd.header) if gain is None else gain
     if gain is None:
-        raise ValueError(f"{said_of(kwargs)}the header has no GAIN or EGAIN: give gain=.")
+        raise ValueError(f"{said_of(kwargs)}the header has no GAIN or EGAIN: give gain=")
     done = _ccdproc().gain_correct(ccd, gain * u.electron / u.adu, add_keyword=None)
     return _noted(done, f"multiplied by the gain {gain:g}")
 
@@ -422,7 +422,7 @@ def remove_cosmic_rays(
         return ccd
     noise = headers.read_noise_of(ccd.header) if read_noise is None else read_noise
     if noise is None:
-        raise ValueError(f"{said_of(kwargs)}the header has no RDNOISE: give read_noise=.")
+        raise ValueError(f"{said_of(kwargs)}the header has no RDNOISE: give read_noise=")
     if ccd.unit == u.electron:
         gain = 1.0
     elif gain is None:

@@ -116,7 +116,7 @@ def write_ccd(
     if os.path.exists(name) and not overwrite:
         raise FileExistsError(
             f"{name} already exists: give overwrite=True to replace it, or another outdir or "
-            "outname_append."
+            "outname_append"
         )
     if compression is None and name.lower().endswith(".fz"):
         compression = True
@@ -158,7 +158,7 @@ def hdus_of(
             hdus[0].header.remove("BUNIT", ignore_missing=True)
         return hdus
     if not data:
-        raise ValueError("There is no image to write, as the list is empty: return None instead.")
+        raise ValueError("there is no image to write, as the list is empty: return None instead")
     names = _distinct_names(data)
     hdus = fits.HDUList([fits.PrimaryHDU()])
     for ccd, name in zip(data, names, strict=True):
@@ -219,7 +219,7 @@ def _scale(
         raise ValueError(
             f"{path}: values from {low:g} to {high:g} stored as 16-bit integers have errors up to "
             f"{error:g}, more than max_scale_error={max_error:g}: clip the values first, or write "
-            "single precision (as_single)."
+            "single precision (as_single)"
         )
     stored = np.rint((values.astype(np.float64) - bzero) / bscale)
     n_outside = int(np.count_nonzero((np.abs(stored) > STEPS // 2) & is_value))
@@ -227,7 +227,7 @@ def _scale(
         raise ValueError(
             f"{path}: {n_outside} of the values from {low:g} to {high:g} lie outside what 16-bit "
             f"integers hold with bscale={bscale:g}, bzero={bzero:g}: leave bscale and bzero out, "
-            "or clip the values."
+            "or clip the values"
         )
     stored[~is_value] = BLANK
     hdu.data = stored.astype(np.int16)

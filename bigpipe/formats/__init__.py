@@ -148,7 +148,7 @@ def read_slice(
         shown, more = nearest(data)
         raise FormatError(
             f"{name!r} has several arrays, {shown}{more}: choose the one to slice with the keyword "
-            "dataset, or give a function read that takes start and end."
+            "dataset, or give a function read that takes start and end"
         )
     return data
 

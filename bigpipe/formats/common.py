@@ -32,7 +32,7 @@ def library(name: str, *modules: tuple[str, str]) -> Any:
     packages = " or ".join(package for _, package in modules)
     raise FormatError(
         f"{name!r} needs {packages}, which is not installed: python -m pip install "
-        f"{modules[0][1]}; or give functions of your own as read and write."
+        f"{modules[0][1]}; or give functions of your own as read and write"
     )
 
 
@@ -51,7 +51,7 @@ def array_of(data: Any, name: str, key: Any = None) -> Any:
             kind += f" with elements of {data.dtype}"
         raise FormatError(
             f"{what} of {kind} is not an array of numbers and cannot be written to {name!r}: give "
-            "a function write, or another outname_ext."
+            "a function write, or another outname_ext"
         )
     return array
 
@@ -66,7 +66,7 @@ def arrays_of(data: Any, name: str, alone: str) -> dict[str, Any]:
 def one_or_all(arrays: dict[str, Any], name: str) -> Any:
     """Return the only array, or several as a dict by name."""
     if not arrays:
-        raise FormatError(f"there is no array in {name!r}: give a function read.")
+        raise FormatError(f"there is no array in {name!r}: give a function read")
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 
@@ -74,7 +74,7 @@ def chosen(names: Any, dataset: str, name: str) -> str:
     """Return the name of a dataset, if there is one of that name."""
     if dataset not in names:
         shown, more = nearest(names, dataset)
-        raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {shown}{more}.")
+        raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {shown}{more}")
     return dataset
 
 

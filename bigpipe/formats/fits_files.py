@@ -33,11 +33,11 @@ def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
         try:
             return hdus[hdu]
         except (KeyError, IndexError):
-            raise FormatError(f"there is no HDU {hdu!r} in {name!r}.") from None
+            raise FormatError(f"there is no HDU {hdu!r} in {name!r}") from None
     for each in hdus:
         if each.header.get("NAXIS", 0) and each.size:
             return each
-    raise FormatError(f"no HDU of {name!r} has data.")
+    raise FormatError(f"no HDU of {name!r} has data")
 
 
 def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:

@@ -66,7 +66,7 @@ def write_hdf5(arrays: dict[str, Any], name: str) -> None:
             except TypeError:
                 raise FormatError(
                     f"HDF5 has no type for {array.dtype}, of {path!r} in {name!r}: convert it in "
-                    "process, as by .astype('int64') for times, or 'S16' for text."
+                    "process, as by .astype('int64') for times, or 'S16' for text"
                 ) from None
             file.create_dataset(path, data=array)
     finally:

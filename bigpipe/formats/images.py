@@ -43,7 +43,7 @@ def write_image(data: Any, name: str) -> None:
         raise FormatError(
             f"an array of {array.dtype.name} and shape {array.shape} cannot be written as "
             f"{extension}, which takes images of {' or '.join(kinds)}: scale it in process, or "
-            "give outname_ext, such as '.npy' or '.fits'."
+            "give outname_ext, such as '.npy' or '.fits'"
         )
     pillow.fromarray(array).save(name)
 
@@ -71,7 +71,7 @@ def _all_of(image: Any, name: str, remedy: str) -> Any:
         pages.append(_pixels(image))
     if len({(page.shape, page.dtype) for page in pages}) > 1:
         raise FormatError(
-            f"the {len(pages)} images in {name!r} are not of one size and type: {remedy}."
+            f"the {len(pages)} images in {name!r} are not of one size and type: {remedy}"
         )
     return pages[0] if len(pages) == 1 else np.stack(pages)
 

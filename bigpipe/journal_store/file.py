@@ -196,7 +196,7 @@ class JournalFile:
         warn(
             f"the journal {self.path!r} cannot be written ({error}). The run continues, and its "
             f"outputs are not affected; missing entries are retried every {RETRY_S:g} s. Make "
-            "room, or the files that are not in the journal will be run again",
+            "room, or the files that are not in the journal will be run again.",
         )
 
     def close(self, end: str | None) -> None:
@@ -265,7 +265,7 @@ def _warn_of_network(path: str) -> None:
     warn(
         f"the journal {path!r} is on a network file system ({file_system(path)}), where locks may "
         "not work: nobody can read it during the run, and writing is slower. Use a local disk if "
-        "you can"
+        "you can."
     )
 
 

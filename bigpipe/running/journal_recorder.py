@@ -160,9 +160,8 @@ class JournalRecorder(Recorder):
         if lost is not None and lost not in self._told_of:
             self._told_of.add(lost)
             warn(
-                f"the result of {shown(result.in_name)} cannot be stored in the journal: "
-                f"{lost.removesuffix('.')}. A later run with this journal will run it, and others "
-                "like it, again",
+                f"the result of {shown(result.in_name)} cannot be stored in the journal: {lost}. "
+                "A later run with this journal will run it, and others like it, again.",
             )
         if meta is not None and len(meta) > LARGE_META and "large" not in self._told_of:
             self._told_of.add("large")
@@ -199,7 +198,7 @@ def warn_of_unstable(fingerprint: Fingerprint) -> None:
         what = ", ".join(f"{name} ({reason})" for name, reason in fingerprint.unstable)
         warn(
             f"bigpipe cannot see changes in {what}: if it changes, finished files are not run "
-            "again. Give fingerprint={'name': 'a text that changes with it'}",
+            "again. Give fingerprint={'name': 'a text that changes with it'}.",
         )
 
 

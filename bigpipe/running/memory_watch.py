@@ -129,7 +129,7 @@ class MemoryWatch:
         if isinstance(in_names, Sequence):
             sizes = _sizes(in_names, math.inf if order == "size" else MAX_LOOKUP_S)
         elif order is not None and order != "given":
-            raise OptionError(f"order={order!r} needs all inputs at once: give a list of names.")
+            raise OptionError(f"order={order!r} needs all inputs at once: give a list of names")
         self._sizes = () if sizes is None else sizes
         if callable(order) and isinstance(in_names, Sequence):
             return _by_key(order, in_names)
@@ -285,7 +285,7 @@ class MemoryWatch:
             f"{n} file{'' if n == 1 else 's'} needed more than process_size="
             f"{self._constant} bytes ({format_bytes(self._constant or 0)}). {shown(in_name)} "
             f"needed most: {format_bytes(most)} beyond the idle worker. Give process_size="
-            f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out"
+            f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out."
         )
 
     def use(self, waited_s: dict[str, float], samples: Iterable[Sample] = ()) -> MemoryUse:
@@ -310,7 +310,7 @@ def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int
         except Exception as error:  # the caller's own function may raise anything
             raise OptionError(
                 f"order={name} raised {type(error).__name__}: {error} for {shown(in_name)}. Give a "
-                "function that returns a number for each input, or order='size'"
+                "function that returns a number for each input, or order='size'."
             ) from error
     try:
         return sorted(range(len(keys)), key=keys.__getitem__)
@@ -318,7 +318,7 @@ def _by_key(function: Callable[[Any], Any], in_names: Sequence[Any]) -> list[int
         raise OptionError(
             f"order={name} returned values that cannot be compared"
             f"{_first_that_differs(keys, in_names)} ({type(error).__name__}: {error}). Let it "
-            "return a number for each input"
+            "return a number for each input."
         ) from error
 
 

@@ -140,7 +140,7 @@ def too_large(
     """Return the result of a file that alone took more memory than all workers may use."""
     message = (
         f"{shown(in_name)} alone took {format_bytes(used or 0)} of memory{_stage(death)}, but "
-        f"mem_available is {format_bytes(budget)}, so its worker was ended. Raise mem_available, "
+        f"mem_available is {format_bytes(budget)}, so its worker was ended; raise mem_available, "
         "or process the file in parts"
     )
     error = _error(message, in_name, death, attempts, MemoryBudgetError(message))
@@ -152,7 +152,7 @@ def refused(index: int, in_name: Any, projected: int | None, budget: int) -> Fil
     message = (
         f"{shown(in_name)} was not begun: all workers may use {format_bytes(budget)} of memory "
         f"(mem_available or mem_frac), but the file needs {format_bytes(projected or 0)} "
-        "(process_size or projected_size). Raise the former, or lower the latter if it is too high"
+        "(process_size or projected_size); raise the former, or lower the latter if it is too high"
     )
     error = FileError(message, in_name=in_name, attempts=0)
     error.__cause__ = MemoryBudgetError(message)
@@ -185,7 +185,7 @@ def warn_of_no_name(outname: str, in_name: Any) -> None:
     warn(
         f"file_write has written {outname!r} for {shown(in_name)} but returned None, so the result "
         "has no name for this output: end file_write with 'return outname'. Other files may be "
-        "affected too",
+        "affected too.",
     )
 
 
@@ -209,8 +209,8 @@ def start_failure(n_deaths: int, death: Died) -> FileError:
     """Return the error of all files if workers keep dying before they are ready."""
     return FileError(
         f"{n_deaths} workers in a row died before they were ready; the last one "
-        f"{how_ended(death.exitcode)}{_stage(death)}. What they wrote to standard error may tell "
-        "why; executor='serial' runs without workers",
+        f"{how_ended(death.exitcode)}{_stage(death)}; read what they wrote to standard "
+        "error, or use executor='serial', which needs no workers",
         hook=death.hook or "start of the worker",
         exitcode=death.exitcode,
         attempts=0,
@@ -224,7 +224,7 @@ def _stage(death: Died) -> str:
 def _error(
     message: str, in_name: Any, death: Died, attempts: int, cause: Exception | None = None
 ) -> FileError:
-    exitcode = death.exitcode if cause is None else None  # the run ended it: how is no news
+    exitcode = death.exitcode if cause is None else None  # not if the run itself ended the worker
     error = FileError(
         message, in_name=in_name, hook=death.hook, exitcode=exitcode, attempts=attempts
     )

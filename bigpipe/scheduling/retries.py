@@ -108,7 +108,7 @@ class Retries:
                     f"the function given as retry_on= raised {type(raised).__name__}: "
                     f"{message_of(raised)}, for the {type(cause).__name__} of {shown(in_name)}: "
                     "that file is not tried again. Let it return False for exceptions that it "
-                    "does not know"
+                    "does not know."
                 )
             return False
 

@@ -76,7 +76,7 @@ class ChunkReader:
         if start < 0 or (stop is not None and stop < start):
             raise StoreError(
                 f"start={start}, stop={stop} is not a part of {self.name!r}, which has {length} "
-                f"samples along axis {self.axis}: give numbers from 0, the smaller one first."
+                f"samples along axis {self.axis}: give numbers from 0, the smaller one first"
             )
         sample = sample_nbytes(self.shape, self.dtype.itemsize, self.axis)
         if n is None:
@@ -87,14 +87,14 @@ class ChunkReader:
         elif nbytes is not None:
             raise StoreError(
                 f"n={n} and nbytes={nbytes} both set the length of chunks of {self.name!r}: give "
-                "one of them."
+                "one of them"
             )
         self._tiling = Tiling(self.start, self.stop, n, overlap)
         self.n, self.overlap, self.chunk_nbytes = n, overlap, n * sample
 
     def _warn(self, n: int, nbytes: int, wanted: int) -> None:
         warn(
-            f"The smallest chunk of {self.name!r} along axis {self.axis}, {n} samples, has "
+            f"the smallest chunk of {self.name!r} along axis {self.axis}, {n} samples, has "
             f"{format_bytes(nbytes)}, more than the {format_bytes(wanted)} asked for. Another axis "
             "may allow smaller chunks.",
         )

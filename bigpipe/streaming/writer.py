@@ -121,7 +121,7 @@ class ChunkWriter:
             self.abort()
             raise StoreError(
                 f"{self.name!r} has {found} samples, but {self._n_in_store} had been written when "
-                "its state was saved: write it again from the beginning."
+                "its state was saved: write it again from the beginning"
             )
         self._resize(self._n_in_store)
 
@@ -135,7 +135,7 @@ class ChunkWriter:
         """
         if self._is_closed:
             raise StoreError(
-                f"{self.name!r} is closed and takes no more chunks: write them before close()."
+                f"{self.name!r} is closed and takes no more chunks: write them before close()"
             )
         array = self._checked(as_array(self._in_unit(chunk), self.name))
         if self._store is None:
@@ -186,7 +186,7 @@ class ChunkWriter:
         if self._store is None:
             raise StoreError(
                 f"no chunk came for {self.name!r}, so its dtype and shape are unknown: write at "
-                "least one, which may be empty."
+                "least one, which may be empty"
             )
         try:
             if self._tail:
@@ -240,7 +240,7 @@ class ChunkWriter:
         if unit is None or self._unit is None or not unit.is_equivalent(self._unit):
             raise StoreError(
                 f"a chunk in {unit or 'no unit'} cannot be written to {self.name!r}, whose first "
-                f"chunk was in {self._unit or 'no unit'}: convert the chunks in a step."
+                f"chunk was in {self._unit or 'no unit'}: convert the chunks in a step"
             )
         return chunk.to_value(self._unit)
 
@@ -253,7 +253,7 @@ class ChunkWriter:
             if array.ndim != len(shape) or _without(array.shape, self._axis) != expected:
                 raise StoreError(
                     f"a chunk of shape {array.shape} does not fit into {self.name!r}, whose shape "
-                    f"is {tuple(shape)} so far: lengths may differ only along axis {self._axis}."
+                    f"is {tuple(shape)} so far: lengths may differ only along axis {self._axis}"
                 )
         if self._dtype is None or array.dtype == self._dtype:
             return array
@@ -264,7 +264,7 @@ class ChunkWriter:
         if not fits or array.dtype.names != self._dtype.names:
             raise StoreError(
                 f"a chunk of {array.dtype} cannot be written to {self.name!r} as {self._dtype}: "
-                "convert it in a step, or give dtype= to allow a narrower type."
+                "convert it in a step, or give dtype= to allow a narrower type"
             )
         return array.astype(self._dtype)
 
@@ -289,7 +289,7 @@ class ChunkWriter:
     def _wrong_length(self) -> StoreError:
         return StoreError(
             f"{self.name!r} was given {self.position} samples, but length={self._length}: give "
-            "their real number, or leave length out."
+            "their real number, or leave length out"
         )
 
     def _length_of(self, array: NDArray[Any]) -> int:
@@ -377,7 +377,7 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
     if has_mask and _is_set(np.asarray(chunk.mask)):
         raise StoreError(
             f"a chunk with masked values cannot be written to {name!r}: fill them in a step, for "
-            "instance by chunk.filled(nan)."
+            "instance by chunk.filled(nan)"
         )
     if isinstance(chunk, np.ndarray):
         array = np.asarray(chunk)
@@ -388,7 +388,7 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
     if array.ndim == 0:
         raise StoreError(
             f"{chunk!r} is a single number, not a chunk of an array for {name!r}: collect numbers "
-            "with pack(n)."
+            "with pack(n)"
         )
     return array
 

@@ -20,7 +20,7 @@ ROOT = Path(bigpipe.__file__).parents[1]
 
 @pytest.fixture
 def night(make_files, tmp_path):
-    """A journal of three files, of which the second has failed; and their names."""
+    """A journal of three files, the second of which failed, and their names."""
     names = make_files(3)
     (tmp_path / "out").mkdir()
     Doubler(outdir=tmp_path / "out", journal=tmp_path / "night1.bigpipe").pipeline(
@@ -92,7 +92,7 @@ def test_output_is_traced_by_the_journals_around_it(night, tmp_path, monkeypatch
     assert main(["trace", "000_bmp.bin"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(tmp_path / "out" / "000_bmp.bin")
-    assert lines[1].endswith("as it was written")
+    assert lines[1].endswith(", unchanged")
     assert lines[2] == f"  from {names[0]!r}"
     assert lines[3] == f"    {names[0]}, 8 B"
     assert lines[4].startswith("  by tests.pipes.Doubler, run 1 on ")

@@ -254,4 +254,4 @@ def test_metadata_that_cannot_be_unpickled_fail_their_file_alone(
     options = {"on_error": "return", "outdir": pipe.outdir, "create_outdir": True}
     pout = Annotated(2, **options).pipeline(make_files(3), PoolClass=NestablePool)
     assert written(pout.results) == {0, 2}
-    assert "The output is in place" in str(pout.errors[0])
+    assert "the output is in place" in str(pout.errors[0])

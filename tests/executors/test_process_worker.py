@@ -156,7 +156,7 @@ def test_metadata_that_cannot_be_sent_fails_its_file_alone(
     [error] = pout.errors
     assert names[1] in str(error)
     assert "metadata" in str(error)
-    assert f"The output is in place: {str(pipe.outdir / '001_bmp.bin')!r}" in str(error)
+    assert f"the output is in place: {str(pipe.outdir / '001_bmp.bin')!r}" in str(error)
     assert (pipe.outdir / "001_bmp.bin").read_bytes() == Path(names[1]).read_bytes() * 2
 
 

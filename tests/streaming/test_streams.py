@@ -50,7 +50,7 @@ def test_what_comes_out_is_flat_and_ends_with_the_last_chunks():
 
 
 class FailsTwice(Step):
-    """Cannot go on, and then not be closed either."""
+    """Fails, and then fails again when it is closed."""
 
     def run(self, chunk):
         raise ValueError("why")
@@ -201,7 +201,7 @@ def test_streams_side_by_side_must_be_equally_long():
     stream = zip_streams("abc", [1, 2], "def")
     assert [next(stream), next(stream)] == [("a", 1, "d"), ("b", 2, "e")]
     with pytest.raises(
-        StreamError, match="Stream 1 of 3 ended after 2 chunks, but stream 0 has more"
+        StreamError, match="stream 1 of 3 ended after 2 chunks, but stream 0 has more"
     ):
         next(stream)
 

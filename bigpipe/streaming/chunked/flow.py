@@ -223,7 +223,7 @@ class Flow(Iterator[Any]):
             If chunks have not passed all hooks.
         """
         if self._ahead:
-            raise StreamError("chunks were asked for in advance and not yet taken.")
+            raise StreamError("chunks were asked for in advance and not yet taken")
         return state_of(self._chain)
 
     def rewind(self) -> None:

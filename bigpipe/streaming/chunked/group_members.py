@@ -61,7 +61,7 @@ def _check_lengths(first: ChunkReader, other: ChunkReader) -> None:
         raise StoreError(
             f"the files of a group must be equally long, but {first.name!r} has {n} samples along "
             f"axis {first.axis}, {other.name!r} {n_other}: read_options={{'stop': "
-            f"{first.start + min(n, n_other)}}} reads equally many of each."
+            f"{first.start + min(n, n_other)}}} reads equally many of each"
         )
 
 

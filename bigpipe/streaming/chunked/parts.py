@@ -55,7 +55,7 @@ class Part(Step):
     inner : Step
         A fresh step.
     note : callable
-        Notes that the step is at work.
+        Records that the step is running.
     """
 
     def __init__(self, inner: Step, note: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ class Batch(Step):
     def get_state(self) -> None:
         """Return nothing, as there is no state; raise an error while chunks wait."""
         if self._waiting:
-            raise StreamError("chunks wait in a batch.")
+            raise StreamError("chunks wait in a batch")
 
     def set_state(self, state: None) -> None:
         """Do nothing."""

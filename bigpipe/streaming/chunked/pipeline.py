@@ -146,7 +146,7 @@ class ChunkedMultiPipe(BigMultiPipe):
             warn(
                 "checkpoint has no effect, and a file whose run is killed starts over: the state "
                 f"of {', '.join(unsaved)} cannot be saved. Use a class with the methods "
-                "run(chunk), get_state() and set_state(state)",
+                "run(chunk), get_state() and set_state(state).",
             )
 
     def _bmp_can_save(self, function: Any) -> bool:
@@ -198,7 +198,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         raise OptionError(
             f"{type(self).__name__} processes files chunk by chunk and has no stream(): loop over "
             "run_steps(read_chunks(name), ...) or Stages([...]) of bigpipe.streaming, or use a "
-            "BigMultiPipe with inputs (name, start, end)."
+            "BigMultiPipe with inputs (name, start, end)"
         )
 
     def file_read(self, in_name: Any, **kwargs: Any) -> Any:

@@ -96,10 +96,10 @@ def check_length(control: dict[str, Any]) -> None:
     if length is not None and n_bytes is not None:
         raise OptionError(
             f"chunk_length={length!r} and chunk_bytes={n_bytes!r} both set the length of chunks: "
-            "give one of them."
+            "give one of them"
         )
     if length is not None and not (isinstance(length, Integral) and int(length) >= 1):
-        raise OptionError(f"chunk_length={length!r} is not a number of samples: give 1 or more.")
+        raise OptionError(f"chunk_length={length!r} is not a number of samples: give 1 or more")
     if n_bytes is not None:
         try:
             parse_bytes(n_bytes)
@@ -107,11 +107,11 @@ def check_length(control: dict[str, Any]) -> None:
             raise OptionError(f"chunk_bytes={n_bytes!r}: {error}") from None
     shared = control.get("chunk_overlap")
     if shared is not None and not (isinstance(shared, Integral) and int(shared) >= 0):
-        raise OptionError(f"chunk_overlap={shared!r} is not a number of samples: give 0 or more.")
+        raise OptionError(f"chunk_overlap={shared!r} is not a number of samples: give 0 or more")
     if shared is not None and length is not None and shared >= length:
         raise OptionError(
             f"chunk_overlap={shared} leaves no new samples in a chunk of chunk_length={length}: "
-            "give less overlap, or longer chunks."
+            "give less overlap, or longer chunks"
         )
 
 
@@ -131,4 +131,4 @@ def checked_seconds(value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)) and value is not True and value >= 0:
         return float(value)
-    raise OptionError(f"checkpoint={value!r} is not a number of seconds, such as 60.")
+    raise OptionError(f"checkpoint={value!r} is not a number of seconds, such as 60")

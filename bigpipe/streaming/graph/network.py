@@ -229,7 +229,7 @@ class Network:
         if in_loops:
             raise GraphError(
                 f"the loop of {_listed(in_loops)} can never start: each stage waits for another. "
-                "Give one of its streams a first element (Graph.begin), or feed it through a merge"
+                "Give one of its streams a first element (Graph.begin), or feed it through a merge."
             )
 
     def _may_begin(self, node: Node, can_begin: set[str]) -> bool:

@@ -121,7 +121,7 @@ class Stillness:
         raise GraphError(
             f"the graph stands still, as no element is on its way: {self._waits(parts)}. A loop "
             "needs enough first elements (Graph.begin): a stage of the loop that gives nothing for "
-            "an element removes that one"
+            "an element removes that one."
         )
 
     def _check_room(self, full: Mapping[int, Sequence[int]]) -> None:

@@ -122,7 +122,7 @@ class Step:
         StopStream
             To take no more chunks. It may carry a last one.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method run(self, chunk): add one.")
+        raise NotImplementedError(f"{type(self).__name__} has no method run(self, chunk): add one")
 
     def local_init(self, **kwargs: Any) -> None:
         """Prepare for the first chunk. Called once, in the process in which the step runs.
@@ -148,7 +148,7 @@ class Step:
         """Take a chunk by hand; the first call begins the step."""
         life = self._life_of()
         if life.over:
-            raise StepError(f"The step {name_of(self)} is over: use fresh(step) to begin again.")
+            raise StepError(f"the step {name_of(self)} is over: use fresh(step) to begin again")
         if life.ended:
             raise StopStream
         if not life.begun:
@@ -222,7 +222,7 @@ class Step:
             other: Step = copy.deepcopy(origin, _read_only_in(origin._holder()))
         except Exception as error:
             raise StepError(
-                f"The step {name_of(self)} cannot be copied, but each file needs a copy: {error}. "
+                f"the step {name_of(self)} cannot be copied, but each file needs a copy: {error}. "
                 "Open what cannot be copied, such as a file, in local_init."
             ) from error
         object.__setattr__(other, "_life", _Life(source=origin))

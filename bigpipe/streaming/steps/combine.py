@@ -104,8 +104,8 @@ class Compose(Combined):
         """Return the states of the parts. All chunks of the step must have been taken."""
         if self._pending is not None and self._pending.settle():
             raise StreamError(
-                f"The state of {name_of(self)} cannot be saved, as some of its chunks are not yet "
-                "taken: take all chunks from the iterator first."
+                f"the state of {name_of(self)} cannot be saved, as some of its chunks are not yet "
+                "taken: take all chunks from the iterator first"
             )
         return {"parts": super().get_state(), "last_ended": self._last_ended}
 
@@ -259,7 +259,7 @@ class SideBySide(Tee):
             given = f"a tuple of {len(chunk)}" if isinstance(chunk, tuple) else type(chunk).__name__
             raise StreamError(
                 f"{name_of(self)} takes tuples of {len(self.parts)}, one entry for each of its "
-                f"steps, but was given {given}."
+                f"steps, but was given {given}"
             )
         return self._beside(
             [self._branch(part, each) for part, each in zip(self.parts, chunk, strict=True)]

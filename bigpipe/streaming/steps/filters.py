@@ -77,9 +77,9 @@ class fir(Step):
     def __init__(self, b: Any, axis: int = 0, *, every: int = 1, steady: bool = False) -> None:
         self.b, self.axis, self.every, self.steady = np.asarray(b), axis, every, steady
         if self.b.ndim != 1 or not self.b.size:
-            raise StreamError(f"fir needs a list of weights, but was given shape {self.b.shape}.")
+            raise StreamError(f"fir needs a list of weights, but was given shape {self.b.shape}")
         if every < 1:
-            raise StreamError(f"fir cannot give one of every={every} samples: give 1 or more.")
+            raise StreamError(f"fir cannot give one of every={every} samples: give 1 or more")
         self._before: Any = None
         self._phase = 0  # samples to skip until the next one to give
 
@@ -258,7 +258,7 @@ class running_mean(_Remembering):
 
     def __init__(self, n: int, axis: int = 0) -> None:
         if n < 1:
-            raise StreamError(f"running_mean({n}) has no samples: give 1 or more.")
+            raise StreamError(f"running_mean({n}) has no samples: give 1 or more")
         self.n, self.axis = n, axis
         self._held: Any = None  # samples of the part before and of the present one
 
@@ -323,7 +323,7 @@ class decimate(_Remembering):
 
     def __init__(self, n: int, axis: int = 0) -> None:
         if n < 1:
-            raise StreamError(f"decimate({n}) cannot keep one of {n} samples: give 1 or more.")
+            raise StreamError(f"decimate({n}) cannot keep one of {n} samples: give 1 or more")
         self.n, self.axis = n, axis
         self._phase = 0
 
@@ -444,6 +444,6 @@ def _scipy_signal() -> Any:
         import scipy.signal
     except ImportError:
         raise StreamError(
-            "this filter needs scipy, which is not installed: python -m pip install scipy."
+            "this filter needs scipy, which is not installed: python -m pip install scipy"
         ) from None
     return scipy.signal

@@ -159,7 +159,7 @@ class GeneratorStep(Step):
         except StopIteration as stop:
             return stop.value
         raise StepError(
-            f"The step {name_of(self)} yields when it is closed. In 'except GeneratorExit', use "
+            f"the step {name_of(self)} yields when it is closed. In 'except GeneratorExit', use "
             "'return chunk' for a last chunk, 'return iter(chunks)' for several."
         )
 
@@ -253,10 +253,10 @@ def as_step(what: Any) -> Step:
         return what
     name = name_of(what)
     if hasattr(what, _MAKES_STEPS):
-        raise StepError(f"{name} makes steps; to get one, call it: {name}(...).")
+        raise StepError(f"{name} makes steps; to get one, call it: {name}(...)")
     has_run = callable(getattr(what, "run", None))
     if has_run and isinstance(what, type):
-        raise StepError(f"{name} is a class of steps; to get one, call it: {name}(...).")
+        raise StepError(f"{name} is a class of steps; to get one, call it: {name}(...)")
     if has_run:
         return ObjectStep(what)
     if callable(what):

@@ -53,7 +53,7 @@ def namespace_of(chunk: Any) -> Any:
         raise StreamError(
             f"a step was given a chunk of {kind.__module__}.{kind.__qualname__}, which does not "
             "follow the array API standard: convert it to numpy in a step before, for instance by "
-            "np.asarray(chunk)."
+            "np.asarray(chunk)"
         )
     return namespace
 
@@ -63,8 +63,7 @@ def axis_of(axis: int, chunk: Any, who: str) -> int:
     n_axes = len(chunk.shape)
     if not -n_axes <= axis < n_axes:
         raise StreamError(
-            f"{who} works along axis {axis}, but a chunk has shape {chunk.shape}: give another "
-            "axis."
+            f"{who} works along axis {axis}, but a chunk has shape {chunk.shape}: give another axis"
         )
     return axis % n_axes
 
@@ -102,7 +101,7 @@ def unmasked(chunk: Any, who: str) -> Any:
     if np.ma.is_masked(chunk):
         raise StreamError(
             f"{who} cannot leave out the masked values of a chunk: fill them in a step before, for "
-            "instance by chunk.filled(nan)."
+            "instance by chunk.filled(nan)"
         )
     return chunk.data
 

@@ -112,7 +112,7 @@ class windows(Step):
     def __init__(self, n: int, overlap: int = 0, axis: int = 0) -> None:
         self.n, self.overlap, self.axis = _at_least_one(n, type(self).__name__), overlap, axis
         if not 0 <= overlap < n:
-            raise StreamError(f"overlap={overlap} must be at least 0 and less than n={n}.")
+            raise StreamError(f"overlap={overlap} must be at least 0 and less than n={n}")
         self._held: list[Any] = []
         self._n_held = 0
         self._n_old = 0  # number of kept samples that the last chunk had too
@@ -182,7 +182,7 @@ class repack(windows):
 
 def _at_least_one(n: int, who: str) -> int:
     if n < 1:
-        raise StreamError(f"{who}({n}) would never be full: give 1 or more.")
+        raise StreamError(f"{who}({n}) would never be full: give 1 or more")
     return n
 
 

@@ -64,7 +64,7 @@ def state_of(step: Any) -> Any:
     step = as_step(step)
     if not step._can_save():
         raise StepError(
-            f"The state of the step {name_of(step)} cannot be saved. Use a class with the methods "
+            f"the state of the step {name_of(step)} cannot be saved. Use a class with the methods "
             "run(chunk), get_state() and set_state(state)."
         )
     begin(step)

@@ -110,7 +110,7 @@ def zip_streams(*streams: Iterable[Any], fill: Any = _STRICT) -> Iterator[tuple[
         if ended and fill is _STRICT:
             on = next(i for i in range(len(sources)) if i not in ended)
             raise StreamError(
-                f"Stream {ended[0]} of {len(sources)} ended after {number} chunks, but stream {on} "
+                f"stream {ended[0]} of {len(sources)} ended after {number} chunks, but stream {on} "
                 "has more (streams count from 0). If they may differ in length, give fill=None or "
                 "another filling."
             )

@@ -167,7 +167,7 @@ def create_store(
     if dtype.hasobject:
         raise StoreError(
             f"{name!r} takes arrays of numbers, but was given {dtype} objects: convert them in a "
-            "step."
+            "step"
         )
     kind = _class_for(name, may_be_raw)
     if unit is not None and "unit" in inspect.signature(kind.create).parameters:
@@ -203,7 +203,7 @@ def _check_keywords(name: str, function: Any, how: dict[str, Any]) -> None:
         may_be = [f"{each.name}=" for each in known.values() if each.kind is each.KEYWORD_ONLY]
         raise StoreError(
             f"the format of {name!r} has no argument {', '.join(unknown)}; it takes: "
-            f"{', '.join(may_be) or 'nothing'}."
+            f"{', '.join(may_be) or 'nothing'}"
         )
 
 

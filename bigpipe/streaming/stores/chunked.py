@@ -57,13 +57,13 @@ def array_of(name: str, arrays: Mapping[str, Any], dataset: str | None) -> Any:
     known = ", ".join(shown) + more
     if dataset is None and len(arrays) != 1:
         if not arrays:
-            raise StoreError(f"{name!r} has no array of numbers: leave it out.")
+            raise StoreError(f"{name!r} has no array of numbers: leave it out")
         raise StoreError(f"{name!r} has several arrays: {known}. Give one of them as dataset=.")
     path = next(iter(arrays)) if dataset is None else dataset.strip("/")
     if path not in arrays:
         raise StoreError(
             f"dataset {dataset!r} is not among the arrays of numbers in {name!r}: "
-            f"{known or 'there are none'}."
+            f"{known or 'there are none'}"
         )
     return arrays[path]
 

@@ -71,7 +71,7 @@ class FitsStore:
     ) -> ArrayStore:
         """Make a file with an image or, if the dtype has fields, with a table."""
         if name.lower().endswith(_COMPRESSED):
-            raise StoreError(f"{name!r} would be compressed and cannot grow: write a .fits file.")
+            raise StoreError(f"{name!r} would be compressed and cannot grow: write a .fits file")
         first_header = None
         if header is not None:
             header = fits.Header(header, copy=True)
@@ -109,7 +109,7 @@ class FitsImage:
         if not hasattr(hdu, "section"):
             raise StoreError(
                 f"the image of {name!r} is compressed in tiles; to read parts of it, install "
-                "astropy 5.3 or later: python -m pip install --upgrade astropy."
+                "astropy 5.3 or later: python -m pip install --upgrade astropy"
             )
         self.chunks: tuple[int, ...] | None = getattr(hdu, "tile_shape", None)  # if compressed
         # The type after scaling is known once a number is read.
@@ -125,11 +125,11 @@ class FitsImage:
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
         """Raise an error: it is open to be read."""
-        raise StoreError(f"{self.name!r} is open to be read.")
+        raise StoreError(f"{self.name!r} is open to be read")
 
     def resize(self, shape: tuple[int, ...]) -> None:
         """Raise an error: it is open to be read."""
-        raise StoreError(f"{self.name!r} is open to be read.")
+        raise StoreError(f"{self.name!r} is open to be read")
 
     def sync(self) -> None:
         """Do nothing: nothing was written."""
@@ -154,7 +154,7 @@ class GrowingFitsImage(FlatStore):
         if dtype.kind not in "iuf" or dtype.itemsize > 8 or dtype == np.float16:
             raise StoreError(
                 f"{name!r} cannot hold {dtype}, as FITS images have no such type: give dtype=, "
-                "such as 'float32' or 'uint8'."
+                "such as 'float32' or 'uint8'"
             )
         # A header with the right number of axes; their lengths are set below.
         small = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header)

@@ -82,7 +82,7 @@ class FitsTable:
         if not isinstance(hdu, fits.BinTableHDU):
             raise StoreError(
                 f"the table in {name!r} is an ASCII table, which cannot be read in chunks: convert "
-                "it to a binary table, or give another hdu."
+                "it to a binary table, or give another hdu"
             )
         names = [column.name for column in hdu.columns]
         if None in names or len(set(names)) < len(names):
@@ -94,7 +94,7 @@ class FitsTable:
         if variable:
             raise StoreError(
                 f"columns {', '.join(variable)} of {name!r} hold arrays of different lengths, "
-                "which cannot be read in chunks: remove these columns, or read the file as a whole."
+                "which cannot be read in chunks: remove these columns, or read the file as a whole"
             )
         start, header = hdu.fileinfo()["datLoc"], hdu.header
         hdus.close()
@@ -130,7 +130,7 @@ class FitsTable:
             file.close()
             raise StoreError(
                 f"{name!r} cannot hold {dtype}, as FITS tables would return {store.dtype}: give "
-                "dtype= to convert the chunks."
+                "dtype= to convert the chunks"
             )
         return store
 

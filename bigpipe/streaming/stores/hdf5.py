@@ -121,7 +121,7 @@ def _check_type(name: str, dtype: np.dtype[Any]) -> None:
     except TypeError:
         raise StoreError(
             f"{name!r} cannot hold {dtype}, as HDF5 has no such type: convert chunks in a step, "
-            "for instance by chunk.astype('int64') for times, or 'S16' for text."
+            "for instance by chunk.astype('int64') for times, or 'S16' for text"
         ) from None
 
 

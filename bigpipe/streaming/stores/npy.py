@@ -35,7 +35,7 @@ class NpyStore(FlatStore):
         if stored.hasobject:
             raise StoreError(
                 f"{name!r} holds objects, which cannot be read in chunks: save it as an array of "
-                "numbers."
+                "numbers"
             )
         shape, is_fortran = header["shape"], header["fortran_order"]
         return cls.of_whole(

@@ -34,7 +34,7 @@ class RawStore(FlatStore):
         if dtype is None:
             raise StoreError(
                 f"{name!r} has no header that gives the type of its numbers: give dtype=, such as "
-                "'int16', and shape=(-1, n) if a sample has more than one number."
+                "'int16', and shape=(-1, n) if a sample has more than one number"
             )
         stored = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -50,7 +50,7 @@ def _n_samples(
     sample = stored.itemsize * math.prod(shape[1:])
     if sample <= 0:
         raise StoreError(
-            f"shape={shape} has no numbers in a sample of {name!r}: give lengths of 1 or more."
+            f"shape={shape} has no numbers in a sample of {name!r}: give lengths of 1 or more"
         )
     if found % sample and mode == "r":  # a file that is still being written may end anywhere
         raise StoreError(

@@ -28,8 +28,7 @@ class ZarrStore(ChunkedStore):
         if hasattr(root, "shape"):
             if dataset is not None:
                 raise StoreError(
-                    f"{name!r} is a single array, without a dataset {dataset!r}: leave dataset= "
-                    "out."
+                    f"{name!r} is a single array, without a dataset {dataset!r}: leave dataset= out"
                 )
             return cls(name, root)
         return cls(name, array_of(name, zarr_arrays(root), dataset))
