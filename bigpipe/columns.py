@@ -1,4 +1,4 @@
-"""Text in the columns of a terminal, where a character may take two of them, or none."""
+"""Text in terminal columns, of which a character may take two, one or none."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import accumulate
 __all__ = ["end_within", "middle_out", "n_columns", "padded", "start_within"]
 
 _WIDE = ("W", "F")  # classes of Unicode's Standard Annex 11
-_NO_COLUMN = ("Mn", "Me", "Cf")  # accents of their own, and marks that are not seen
+_NO_COLUMN = ("Mn", "Me", "Cf")  # combining accents, and invisible marks
 
 
 def n_columns(text: str) -> int:
-    """Return how many columns text takes.
+    """Return the number of columns that a text takes.
 
     Examples
     --------
@@ -23,29 +23,29 @@ def n_columns(text: str) -> int:
 
 
 def padded(text: str, room: int) -> str:
-    """Return text with as many spaces as are missing to some columns."""
+    """Return a text padded with spaces to `room` columns."""
     return text + " " * (room - n_columns(text))
 
 
 def start_within(text: str, room: int) -> str:
-    """Return as much of the beginning of a text as some columns hold."""
+    """Return as much of the beginning of a text as fits into `room` columns."""
     if n_columns(text) <= room:
         return text
     return text[: sum(used <= room for used in accumulate(map(_columns, text)))]
 
 
 def end_within(text: str, room: int) -> str:
-    """Return as much of the end of a text as some columns hold."""
+    """Return as much of the end of a text as fits into `room` columns."""
     if n_columns(text) <= room:
         return text
     first = len(text) - sum(used <= room for used in accumulate(map(_columns, reversed(text))))
-    while first < len(text) and not _columns(text[first]):  # the accent of what did not fit
+    while first < len(text) and not _columns(text[first]):  # an accent without its character
         first += 1
     return text[first:]
 
 
 def middle_out(text: str, room: int) -> str:
-    """Return text that fits, without its middle if need be: names differ at their ends.
+    """Return a text shortened in the middle to fit, because names differ at their ends.
 
     Examples
     --------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["format_clock", "format_rate", "format_seconds"]
 
-SMALL = 1e-4  # seconds: less than that is shown with an exponent, too
-LARGE = 999.5  # what three digits show as 1000, for which they would need an exponent
+SMALL = 1e-4  # seconds: smaller values would need an exponent
+LARGE = 999.5  # from here on, three digits would need an exponent
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration with three digits, or, from some 17 minutes on, in minutes and hours.
+    """Return a duration with three digits or, above about 17 minutes, in minutes and hours.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_clock(seconds: float) -> str:
-    """Write a duration that goes on as a clock does, in whole seconds.
+    """Return a duration as on a clock, in whole seconds.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def format_clock(seconds: float) -> str:
 
 
 def format_rate(n_per_second: float) -> str:
-    """Write how many files a second takes, or how long one takes.
+    """Return a rate as files per second or, below one, as time per file.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""By what a file is known again: its absolute name, its size, its time, its content.
+"""What identifies a file and its state: absolute name, size, time of last change, checksum.
 
-Owns what is compared when it is asked whether an input or an output is still what it was.
-The decision is `bigpipe.running.resume`'s.
+Owns what is compared to tell whether an input or output has changed. `bigpipe.running.resume`
+decides what follows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bigpipe.claims.register import flat_names
 __all__ = ["State", "checksum", "checksums", "input_states", "key_of", "names_of", "state_of"]
 
 State = tuple[int, int]
-"""Bytes, and time of the last change in ns since 1970. Of a folder, all in it together."""
+"""Bytes, and time of the last change in ns since 1970. For a folder: total size, newest time."""
 
 
 def key_of(in_name: Any) -> str:
-    """Return what an input is known by, in whatever folder it is named from.
+    """Return the key of an input, which does not depend on the current folder.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def key_of(in_name: Any) -> str:
     Returns
     -------
     str
-        The absolute name, links not followed; of a group, a JSON list of them.
+        The absolute name, with links not followed; for a group, a JSON list of such names.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def key_of(in_name: Any) -> str:
     """
     if isinstance(in_name, (str, os.PathLike)):
         key = os.path.abspath(os.fsdecode(in_name))
-        # Names that are no UTF-8 do not go into a database as they are.
+        # A database cannot store names that are not valid UTF-8.
         return key if key.isascii() or key.isprintable() else json.dumps(key)
     if isinstance(in_name, (list, tuple)):
         return json.dumps(_nested(in_name))
@@ -49,7 +49,7 @@ def key_of(in_name: Any) -> str:
 
 
 def names_of(key: str) -> list[str]:
-    """Return the files of an input that is known by a key.
+    """Return the files of the input that has this key.
 
     Examples
     --------
@@ -68,10 +68,10 @@ def _nested(in_name: Any) -> Any:
 
 
 def state_of(name: str) -> State | None:
-    """Return size and time of a file, or of all in a folder; ``None`` if there is nothing."""
+    """Return size and time of a file, or of a folder's contents; ``None`` if it does not exist."""
     try:
         status = os.stat(name)
-    except (OSError, ValueError):  # ValueError: no name can have a null character
+    except (OSError, ValueError):  # ValueError: the name has a null character
         return None
     if stat.S_ISDIR(status.st_mode):
         return _state_of_folder(name, status.st_mtime_ns)
@@ -99,9 +99,9 @@ def input_states(in_name: Any) -> tuple[State | None, ...]:
 
 
 def checksum(name: str) -> str | None:
-    """Return the SHA-256 of a file, or of names and content of all in a folder.
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder.
 
-    ``None`` if it cannot be read.
+    Return ``None`` if it cannot be read.
     """
     try:
         if not os.path.isdir(name):
@@ -110,7 +110,7 @@ def checksum(name: str) -> str | None:
         for path in sorted(_files_below(name)):
             digest.update(os.fsencode(os.path.relpath(path, name)) + b"\0")
             digest.update(_sha256(path).encode())
-    except (OSError, ValueError):  # ValueError: no name can have a null character
+    except (OSError, ValueError):  # ValueError: the name has a null character
         return None
     return digest.hexdigest()
 

@@ -41,7 +41,7 @@ def file_size(in_name: Any) -> int | None:
     if type(in_name) is str:  # the most usual, for which the rest would take as long again
         try:
             status = os.stat(in_name)
-        except (OSError, ValueError):  # ValueError: no name can have a null character
+        except (OSError, ValueError):  # ValueError: the name has a null character
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
     if isinstance(in_name, list):

@@ -1,7 +1,7 @@
 """Log records and warnings as picklable tuples, and back.
 
-Owns what of them travels and what takes its place if it cannot. When one is sent, and who
-is shown it, is decided in `bigpipe.log`.
+Owns which parts of them are sent, and what replaces a part that cannot be pickled. `bigpipe.log`
+decides when they are sent and who handles them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 __all__ = ["Packed", "encode_record", "encode_warning", "rebuilt_warning", "unpack"]
 
-MAX_PICKLED = 65536  # bytes: of one extra attribute; above it only its repr travels. Arbitrary.
-MAX_REPR = 1000  # characters of such a repr. Arbitrary.
+MAX_PICKLED = 65536  # bytes of one extra attribute; a larger one is sent as its repr; arbitrary
+MAX_REPR = 1000  # characters of such a repr; arbitrary
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({})))
 _FORMATTER = logging.Formatter()
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 Packed = tuple[bytes | None, str]
-"""A pickled object, if it could be, and its repr."""
+"""A pickled object (``None`` if it could not be pickled or is too large), and its repr."""
 
 
 def encode_record(record: logging.LogRecord, n_filters: int) -> tuple[Any, ...]:
@@ -33,14 +33,14 @@ def encode_record(record: logging.LogRecord, n_filters: int) -> tuple[Any, ...]:
     Parameters
     ----------
     record : logging.LogRecord
-        Left as it is: handlers may still want it.
+        The record. It is not changed, because other handlers may need it.
     n_filters : int
         Number of its logger's filters that it has passed.
 
     Returns
     -------
     tuple
-        ``'record'``, fields, those fields that were pickled apart, ``n_filters``.
+        ``'record'``, plain fields, fields that were pickled separately, ``n_filters``.
     """
     fields = dict(vars(record))
     fields["msg"] = _message_text(record)
@@ -64,7 +64,7 @@ def _message_text(record: logging.LogRecord) -> str:
 
 
 def _pack(value: object) -> Packed:
-    """Pickle apart from the record, which must arrive even if this cannot."""
+    """Pickle a value separately from its record, which must arrive even if the value cannot."""
     try:
         data = pickle.dumps(value)
     except Exception:  # any error: the object's own code runs
@@ -73,7 +73,7 @@ def _pack(value: object) -> Packed:
 
 
 def unpack(packed: Packed) -> object:
-    """Return the object, or its repr if it did not travel or cannot be rebuilt here."""
+    """Return the object, or its repr if it was not sent or cannot be rebuilt here."""
     data, text = packed
     if data is not None:
         with suppress(Exception):  # any error: the object's own code runs
@@ -95,15 +95,15 @@ def encode_warning(message: warnings.WarningMessage, frame: FrameType | None) ->
     Parameters
     ----------
     message : warnings.WarningMessage
-        As it would have been shown.
+        The warning as it would have been shown.
     frame : frame or None
-        Where it was shown: the module that was warned about is looked for from here on.
+        Frame that shows it. The search for the module that it concerns begins here.
 
     Returns
     -------
     tuple
-        ``'warning'``, text, names of its class and of that one's bases, file, line, module,
-        the pickled warning.
+        ``'warning'``, text, names of its class and base classes, file, line, module, the pickled
+        warning.
     """
     warning = message.message
     classes = [(cls.__module__, cls.__qualname__) for cls in message.category.__mro__]
@@ -120,7 +120,7 @@ def encode_warning(message: warnings.WarningMessage, frame: FrameType | None) ->
 
 
 def _module_at(filename: str, lineno: int, frame: FrameType | None) -> str:
-    """Find the module that was warned about, which filters may name, on the stack."""
+    """Return the module that a warning concerns, found on the stack; filters may name it."""
     while frame is not None and (frame.f_lineno, frame.f_code.co_filename) != (lineno, filename):
         frame = frame.f_back
     name = None if frame is None else frame.f_globals.get("__name__")
@@ -128,22 +128,22 @@ def _module_at(filename: str, lineno: int, frame: FrameType | None) -> str:
 
 
 def rebuilt_warning(text: str, classes: list[tuple[str, str]], packed: Packed) -> Warning:
-    """Make a warning again, of the nearest class that this process has loaded.
+    """Rebuild a warning, with the nearest class that this process has loaded.
 
     Parameters
     ----------
     text : str
         Its message.
     classes : list of tuple
-        Module and qualified name of its class and of that one's bases. None is imported
-        here: a module changes more than the run has been asked to.
+        Modules and qualified names of its class and base classes. None is imported, because
+        importing a module may have side effects.
     packed : tuple
         The warning itself, pickled.
 
     Returns
     -------
     Warning
-        With the class's name before the text, if it is of a base class.
+        The warning. If it has a base class, the name of the original class precedes its text.
     """
     category = _loaded_class(*classes[0])
     if category is not None:

@@ -1,6 +1,6 @@
-"""The result of a run as a table of astropy or pandas, and as a few lines of HTML.
+"""The result of a run as a table of astropy or pandas, and as a short HTML table.
 
-Owns which column a key of the metadata becomes. `bigpipe.Pout` hands its results on to here.
+Owns how keys of the metadata become columns. `bigpipe.Pout` calls these functions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["html_of", "metadata_of", "pandas_of", "table_of"]
 
 FIRST = ("in_name", "outname", "outcome")
-MAX_ROWS = 10  # of the HTML form: the first and the last ones; arbitrary
-MAX_COLUMNS = 8  # of the same
-MAX_CELL = 60  # characters of a cell of the same
+MAX_ROWS = 10  # of the HTML table: the first and the last rows; arbitrary
+MAX_COLUMNS = 8  # of the HTML table; arbitrary
+MAX_CELL = 60  # characters in a cell of the HTML table; arbitrary
 
 
 def table_of(results: Sequence[FileResult]) -> QTable:
-    """Return a row for each result: what became of it, and its metadata."""
+    """Return a table with a row for each result: its outcome and metadata."""
     from astropy.table import QTable
 
     table = QTable()
@@ -37,7 +37,7 @@ def table_of(results: Sequence[FileResult]) -> QTable:
 
 
 def _columns(results: Sequence[FileResult]) -> dict[str, dict[int, Any]]:
-    """Return what stands in which column, by the rows that have something there."""
+    """Return the values of each column, by the number of the row; rows without one are left out."""
     columns: dict[str, dict[int, Any]] = {name: {} for name in FIRST}
     for row, result in enumerate(results):
         columns["in_name"][row] = _text(result.in_name)
@@ -46,7 +46,7 @@ def _columns(results: Sequence[FileResult]) -> dict[str, dict[int, Any]]:
         columns["outcome"][row] = str(result.outcome)
         for name, value in _flat(metadata_of(result)):
             if value is not None:
-                # A key such as outname, by which a group gets its name, is not the column.
+                # A metadata key may be called outname, to name a group: it is another column.
                 columns.setdefault(f"meta.{name}" if name in FIRST else name, {})[row] = value
     return columns
 
@@ -56,7 +56,7 @@ def _text(name: Any) -> str:
 
 
 def metadata_of(result: FileResult) -> Mapping[Any, Any]:
-    """Return metadata as a dict, for a column each; a hook may have returned what is none."""
+    """Return metadata as a dict, even if a hook returned something else."""
     meta: Any = result.meta
     if isinstance(meta, Mapping):
         return meta
@@ -64,7 +64,7 @@ def metadata_of(result: FileResult) -> Mapping[Any, Any]:
 
 
 def _flat(meta: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all entries of nested dicts, their keys joined by dots."""
+    """Yield all entries of nested dicts, with their keys joined by dots."""
     for key, value in meta.items():
         name = f"{before}{key}"
         if isinstance(value, dict):
@@ -74,7 +74,7 @@ def _flat(meta: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]
 
 
 def _column(cells: dict[int, Any], n: int) -> Any:
-    """Return a column of the kind that its values have in common; else one of objects."""
+    """Return a column of the type that all values have, or one of objects."""
     from astropy.coordinates import SkyCoord
     from astropy.time import Time
     from astropy.units import Quantity
@@ -85,14 +85,14 @@ def _column(cells: dict[int, Any], n: int) -> Any:
         if values and all(isinstance(value, kind) for value in values):
             try:
                 return make(cells, n)
-            except Exception:  # units, frames or shapes differ, and each kind has its own words
+            except Exception:  # units, frames or shapes differ: each class raises its own errors
                 return _objects(cells, n)
     column = _plain(cells, n)
     return _objects(cells, n) if column is None else column
 
 
 def _filled(cells: dict[int, Any], n: int) -> tuple[list[Any], Any]:
-    """Return a value for each row, any where there is none, and where that is."""
+    """Return a value for each row, arbitrary where missing, and the mask of missing values."""
     import numpy as np
 
     some = next(iter(cells.values()))
@@ -132,7 +132,7 @@ def _coordinates(cells: dict[int, Any], n: int) -> Any:
             import numpy as np
 
             coordinates[mask] = np.ma.masked
-        except (TypeError, ValueError):  # before astropy 7: there is no place on the sky
+        except (TypeError, ValueError):  # before astropy 7, coordinates cannot be masked
             coordinates = SkyCoord(
                 [_nowhere(v) if m else v for v, m in zip(values, mask, strict=True)]
             )
@@ -140,7 +140,7 @@ def _coordinates(cells: dict[int, Any], n: int) -> Any:
 
 
 def _nowhere(coordinate: Any) -> Any:
-    """Return coordinates of the same frame that are not a number."""
+    """Return coordinates of the same frame, with NaN for all values."""
     from astropy.coordinates import SkyCoord
 
     parts = coordinate.data
@@ -155,7 +155,7 @@ def _spread(mask: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _plain(cells: dict[int, Any], n: int) -> Any:
-    """Return a column of numbers, texts or arrays of one shape; ``None`` if it is none."""
+    """Return a column of numbers, texts or arrays of one shape; ``None`` if that is impossible."""
     import numpy as np
     from astropy.table import Column, MaskedColumn
 
@@ -170,7 +170,7 @@ def _plain(cells: dict[int, Any], n: int) -> Any:
     filled, mask = _filled(cells, n)
     try:
         array = np.array(filled)
-    except (ValueError, OverflowError):  # a number has no room
+    except (ValueError, OverflowError):  # an integer is too large
         return None
     if array.dtype == object or (array.ndim > 1) != (kinds == {"array"} and filled[0].ndim > 0):
         return None
@@ -180,7 +180,7 @@ def _plain(cells: dict[int, Any], n: int) -> Any:
 
 
 def _kind(value: Any) -> str | None:
-    """Return what a column of such values would be of."""
+    """Return the type of a column of such values; ``None`` for objects."""
     import numpy as np
 
     if isinstance(value, (bool, np.bool_)):
@@ -191,7 +191,7 @@ def _kind(value: Any) -> str | None:
         return "float"
     if isinstance(value, complex):
         return "complex"
-    if isinstance(value, str):  # of bytes, a column would make text, without zeros at the end
+    if isinstance(value, str):  # not bytes: a column would drop zeros at their end
         return "str"
     if type(value) is np.ndarray and value.dtype != object:
         return "array"
@@ -209,12 +209,12 @@ def _objects(cells: dict[int, Any], n: int) -> Any:
 
 
 def pandas_of(results: Sequence[FileResult]) -> pandas.DataFrame:
-    """Return the same table for pandas.
+    """Return the same table as a pandas ``DataFrame``.
 
     Raises
     ------
     ImportError
-        If there is no pandas.
+        If pandas is not installed.
     """
     try:
         import pandas
@@ -229,7 +229,7 @@ def pandas_of(results: Sequence[FileResult]) -> pandas.DataFrame:
 
 
 def _for_pandas(name: str, column: Any) -> Iterable[tuple[str, Any]]:
-    """Yield the columns that one of astropy becomes: units are put into the name."""
+    """Yield the pandas columns that replace a column of astropy; a name includes the unit."""
     import numpy as np
     from astropy.coordinates import SkyCoord
     from astropy.time import Time
@@ -261,7 +261,7 @@ def _for_pandas(name: str, column: Any) -> Iterable[tuple[str, Any]]:
 
 
 def html_of(results: Sequence[FileResult], summary: str) -> str:
-    """Return a few lines of HTML: the summary, the first and the last rows."""
+    """Return a short HTML table: the summary, and the first and last rows."""
     rows = list(range(len(results)))
     if len(rows) > MAX_ROWS:
         rows = rows[: MAX_ROWS // 2] + rows[-MAX_ROWS // 2 :]

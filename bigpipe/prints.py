@@ -1,8 +1,7 @@
-"""What is printed while a run goes on: whole lines, in a terminal in the place of the bar.
+"""Text printed during a run: it appears as whole lines, above the bar in a terminal.
 
-Owns the way of ``print`` to a terminal with a bar, in this process and in workers, and to a
-notebook, in workers. Log records and warnings come from `bigpipe.log`, the bar is
-`bigpipe.progress`'s.
+Owns how ``print`` writes to a terminal with a bar, in this process and in workers, and to a
+notebook, in workers. `bigpipe.log` handles log records and warnings, `bigpipe.progress` the bar.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ __all__ = [
     "settle_prints",
 ]
 
-USUAL_COLUMNS = 80  # of a terminal that does not know how wide it is
-MAX_HELD = 8192  # characters of a line that is not whole; as a stream's own buffer has
+USUAL_COLUMNS = 80  # of a terminal whose width is unknown
+MAX_HELD = 8192  # characters of an unfinished line; as many as a stream's own buffer has
 LINE_ENDS = ("\n", "\r\n")
-# In what moves the cursor: neither the end of a line nor a colour.
+# What moves the cursor, except for line ends and colours.
 OF_DRAWING = re.compile(r"\r(?!\n)|\x1b(?!\[[0-9;:]*m)")
 
 
 class Place(Enum):
-    """Where workers print."""
+    """Where the output of workers appears."""
 
     TERMINAL = "a terminal in which the run draws a bar"
     NOTEBOOK = "a notebook"
-    ELSEWHERE = "where nothing is to be seen to"
+    ELSEWHERE = "elsewhere, where printing needs no care"
 
     @classmethod
     def without_bar(cls) -> Place:
@@ -49,28 +48,28 @@ class Place(Enum):
 
 
 def in_notebook() -> bool:
-    """Tell whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def is_terminal(stream: Any) -> bool:
-    """Tell whether what is written to a stream is shown in a terminal."""
+    """Return whether a stream writes to a terminal."""
     try:
         return bool(stream.isatty())
-    except (AttributeError, ValueError):  # none, something that was put in its place, or closed
+    except (AttributeError, ValueError):  # None, a replacement without the method, or closed
         return False
 
 
 def settle_prints(place: Place) -> None:
-    """See to what this process, a worker, prints until it ends.
+    """Prepare the output of this process, a worker, until it ends.
 
     Notes
     -----
-    In a notebook, what is printed goes into a pipe that the kernel reads, where it would show
-    only in the end; or, in a fork of the kernel, to the kernel's own stream, which sends there
-    each piece of a line by itself, and so mixes lines of several workers.
+    In a notebook, a worker that was not forked prints into a pipe that the kernel reads; without
+    this, its text would appear only at the end. A fork of the kernel prints to the kernel's own
+    stream, which sends each piece of a line separately, so lines of several workers would mix.
     """
     if place is Place.TERMINAL:
         room_for_prints(erasing)
@@ -78,7 +77,7 @@ def settle_prints(place: Place) -> None:
         return
     for stream in (sys.stdout, sys.stderr):
         if type(stream) is io.TextIOWrapper:
-            # Python writes through if it was told to be unbuffered: pieces, then.
+            # If Python is to be unbuffered, it writes pieces of lines.
             stream.reconfigure(line_buffering=True, write_through=False)
         elif type(stream).__module__ == "ipykernel.iostream":
             _Prints(stream, lambda _: "", nullcontext())
@@ -92,22 +91,21 @@ def room_for_prints(
     Parameters
     ----------
     make_room : callable
-        Called with the stream, in the thread that prints. Returns text to be written before
-        the line.
+        Called with the stream, in the thread that prints. Returns text to write before the line.
     lock : context manager, optional
-        Is held meanwhile, and while the line is written. If it is an ``RLock``, what is written
-        by a thread that holds it passes as it is: that draws the bar.
+        Held during the call and while the line is written. If it is an ``RLock``, text written
+        by a thread that already holds it passes unchanged, because that thread draws the bar.
 
     Returns
     -------
     ExitStack
-        Ends it, when it is closed.
+        Close it to print normally again.
 
     Notes
     -----
-    A line is written when it is whole, or flushed. Seen is only what goes through
-    ``sys.stdout`` and ``sys.stderr``, which stay the objects that they are, not what a
-    program or a library writes by itself. What forks of this process print passes as it is.
+    A line is written when it is whole or flushed. Only text that goes through ``sys.stdout`` and
+    ``sys.stderr`` is seen, not what a program or a library writes to the descriptors. Both
+    streams remain the same objects. Text that forks of this process print passes unchanged.
     """
     prints = ExitStack()
     streams = [each for each in (sys.stdout, sys.stderr) if type(each) is io.TextIOWrapper]
@@ -118,7 +116,7 @@ def room_for_prints(
 
 
 def erasing(stream: Any) -> str:
-    """Return text that erases the line of the cursor: a bar that another process has drawn."""
+    """Return text that erases the cursor's line, on which another process has drawn a bar."""
     columns = 0
     with suppress(OSError, ValueError):
         columns = os.get_terminal_size(stream.fileno()).columns
@@ -130,16 +128,16 @@ _RLock = type(threading.RLock())
 
 @dataclass(slots=True)
 class _Line:
-    """Where a thread is in its line."""
+    """The unfinished line of a thread."""
 
     held: str = ""
-    """What it has printed of it."""
+    """Text printed so far."""
     has_drawn: bool = False
-    """Whether it has drawn something there by itself."""
+    """Whether the thread has moved the cursor in this line."""
 
 
 class _Prints:
-    """Stands for two methods of a stream."""
+    """Replaces the methods ``write`` and ``flush`` of a stream."""
 
     def __init__(
         self, stream: Any, make_room: Callable[[Any], str], lock: AbstractContextManager[Any]
@@ -153,7 +151,7 @@ class _Prints:
         self._is_at_start = True
         self._lines: defaultdict[int, _Line] = defaultdict(_Line)  # by thread
         self._before = stream.write, stream.flush
-        # Those of another run, or of someone who has put his own there.
+        # Methods that another run, or other code, has put there.
         self._had = {name: x for name, x in vars(stream).items() if name in ("write", "flush")}
         stream.write, stream.flush = self.write, self.flush
 
@@ -162,9 +160,9 @@ class _Prints:
         if not text or not isinstance(text, str) or self._passes:
             return int(write(text))
         line = self._lines[threading.get_ident()]
-        if text == "\r" and not line.has_drawn:  # what is held stands for itself, as a counter
+        if text == "\r" and not line.has_drawn:  # the held text is complete, such as a counter
             self._draw(line, line.held + text)
-        elif OF_DRAWING.match(text):  # what is held waits for its end
+        elif OF_DRAWING.match(text):  # the held text waits for its end
             line.has_drawn = True
             write(text)
         elif line.has_drawn and text.startswith(LINE_ENDS):
@@ -198,7 +196,7 @@ class _Prints:
         self._before[1]()
 
     def end(self) -> None:
-        """Write what is held; let all pass from now on; take off what has ended."""
+        """Write held text, pass everything from now on, and remove replacements that have ended."""
         if not self._passes:
             with suppress(OSError, ValueError):  # the terminal is gone, or the stream closed
                 for line in list(self._lines.values()):
@@ -218,7 +216,7 @@ class _Prints:
         if self._of_bar is None:
             return False
         try:
-            self._of_bar.notify()  # nobody, which only a thread can do that holds the lock
+            self._of_bar.notify()  # wakes nobody, and raises if this thread does not hold the lock
         except RuntimeError:
             return False
         return True
@@ -231,6 +229,6 @@ class _Prints:
 
 
 def _on(stream: Any) -> _Prints | None:
-    """Return what stands for the methods of a stream."""
+    """Return the object that replaces the methods of a stream, if any."""
     owner = getattr(vars(stream).get("write"), "__self__", None)
     return owner if isinstance(owner, _Prints) else None

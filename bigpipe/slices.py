@@ -1,7 +1,7 @@
 """Inputs that are a part of a file: ``(name, start, end)``.
 
-Owns what such an input looks like, and which functions can read a part by themselves. Who reads
-it is `bigpipe.fed_pipe`.
+Owns the form of such an input, and which functions can read only a part. `bigpipe.fed_pipe` reads
+it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["name_of", "parts", "takes_slices"]
 
 
 def parts(in_name: Any) -> tuple[Any, int | None, int | None] | None:
-    """Return name, start and end of an input that is a part of a file, else ``None``.
+    """Return name, start and end of an input that is a part of a file, otherwise ``None``.
 
     Examples
     --------
@@ -36,13 +36,13 @@ def parts(in_name: Any) -> tuple[Any, int | None, int | None] | None:
 
 
 def name_of(in_name: Any) -> Any:
-    """Return the file that an input is a part of; any other input as it is."""
+    """Return the name of the file that an input is a part of; any other input unchanged."""
     found = parts(in_name)
     return in_name if found is None else found[0]
 
 
 def takes_slices(function: Callable[..., Any]) -> bool:
-    """Tell whether a function names ``start`` and ``end`` among its parameters.
+    """Return whether a function has parameters named ``start`` and ``end``.
 
     Examples
     --------

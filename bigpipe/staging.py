@@ -167,7 +167,7 @@ class StagingFolder:
                 warnings.warn(
                     f"file_write has left {strangers} in {self._parent!r}, which bigpipe does not "
                     "move into place: it wrote outside the folder of its outname. Make such names "
-                    "from a keyword (outdir), or set atomic = False in the class",
+                    "from a keyword (outdir), or set atomic = False in the class.",
                     BigpipeWarning,
                     stacklevel=2,
                 )
@@ -216,7 +216,7 @@ def remove_if_unlocked(path: str) -> bool | None:
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, another user's, or nothing of ours
+    except OSError:  # gone, another user's, or not made by bigpipe
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

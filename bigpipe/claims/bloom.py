@@ -1,6 +1,6 @@
-"""Which names may have been met before, in memory that does not grow with their number.
+"""Which names may have been seen before, in memory that does not grow with their number.
 
-Owns the table of bits. Who has a name is `bigpipe.claims.register`'s.
+Owns the table of bits. `bigpipe.claims.register` knows who owns a name.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["BloomFilter"]
 
-N_WORDS = 1 << 18  # 2 MiB: of 100,000 names, hardly one is looked up in vain; of a million, some
+N_WORDS = 1 << 18  # 2 MiB: almost no false answers with 100,000 names, some with a million
 
 
 class BloomFilter:
-    """Tell of a text whether it may have been added before; say no only if it has not.
+    """A set of texts that may answer wrongly that it contains a text, but never that it does not.
 
     Notes
     -----
-    A text has up to six bits, as in the table of Bloom [1]_, but all in one word: that is one
-    look instead of six, and costs only a few more of the bits that are set by chance.
+    A text has up to six bits, as in Bloom's table [1]_, but all of them in one word. A test then
+    reads one word instead of six, at the price of a few more false answers.
 
     References
     ----------
@@ -34,11 +34,11 @@ class BloomFilter:
     """
 
     def __init__(self) -> None:
-        # Pages come as they are written to.
+        # The system provides a page only when it is written to.
         self._words = memoryview(mmap.mmap(-1, 8 * N_WORDS)).cast("Q")
 
     def add(self, texts: Iterable[str]) -> list[bool]:
-        """Add texts; return for each whether it may have been there."""
+        """Add texts; return for each whether it may have been added before."""
         words, three_bits, in_words = self._words, _THREE_BITS, N_WORDS - 1
         seen = []
         for digest in map(hash, texts):
@@ -54,7 +54,7 @@ class BloomFilter:
 
 
 def _three_bits() -> Iterator[int]:
-    """Yield words in which three bits are set, by chance (Park and Miller's generator) fewer."""
+    """Yield words with three random bits set (Park and Miller's generator), or fewer by chance."""
     state = 1
     for _ in range(1024):
         state = state * 48271 % (2**31 - 1)

@@ -1,6 +1,6 @@
-"""Who writes which output, for workers that cannot ask: a register of names in a folder.
+"""Which input writes which output, for workers that cannot ask the parent: a register in a folder.
 
-Owns how names are taken there. What a name may be used for is as in `bigpipe.claims.register`.
+Owns how names are claimed there. The rules are those of `bigpipe.claims.register`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["FolderClaims"]
 
 
 class FolderClaims:
-    """A register that any process can write to, as names in a folder.
+    """A register that any process can write to: each claim is a link in a folder.
 
-    For pools whose workers the parent cannot talk to while they run.
+    It serves pools whose workers cannot talk to the parent while they run.
 
     Parameters
     ----------
     folder : str
         An empty folder that all workers can reach.
     inputs : iterable
-        The inputs of the run, none of which may be overwritten.
+        The inputs of the run. None of them may be overwritten.
     outputs : iterable of tuple
-        Outputs that are there already, and the inputs that they belong to, as text.
+        Existing outputs, each with the input that it belongs to, as text.
 
     Notes
     -----
-    Making a link fails if its name exists, so that the kernel decides who was first.
+    Making a link fails if its name exists, so the kernel decides which claim is first.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FolderClaims:
             self._take(name, f"{NOT_RUN}\0{owner}")
 
     def claim(self, index: int, in_name: Any, outname: str) -> str:
-        """Take a name; return why that cannot be, or nothing."""
+        """Claim a name; return the reason if that is refused, otherwise ``''``."""
         found = self._take(os.path.realpath(outname), f"{index}\0{shown(in_name)}")
         if found is None:
             return ""

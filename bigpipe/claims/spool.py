@@ -1,6 +1,6 @@
-"""Things of which there may be many, kept on disk until somebody asks.
+"""A list that may be long and is kept on disk until it is read.
 
-Owns the temporary file. What is kept there is up to `bigpipe.claims.register`.
+Owns the temporary file. `bigpipe.claims.register` decides what it contains.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import IO, Any
 
 __all__ = ["MAX_IN_MEMORY", "Spool"]
 
-MAX_IN_MEMORY = 500  # things that are written to disk at a time; arbitrary
+MAX_IN_MEMORY = 500  # items written to disk at a time; arbitrary
 
 
 class Spool:
-    """Things kept in a temporary file, to be read once, in their order."""
+    """Items kept in a temporary file, which are read once, in order."""
 
     def __init__(self) -> None:
         self._new: list[Any] = []
@@ -25,7 +25,7 @@ class Spool:
         self._read_to = 0
 
     def extend(self, things: Iterable[Any]) -> None:
-        """Add things that `marshal` can write."""
+        """Add items that `marshal` can write."""
         self._new.extend(things)
         if len(self._new) >= MAX_IN_MEMORY:
             self._write()
@@ -38,7 +38,7 @@ class Spool:
         self._new = []
 
     def read_on(self) -> Iterator[Any]:
-        """Yield what has been added since the last time."""
+        """Yield the items added since the last call."""
         if self._file is not None:
             self._file.seek(self._read_to)
             while True:
@@ -52,6 +52,6 @@ class Spool:
         yield from things
 
     def close(self) -> None:
-        """Give the file up."""
+        """Remove the file."""
         if self._file is not None:
             self._file.close()

@@ -1,7 +1,7 @@
-"""Usual names of outputs that cannot collide, and what has become of them so far.
+"""Usual output names that cannot collide, and which of them are in use or written.
 
-Owns one byte for each input. As long as no worker asks for a name, that is all that
-`bigpipe.claims.register` needs to know; its register of names is filled from here when one does.
+Owns one byte for each input. `bigpipe.claims.register` needs no more until a worker asks for a
+name; it then fills its register from here.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 __all__ = ["UsualNames"]
 
-MAX_NAMES = 100_000  # kept in memory, and registered all at once if it comes to that; arbitrary
+MAX_NAMES = 100_000  # kept in memory, and registered all at once if necessary; arbitrary
 
 _FREE, _GRANTED, _WRITTEN = range(3)
 
 
 class UsualNames:
-    """The usual names of all inputs, no two of them the same.
+    """The usual output names of all inputs, which are all different.
 
     Parameters
     ----------
     in_names : sequence
         The inputs.
     outnames : list of str
-        The name of each.
+        The output name of each input.
 
     Examples
     --------
@@ -46,20 +46,20 @@ class UsualNames:
 
     @classmethod
     def of(cls, predict: Callable[[Any], str] | None, in_names: Any) -> UsualNames | None:
-        """Return the names of inputs; ``None`` if they are not known to be different files."""
+        """Return the names of inputs; ``None`` if they may not be different files."""
         if predict is None or not isinstance(in_names, (list, tuple)) or len(in_names) > MAX_NAMES:
             return None
         try:
             outnames = list(map(predict, in_names))
             folders = {name.rpartition(os.sep)[0] for name in outnames}
-        except Exception:  # a group, an odd name: its hook will say what is wrong with it
+        except Exception:  # a group, or an odd name: its hook will report what is wrong
             return None
-        # One file might have two names in folders that are links.
+        # In folders that are links, one file may have two names.
         is_distinct = len(folders) == 1 and len(set(outnames)) == len(outnames)
         return cls(in_names, outnames) if is_distinct else None
 
     def grant(self, files: Iterable[tuple[int, Any]]) -> list[str | None] | None:
-        """Return the names of files that are handed out; ``None`` if one was not known before."""
+        """Return the output names of files that start; ``None`` if one of them is unknown here."""
         in_names, states = self._in_names, self._states
         granted: list[str | None] = []
         for index, in_name in files:
@@ -70,14 +70,14 @@ class UsualNames:
         return granted
 
     def finish(self, files: Iterable[tuple[int, bool]]) -> None:
-        """Note the ends of files, and whether they wrote; those that go back have not."""
+        """Record that files have ended or were recalled, and whether each wrote its output."""
         states = self._states
         for index, wrote in files:
             if index < len(states):
                 states[index] = _WRITTEN if wrote else _FREE
 
     def taken(self) -> Iterator[tuple[int, Any, str, bool]]:
-        """Yield index, input and name of files that have one, and whether it is written."""
+        """Yield index, input, granted output name, and whether that is written, for each file."""
         for index, state in enumerate(self._states):
             if state != _FREE:
                 yield index, self._in_names[index], self.outnames[index], state == _WRITTEN

@@ -38,7 +38,7 @@ class FileRun:
     Attributes
     ----------
     is_alone : bool
-        Whether no other file may be at work beside it, because a worker with several files died
+        Whether no other file may be in flight beside it, because a worker with several files died
         on it.
     is_over : bool
         Whether it was rejected, has failed or is unchanged; the parts then do nothing.

@@ -42,7 +42,7 @@ from bigpipe.sharing.snapshot import LocalSnapshot, pickled_for_workers
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
 
-STOP_GRACE = 0.6  # seconds for files at work when a run is stopped, which must end within one
+STOP_GRACE = 0.6  # seconds for files in flight when a run is stopped, which must end within one
 
 
 class WorkerWithKwargs:

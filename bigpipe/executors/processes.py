@@ -267,8 +267,8 @@ class ProcessesExecutor(Executor):
         if not self._events and not self._dead:
             self._collect(timeout)
         if not self._events and self._dead:
-            # One death at a time, and after all else: whoever is told of it may still have
-            # sent a task there, which then comes back among the unbegun.
+            # Report one death at a time, and after all else: the caller may still have sent a
+            # task to that worker, which then comes back among the unbegun.
             return [self._bury(self._dead.popleft())]
         events, self._events = self._events, []
         return events

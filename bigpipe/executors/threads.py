@@ -184,8 +184,8 @@ class ThreadsExecutor(Executor):
         events = self._collected(0.0 if self._dead else timeout)
         if events or not self._dead:
             return events
-        # One death at a time, and after all else: whoever is told of it may still have sent a
-        # task there, which then comes back among the unbegun.
+        # Report one death at a time, and after all else: the caller may still have sent a task
+        # to that worker, which then comes back among the unbegun.
         died = self._dead.popleft()
         died.unbegun = tuple(self.workers[died.worker].take_back())
         return [died]
@@ -367,8 +367,8 @@ def _raise_in(thread: int | None, exception: type[BaseException]) -> None:
 def _take_back() -> None:
     """Have nothing more raised in this thread.
 
-    An order can be cancelled, but the interpreter would go on to look for it in every thread and
-    for ever; under a debugger, Python 3.11 would do nothing else. So another one is obeyed.
+    An order can be cancelled, but the interpreter would then keep looking for it in every thread.
+    Under a debugger, Python 3.11 would do nothing else. So another order is obeyed instead.
     """
     with suppress(_TakenBack):
         _raise_in(threading.get_ident(), _TakenBack)

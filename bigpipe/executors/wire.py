@@ -191,7 +191,7 @@ class ParentEnds:
         return True
 
     def receive(self) -> tuple[bool, list[tuple[int, int, bytes]]]:
-        """Read what is there; return whether more may come, and the whole frames."""
+        """Read what has arrived; return whether more may come, and the complete frames."""
         open_still = True
         while True:
             try:
@@ -377,7 +377,7 @@ class WorkerEnds:
             self._answers.pop(number, None)
 
     def number_of(self, index: int | None) -> int:
-        """Return the number of the task at work with this index; 0 if there is none."""
+        """Return the number of the running task with this index; 0 if there is none."""
         for number, other in self.at_work.items():
             if index is None or other == index:
                 return number

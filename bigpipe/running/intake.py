@@ -1,7 +1,6 @@
-"""Inputs on their way in: read, looked up in the journal, and measured before they are handed out.
+"""Reads inputs, looks them up in the journal, and projects their memory before they are submitted.
 
-Owns what is done to an input before the scheduler is told of it. When more are read is decided
-in `bigpipe.run`.
+Owns what happens to an input before the scheduler gets it. `bigpipe.run` decides when to read more.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ class Intake:
     Parameters
     ----------
     inputs : Inputs
-        What is read.
+        The inputs to read.
     files : Ledger
-        Is told of each input, and ends those that need not, or cannot, be run.
+        Receives each input, and the result of each that need not or cannot be run.
     watch : MemoryWatch
-        Knows what a file will need.
+        Projects the memory that a file needs.
     journal : Recorder
-        Knows what need not be run.
+        Provides the results of files that need not be run.
     claims : Claims
-        Is told which outputs are there already.
+        Receives the outputs that already exist.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Intake:
         claims.protect(journal.path)
 
     def read(self, n: int) -> list[int]:
-        """Read inputs; return those that must be run, by their indices."""
+        """Read `n` inputs; return the indices of those that must be run."""
         files = self._inputs.read(n)
         self._files.in_names.update(files)
         ended = set()
@@ -60,7 +59,7 @@ class Intake:
         return [index for index, _ in files if index not in ended]
 
     def needs(self, indices: list[int]) -> dict[int, Need]:
-        """Return what is known of files before they are read; end those of which it cannot be."""
+        """Return the projected needs of files; end and remove files whose projection fails."""
         needs: dict[int, Need] = {}
         if self._watch.admission is None or self._watch.admission.is_light:
             return needs

@@ -1,7 +1,6 @@
-"""When a run asks its journal, and tells it something; here, for a run that has none.
+"""What a run asks of its journal, and reports to it; this implementation is for runs without one.
 
-Owns the interface between the two. With a journal, `bigpipe.running.journal_recorder` stands behind
-it.
+Owns the interface. `bigpipe.running.journal_recorder` implements it for a journal.
 """
 
 from __future__ import annotations
@@ -20,41 +19,41 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Keeps nothing.
+    """Records nothing.
 
     Attributes
     ----------
     path : str or None
-        The journal, if there is one.
+        The journal, if any.
     """
 
     path: str | None = None
 
     wants_samples = False
-    """Whether there is anybody to tell what the run is doing."""
+    """Whether samples of the run are to be recorded."""
 
     def kept(self, files: Iterable[tuple[int, Any]]) -> dict[int, FileResult | FileError]:
-        """Return the results of files that need not be run, as the journal has them, by index.
+        """Return the results of files that the journal shows finished, by index.
 
-        An error for an input that cannot be one, as it is the journal.
+        If an input is the journal itself, its result is an error.
         """
         return {}
 
     def prepare(self, tasks: Iterable[Task]) -> None:
-        """Have the reports of tasks tell what will be noted."""
+        """Ask for the parts of the tasks' reports that will be recorded."""
 
     def unchanged(self, index: int) -> FileResult:
-        """Return the result of a file whose content a worker has found unchanged."""
+        """Return the result of a file whose content a worker found unchanged."""
         raise NotImplementedError
 
     def ended(self, ended: Iterable[tuple[FileResult, Report | None]], *, is_final: bool) -> None:
-        """Note the ends of files, or of attempts."""
+        """Record the ends of files, or of attempts."""
 
     def sample(self, sample: Sample, live: list[LiveRow]) -> None:
-        """Note what the run is doing, and what the workers have in hand."""
+        """Record a sample of the run, and the current files of the workers."""
 
     def flush(self) -> None:
-        """Write what was noted, before the caller is told."""
+        """Write what was recorded, before the caller gets the results."""
 
     @property
     def until_due(self) -> float | None:
@@ -66,4 +65,4 @@ class Recorder:
         return []
 
     def close(self, end: str | None) -> None:
-        """Note the end of the run."""
+        """Record the end of the run."""

@@ -1,7 +1,7 @@
-"""What a run is doing, noted about once a second: for its report, and for those who look on.
+"""Samples of what a run is doing, about one per second, for ``bigpipe report`` and ``watch``.
 
-Owns when a sample is taken and what is in it. What the workers use is measured by
-`bigpipe.running.memory_watch`; where samples are kept on disk is `bigpipe.journal_store.file`.
+Owns when a sample is taken and what is in it. `bigpipe.running.memory_watch` measures what the
+workers use, and `bigpipe.journal_store.file` keeps samples on disk.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bigpipe.scheduler import Scheduler
 
 __all__ = ["Sampler"]
 
-SAMPLE_S = 1.0  # seconds between samples at least: what an eye can follow in a terminal
-MAX_PER_RUN = 5000  # samples that would be taken of a run at its present interval; arbitrary
+SAMPLE_S = 1.0  # least seconds between samples: what an eye can follow in a terminal
+MAX_PER_RUN = 5000  # samples that a run may have if all were as far apart as now; arbitrary
 
 
 class Sampler:
@@ -31,18 +31,18 @@ class Sampler:
     scheduler : callable
         Returns the scheduler.
     watch : MemoryWatch
-        Knows what the workers use.
+        Provides the memory that the workers use.
     executor : Executor
-        Knows what hooks the workers are in.
+        Provides the hooks that the workers are in.
     files : Ledger
-        Knows the inputs, and how many have ended.
+        Provides the inputs, and the number that have ended.
 
     Attributes
     ----------
     journal : Recorder
-        Where samples are noted.
+        Records the samples.
     kept : list of Sample
-        Those of the whole run.
+        All samples of the run.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Sampler:
         self._next_at = 0.0
 
     def look(self, now: float) -> None:
-        """Take a sample if it is time for one.
+        """Take a sample if one is due.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Sampler:
     def take(self, now: float) -> None:
         """Take a sample."""
         scheduler, files = self._scheduler(), self._files
-        is_ours = not self._executor.wants_all_tasks  # else nobody here knows who has what
+        is_ours = not self._executor.wants_all_tasks  # otherwise the workers' files are unknown
         sample = Sample(
             time.time(),
             self._watch.recent(),
@@ -96,7 +96,7 @@ class Sampler:
             self.journal.sample(sample, live)
 
     def began_at(self, worker: int, now: float) -> float | None:
-        """Return when a worker took up what it has in hand, in seconds since 1970."""
+        """Return when a worker began its current file, in seconds since 1970."""
         for at in self._scheduler().in_flight:
             if at.worker == worker:
                 return time.time() - (now - at.began_at)

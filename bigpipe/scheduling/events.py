@@ -142,7 +142,7 @@ class Pause:
 
 @dataclass(slots=True)
 class Resume:
-    """Let a worker that was paused go on."""
+    """Let a paused worker continue."""
 
     worker: int
 

@@ -1,39 +1,39 @@
-"""How long tasks take, and so how many of them a worker is to have ahead.
+"""How long tasks take, and how many of them to send ahead to a worker.
 
-Owns the running mean and what follows from it: also for how long nobody needs to look after the
-workers. The first tasks take many times as long as those after them, and a mean of what is seen
-late is too long; so at first that is a short time, which grows as long as no worker is found idle.
-Who is given which task is decided in `bigpipe.scheduler`.
+Owns the running mean, and two results: how many tasks to send ahead, and for how long the parent
+may leave the workers alone (the slack). The first tasks take many times as long as later ones, and
+ends that the parent sees late make the mean too long. The slack is therefore short at first, and
+grows as long as no worker is found idle. `bigpipe.scheduler` assigns tasks to workers.
 """
 
 from __future__ import annotations
 
 __all__ = ["MAX_AHEAD", "Pace"]
 
-AHEAD_SECONDS = 0.05  # work sent ahead to a worker; arbitrary, many times a parent's delay
-MAX_AHEAD = 192  # tasks; what tiny files need to hide the parent's delay
-MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a parent that tarries leaves workers idle
-FIRST_SLACK_S = 0.001  # some ten of the shortest tasks; arbitrary
-SLACK_GROWTH = 1.5  # each time that a worker still had work; arbitrary
-# Longer tasks go to who is idle first, not ahead, if there is an admission; arbitrary.
+AHEAD_SECONDS = 0.05  # work sent ahead to a worker; arbitrary, many times the parent's delay
+MAX_AHEAD = 192  # tasks; enough of the smallest files to hide the parent's delay
+MIN_AHEAD_FOR_SLACK = 4  # tasks; with fewer ahead, a late parent leaves workers idle
+FIRST_SLACK_S = 0.001  # about ten of the shortest tasks; arbitrary
+SLACK_GROWTH = 1.5  # factor, each time that a worker still had work; arbitrary
+# With an admission, longer tasks are not sent ahead but go to the first idle worker; arbitrary.
 SHORT_S = 0.1  # seconds
 SMOOTHING = 0.2  # weight of the newest duration in their running mean; arbitrary
 
 
 class Pace:
-    """Follow how fast tasks end.
+    """Measure how fast tasks end.
 
     Parameters
     ----------
     max_ahead : int
-        Tasks that may be sent to a worker which has one.
+        Maximum number of tasks to send to a worker that already has one.
     min_ahead : int, optional
-        Tasks that it is to be sent in any case, as it begins several at once.
+        Minimum number of tasks to send to it, for workers that begin several at once.
 
     Attributes
     ----------
     ahead : int
-        Tasks to send ahead now: more of them if they are short.
+        Number of tasks to send ahead now. It is larger for shorter tasks.
 
     Examples
     --------
@@ -53,16 +53,16 @@ class Pace:
         self.ahead = max(min(max_ahead, 1), min_ahead)
 
     def note(self, seconds: float, n: int = 1, *, ran_out: bool = False) -> None:
-        """Learn from tasks that have ended, so many in so many seconds.
+        """Learn from the duration of `n` tasks of a worker that have ended.
 
         Parameters
         ----------
         seconds : float
-            Since the first of them began, until it was seen that they had ended.
+            Time from the start of the first of them until their ends were seen.
         n : int, optional
-            How many they are.
+            Number of tasks.
         ran_out : bool, optional
-            Whether their worker has nothing left to do, and who knows since when.
+            Whether their worker has nothing left to do, perhaps for some time.
         """
         was_away = self.ahead >= MIN_AHEAD_FOR_SLACK and not ran_out
         self._most_slack_s = self._most_slack_s * SLACK_GROWTH if was_away else FIRST_SLACK_S
@@ -76,12 +76,12 @@ class Pace:
 
     @property
     def is_short(self) -> bool:
-        """Whether tasks take so little that it does not matter which worker has them."""
+        """Whether tasks are so short that it does not matter which worker has them."""
         return self._min_ahead > 0 or 0.0 < self._mean_s < SHORT_S
 
     @property
     def slack_s(self) -> float:
-        """Seconds for which workers that have all they are to have ahead have enough to do."""
+        """Seconds for which the tasks sent ahead keep the workers busy."""
         if self.ahead < MIN_AHEAD_FOR_SLACK:
             return 0.0
         return min(self._mean_s * self.ahead / 2, self._most_slack_s)

@@ -1,8 +1,8 @@
-"""How kinds of numpy arrays that would be pickled as bytes give their memory as a buffer instead.
+"""Pickling of numpy arrays whose memory would otherwise be copied into the pickle.
 
-Owns the pickling of arrays in keywords: numpy itself gives the memory of a plain, contiguous
-array as a buffer, that of others as a copy within the pickle, made anew at each unpickling.
-What becomes of buffers is `bigpipe.sharing.snapshot`'s affair.
+Owns how arrays in keywords are pickled. numpy passes the memory of a plain, contiguous array as a
+buffer beside the pickle. It copies other arrays into the pickle, and again at each unpickling.
+Here, their memory becomes a buffer, too. `bigpipe.sharing.snapshot` stores the buffers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bigpipe.sharing.by_value import note_module
 
 __all__ = ["pickler_class", "reduced"]
 
-MIN_ARRAY = 64 * 1024  # bytes: smaller arrays are pickled as they do it themselves
+MIN_ARRAY = 64 * 1024  # bytes: smaller arrays are pickled in numpy's way
 
 
 @cache
 def pickler_class() -> Any:
-    """Return cloudpickle's pickler, which is imported late, with `reduced` arrays."""
+    """Return cloudpickle's pickler, imported only here, with arrays as `reduced` gives them."""
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -35,10 +35,10 @@ def pickler_class() -> Any:
 
 
 def reduced(obj: Any) -> Any:
-    """Return how to pickle an object, as ``reducer_override`` would, if it is a large array.
+    """Return how to pickle a large array, as ``reducer_override`` does; ``NotImplemented`` if not.
 
-    Of subclasses, only those are taken apart whose own way of pickling is known to come to
-    the same: memory maps, record arrays, masked arrays and astropy's quantities.
+    Of the subclasses, it handles only those that it can rebuild exactly: memory maps, record
+    arrays, masked arrays and astropy's quantities.
     """
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(obj, numpy.ndarray) or obj.nbytes < MIN_ARRAY:

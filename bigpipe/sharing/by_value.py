@@ -1,14 +1,16 @@
-"""Modules that a worker could not import by their name, so that what is theirs is sent by value.
+"""Functions and classes of modules that a worker cannot import by name, and that travel by value.
 
-Owns how they are told from others. Those of a script and of a notebook, ``__main__``, are known to
-cloudpickle, which does the sending; those of ``bigpipe run`` are made by `bigpipe.references`.
+Owns how such modules are recognised. cloudpickle sends their objects. It already knows
+``__main__``, the module of a script or a notebook; `bigpipe.references` registers the scripts of
+``bigpipe run``.
 
-A worker that was not forked has what came by value in no module either. Processes that a hook
-or a stage starts by `multiprocessing`, which knows functions and classes by name, are therefore
-sent it by value, too.
+Such a module was loaded from a file outside the folders of ``sys.path``, as `importlib` and
+`runpy.run_path` can do, or was made by hand. `multiprocessing` calls the script's module
+``__mp_main__``.
 
-Such modules are loaded from a file in no folder of ``sys.path``, as `importlib` and
-`runpy.run_path` do, or made by hand; `multiprocessing` calls that of the script ``__mp_main__``.
+In a worker that was not forked, objects that came by value belong to no module.
+`multiprocessing` finds functions and classes by name, so it would not find these. Processes that
+a hook or a stage starts with it are therefore sent them by value, too.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def note_module(obj: Any) -> None:
 
 
 def pass_on_by_value() -> None:
-    """Have `multiprocessing` send by value, too, what has come to this process by value."""
+    """Have `multiprocessing` send by value the objects that came to this process by value."""
     from multiprocessing.reduction import ForkingPickler
 
     setattr(ForkingPickler, "reducer_override", _reduced)  # noqa: B010 - the stubs have none
@@ -54,7 +56,7 @@ def _reduced(pickler: object, obj: Any) -> Any:
 
 
 def _is_lost(obj: Any) -> bool:
-    """Whether a function or class is not where its name says, in a module that is not here."""
+    """Return whether a function or class cannot be found by its module and name."""
     name = getattr(obj, "__module__", None)
     if name != "__main__":
         return name not in sys.modules
@@ -65,14 +67,14 @@ def _is_lost(obj: Any) -> bool:
 
 
 def _would_be_found(name: str, file: str | None) -> bool:
-    """Whether an ``import`` finds this very module; also if that is not known."""
+    """Return whether an ``import`` would find this very module; true if unknown."""
     package, _, rest = name.partition(".")
     if file is not None and not file.endswith(".py"):
-        return True  # of what is compiled there is no value to be sent
+        return True  # compiled code cannot be sent by value
     try:
         specs = (finder.find_spec(package, None) for finder in sys.meta_path)
         spec = next((spec for spec in specs if spec is not None), None)
-    except Exception:  # somebody's own finder, which may raise anything
+    except Exception:  # a foreign finder may raise anything
         return True
     if spec is None or rest or not spec.has_location or file is None:
         return spec is not None

@@ -1,10 +1,10 @@
-"""Which pages of this process's memory are its own, because it has written into them.
+"""Which pages of its memory this process has written into.
 
-Owns what the kernel tells of pages (``/proc/self/pagemap`` and ``/proc/self/maps``, Linux).
-What is done about a page that was written into is up to `bigpipe.sharing.buffers`.
+Owns how pages are read from the kernel (``/proc/self/pagemap`` and ``/proc/self/maps``, Linux).
+`bigpipe.sharing.buffers` restores pages that were written into.
 
-A page of a private mapping is shared with others (with the file, or after a fork with the
-other process) until somebody writes into it; the writer then gets a page of its own.
+A page of a private mapping is shared with the file, or after a fork with the other process, until
+a process writes into it. That process then gets a copy of the page.
 """
 
 from __future__ import annotations
@@ -33,44 +33,44 @@ __all__ = [
 
 PAGE = mmap.PAGESIZE  # bytes
 ENTRY = 8  # bytes for each page in the page map
-AT_ONCE = 16 * 1024  # entries read at once: 128 KB, which a processor's cache holds
+AT_ONCE = 16 * 1024  # entries read at once: 128 KB, which fit into a processor's cache
 
-# Bits of an entry, as Documentation/admin-guide/mm/pagemap.rst of Linux has them.
+# Bits of an entry: see Documentation/admin-guide/mm/pagemap.rst of Linux.
 _PRESENT, _SWAPPED, _OF_FILE, _EXCLUSIVE = 1 << 63, 1 << 62, 1 << 61, 1 << 56
 
 
 def can_be_watched() -> bool:
-    """Tell whether this system has a page map that this process may read, and numpy is there."""
+    """Return whether this process can read a page map, and has numpy."""
     return os.access("/proc/self/pagemap", os.R_OK) and _has_numpy()
 
 
 def _has_numpy() -> bool:
     with suppress(ImportError):
-        import numpy  # noqa: F401 - whether it can be had at all
+        import numpy  # noqa: F401 - whether it is installed
 
         return True
     return False
 
 
 def address_of(view: memoryview) -> int:
-    """Return where in memory a contiguous buffer begins."""
+    """Return the address of a contiguous buffer."""
     import numpy as np
 
     return int(np.frombuffer(view, np.uint8).__array_interface__["data"][0])
 
 
 def pages_of(address: int, n_bytes: int) -> tuple[int, int]:
-    """Return the first page that a range of memory touches, and the one after the last."""
+    """Return the numbers of the first page of a range of memory, and of the page after its last."""
     return address // PAGE, -(-(address + n_bytes) // PAGE)
 
 
 def private_pages(address: int, n_bytes: int) -> NDArray[np.bool_]:
-    """Tell for each page of a private mapping of a file whether it differs from the file.
+    """Return for each page of a private mapping of a file whether it was written into.
 
     Raises
     ------
     OSError
-        If the system does not tell.
+        If the page map cannot be read.
     """
 
     def judge(entries: NDArray[np.uint64], flags: NDArray[np.bool_]) -> None:
@@ -83,16 +83,16 @@ def private_pages(address: int, n_bytes: int) -> NDArray[np.bool_]:
 
 
 def exclusive_pages(address: int, n_bytes: int) -> NDArray[np.bool_]:
-    """Tell for each page of private memory whether this process may have written into it.
+    """Return for each page of private memory whether this process may have written into it.
 
-    Holds for memory that it shared, when it was forked, with a process that lives still and
-    does not write into it, as long as it forks no other. Of a page that is swapped out, the
-    system does not tell: it counts as written into.
+    This is right for memory that the process has shared since its fork with a process that is
+    alive and does not write into it, as long as this process does not fork another. A page that
+    is swapped out counts as written into, because the system gives no answer.
 
     Raises
     ------
     OSError
-        If the system does not tell.
+        If the page map cannot be read.
     """
 
     def judge(entries: NDArray[np.uint64], flags: NDArray[np.bool_]) -> None:
@@ -110,7 +110,7 @@ def _judged(
     bits: int,
     judge: Callable[[NDArray[np.uint64], NDArray[np.bool_]], None],
 ) -> NDArray[np.bool_]:
-    """Have flags made of some bits of the entries, in pieces that stay in the cache."""
+    """Call `judge` to turn some bits of the entries into flags, in pieces that fit the cache."""
     import numpy as np
 
     first, end = pages_of(address, n_bytes)
@@ -128,7 +128,7 @@ def _judged(
 
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the runs of true flags: first, and one after the last."""
+    """Return the runs of true flags, each as its first index and the index after its last."""
     import numpy as np
 
     edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
@@ -136,10 +136,10 @@ def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 class Canary:
-    """A page that shows whether the system tells which pages are written into after a fork.
+    """A page that shows whether the system reports writes into pages after a fork.
 
-    Made and touched before the fork; `has_sung` is asked after it, in the parent, while
-    the child lives.
+    Make it before the fork. Call `has_sung` after the fork, in the parent, while the child is
+    alive.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class Canary:
         self._page[0] = 1
 
     def has_sung(self) -> bool:
-        """Write into the page; tell whether both states of it were seen. Only once."""
+        """Write into the page; return whether the change was seen. Call it only once."""
         try:
             before = self._is_exclusive()
             self._page[0] = 2
@@ -160,17 +160,17 @@ class Canary:
 
 
 def are_private(ranges: Sequence[tuple[int, int, bool]]) -> list[bool]:
-    """Tell which ranges of memory a forked process cannot change for this one.
+    """Return which ranges of memory a forked process cannot change for this one.
 
     Parameters
     ----------
     ranges : sequence of (int, int, bool)
-        Address, bytes, and whether somebody means to write there.
+        Address, bytes, and whether the range will be written into.
 
     Raises
     ------
     OSError
-        If the system does not tell.
+        If the list of mappings cannot be read.
     """
     with open("/proc/self/maps", "rb") as file:
         mappings = [_mapping(line) for line in file]

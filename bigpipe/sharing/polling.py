@@ -1,6 +1,6 @@
-"""Waiting on descriptors for as long as it takes.
+"""Waiting for descriptors without delaying signals.
 
-Owns one wait, and why it is not one system call. What is waited for is up to the callers.
+Owns one wait, and the reason why it is not a single system call. Callers choose the descriptors.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ import select
 
 __all__ = ["polled"]
 
-# Python runs a signal's handler between two instructions. A signal that comes after the last one
-# and before the system call has begun would have to wait for the end of that.
+# Python runs a signal's handler between two instructions. A signal that arrives after the last
+# instruction and before the system call begins is handled only when the call returns.
 SIGNAL_DELAY = 1.0  # seconds; arbitrary
 
 
 def polled(poller: select.poll, timeout: float | None) -> list[tuple[int, int]]:
-    """Poll, for some seconds or for ever, and let signals be handled meanwhile.
+    """Poll with or without a time limit; signals are handled meanwhile.
 
     Parameters
     ----------
     poller : select.poll
-        With all that is waited for.
+        With the descriptors to wait for.
     timeout : float or None
-        Seconds; ``None`` for ever.
+        Seconds; ``None`` for no limit.
 
     Returns
     -------
     list of (int, int)
-        Descriptors and their events; none if the time is over.
+        Descriptors and their events; empty after `timeout` seconds.
     """
     if timeout is not None:
         return poller.poll(timeout * 1000)

@@ -1,10 +1,10 @@
 """Limits that control groups (cgroups) set to this process.
 
-Owns which groups enclose this process, for versions 1 and 2, and what their files say.
-What this process may use in all is `bigpipe.measure`.
+Owns which groups enclose this process, for versions 1 and 2, and how their files are read.
+`bigpipe.measure` combines these limits with others.
 
-A process is in one group of each hierarchy, and limited by that group and by all those
-around it. Where the files of a group are follows from two texts::
+A process is in one group of each hierarchy. That group and all groups around it limit the
+process. Two files tell where a group's files are::
 
     /proc/self/cgroup       which group, for each hierarchy:   4:memory:/batch/job7
     /proc/self/mountinfo    where a hierarchy is mounted, and which of its groups is
@@ -12,7 +12,7 @@ around it. Where the files of a group are follows from two texts::
 
     here: /sys/fs/cgroup/memory/job7, then /sys/fs/cgroup/memory
 
-The functions take the folder that stands for ``/``.
+The functions take the folder to use as ``/``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from bigpipe.system.system_files import Mount, mounts_in, read_text, word_after
 
 __all__ = ["cpu_quotas", "memory_left"]
 
-NO_LIMIT = 2**62  # bytes: version 1 tells a larger number, which depends on the size of a page
+NO_LIMIT = 2**62  # bytes: version 1 reports a larger number, which depends on the page size
 
 
 def cpu_quotas(root: str) -> Iterator[float]:
-    """Yield, for each enclosing group that limits it, the cores' worth of time allowed."""
+    """Yield the CPU time that each enclosing group allows, in cores, if it has a limit."""
     for version, folder in _group_folders("cpu", root):
         if version == 2:
             text = read_text(os.path.join(folder, "cpu.max")) or ""
@@ -52,13 +52,13 @@ class _MemoryFiles(NamedTuple):
 
 _MEMORY_FILES = {
     1: _MemoryFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"),
-    # Above memory.high processes are slowed down until they have given pages back.
+    # Above memory.high, the kernel slows processes down until they have returned pages.
     2: _MemoryFiles(("memory.max", "memory.high"), "memory.current", "inactive_file"),
 }
 
 
 def memory_left(root: str) -> Iterator[int]:
-    """Yield, for each enclosing group that limits memory, the bytes it leaves."""
+    """Yield the bytes that each enclosing group leaves, if it limits memory."""
     for version, folder in _group_folders("memory", root):
         files = _MEMORY_FILES[version]
         texts = [read_text(os.path.join(folder, name)) for name in files.limits]
@@ -71,7 +71,7 @@ def memory_left(root: str) -> Iterator[int]:
 
 
 def _group_folders(controller: str, root: str) -> tuple[tuple[int, str], ...]:
-    """Return version and folder of each group that this process is in, innermost first."""
+    """Return the version and folder of each group of this process, innermost first."""
     text = read_text(os.path.join(root, "proc/self/cgroup")) or ""
     return _folders_of(text, controller, root)
 
@@ -98,9 +98,9 @@ def _found_folders(groups: dict[str, str], controller: str, root: str) -> Iterat
 
 
 def _path_below(group: str, mounted: str) -> str:
-    """Return the path of a group below the mount point, ``''`` if it is that or not below.
+    """Return the path of a group below the mount point; ``''`` if it is not below it.
 
-    In a container the text may give the path outside, which is not visible inside: the
+    In a container, the path may be that outside the container, which is not visible inside. The
     mount point is then the innermost group that can be read.
     """
     prefix = mounted.rstrip("/") + "/"
@@ -109,7 +109,7 @@ def _path_below(group: str, mounted: str) -> str:
 
 
 def _groups_of_process(text: str) -> dict[str, str]:
-    """Read ``/proc/self/cgroup``: the group for each controller, of version 2 for ``''``."""
+    """Parse ``/proc/self/cgroup``: the group of each controller; the key of version 2 is ``''``."""
     groups = {}
     for line in text.split("\n"):
         _, _, rest = line.partition(":")
@@ -119,7 +119,7 @@ def _groups_of_process(text: str) -> dict[str, str]:
     return groups
 
 
-# A process may be put into another group at any time, but groups are mounted when a system starts.
+# A process may be moved to another group at any time, but groups are mounted when a system starts.
 @lru_cache(maxsize=4)
 def _cgroup_mounts(root: str) -> tuple[Mount, ...]:
     """Return the mounts of control groups."""

@@ -1,6 +1,6 @@
-"""On what kind of file system a path is.
+"""The type of the file system that a path is on.
 
-Owns the names of those that are reached over a network, where locks may not hold.
+Owns the list of network file systems, where locks may not work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bigpipe.system.system_files import mounts_in, read_text
 
 __all__ = ["file_system", "is_network"]
 
-# Types as in mountinfo; a fuse of another kind may be local or not: it is taken as local.
+# Types as in mountinfo. Other fuse types may be local or not; they are taken as local.
 _NETWORK = frozenset(
     (
         *("9p", "afp", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "glusterfs", "gpfs"),
@@ -23,24 +23,24 @@ _NETWORK = frozenset(
 
 
 def is_network(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is on a file system that other machines may use at the same time."""
+    """Return whether a path is on a file system that several machines may share."""
     return file_system(path) in _NETWORK
 
 
 def file_system(path: str | os.PathLike[str], mounts: str | None = None) -> str:
-    r"""Return the type of the file system that a path is on, or would be.
+    r"""Return the type of the file system of a path.
 
     Parameters
     ----------
     path : str or os.PathLike
         A file or folder; it need not exist.
     mounts : str, optional
-        Text in the form of ``/proc/self/mountinfo``; that of this process if not given.
+        Text in the format of ``/proc/self/mountinfo``. Default: that of this process.
 
     Returns
     -------
     str
-        Such as ``'ext4'`` or ``'nfs4'``; ``''`` where that cannot be known.
+        Such as ``'ext4'`` or ``'nfs4'``; ``''`` if unknown.
 
     Examples
     --------
@@ -49,12 +49,12 @@ def file_system(path: str | os.PathLike[str], mounts: str | None = None) -> str:
     'nfs4'
     """
     if mounts is None:
-        mounts = read_text("/proc/self/mountinfo")  # none on another system than Linux
+        mounts = read_text("/proc/self/mountinfo")  # only Linux has it
     real = os.path.realpath(path)
     longest, found = "", ""
     for mount in mounts_in(mounts):
         point = mount.point
         is_below = real == point or real.startswith(point.rstrip("/") + "/")
-        if is_below and len(point) >= len(longest):  # of two on one point, the last is seen
+        if is_below and len(point) >= len(longest):  # of two on one point, the last is visible
             longest, found = point, mount.kind
     return found

@@ -1,7 +1,7 @@
-"""What small text files of the system say: below ``/proc`` and ``/sys``.
+"""Small text files of the system, below ``/proc`` and ``/sys``.
 
-Owns how they are read, at little cost, and the table of mounts. What follows from them is up to
-`bigpipe.measure`, `bigpipe.system.cgroups` and `bigpipe.system.filesystems`.
+Owns a cheap way to read them, and the table of mounts. `bigpipe.measure`,
+`bigpipe.system.cgroups` and `bigpipe.system.filesystems` interpret them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ __all__ = ["Mount", "mounts_in", "read_text", "word_after"]
 
 
 def read_text(path: str) -> str | None:
-    """Return what a file of the system says, ``None`` if there is none to be read."""
-    # Some are read ten times a second: a file object would take nearly twice as long.
+    """Return the text of a system file; ``None`` if it cannot be read."""
+    # Some are read ten times a second. With a file object, that would take nearly twice as long.
     with suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -29,27 +29,27 @@ def read_text(path: str) -> str | None:
 
 
 def word_after(words: str, text: str | None) -> str:
-    """Return what follows some words at the beginning of a line; ``''`` if there is no such line.
+    """Return the word after `words` at the beginning of a line; ``''`` if no line begins so.
 
-    To compile a pattern for each such file takes longer than to read them all.
+    Compiling a pattern for each file would take longer than reading them all.
     """
     return next(iter(f"\n{text or ''}".partition(f"\n{words}")[2].split(maxsplit=1)), "")
 
 
 class Mount(NamedTuple):
-    """What is mounted where."""
+    """A mounted file system."""
 
     root: str
-    """The folder of the file system that is found at the mount point."""
+    """The folder of the file system that appears at the mount point."""
     point: str
     kind: str
     """Such as ``'ext4'``."""
     options: str
-    """Those of the file system, not of the mount."""
+    """Options of the file system, not of the mount."""
 
 
 def mounts_in(text: str | None) -> Iterator[Mount]:
-    r"""Yield the mounts in a text such as that of ``/proc/self/mountinfo``, in their order.
+    r"""Yield the mounts in a text in the format of ``/proc/self/mountinfo``, in order.
 
     Examples
     --------

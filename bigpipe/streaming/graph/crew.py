@@ -1,4 +1,4 @@
-"""A network at work: its parts are started, heard and ended.
+"""A running network: starts its parts, receives their messages and ends them.
 
 Owns the one place where the caller waits, and the order in which a run begins and ends.
 `bigpipe.streaming.graph.members` starts a part, `bigpipe.streaming.graph.part` is its work.
@@ -261,7 +261,7 @@ class Crew:
                     member.orders.post(order)
 
     def close(self) -> None:
-        """End all parts that are still at work. With processes, this takes at most some seconds."""
+        """End all running parts. With processes, this takes a few seconds at most."""
         if self._is_closed or self._owner != os.getpid():
             return
         self._is_closed = True

@@ -52,7 +52,7 @@ class StageFigures:
 
     @property
     def busy(self) -> float:
-        """Share of the time in which it was at work, from 0 to 1."""
+        """Fraction of the time in which it was busy, from 0 to 1."""
         total = self.busy_s + self.take_s + self.give_s
         return self.busy_s / total if total > 0 else 0.0
 

@@ -35,7 +35,7 @@ TARGET = "bigpipe.streaming.graph.part_process:main"
 
 
 class Member(ABC):
-    """A part at work.
+    """A running part.
 
     Attributes
     ----------

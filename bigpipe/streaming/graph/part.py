@@ -1,8 +1,8 @@
-"""One copy of a stage at work: takes elements, runs the step, gives the results.
+"""One running copy of a stage: takes elements, runs the step, gives the results.
 
-Owns the life of a stage, and how it waits, the same in a process and in a thread.
-`bigpipe.streaming.graph.part_process` and `bigpipe.streaming.graph.members` are around it; its
-streams enter and leave by `bigpipe.streaming.graph.ports`.
+Owns the life of a stage and how it waits, which are the same in a process and in a thread.
+`bigpipe.streaming.graph.part_process` and `bigpipe.streaming.graph.members` run it.
+`bigpipe.streaming.graph.ports` carries its streams.
 """
 
 from __future__ import annotations
