@@ -37,7 +37,7 @@ STARTING_S = 0.2  # seconds until a worker is ready
 
 @dataclass(slots=True)
 class Job:
-    """What a task will really do."""
+    """The true behaviour of a task."""
 
     duration: float
     growth: int
@@ -50,7 +50,7 @@ class Job:
     low: float = 0.0
     """Part of the growth that is held from the beginning."""
     deaths: int = 0
-    """How often a worker will die on it."""
+    """Number of workers that will die on it."""
 
     def held(self, progress: float) -> int:
         if progress >= self.full:

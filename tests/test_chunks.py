@@ -1,4 +1,4 @@
-"""How an array is cut: chunks tile it, and are as long as was asked for."""
+"""Chunks tile an array, and are as long as requested."""
 
 from __future__ import annotations
 

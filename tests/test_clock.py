@@ -12,7 +12,7 @@ from bigpipe.clock import Clock
 
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the system's clock shows, as its last item."""
+    """The time of the system's clock, as the last item."""
     shown = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: shown[-1])
     return shown

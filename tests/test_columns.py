@@ -1,4 +1,4 @@
-"""How text is cut and padded for a terminal."""
+"""Text that is cut and padded for a terminal."""
 
 from __future__ import annotations
 

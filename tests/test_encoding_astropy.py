@@ -1,4 +1,4 @@
-"""What astropy has of units, times, coordinates, tables and headers, as text and back."""
+"""Units, times, coordinates, tables and headers of astropy, as text and back."""
 
 from __future__ import annotations
 

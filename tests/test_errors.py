@@ -73,7 +73,7 @@ class FrozenError(Exception):
 
 
 class OddError(Exception):
-    """Comes back as something that is no exception."""
+    """Comes back as an object that is not an exception."""
 
     def __reduce__(self):
         return (str, ("odd",))

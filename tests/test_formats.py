@@ -1,4 +1,4 @@
-"""What is read and written where only a name's extension says how."""
+"""Reading and writing files by the extension of their names."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_types_that_fits_lacks_are_written_as_the_nearest(dtype, tmp_path):
 def test_tables_ccds_and_hdus_write_themselves(tmp_path):
     formats.write(Table({"a": [1]}), tmp_path / "x.ecsv")
     assert list(Table.read(tmp_path / "x.ecsv")["a"]) == [1]
-    for _ in range(2):  # over what is there
+    for _ in range(2):  # the second time over an existing file
         formats.write(CCDData(IMAGE, unit="adu"), tmp_path / "ccd.fits")
         formats.write(fits.PrimaryHDU(IMAGE), tmp_path / "hdu.fits")
     assert fits.getheader(tmp_path / "ccd.fits")["BUNIT"] == "adu"
@@ -415,7 +415,7 @@ def test_part_of_a_table_of_text_and_of_nothing_is_read(tmp_path):
 
 
 def test_no_more_of_an_array_is_read_than_the_part(tmp_path):
-    """Of a file that says to be huge, and is not there but for a part."""
+    """A file that claims to be huge, but has only a part of its data."""
     name = tmp_path / "x.npy"
     np.save(name, np.zeros((4, 1000)))
     with name.open("r+b") as file:

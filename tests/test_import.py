@@ -1,4 +1,4 @@
-"""What importing bigpipe gives, and that it changes nothing."""
+"""Importing bigpipe provides its names and has no side effects."""
 
 from __future__ import annotations
 

@@ -350,7 +350,7 @@ def test_lock_by_name_of_another_machine_stays_and_the_remedy_is_told(tmp_path):
 
 
 def not_sqlite(path):
-    path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    path.write_bytes(b"not a database, but long enough to be read" * 100)
 
 
 def other_sqlite(path):

@@ -129,7 +129,7 @@ def test_two_large_files_among_forty_small_ones_cost_little(known, large):
 
 @pytest.mark.timeout(600)
 def test_a_million_files_on_a_thousand_workers_take_less_than_a_minute():
-    """So many only if asked for: else a part of them, in that part of the time."""
+    """This many only on request; otherwise a part of them, in that part of the time."""
     random = Random(1)
     n_workers, budget = 1000, 1000 * 1000 * MiB
     jobs = []
@@ -147,10 +147,10 @@ def test_a_million_files_on_a_thousand_workers_take_less_than_a_minute():
 
 
 def known_world(seed: int) -> tuple[World, int]:
-    """Return a run in which all is known, and its number of workers.
+    """Return a run whose sizes and durations are all known, and its number of workers.
 
-    Sizes are heavy-tailed, and there are 20 files for each worker. None takes more than half
-    of what there is: of two that do, only one can run, which the lower bound knows nothing of.
+    Sizes are heavy-tailed, and there are 20 files for each worker. None takes more than half of
+    the budget: of two such files, only one can run, which the lower bound does not consider.
     """
     random = Random(seed)
     n_workers = random.choice([2, 4, 8, 16, 32])

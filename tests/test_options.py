@@ -1,4 +1,4 @@
-"""What each option may be, and that each is declared once."""
+"""The valid values of each option, and that each is declared once."""
 
 from __future__ import annotations
 

@@ -621,7 +621,7 @@ def test_folder_that_is_renamed_is_noticed(stager: Stager, tmp_path: Path) -> No
 def test_output_whose_folder_is_removed_while_it_is_written_is_lost_with_an_error(
     stager: Stager, tmp_path: Path, existed: bool
 ) -> None:
-    """The folder of its staging folder is open: what is in there looks like nothing was written."""
+    """The staging folder is open: without a check, it would look as if nothing had been written."""
     folder = tmp_path / "out"
     folder.mkdir()
     final = folder / "x.fits"
@@ -872,7 +872,7 @@ def test_output_that_cannot_be_moved_names_the_final_path_and_the_remedy(
 def test_folder_that_cannot_be_written_to(
     stager: Stager, final: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
-    """A new output's hook fails by itself; an old output would be written in place."""
+    """Without a staging folder, the hook of a new output fails; an old output would be damaged."""
     if is_there:
         final.write_text("old")
 

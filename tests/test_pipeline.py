@@ -947,7 +947,7 @@ def test_hook_that_does_not_overwrite_an_earlier_run_has_its_own_error(
 
 
 class Refusing(Doubler):
-    """Does not write over what is there."""
+    """Does not overwrite an existing file."""
 
     def file_write(self, data, outname, **kwargs):
         if os.path.exists(outname):

@@ -1,4 +1,4 @@
-"""What a run would do is known before it is run."""
+"""The plan of a run says what it would do."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def test_terminal_that_is_gone_is_no_fault_of_the_run(screen, stream):
 
 
 class OutStream(list[str]):
-    """What a fork of a kernel has: it sends each piece by itself."""
+    """The stream of a forked kernel, which sends each piece separately."""
 
     __module__ = "ipykernel.iostream"
     write = list.append

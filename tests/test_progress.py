@@ -42,7 +42,7 @@ class Terminal(io.StringIO):
         return True
 
     def lines(self) -> list[str]:
-        """What each state of the bar looked like."""
+        """The text of each state of the bar."""
         return [line for line in re.split(r"[\r\n]+", self.getvalue()) if line.strip()]
 
 

@@ -864,7 +864,7 @@ def test_inputs_without_a_length_give_a_stream_without_one():
 
 @not_spawned
 def test_object_is_as_it_was(anywhere: dict[str, Any], tmp_path: Path):
-    """What is an option of its other runs has no part in a stream."""
+    """Options for other kinds of runs have no effect on a stream."""
     pipe = Maker(outdir=tmp_path / "out", journal=tmp_path / "journal", overlap=True, **anywhere)
     with pipe.stream(numbers(3)) as stream:
         assert means(stream) == [1, 2, 3]

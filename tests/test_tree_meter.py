@@ -41,7 +41,7 @@ class FakeProcess:
 
 @dataclass
 class FakeTable:
-    """Processes that are made up; a look at them takes time on a clock that is made up too."""
+    """Imaginary processes; reading them takes time on an imaginary clock."""
 
     processes: dict[int, FakeProcess] = field(default_factory=dict)
     now: float = 0.0
@@ -345,7 +345,7 @@ def start() -> Iterator[Start]:
 
 
 def told_to_go_on(process: subprocess.Popen[bytes], word: bytes = b".") -> None:
-    """Let one of those that wait go on; return when somebody has said that it is ready."""
+    """Let one waiting process continue; return when a process says that it is ready."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(word)

@@ -1,4 +1,4 @@
-"""What people ran into when they used the package, each with the least that shows it."""
+"""Problems that people met when they used the package, each in its smallest form."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_file_of_an_earlier_run_may_be_written_over(claims, tmp_path):
 def test_output_of_two_files_that_need_not_be_run_is_kept_unless_they_are_one(
     claims, second, may_have_it
 ):
-    """Which files `file_write` has given one name; an input that is given twice is refused."""
+    """The files for which `file_write` returned one name; an input given twice is refused."""
     assert claims.keep("raw/a.fits", "/nowhere/sum.fits")
     assert claims.keep(second, "/nowhere/sum.fits") is may_have_it
 

@@ -18,7 +18,7 @@ def script(capsys, request):
 
     def made(shell):
         if shutil.which(shell) is None:
-            pytest.skip(f"there is no {shell}")
+            pytest.skip(f"{shell} is not installed")
         assert main(["completion", shell]) == 0
         return capsys.readouterr().out
 

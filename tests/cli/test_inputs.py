@@ -1,4 +1,4 @@
-"""What arguments may stand for."""
+"""The forms of INPUT: files, folders, patterns and lists."""
 
 from __future__ import annotations
 

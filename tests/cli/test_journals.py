@@ -1,4 +1,4 @@
-"""What the ``bigpipe`` command tells of a journal, and what it removes."""
+"""The commands that show a journal, and the one that removes leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page about commands shows is what they print."""
+"""The page about commands shows what they print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked for, by flags and by a file."""
+"""Settings of a run, from flags and from a file."""
 
 from __future__ import annotations
 

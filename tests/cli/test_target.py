@@ -1,4 +1,4 @@
-"""What may be run."""
+"""The forms of TARGET."""
 
 from __future__ import annotations
 

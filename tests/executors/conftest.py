@@ -1,4 +1,4 @@
-"""What the tests of executors have in common."""
+"""Fixtures that the tests of executors share."""
 
 from __future__ import annotations
 

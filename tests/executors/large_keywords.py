@@ -1,4 +1,4 @@
-"""What the hooks of ``test_keeper.py`` do; imports little, so that workers start fast."""
+"""The hooks of ``test_keeper.py``; imports little, so that workers start fast."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def write_in_thread(data, large=None, **kwargs):
 
 
 class Late:
-    """What threads wait for that outlive their file: the next file of the same worker."""
+    """The next file of the same worker, for which threads wait that outlive their file."""
 
     here = threading.local()
 

@@ -1,4 +1,4 @@
-"""What tests of executors in this process put in the place of a part of theirs."""
+"""Replacements for parts of executors, for tests in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of ``test_launch.py`` run; imports little, so that they start fast."""
+"""The functions that ``test_launch.py`` runs in processes; imports little, so they start fast."""
 
 from __future__ import annotations
 

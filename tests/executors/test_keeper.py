@@ -314,7 +314,7 @@ def test_what_the_caller_writes_during_a_run_no_later_worker_sees(pipe, make_fil
 @needs_pages
 @pytest.mark.process
 def test_run_goes_on_when_the_keeper_is_killed(pipe, make_files, monkeypatch):
-    """Workers that cannot do without it end; that is no file's fault, and counts for none."""
+    """Workers that need it end; that is not the fault of a file, and counts against none."""
     begun = []
     start = Keeper.start
 

@@ -1,4 +1,4 @@
-"""What a worker keeps of freed memory, each time in a process of its own."""
+"""The freed memory that a worker keeps; each test uses a fresh process."""
 
 from __future__ import annotations
 

@@ -398,7 +398,7 @@ def test_fork_server_ends_with_the_parent(told: Told):
 
 
 def test_fork_server_has_loaded_what_workers_need(told: Told):
-    """Each would import it by itself, and look for numerical libraries: 25 ms for a pipeline."""
+    """Each would otherwise import it, and look for numerical libraries: 25 ms for a pipeline."""
     text = """
         import signal
         import bigpipe.pipeline, numpy

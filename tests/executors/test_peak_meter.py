@@ -74,7 +74,7 @@ def test_mapped_pages_are_no_growth(meter: PeakMeter, tmp_path: Path, is_private
     meter.reset()
     access = mmap.ACCESS_COPY if is_private else mmap.ACCESS_READ
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=access) as mapped:
-        assert mapped.find(b"x") == -1  # all pages have been looked at
+        assert mapped.find(b"x") == -1  # all pages have been read
         buffer = touch(SIZE)
         del buffer
         growth = meter.growth(meter.peak())

@@ -19,7 +19,7 @@ THREAD = 100
 
 @pytest.fixture
 def table(tmp_path: Path) -> ProcTable:
-    """A thread has started 11, 12 and 13, of which 12 has begun first; 14 is of another."""
+    """One thread has started 11, 12 and 13, with 12 first; another thread has started 14."""
     (tmp_path / f"proc/self/task/{THREAD}").mkdir(parents=True)
     (tmp_path / f"proc/self/task/{THREAD}/children").write_text("11 12 13 ")
     for pid, parent, began_at in (

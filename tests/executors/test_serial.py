@@ -161,7 +161,7 @@ def test_timeout_in_a_pipeline_inside_a_hook_is_that_of_the_outer_file(
 def test_alarm_that_rings_too_early_as_the_process_was_paused_is_set_again(
     pipe: Doubler, make_files: MakeFiles
 ):
-    """As it does when a worker goes on in whose hook this runs."""
+    """As when the worker continues in whose hook this run takes place."""
 
     def is_set(name: str) -> None:
         os.kill(os.getpid(), signal.SIGALRM)

@@ -139,7 +139,7 @@ def test_next_file_is_read_and_last_one_written_while_one_is_processed(options, 
 
 
 class ReadQueue(queue.SimpleQueue):
-    """Lets the thread that reads go on only when what it has read has been written."""
+    """Lets the reading thread continue only when the data that it read has been written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ POINTS = IN_WORKER + IN_PARENT
 
 @dataclass(frozen=True)
 class Fault:
-    """What is to happen, and where."""
+    """A fault, and where it happens."""
 
     deed: Callable[[str], Any]
     """Called with the file's base name; what it returns becomes metadata, at that point."""
@@ -50,7 +50,7 @@ class Fault:
     name: str | None = None
     """Base name of a file; ``None`` for any."""
     nth: int | None = None
-    """How many points must have been passed, by all files together; ``None`` for any number."""
+    """Number of points that all files together must have passed; ``None`` for any number."""
     mark: str | None = None
     """Name of a file that says it has happened, once and for all; ``None``: each time."""
 

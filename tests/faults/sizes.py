@@ -1,4 +1,4 @@
-"""How much of everything is tried: little by default, more by environment variables."""
+"""The sizes of the tests: small by default, larger if environment variables say so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sizes:
     meta_bytes: int = 20_000_000
     """Metadata of one file."""
     seed: int = field(default_factory=lambda: int.from_bytes(os.urandom(3)))
-    """Of all that is random."""
+    """Seed of all random numbers."""
 
     @classmethod
     def from_environment(cls) -> Sizes:

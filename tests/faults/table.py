@@ -77,7 +77,7 @@ class Case:
     reason: str
     """Why it was skipped."""
     seen: dict[str, str]
-    """What the test has noted."""
+    """The results that the test has recorded."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ NAME = "005.bin"
 
 @dataclass(frozen=True)
 class Bad:
-    """What a hook does, where, and what becomes of its file."""
+    """What a hook does wrong, which hook, and the outcome of its file."""
 
     deed: Callable[[str], Any]
     point: str

@@ -142,7 +142,7 @@ class Name:
 
     name: bytes
     is_too_long: bool = False
-    """Whether there is no room for what is added to it in the output's name."""
+    """Whether the output's name, which is longer, would be too long."""
 
 
 NAMES = {
@@ -200,7 +200,7 @@ def test_file_with_two_names_makes_two_outputs(trial: Trial, link: Callable[[str
 
 @pytest.mark.parametrize("way", ["in/../in", "link"])
 def test_one_name_in_two_ways_makes_one_output_and_one_error(trial: Trial, way: str):
-    """Also when it is resumed: the output of the one that was written is not for the other."""
+    """Also in a resumed run: the output of one input does not count for the other."""
     folder = trial.night.folder
     (folder / "link").symlink_to("in")
     names = [*trial.night.names(), str(folder / way / NAME)]

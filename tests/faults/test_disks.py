@@ -56,7 +56,7 @@ def test_output_over_the_limit_of_a_files_size_fails_alone(trial: Trial, large: 
 
 
 def test_output_that_fills_the_disk_fails_alone(trial: Trial, large: Path):
-    """Of one worker: those that write at the same time find the disk full, too."""
+    """With one worker, because others that write at the same time would find the disk full, too."""
     disk = on_small_disk(trial.night.out, 300_000)
     ended = trial.run(prefix=disk, num_processes=1)
     trial.observe_run("output fills the disk", ended, NAME)

@@ -62,7 +62,7 @@ def test_output_is_whole_if_its_side_file_was_in_place_already(trial: Trial, vic
 
 
 def test_run_that_is_killed_when_all_is_done_is_tidied_up_by_the_next(trial: Trial):
-    """Which has no worker, as there is nothing left to do."""
+    """The next run has no worker, as nothing is left to do."""
     fault = Fault(kill(trial.night, "parent"), "after journal", "000.bin", mark="once")
     ended = trial.run(fault, num_processes=1, order="given", names=trial.night.names()[::-1])
     trial.observe_run("SIGKILL to the parent when all is done", ended)

@@ -34,7 +34,7 @@ N_FILES = 12
 
 @dataclass(frozen=True)
 class Order:
-    """What the program is to do."""
+    """The run that the program is to make."""
 
     names: list[Any] | None
     """The inputs; ``None`` for all that are there."""
@@ -46,7 +46,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of an input, in a form that can be kept."""
+    """The result of an input, in a form that can be kept."""
 
     index: int
     name: str

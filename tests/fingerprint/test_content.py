@@ -238,7 +238,7 @@ def test_what_is_one_object_and_what_is_two_makes_no_difference():
 
 
 def ring(values):
-    """Return dicts of which each knows the next, and the last the first."""
+    """Return dicts that each contain the next; the last contains the first."""
     dicts = [{"value": value} for value in values]
     for here, there in zip(dicts, [*dicts[1:], dicts[0]], strict=True):
         here["next"] = there

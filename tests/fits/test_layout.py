@@ -1,4 +1,4 @@
-"""What a file holds is told from its headers, as astropy tells it by loading all."""
+"""The layout of a file is read from its headers, and is the one that astropy finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was written for ccdmultipipe runs: names, options and idioms."""
+"""Code written for ccdmultipipe runs: names, options and idioms."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_double_precision_stays_so() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=32))
 def test_the_network_sorts(bits: list[bool]) -> None:
-    """What sorts every sequence of two values sorts all."""
+    """A network that sorts all sequences of two values sorts every sequence."""
     result = list(bits)
     for i, j in _network(len(bits)):
         result[i], result[j] = min(result[i], result[j]), max(result[i], result[j])

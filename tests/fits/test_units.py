@@ -1,4 +1,4 @@
-"""What people write into BUNIT is understood, or said not to be."""
+"""Common values of BUNIT are understood, or an error says that they are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is read again; what is lost is stated, or refused."""
+"""Written data is read back unchanged; a loss of precision is reported or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a row of a journal, and what is made of it again."""
+"""The rows of a journal, and the results restored from them."""
 
 from __future__ import annotations
 

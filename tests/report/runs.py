@@ -74,7 +74,7 @@ def record(files: list[Attempt], elapsed_s: float = 10.0, **fields: Any) -> RunR
 
 
 def many(n_files: int, n_workers: int = 8) -> RunRecord:
-    """A run of many files, one in a hundred of which failed."""
+    """A run of many files, of which one in a hundred failed."""
     files = [
         (failed if place % 100 == 99 else attempt)(
             place,

@@ -23,7 +23,7 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium
 
 
 def figures_of(page):
-    """What the script of a page finds."""
+    """The data that the script of a page reads."""
     return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 

@@ -1,4 +1,4 @@
-"""What is known of a run is the same, wherever it comes from."""
+"""The record of a run is the same from a journal and from a result."""
 
 from __future__ import annotations
 

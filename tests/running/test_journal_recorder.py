@@ -1,4 +1,4 @@
-"""What a journal is told of a run, whatever the run is given."""
+"""What a journal records of a run, for all sorts of inputs and keywords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory in real runs: what is let in, what is paused or ended, and what people are told."""
+"""Memory in real runs: which files start, which workers are paused or ended, and the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is to do, before it does anything."""
+"""The inputs of a run, checked and numbered before it begins."""
 
 from __future__ import annotations
 

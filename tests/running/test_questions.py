@@ -1,4 +1,4 @@
-"""Who waits for whom, of workers that ask for names."""
+"""Workers that ask for names, and wait for one another."""
 
 from __future__ import annotations
 

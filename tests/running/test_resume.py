@@ -1,4 +1,4 @@
-"""Which files of a journal hold, and which must be run again: what is not seen at first sight."""
+"""Which files of a journal still count, and which must be run again: the less obvious cases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Tripler(Doubler):
 
 
 class Numbers(BigMultiPipe):
-    """Inputs that are no files."""
+    """Inputs that are not files."""
 
     def file_read(self, in_name, **kwargs):
         return str(in_name).encode()

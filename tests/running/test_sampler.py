@@ -1,4 +1,4 @@
-"""What a journal tells of a run while it goes on, and of its moments afterwards."""
+"""Samples of a run in its journal, during the run and afterwards."""
 
 from __future__ import annotations
 

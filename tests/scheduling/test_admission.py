@@ -1,4 +1,4 @@
-"""Which task may start within the budget, and what gives way: numbers in, decisions out."""
+"""Which task may start within the budget, and which must make room for others."""
 
 from __future__ import annotations
 

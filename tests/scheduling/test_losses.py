@@ -1,4 +1,4 @@
-"""What becomes of the tasks of a worker that is gone."""
+"""What happens to the tasks of a worker that has died."""
 
 from __future__ import annotations
 

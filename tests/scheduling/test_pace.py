@@ -1,4 +1,4 @@
-"""How far ahead tasks are sent, and for how long the parent may look away meanwhile."""
+"""How many tasks are sent ahead, and for how long the parent may leave workers alone."""
 
 from __future__ import annotations
 

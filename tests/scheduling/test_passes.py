@@ -1,4 +1,4 @@
-"""How often others go past the first task, and who still may then."""
+"""How many tasks may pass the first one, and which may do so afterwards."""
 
 from __future__ import annotations
 

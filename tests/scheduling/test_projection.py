@@ -1,4 +1,4 @@
-"""What a task will take, learned from those that have ended."""
+"""The memory that a task will need, learned from tasks that have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failed file is tried again, and when; when a run is stopped for its errors."""
+"""Which failed file is retried and when, and when errors stop a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to be given a task."""
+"""Which worker gets the next task."""
 
 from __future__ import annotations
 

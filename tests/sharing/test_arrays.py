@@ -18,7 +18,7 @@ N = MIN_ARRAY // 2  # elements of most arrays here: of 8 bytes, enough by far
 
 
 class Named(np.ndarray):
-    """An array with something of its own, of which nothing is known here."""
+    """An array of an unknown class with an attribute of its own."""
 
     def __array_finalize__(self, obj):
         self.name = getattr(obj, "name", "none")

@@ -1,4 +1,4 @@
-"""Memory that is lent for one file and is as it was for the next."""
+"""Memory that is lent for one file and restored for the next."""
 
 from __future__ import annotations
 

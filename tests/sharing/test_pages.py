@@ -1,4 +1,4 @@
-"""What the kernel tells of the pages of this process."""
+"""The kernel's information about the pages of this process."""
 
 from __future__ import annotations
 

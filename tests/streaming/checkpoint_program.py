@@ -33,7 +33,7 @@ POINTS = {
 
 @dataclass
 class Order:
-    """What is to be done."""
+    """The run that the program is to make."""
 
     names: list[str]
     options: dict[str, Any] = field(default_factory=dict)

@@ -88,7 +88,7 @@ def counted(chunk, bmp_meta=None, **kwargs):
 
 
 class Filter(ChunkedMultiPipe):
-    """What `expected` does, chunk by chunk."""
+    """The same as `expected`, chunk by chunk."""
 
     data_process = Smooth()
 

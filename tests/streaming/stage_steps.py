@@ -196,7 +196,7 @@ class FailsInTheEnd:
 
 
 class FailsTwice(FailsInTheEnd):
-    """Cannot go on, and then not be ended either."""
+    """Fails, and then fails again when it is ended."""
 
     def run(self, chunk):
         raise ValueError("why")

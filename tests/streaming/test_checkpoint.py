@@ -1,4 +1,4 @@
-"""A killed run goes on in the middle of a file, and its output is that of one which was not."""
+"""A killed run continues in the middle of a file, with the same output as an unbroken run."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_killed_worker_goes_on_within_the_run(folder, start_method):
 
 @pytest.mark.process
 def test_killed_run_goes_on_from_its_journal(folder):
-    """Files that are done are not done again, and that which was at work goes on."""
+    """Finished files are not run again, and the file in flight continues."""
     names = ["a.npy", "b.npy", "c.npy"]
     for name, n in zip(names, (50, N_SAMPLES, 60), strict=True):
         make(name, n)
@@ -260,7 +260,7 @@ class TestCheckpointOfAFailedFile:
 
         with monkeypatch.context() as patched:
             patched.setattr("tests.streaming.chunk_pipes.Filter.file_read", torn, raising=False)
-            # What the hooks are is no longer what it was, and yet it is to be looked at.
+            # The hooks have changed, but the checkpoint must still be read.
             patched.setattr(
                 "bigpipe.streaming.chunked.checkpoint.Checkpointed._check", lambda *given: None
             )

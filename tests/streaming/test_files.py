@@ -317,7 +317,7 @@ def test_a_block_that_fails_closes_the_file_and_hides_no_error(extension, tmp_pa
 
 def test_chunks_of_other_libraries_are_written(tmp_path):
     class Exporting:
-        """What a library gives that is not numpy's."""
+        """An array of another library."""
 
         def __init__(self, array):
             self.array = array

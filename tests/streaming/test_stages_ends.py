@@ -1,4 +1,4 @@
-"""How stages end before the end of the stream: errors, deaths, a loop that is left, Ctrl-C."""
+"""Stages that end before the stream does: errors, deaths, a loop that is left, Ctrl-C."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Anonymous:           316 kB
 
 @pytest.fixture
 def table(tmp_path: Path) -> ProcTable:
-    """A system with process 7, and what is no process beside it."""
+    """A system with process 7, and an entry that is not a process."""
     folder = tmp_path / "proc/7"
     folder.mkdir(parents=True)
     (tmp_path / "proc/meminfo").touch()
