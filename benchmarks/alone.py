@@ -1,4 +1,4 @@
-"""What is measured of bigpipe by itself: memory, the parent's time, import, large keywords.
+"""Measurements of bigpipe alone: memory, the parent's time, import, large keywords.
 
 Owns these measurements; each runs in a process of its own, which `compare` starts as
 ``python alone.py NAME JSON`` and which prints a JSON object. Comparisons with others are
@@ -27,10 +27,10 @@ MIB = 1 << 20
 
 
 def memory(folder: str, looks: list[int], n_workers: int) -> dict[str, Any]:
-    """Run over a generator of names; look at the parent's memory after so many files.
+    """Run over a generator of names; measure the parent's memory after so many files.
 
-    Each name is a file of its own and has an output of its own: both are made and removed
-    again as the run goes on, so that few are there at a time.
+    Each name is a different file with its own output. Both are made and removed during the run,
+    so few exist at a time.
     """
     from case_pipe import CasePipe
     from cases import outname_of

@@ -1,8 +1,7 @@
-"""Waiting for a quiet moment: what else is at work on a machine, or on others of its host, comes
-and goes, and slows each contender down as it likes.
+"""Waits for a quiet moment, because other work on the machine, or on its host, slows a contender.
 
-Owns how such a moment is told: a loop of plain Python takes about as long on each core as it has
-at best. Everybody is waited for in the same way.
+Owns the test for such a moment: a loop of plain Python takes about as long on each core as its
+best time so far. The wait is the same for all contenders.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Calm:
         self._spend(began_at)
 
     def has_lasted(self, began_at: float) -> bool:
-        """Whether the moment is quiet still, after a run, or there is no patience for another."""
+        """Return whether it is still quiet after a run, or the time for waiting is used up."""
         if self._left_s <= 0 or self._look() <= TOLERANCE * self.least_s:
             return True
         self.n_repeated += 1

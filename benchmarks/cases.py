@@ -1,6 +1,6 @@
-"""What is processed: the inputs of each benchmark, its work, and the check of its outputs.
+"""The cases: the inputs of each benchmark, its work, and the check of its outputs.
 
-Owns everything that is the same for all contenders. How they run it is `contenders`.
+Owns everything that is the same for all contenders. `contenders` runs it.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def process_file(case_name: str, outdir: str, is_whole: bool, in_name: str) -> s
 
 
 def process_file_staged(case_name: str, outdir: str, in_name: str) -> str:
-    """Do the same, with what it takes at least to put an output and its side files in place whole.
+    """Do the same, with the least work that makes outputs and side files appear only when complete.
 
-    It is looked for what is there already, the output is written in a folder of this process's
-    own, and all that is left there is moved.
+    Check whether the name exists, write the output in a folder of this process, and move all
+    files from there.
     """
     case = CASES[case_name]
     outname = outname_of(in_name, outdir)

@@ -1,8 +1,8 @@
-"""Combine frames into one: `bigpipe.fits.CombinePipe` beside `ccdproc.combine`.
+"""Combine frames into one: compares `bigpipe.fits.CombinePipe` with `ccdproc.combine`.
 
-Each measurement is a process of its own: seconds from the first file to the written master, the
-least of several, without imports; peak RSS. Both read the same FITS files of 16-bit frames, make
-uncertainties, and write the master. The results are compared, too. Run it::
+Each measurement is a fresh process. It gives the seconds from the first file to the written master
+(the least of several, without imports) and the peak RSS. Both read the same FITS files of 16-bit
+frames, make uncertainties, and write the master. The results are compared, too. Run it::
 
     python benchmarks/combine.py [--frames 20] [--side 2048] [--repeat 3] [--mem-limit BYTES]
 """

@@ -1,19 +1,19 @@
 #!/usr/bin/env python
-"""How fast bigpipe is beside other ways to do the same work, on this machine::
+"""Compare the speed of bigpipe with other ways to do the same work, on this machine::
 
     python benchmarks/compare.py --quick
     python benchmarks/compare.py --folder /dev/shm --json results.json --page docs/speed.rst
 
-Every contender does the same work on the same files, one after another in each of several
-rounds (A B C, B C A, ...), each in a fresh process, so that what else the machine does hits
-all alike. That only adds to times: shown is the least of all rounds. A full measurement also
-waits for a quiet moment before each of them, and repeats it if that has not lasted. A time counts
-only when all outputs are there and right. Peers are measured twice where outputs matter: writing
-straight to the final name, and writing to a temporary name that `os.replace` makes the final one:
-the latter is the part of bigpipe's work that they can do in a line.
+Every contender does the same work on the same files, each in a fresh process, in several rounds
+(A B C, B C A, ...), so other work on the machine affects all alike. It can only make times longer,
+so the shortest time of all rounds is shown. A full measurement also waits for a quiet moment
+before each run, and repeats the run if the moment has not lasted. A time counts only if all
+outputs exist and are right. Where outputs matter, peers are measured twice: writing to the final
+name, and writing to a temporary name that `os.replace` makes the final one. The latter is the part
+of bigpipe's work that they can do in one line.
 
-Owns the command and the order of the runs. What is run is `cases`, `contenders` and
-`alone`; what the figures say, `tables`.
+Owns the command and the order of the runs. `cases`, `contenders` and `alone` are what it runs;
+`tables` shows the figures.
 """
 
 from __future__ import annotations

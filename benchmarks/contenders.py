@@ -1,7 +1,7 @@
-"""Who processes: the ways to run the work of a case on many files at once.
+"""The contenders: ways to run the work of a case on many files at once.
 
 Owns how each is called, in the plainest form that its documentation shows, with the number
-of workers given. What the work is, is `cases`. Imports a library only when it is to run.
+of workers given. `cases` has the work. A library is imported only if its contender runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How fast a loop is fed with arrays: by a stream, by a pool that returns them, by a plain copy.
+"""How fast a loop gets arrays: from a stream, from a pool that returns them, by a plain copy.
 
 Owns this measurement: ``python benchmarks/feeding.py [--quick]`` prints a table, of one run on an
-otherwise idle machine. The workers make nothing, so that what is measured is how arrays get
-from them to the loop. Rounds alternate, and the median counts.
+otherwise idle machine. The workers do not compute anything, so only the way of the arrays to the
+loop is measured. Rounds alternate, and the median counts.
 """
 
 from __future__ import annotations

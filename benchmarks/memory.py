@@ -1,19 +1,18 @@
 #!/usr/bin/env python
-"""What bigpipe does with memory in real runs, on this machine::
+"""Measure how bigpipe uses memory in real runs, on this machine::
 
     python benchmarks/memory.py --quick
     python benchmarks/memory.py --only mixed/given program --json results.json
     python benchmarks/memory.py --picture run.svg
 
-Each run is in a fresh process. Another looks at it every 50 ms and adds up the PSS of that
-process and of all that descend from it. The time is set against what no order of the files could
-come below: the work over the cores, the byte-seconds over the budget, and the longest file. For
-that, one file of each kind is run alone before. "At work" is the part of their time that workers
-spent in hooks, for a result that counts. A run has figures only if all its outputs are
-there and right.
+Each run is in a fresh process. Another process adds up the PSS of it and all its descendants every
+50 ms. The time is compared with lower bounds that hold for any order of the files: the work over
+the cores, the byte-seconds over the budget, and the longest file. To find them, one file of each
+kind is first run alone. "At work" is the fraction of the workers' time spent in hooks, for results
+that count. A run has figures only if all its outputs exist and are right.
 
-Owns the command and the order of the runs. What is run is `memory_cases` and `memory_run`; what
-the figures say, `memory_tables`. Linux only.
+Owns the command and the order of the runs. `memory_cases` and `memory_run` are what it runs;
+`memory_tables` shows the figures. Linux only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the memory benchmarks run: inputs, pipelines, what these are told, the check of outputs.
+"""The cases of the memory benchmarks: inputs, pipelines, their options, the check of outputs.
 
-Owns everything that differs from case to case. How a run is watched is `memory_run`, what the
-figures say is `memory_tables`.
+Owns everything that differs from case to case. `memory_run` watches a run, and `memory_tables`
+shows the figures.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _write_array(name: str, n_values: int, i: int) -> None:
 
 
 def _write_compressed(name: str, n_values: int, i: int) -> None:
-    """Write an array of which a part is noise that cannot be compressed."""
+    """Write an array that is partly noise, which cannot be compressed."""
     values = np.full(n_values, SMALLEST + i, dtype=np.uint16)
     n_noisy = int(n_values * (1 / COMPRESSED - 1 / 1000))  # the rest shrinks a thousandfold
     values[:n_noisy] = np.random.default_rng(i).integers(SMALLEST, LARGEST, n_noisy, np.uint16)

@@ -1,6 +1,6 @@
-"""A run of the memory benchmarks as a picture: who held how much when, and who had to stand still.
+"""A picture of a run of the memory benchmarks: the memory of each worker, and its pauses.
 
-Owns the drawing; needs matplotlib. What is drawn was measured by `memory_run`.
+Owns the drawing; needs matplotlib. `memory_run` measures what is drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ N_TIMES = 120  # points, at most, of each area: what the width of the picture ca
 COLORS = ("#4477AA", "#CCBB44", "#66CCEE", "#AA3377", "#228833", "#EE6677")  # Tol, bright
 MARKS = {
     "Pause": ("paused", "v", "#000000"),
-    "Resume": ("goes on", "^", "#FFFFFF"),
+    "Resume": ("continues", "^", "#FFFFFF"),
     "Stop": ("stopped, its file run again", "X", "#DD2222"),
 }
 STYLE = {"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "bigpipe"}

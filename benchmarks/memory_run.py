@@ -1,8 +1,8 @@
-"""One run of a memory benchmark, in a process of its own, watched by another.
+"""One run of a memory benchmark, in a process of its own, watched by another process.
 
-Called by `memory` with a JSON object as the argument; prints one. It says what was in memory,
-what the scheduler did about it, and how long the run took. Only a run of which every output is
-there and right has figures.
+`memory` calls it with a JSON object as the argument. It prints a JSON object with the memory in
+use, what the scheduler did, and how long the run took. A run has figures only if all its outputs
+exist and are right.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from bigpipe.scheduling.events import WorkerReady
 
 __all__ = ["main", "measure"]
 
-TREE_INTERVAL = 0.05  # seconds between looks at a run
-ALONE_INTERVAL = 0.01  # at a file alone, which may take less than the above; arbitrary
+TREE_INTERVAL = 0.05  # seconds between measurements of a run
+ALONE_INTERVAL = 0.01  # the same for a file alone, which may take less than that; arbitrary
 
 
 class _Told(Scheduler):
-    """A scheduler that keeps what it was told of workers, and what it said."""
+    """A scheduler that keeps the memory reported to it, and its instructions."""
 
     said: list[tuple[float, str, int, Any]] = []  # noqa: RUF012
     reserved: dict[int, int] = {}  # noqa: RUF012

@@ -1,6 +1,6 @@
-"""What the figures of the memory benchmarks say: bounds, ratios, targets.
+"""The tables of the memory benchmarks: bounds, ratios, targets.
 
-Owns every figure that is shown. Measures nothing: `memory` does.
+Owns every figure that is shown. `memory` measures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The work of the memory benchmarks: a few passes over arrays several times as large as the file.
 
-Owns the work and nothing else, so that it is the same in a hook and in an external program, as
-which it runs as ``python memory_work.py INPUT OUTPUT PASSES``.
+Owns only the work, so it is the same in a hook and in an external program:
+``python memory_work.py INPUT OUTPUT PASSES``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One timed run, in a process of its own, so that no contender meets what another has left.
+"""One timed run, in a fresh process, so no contender is affected by an earlier one.
 
-Called by `compare` with a JSON object as the argument; prints one. The clock runs from
-before the workers are started until the results are there and the workers are ended;
-libraries are imported before. What was made is then looked at: only right and complete
-outputs have a time.
+`compare` calls it with a JSON object as the argument; it prints one. The clock runs from before
+the workers start until the results have arrived and the workers have ended. Libraries are
+imported before. The outputs are checked afterwards: a time counts only if they are right and
+complete.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Files on a disk with latency: one thing after another, against overlapped, against the best.
+"""Files on a disk with latency: one after another, overlapped, and the best possible time.
 
-Reading and writing are waiting here, as they are on storage far away; processing is work of a
-core. The best possible: all workers process without a pause, but for the first reading and
-the last writing.
+Reading and writing only wait here, as on remote storage; processing uses a core. In the best
+possible time, all workers process without a pause, except for the first reading and the last
+writing.
 
     python benchmarks/slow_disk.py [--files 30] [--workers 2]
 """

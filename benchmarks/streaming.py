@@ -1,12 +1,12 @@
-"""Arrays from process to process, and stages side by side, measured on this machine.
+"""Arrays sent between processes, and stages side by side, measured on this machine.
 
-Transport: arrays sent through `bigpipe.sharing.transport` beside a copy in memory and a
+Transport: arrays sent through `bigpipe.sharing.transport`, compared with a copy in memory and a
 `multiprocessing.Queue`, which pickles. The copy has the same pattern: one source, and four
-destinations in turn, which a cache does not hold. Chain: three stages side by side beside the
-slowest of them alone; each waits, as for a disk or another machine, or works, which takes a core
-for each. Copy: a ``.npy`` file read and written chunk by chunk beside ``cp``, in memory
-(``/dev/shm`` where there is one), so that no disk hides anything. All ways take turns, and ratios
-are taken within a round; their median is shown. Run it::
+destinations in turn, which do not fit into a cache. Chain: three stages side by side, compared with
+the slowest of them alone; each waits, as for a disk or another machine, or computes, which takes a
+core for each. Copy: a ``.npy`` file read and written chunk by chunk, compared with ``cp``, in
+memory (``/dev/shm`` if it exists), so that no disk hides a difference. All ways take turns. Ratios
+are taken within a round, and their median is shown. Run it::
 
     python benchmarks/streaming.py [--quick] [--work wait|cpu] [--json FILE]
 """

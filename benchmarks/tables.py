@@ -1,6 +1,6 @@
-"""What the figures say: tables and targets, as text and as a page of the documentation.
+"""The figures of `compare`: tables and targets, as text and as a page of the documentation.
 
-Owns every ratio that is shown. Measures nothing: the figures come from `compare`.
+Owns every ratio that is shown. `compare` measures.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def as_text(results: dict[str, Any]) -> str:
         title = f"{cases.CASES[name].title}: {case['what']}; least of {n_rounds}"
         parts.append(f"{title}\n{aligned(_case_table(case, n_workers))}")
     if results["alone"]:
-        parts.append(f"bigpipe by itself\n{aligned(_alone_table(results))}")
+        parts.append(f"bigpipe alone\n{aligned(_alone_table(results))}")
     rows = _findings_table(results)
     if len(rows) > 1:
         parts.append(f"Targets\n{aligned(rows)}")
@@ -333,7 +333,7 @@ files, this takes most of the time.
 Two contenders need an explanation. "bigmultipipe" is bigpipe's predecessor, with the same hooks;
 whether its outputs are whole depends on ``file_write``. "its outputs by hand" is a
 ``ProcessPoolExecutor`` whose function does only the least that bigpipe's outputs need: it checks
-whether the name exists, writes in a folder of the worker's own, lists what is there, and moves
+whether the name exists, writes in a folder of the worker's own, lists its files, and moves
 it. For tiny files, nothing that makes the same promise about outputs can be faster.
 
 How it was measured
@@ -353,7 +353,7 @@ def as_page(results: dict[str, Any]) -> str:
         text = f"{case['what'][0].upper()}{case['what'][1:]}; {n_rounds} rounds."
         parts += [_heading(cases.CASES[name].title), text, _as_rst(_case_table(case, n_workers))]
     if results["alone"]:
-        parts += [_heading("bigpipe by itself"), _as_rst(_alone_table(results))]
+        parts += [_heading("bigpipe alone"), _as_rst(_alone_table(results))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The memory of a process and all that it has started: watched from a process of its own.
+"""Measures the memory of a process and all that it has started, from a separate process.
 
-Linux only. Run as ``python tree_pss.py PID SECONDS``, it prints a line when it has begun, and what
-it has seen, as JSON, when its standard input is closed. Use `watched`.
+Linux only. Run as ``python tree_pss.py PID SECONDS``, it prints a line when it begins, and its
+measurements as JSON when its standard input is closed. Use `watched`.
 """
 
 from __future__ import annotations

@@ -464,7 +464,7 @@ def test_picture_of_a_run_shows_the_budget_and_who_stood_still(tmp_path):
     picture = (tmp_path / "run.svg").read_text("utf-8")
     for word in ("worker 1", "worker 2", "budget", "paused", "stopped"):
         assert f">{word}" in picture
-    assert ">goes on" not in picture
+    assert ">continues" not in picture
     assert "dc:date" not in picture
     assert len(picture) < 60_000
 
