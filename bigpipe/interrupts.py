@@ -15,7 +15,15 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-__all__ = ["Heard", "Interrupts", "Postponed", "Terminated", "TimeIsUp", "Undisturbed"]
+__all__ = [
+    "Heard",
+    "Interrupts",
+    "Postponed",
+    "Terminated",
+    "ThreadShield",
+    "TimeIsUp",
+    "Undisturbed",
+]
 
 
 class Terminated(SystemExit):
@@ -165,53 +173,143 @@ class _Postponement:
 _postponement = _Postponement()
 
 
+class ThreadShield:
+    """Postpones exceptions that another thread has the interpreter raise in this one.
+
+    A thread that runs files has one. Its `Postponed` blocks, such as those of a run that a hook
+    has started, then hold such an exception back until they have ended.
+
+    Attributes
+    ----------
+    is_on : bool
+        Whether exceptions are postponed now.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.is_on = False
+        self._held: type[BaseException] | None = None
+
+    def protect(self) -> None:
+        """Protect the current thread."""
+        _here.shield = self
+
+    def order(self, exception: type[BaseException], raise_now: Callable[[], None]) -> None:
+        """Call a function that raises an exception in the thread; postpone it if necessary."""
+        with self._lock:
+            if self.is_on:
+                self._held = exception
+            else:
+                raise_now()
+
+    def turn_on(self, *, keep: bool = False) -> bool:
+        """Postpone exceptions from now on; return whether they already were.
+
+        One that was ordered before, and that the interpreter has not raised yet, is raised here,
+        or postponed as well (`keep`).
+        """
+        was_on = self.is_on
+        try:
+            with self._lock:
+                self.is_on = True
+            _let_raise()
+        except BaseException as ordered:
+            self.is_on = keep or was_on
+            if not keep:
+                raise
+            self._held = type(ordered)
+        return was_on
+
+    def turn_off(self) -> None:
+        """Raise the exception that was postponed, and postpone no more."""
+        with self._lock:
+            self.is_on = False
+            held, self._held = self._held, None
+        if held is not None:
+            raise held
+
+
+def _let_raise() -> None:
+    """Do nothing: the interpreter raises what other threads have ordered when a call begins."""
+
+
+_here = threading.local()
+
+
+def _shield() -> ThreadShield | None:
+    """Return the shield of the current thread, but not that of a thread in which we were forked."""
+    return None if _in_main_thread() else getattr(_here, "shield", None)
+
+
 class Postponed:
-    """Postpones signals in the main thread until a block has ended; then the first one raises.
+    """Postpones interruptions until a block has ended; then the first one raises.
 
     For code that must not be interrupted, such as starting a process and recording it, or cleaning
     up. The block must not take long, unless it waits with a timeout.
 
     Notes
     -----
-    Only signals that `Interrupts` handles are postponed. The caller's own handlers may raise
-    anywhere.
+    In the main thread, these are the signals that `Interrupts` handles; the caller's own handlers
+    may raise anywhere. In a thread with a `ThreadShield`, they are exceptions ordered through it.
     """
 
     def __enter__(self) -> None:
-        self._was_on = True  # in another thread, nothing is to be done
+        self._was_on = True  # elsewhere, nothing is to be done
+        self._shield = _shield()
         if _in_main_thread():
             _keep_from_children()
             self._was_on = _postponement.is_on
             _postponement.is_on = True
+        elif self._shield is not None:
+            self._was_on = self._shield.turn_on()
 
     def __exit__(self, *details: object) -> None:
-        if not self._was_on:
+        if self._was_on:
+            return
+        if self._shield is not None:
+            self._shield.turn_off()
+        else:
             _postponement.is_on = False
             _postponement.let_go()
 
 
 class Heard:
-    """Lets signals raise during a slow part of a `Postponed` block."""
+    """Lets interruptions raise during a slow part of a `Postponed` block."""
 
     def __enter__(self) -> None:
+        self._shield = _shield()
+        if self._shield is not None:
+            self._was_on = self._shield.is_on
+            if self._was_on:
+                self._shield.turn_off()
+            return
         self._was_on = _in_main_thread() and _postponement.is_on
         if self._was_on:
             _postponement.is_on = False
             _postponement.let_go()
 
     def __exit__(self, *details: object) -> None:
-        if self._was_on:
+        if self._was_on and self._shield is not None:
+            self._shield.turn_on()
+        elif self._was_on:
             _postponement.is_on = True
 
 
 class Undisturbed:
-    """Keeps a second Ctrl-C from interrupting the end of a run, which takes about a second."""
+    """Keeps a second Ctrl-C from interrupting the end of a run, which takes about a second.
+
+    In a thread with a `ThreadShield`, it postpones exceptions until then.
+    """
 
     def __enter__(self) -> None:
         self._previous: Any = None
+        self._shield = _shield()
+        self._was_on = self._shield is not None and self._shield.turn_on(keep=True)
         if _in_main_thread() and callable(signal.getsignal(signal.SIGINT)):
             self._previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def __exit__(self, *details: object) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
+        if self._shield is not None and not self._was_on:
+            self._shield.turn_off()

@@ -103,8 +103,9 @@ class ProcessesExecutor(Executor):
         self._payload = None
         self._selector = selectors.DefaultSelector()
         self._last.callback(self._selector.close)
-        self._snapshot = Snapshot(setup.control)
-        self._last.callback(self._snapshot.close)
+        with Postponed():
+            self._snapshot = Snapshot(setup.control)
+            self._last.callback(self._snapshot.close)
         method = self._method()
         if method == "fork":
             note_local_classes(setup.pipe, setup.control)
@@ -356,9 +357,10 @@ class ProcessesExecutor(Executor):
             unbegun = (*worker.sent.values(), *unbegun)  # the task it had begun is not to blame
         hook = worker.stage_when_killed or worker.ends.stage()
         died = Died(worker.number, worker.child.pid, exitcode, hook, unbegun)
-        del self._workers[worker.number]
-        worker.child.close()
-        worker.ends.close()
+        with Postponed():  # or an interrupt might leave descriptors open
+            del self._workers[worker.number]
+            worker.child.close()
+            worker.ends.close()
         for folder in worker.stagings:
             remove_staging(folder)
         return died

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from bigpipe.claims.register import Claimant
 from bigpipe.environment import limit_threads, threads_limited
@@ -36,7 +37,7 @@ from bigpipe.executors.base import (
 from bigpipe.executors.file_run import FileRun
 from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.worker import TaskRunner
-from bigpipe.interrupts import Terminated, TimeIsUp
+from bigpipe.interrupts import Terminated, ThreadShield, TimeIsUp
 from bigpipe.outputs import Stager
 from bigpipe.scheduling.pace import MAX_AHEAD
 from bigpipe.sharing.snapshot import LocalCopies, LocalSnapshot
@@ -57,6 +58,7 @@ class _Thread:
     tasks: queue.SimpleQueue[Task | None] = field(default_factory=queue.SimpleQueue)
     answers: queue.SimpleQueue[tuple[int | None, str]] = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    shield: ThreadShield = field(default_factory=ThreadShield)
     is_at_work: bool = False
     is_interrupted: bool = False
     is_stopped: bool = False
@@ -264,6 +266,7 @@ class ThreadsExecutor(Executor):
     def _work(self, number: int) -> None:
         """Run in the thread: take tasks until there are no more, and tell of the end."""
         me = self.workers[number]
+        me.shield.protect()
         pid = threading.get_native_id()
         died = Died(number, pid, 1, None)
         try:
@@ -346,7 +349,7 @@ class ThreadsExecutor(Executor):
             if worker.is_at_work and worker.thread is not None and worker.runner is not None:
                 worker.runner.is_late |= exception is TimeIsUp
                 worker.is_interrupted = True
-                _raise_in(worker.thread.ident, exception)
+                worker.shield.order(exception, partial(_raise_in, worker.thread.ident, exception))
                 # For which its hook may wait, where no exception is raised.
                 programs = _programs.programs_of(worker.thread.native_id or 0, worker.began_at)
                 _programs.signal_all(programs, signal.SIGTERM)

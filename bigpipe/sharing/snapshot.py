@@ -30,6 +30,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from bigpipe.errors import UnsendableError
+from bigpipe.interrupts import Heard
 from bigpipe.sharing.arrays import pickler_class, reduced
 from bigpipe.sharing.buffers import (
     BuffersLost,
@@ -113,7 +114,8 @@ class Snapshot:
     def _dump(self, rest: dict[str, Any]) -> bytes:
         file = io.BytesIO()
         try:
-            pickler_class()(file, protocol=5, buffer_callback=_Aside(self.buffers)).dump(rest)
+            with Heard():  # it may take long, and may be interrupted
+                pickler_class()(file, protocol=5, buffer_callback=_Aside(self.buffers)).dump(rest)
         except Exception as error:  # any object's own pickling may raise anything
             self.close()
             name, reason = find_unsendable(rest)
@@ -121,6 +123,9 @@ class Snapshot:
                 f"the keyword {name!r} cannot be sent to a worker process ({reason}); give a file "
                 "name or a function that makes it, or use executor='threads' or 'serial'"
             ) from error
+        except BaseException:  # interrupted
+            self.close()
+            raise
         return file.getvalue()
 
     def fill(self) -> None:

@@ -16,6 +16,7 @@ import pytest
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError
 from bigpipe.executors import threads
 from bigpipe.executors.base import Report, Reported, Setup, Task
+from bigpipe.interrupts import Heard, Postponed, TimeIsUp, Undisturbed
 from tests import mischief
 from tests.executors.late import LateRunner
 from tests.gate import Gate
@@ -374,6 +375,57 @@ def test_task_is_spared_if_the_one_before_it_was_to_be_stopped_and_has_ended(one
     assert [(report.index, report.error) for report in reports] == [(0, None), (1, None)]
     (died,) = executor.wait(10)
     assert (died.exitcode, died.unbegun) == (0, (4,))
+
+
+@pytest.mark.parametrize("block", [Postponed, Undisturbed])
+def test_file_is_not_broken_off_in_what_must_not_be_interrupted(block: Any):
+    """A run in a hook that starts or ends a worker would leave a process or descriptors behind."""
+
+    class Starter(Doubler):
+        def file_process(self, in_name, **kwargs):
+            with block():
+                with Postponed():
+                    begun.set()
+                    assert gate.wait(10)
+                done.append("the block")
+            done.append("what follows")
+            return None, {}
+
+    begun, gate, done = threading.Event(), threading.Event(), []
+    executor = threads.ThreadsExecutor()
+    executor.start(Setup(Starter(), {}, 1, None, 60, None, lambda *_: ""))
+    executor.add_worker(0)
+    executor.submit(0, [Task(0, "a")])
+    assert begun.wait(10)
+    executor.kill(0)
+    gate.set()
+    (report,) = reports_of(executor, 1)
+    executor.close(graceful=True)
+    assert done == ["the block"]
+    assert report.error is not None
+    assert isinstance(report.error.__cause__, FileTimeoutError)
+
+
+def test_slow_part_of_what_must_not_be_interrupted_is_broken_off():
+    done = []
+
+    def work() -> None:
+        shield.protect()
+        with Postponed():
+            shield.order(TimeIsUp, lambda: done.append("raised in the block"))
+            try:
+                with Heard():
+                    done.append("the slow part")
+            except TimeIsUp:
+                done.append("broken off")
+
+    shield = threads.ThreadShield()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == ["broken off"]
+    shield.order(TimeIsUp, lambda: done.append("raised after the block"))
+    assert done == ["broken off", "raised after the block"]
 
 
 def test_task_that_was_sent_and_not_begun_is_not_begun_after_the_end():
