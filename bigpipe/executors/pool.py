@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from multiprocessing import util
 from typing import Any
 
@@ -39,6 +40,7 @@ from bigpipe.executors.unsendable import unpickled_report
 from bigpipe.executors.worker import TaskRunner
 from bigpipe.outputs import Stager
 from bigpipe.sharing.snapshot import LocalSnapshot, pickled_for_workers
+from bigpipe.staging import remove_if_unlocked
 
 __all__ = ["NestablePool", "NoDaemonPool", "PoolExecutor", "WorkerWithKwargs"]
 
@@ -145,6 +147,7 @@ class PoolExecutor(Executor):
         self._setup = setup
         self._events, self._tasks, self._workers, self._outcomes = [], {}, {}, None
         self._folder = tempfile.mkdtemp(prefix="bigpipe-claims-")
+        self._notes = tempfile.mkdtemp(prefix="bigpipe-stagings-")
 
     def add_worker(self, worker: int) -> None:
         """Add a place for a task; there is nothing to start."""
@@ -175,7 +178,7 @@ class PoolExecutor(Executor):
         tasks = list(self._tasks.values())
         inputs, outputs = self._setup.taken()
         FolderClaims(self._folder, [*inputs, *(task.in_name for task in tasks)], outputs)
-        call = _PoolCall(self._setup, self._folder)
+        call = _PoolCall(self._setup, self._folder, self._notes)
         with _made(self.pool_class, self.n_processes) as pool:
             payloads = iter(getattr(pool, "imap_unordered", pool.map)(call, tasks))
             try:
@@ -204,6 +207,7 @@ class PoolExecutor(Executor):
         for key in [key for key in _runners if key[:2] == (self._folder, os.getpid())]:
             _runners.pop(key).end()
         shutil.rmtree(self._folder, ignore_errors=True)
+        _remove_noted(self._notes)
         return []
 
 
@@ -218,6 +222,22 @@ def _made(pool_class: Any, n_processes: int) -> Any:
     return pool_class(n_processes)  # `concurrent.futures` calls it max_workers
 
 
+def _note(notes: str, staging: str) -> None:
+    """Note a staging folder in a folder, as `multiprocessing`'s pools may kill their workers."""
+    with suppress(OSError):  # the run is over
+        os.symlink(staging, os.path.join(notes, os.path.basename(staging)))
+
+
+def _remove_noted(notes: str) -> None:
+    """Remove the staging folders that killed workers have left, and the folder with the notes."""
+    for name in os.listdir(notes):
+        staging = os.readlink(os.path.join(notes, name))
+        remove_if_unlocked(staging)
+        with suppress(OSError):  # in use, or gone
+            os.rmdir(os.path.dirname(staging))
+    shutil.rmtree(notes, ignore_errors=True)
+
+
 def _run_out(payloads: Any) -> None:
     """Wait a moment for the files that a pool has begun."""
     until = time.monotonic() + STOP_GRACE
@@ -230,13 +250,14 @@ def _run_out(payloads: Any) -> None:
 class _PoolCall:
     """What a pool calls for each task, in its worker."""
 
-    def __init__(self, setup: Setup, folder: str) -> None:
+    def __init__(self, setup: Setup, folder: str, notes: str) -> None:
         content = (setup.pipe, setup.control)
         self._payload = pickled_for_workers(content, setup.pipe, setup.control)
         self._cores = setup.cores_per_worker
         self._threads = setup.threads_per_worker
         self._home = os.getpid()
         self._folder = folder
+        self._notes = notes
 
     def __call__(self, task: Task) -> bytes:
         if not os.path.isdir(self._folder):  # the run is over
@@ -246,7 +267,7 @@ class _PoolCall:
             if os.getpid() != self._home:
                 limit_threads(self._threads)
             pipe, control = pickle.loads(self._payload)
-            _runners[key] = _PoolRunner(pipe, control, self._cores)
+            _runners[key] = _PoolRunner(pipe, control, self._cores, self._notes)
         runner, error = _runners[key].runner, _runners[key].error
         if error is not None:
             return pickled_report(Report(task.index, error=error, worker=os.getpid()))
@@ -261,12 +282,12 @@ class _PoolCall:
 class _PoolRunner:
     """Runs the tasks of one worker of a pool; it ends with its process at the latest."""
 
-    def __init__(self, pipe: Any, control: dict[str, Any], cores: float | None) -> None:
+    def __init__(self, pipe: Any, control: dict[str, Any], cores: float | None, notes: str) -> None:
         self.runner = TaskRunner(
             pipe,
             LocalSnapshot(control),
             os.getpid(),
-            Stager(),
+            Stager(partial(_note, notes)),
             cores=cores,
             in_thread=threading.current_thread() is not threading.main_thread(),
         )

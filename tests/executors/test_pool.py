@@ -22,7 +22,7 @@ from bigpipe import (
     WorkerWithKwargs,
 )
 from bigpipe.executors.pool import PoolExecutor
-from bigpipe.staging import remove_dead_staging
+from bigpipe.staging import STAGING_NAME
 from tests import mischief
 from tests.pipes import Doubler, fail, fail_unpicklably, written
 
@@ -197,6 +197,7 @@ def test_error_in_one_file_can_stop_the_pool(pipe: Doubler, make_files: MakeFile
             trouble={"data_process": fail},
             on_error="raise",
         )
+    assert not Path(pipe.outdir, STAGING_NAME).exists()
 
 
 def test_interrupt_ends_the_pool(pipe: Doubler, make_files: MakeFiles):
@@ -206,7 +207,7 @@ def test_interrupt_ends_the_pool(pipe: Doubler, make_files: MakeFiles):
 
     with pytest.raises(KeyboardInterrupt):
         pipe.pipeline(make_files(6), PoolClass=NestablePool, progress=interrupt)
-    remove_dead_staging(pipe.outdir)  # such a pool ends its workers without asking
+    assert not Path(pipe.outdir, STAGING_NAME).exists()  # its workers have been killed
 
 
 def nested(n: int) -> int:
