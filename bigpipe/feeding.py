@@ -142,7 +142,10 @@ class Stream:
         try:
             while (result := run.take()) is not None:
                 if result.error is not None:
-                    self._failed(result.error)
+                    # The run still has the result, and the error raised will refer to this stream,
+                    # which could then not be deleted.
+                    error, result.error, result.meta = result.error, None, {}
+                    self._failed(error)
                 elif result.outname is not None and (opened := self._opened(result)):
                     # No reference is kept here while the loop uses the data.
                     yield opened.pop()

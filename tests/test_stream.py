@@ -791,6 +791,19 @@ def test_loop_that_fails_leaves_nothing(tmp_path: Path):
 
 @needs_proc
 @pytest.mark.process
+def test_loop_that_fails_leaves_nothing_if_its_error_is_the_last_result():
+    """It was, if the loop took fewer than would be renewed: the run had it, and it the stream."""
+    with nothing_left():
+        stream = Maker(**WORKERS).stream(
+            numbers(60), batch_size=2, prefetch=30, trouble={("data_process", "0"): fail}
+        )
+        with pytest.raises(FileError):
+            list(stream)
+        del stream
+
+
+@needs_proc
+@pytest.mark.process
 def test_stream_that_nobody_has_ends_its_workers():
     with nothing_left():
         stream = Maker(**WORKERS).stream(numbers(10))
