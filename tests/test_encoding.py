@@ -263,8 +263,8 @@ def test_value_without_safe_form_is_refused(value):
         (Colour.RED, r"\.name or \.value"),
         (Fit(), r"dataclasses\.asdict"),
         (Point(1, 2), r"\._asdict\(\)"),
-        (Fit, "Keep what it is made of"),
-        (len, "Keep what it is made of"),
+        (Fit, "keep what it is made of"),
+        (len, "keep what it is made of"),
     ],
     ids=["Enum", "dataclass", "named tuple", "class", "function"],
 )

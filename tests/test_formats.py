@@ -130,7 +130,7 @@ def test_a_long_list_of_names_is_shortened_to_the_nearest(extension, n, tmp_path
         formats.read_slice(path, 0, 1)
     if extension == "h5":
         first = "run123/sky" if n > 10 else "run000/sky"
-        with pytest.raises(FormatError, match=rf"which has \['{first}', .*'\]{more}\.") as caught:
+        with pytest.raises(FormatError, match=rf"which has \['{first}', .*'\]{more}$") as caught:
             formats.read(path, dataset="run123/sky2")
         assert len(str(caught.value)) < 300 + len(str(path))
 
