@@ -330,11 +330,11 @@ def limit_threads(n: int | None) -> None:
         if not _is_at_most(os.environ.get(name), n):
             os.environ[name] = str(n)
     for library in thread_libraries():
-        if library.num_threads > n and not _limit_unstarted(library, n):
+        if library.num_threads > n and not _set_unstarted(library, n):
             library.set_num_threads(n)
 
 
-def _limit_unstarted(library: Any, n: int) -> bool:
+def _set_unstarted(library: Any, n: int) -> bool:
     """Set the number of threads that an OpenBLAS without threads starts on first use.
 
     After a fork it has none. Its own function would start all of them before it stops most, and
@@ -387,7 +387,8 @@ def threads_limited(n: int | None) -> Iterator[None]:
             else:
                 os.environ[name] = value
         for library, n_threads in libraries:
-            library.set_num_threads(n_threads)
+            if not _set_unstarted(library, n_threads):
+                library.set_num_threads(n_threads)
 
 
 def _is_at_most(text: str | None, n: int) -> bool:

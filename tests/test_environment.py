@@ -260,16 +260,43 @@ def test_numpy_obeys_the_limit_and_gets_its_threads_back(own_settings):
     assert n_threads() == before
 
 
+THREADS_BEFORE_AND_AFTER = """
+matrix = np.ones((600, 600))
+matrix @ matrix  # large enough for its threads to be started
+before = os.listdir("/proc/self/task")
+for _ in range(2):
+    with threads_limited(1):
+        pass
+    matrix @ matrix
+print(os.listdir("/proc/self/task") == before)
+"""
+
+FORK = """
+if not os.fork():
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of threads here")
-def test_limit_leaves_no_threads_of_numpy_behind(own_settings):
-    matrix = np.ones((600, 600))
-    matrix @ matrix  # large enough for its threads to be started
-    before = os.listdir("/proc/self/task")
-    for _ in range(2):
-        with threads_limited(1):
-            pass
-        matrix @ matrix
-    assert os.listdir("/proc/self/task") == before
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("", id="numpy"),
+        pytest.param("import scipy.linalg", id="two OpenBLAS"),
+        # A fork ends the threads of OpenBLAS. Only numpy's are started again.
+        pytest.param(f"import scipy.linalg{FORK}", id="second OpenBLAS without threads"),
+    ],
+)
+def test_limit_leaves_no_threads_behind(code: str):
+    """In a process of its own, as other tests leave libraries and threads behind."""
+    if "scipy" in code:
+        pytest.importorskip("scipy")
+    imports = "import os\nimport numpy as np\nfrom bigpipe.environment import threads_limited\n"
+    command = [sys.executable, "-c", f"{imports}{code}\n{THREADS_BEFORE_AND_AFTER}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
 
 
 def test_variables_are_as_before_after_the_limit(own_settings):
