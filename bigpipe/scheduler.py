@@ -117,7 +117,6 @@ class Scheduler:
         self._waits = Waits()
         self.waited_s = self._waits.seconds
         self._n_unended = 0
-        self._n_starting = 0
         self._next_worker = 0
         self._failed_starts = 0
         self._pace = Pace(max_ahead, n_begun - 1 + n_ahead)
@@ -246,7 +245,6 @@ class Scheduler:
                 del self._workers[event.worker]
                 if admission is not None:
                     admission.charges.leave(event.worker)
-                self._n_starting -= 1
                 self.n_workers = len(self._workers)
             case Tick():
                 return self._overdue(now)
@@ -254,7 +252,6 @@ class Scheduler:
 
     def _worker_ready(self, event: WorkerReady) -> None:
         self._failed_starts = 0
-        self._n_starting -= 1
         self._workers[event.worker].ready = True
         if self._admission is not None:
             self._admission.ready(event.worker, event.reserved)
@@ -292,7 +289,6 @@ class Scheduler:
             self._deadlines.end(event.worker)
         instructions: list[Instruction] = []
         if not worker.ready:
-            self._n_starting -= 1
             self._failed_starts += not worker.doomed
             if self._failed_starts >= MAX_FAILED_STARTS:
                 instructions.append(StartFailed(event.worker))
@@ -396,14 +392,15 @@ class Scheduler:
         elif self._admission is not None:
             self._hand_out_within(self._admission, now, given)
         instructions: list[Instruction] = [Submit(i, tuple(tasks)) for i, tasks in given.items()]
-        n_more = min(self.n_workers - len(self._workers), len(self._pending) - self._n_starting)
-        for _ in range(n_more):
-            if self._admission is not None and not self._admission.join(self._next_worker):
+        # For tasks sent ahead, too: without pending ones, a dead worker would not be replaced.
+        for _ in range(min(self.n_workers, self._n_unended) - len(self._workers)):
+            if self._admission is not None and not self._admission.join(
+                self._next_worker, self._roster.last_ahead()
+            ):
                 break
             instructions.append(Start(self._next_worker))
             self._workers[self._next_worker] = Worker()
             self._next_worker += 1
-            self._n_starting += 1
         if self._roster.idle and self._roster.deep and self._is_worth_recalling():
             victim = next(iter(self._roster.deep))
             del self._roster.deep[victim]
@@ -445,5 +442,5 @@ class Scheduler:
         """Whether an idle worker could take tasks that were sent ahead to another worker."""
         if self._admission is None:
             return not self._pending
-        task = self._workers[next(iter(self._roster.deep))].assigned[-1]
-        return self._admission.would_fit(next(iter(self._roster.idle)), task)
+        task = self._roster.last_ahead()
+        return task is not None and self._admission.would_fit(next(iter(self._roster.idle)), task)

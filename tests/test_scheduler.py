@@ -355,6 +355,19 @@ def test_dead_worker_costs_its_task_one_attempt_and_the_others_none(make_sim):
     assert [sim.scheduler.attempts(task) for task in range(3)] == [2, 1, 1]
 
 
+@pytest.mark.parametrize("budget", [None, 1000])
+def test_dead_worker_is_replaced_for_a_task_sent_ahead_to_another(make_sim, budget):
+    admission = budget and Admission(budget, is_given=True, n_workers=2)
+    sim = make_sim(2, n_ahead=1, admission=admission)
+    sim.add_given(100, 100)
+    for worker in (0, 1):
+        sim.ready(worker, 50)
+        sim.take(worker)
+    instructions = sim.die(1)
+    assert Submit(0, (1,)) in instructions
+    assert Start(2) in instructions
+
+
 def test_task_whose_worker_died_is_tried_again_before_the_others(make_sim):
     sim = make_sim(1)
     sim.add(3)

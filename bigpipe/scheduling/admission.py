@@ -183,12 +183,18 @@ class Admission:
             projected = max(projected, self._raised.get(task, 0))
         return max(projected, self.charges.budget) if task in self._alone else projected
 
-    def join(self, worker: int) -> bool:
-        """Account for one more worker if there is room for it and a task; return whether."""
+    def join(self, worker: int, ahead: int | None = None) -> bool:
+        """Account for one more worker if there is room for it and a task; return whether.
+
+        If no task is pending, it is for `ahead`, which was sent ahead to another worker.
+        """
         has_room = not self.charges.workers or self.is_light
         if not has_room and not (self.charges.paused or self.charges.is_tight):
             room = self.charges.limit - self.charges.total - self.charges.reserved
-            has_room = self._find(room) is not None
+            if self.pending:
+                has_room = self._find(room) is not None
+            else:
+                has_room = ahead is not None and self._projected[ahead] <= room
         if has_room:
             self.charges.join(worker)
         return has_room

@@ -121,6 +121,10 @@ class Roster:
         elif number in self.deep:
             del self.deep[number]
 
+    def last_ahead(self) -> int | None:
+        """Return a task that a worker may not have begun, or ``None``."""
+        return self.workers[next(iter(self.deep))].assigned[-1] if self.deep else None
+
     def remove(self, number: int) -> None:
         """Forget a worker that is gone."""
         self.idle.pop(number, None)

@@ -547,3 +547,12 @@ def test_account_takes_in_what_workers_have_and_what_waits():
     admission.ended(0, 0, 20)
     admission.ended(1, 1, 20)
     assert admission.take_for_idle(0) == 2
+
+
+@pytest.mark.parametrize(("used", "joins"), [(500, True), (501, False)])
+def test_worker_joins_for_a_task_sent_ahead_if_there_is_room_for_it(used: int, joins: bool):
+    admission = make(500, 500, n_workers=1)
+    assert (admission.take_for_idle(0), admission.take_ahead(0)) == (0, 1)
+    sample(admission, used)
+    assert not admission.join(1)
+    assert admission.join(1, ahead=1) == joins
