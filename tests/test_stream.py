@@ -129,6 +129,11 @@ def test_order_is_kept_if_a_later_file_is_ready_first(gate: Gate):
         assert means(stream) == [1, 2, 3, 4, 5, 6]
 
 
+def both_are_there(gate: Gate) -> dict[tuple[str, str], Any]:
+    """One of two workers ends file 20 when the other one has begun file 21."""
+    return {("file_read", "20"): gate, ("file_read", "21"): Opener(gate)}
+
+
 def late_first(gate: Gate) -> dict[tuple[str, str], Any]:
     """The first of two workers ends its first file when the other one has begun its second."""
     return {
@@ -367,9 +372,16 @@ def test_no_more_files_are_begun_than_may_be_ahead(
 
 @pytest.mark.process
 def test_workers_go_ahead_while_the_loop_is_busy(gate: Gate):
-    """All that may be ahead is begun, though nobody looks after the workers."""
-    trouble = {("file_read", str(i)): gate for i in range(1, 20)}
+    """All that may be ahead is begun, though nobody looks after the workers.
+
+    Both are there before: one that is still starting gets no files until the loop comes again.
+    """
+    trouble: dict[tuple[str, str], Any] = {("file_read", str(i)): gate for i in range(1, 20)}
+    trouble |= both_are_there(gate)
     with Maker(**WORKERS).stream(numbers(20), prefetch=6, trouble=trouble) as stream:
+        assert means(stream.epoch(["0"] * 9)) == [1] * 9  # shows that two fit into memory
+        assert means(stream.epoch(["20", "21"])) == [21, 22]
+        assert gate.arrived()[1] == "20"
         data = iter(stream)
         gate.open(6)
         assert next(data).mean() == 1
