@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator

@@ -1227,3 +1227,32 @@ def test_data_may_be_anything(in_name, outdir):
 
     pipe = Arrays(outdir=outdir, pre_process_list=double, post_process_list=double)
     assert run_well(pipe, in_name).meta == {"sum": 24}
+
+
+class NarrowData(BigMultiPipe):
+    def data_process(self, data):
+        return data
+
+
+class NarrowInside(BigMultiPipe):
+    def data_process(self, data, **kwargs):
+        return narrow(data, bmp_meta={})
+
+
+def narrow(data):
+    return data
+
+
+@pytest.mark.parametrize(
+    ("pipe", "has_remedy"),
+    [
+        (NarrowData(), True),
+        (BigMultiPipe(post_process_list=narrow), True),
+        (NarrowInside(), False),
+    ],
+    ids=["hook", "function", "a call of its own"],
+)
+def test_hook_that_does_not_take_all_keywords_is_told_how(pipe, has_remedy, group):
+    message = str(run(pipe, group[0]).error)
+    assert "unexpected keyword argument" in message
+    assert ("add **kwargs to its parameters" in message) is has_remedy

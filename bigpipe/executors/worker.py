@@ -321,6 +321,8 @@ def file_error(
     is_group = isinstance(in_name, tuple) and parts(in_name) is None
     if is_group and isinstance(raised, (AttributeError, TypeError)):
         message += "; the input is a tuple: give a group of files as a list"
+    if isinstance(raised, TypeError) and _lacks_keyword(raised):
+        message += "; hooks receive all keywords: add **kwargs to its parameters"
     if isinstance(raised, FileTimeoutError):
         message = (
             f"{shown(in_name)} {raised}, in {hook}; raise file_timeout if it may take that long"
@@ -328,6 +330,13 @@ def file_error(
     error = FileError(message, in_name=in_name, hook=hook, traceback=_formatted(raised))
     error.__cause__ = raised
     return error
+
+
+def _lacks_keyword(raised: TypeError) -> bool:
+    """Return whether a hook could not be called, for want of ``**kwargs``."""
+    outermost = _outside_bigpipe(raised.__traceback__)
+    has_begun = outermost is not raised.__traceback__
+    return not has_begun and "unexpected keyword argument" in message_of(raised)
 
 
 def hook_frames(error: FileError) -> TracebackType | None:
