@@ -19,6 +19,7 @@ from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.passage import RESERVED
 from bigpipe.pout import Pout
 from bigpipe.run import Run
+from bigpipe.running.outcomes import warn_of_lost_data
 from bigpipe.running.plan import Plan, checked_in_names
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class BigMultiPipe(Hooks):
         if pout.errors and plan.options.on_error == "finish":
             message = f"{len(pout.errors)} of {len(pout)} files failed"
             raise PipelineError(message, pout.errors, pout)
+        warn_of_lost_data(self, ended)
         return pout
 
     def plan(self, in_names: Iterable[Any], **options_and_kwargs: Any) -> Preview:

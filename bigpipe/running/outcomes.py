@@ -7,6 +7,8 @@ Owns the choice of the outcome and the messages of errors that no hook raised.
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 from bigpipe.budget import format_bytes
@@ -34,6 +36,7 @@ __all__ = [
     "timed_out",
     "too_large",
     "warn_of_fewer_workers",
+    "warn_of_lost_data",
     "warn_of_no_name",
 ]
 
@@ -203,6 +206,34 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
         f"the run continues with {n_workers} worker{'' if n_workers == 1 else 's'} "
         f"(num_processes), because the system's limits allow no more: {error}",
     )
+
+
+def warn_of_lost_data(pipe: Any, results: Sequence[FileResult]) -> None:
+    """Warn if all files were rejected by a method of the caller's that never returns anything."""
+    hooks = {result.rejected_by for result in results}
+    hook = hooks.pop() if len(hooks) == 1 else None
+    if hook in ("file_read", "data_process") and _never_returns(getattr(type(pipe), hook)):
+        warn(
+            f"all {len(results)} files were rejected, because {hook} of {type(pipe).__name__} "
+            "never returns anything: add return with the data at its end"
+        )
+
+
+def _never_returns(function: Any) -> bool:
+    """Return whether a function was written without ``return`` of a value."""
+    import dis
+    from inspect import CO_GENERATOR
+
+    if not isinstance(function, FunctionType) or function.__code__.co_flags & CO_GENERATOR:
+        return False
+    before = ("", None)
+    for each in dis.get_instructions(function):
+        if each.opname == "RETURN_VALUE" and before != ("LOAD_CONST", None):
+            return False
+        if each.opname == "RETURN_CONST" and each.argval is not None:
+            return False
+        before = each.opname, each.argval
+    return True
 
 
 def start_failure(n_deaths: int, death: Died) -> FileError:

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from bigpipe import BigMultiPipe, BigpipeWarning, no_outfile
 from bigpipe.errors import FileError, FileTimeoutError
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import Outcome
@@ -150,3 +151,28 @@ def test_messages_about_a_large_group_are_short():
     ):
         assert len(str(result.error)) < 500
         assert result.error.in_name == group
+
+
+class Forgetful(BigMultiPipe):
+    def data_process(self, data, **kwargs):
+        data = data.upper()
+
+
+class Choosy(BigMultiPipe):
+    def data_process(self, data, **kwargs):
+        if data == b"good":
+            return data
+        return None
+
+
+def test_method_that_forgets_to_return_is_named_when_all_files_are_gone(make_files):
+    names = make_files(2)
+    pipe = Forgetful(executor="serial")
+    with pytest.warns(BigpipeWarning, match="all 2 files .* data_process of Forgetful never ret"):
+        assert [result.outcome for result in pipe.pipeline(names).results] == [Outcome.REJECTED] * 2
+
+
+@pytest.mark.parametrize("cls", [Choosy, BigMultiPipe], ids=["rejects", "inherits"])
+def test_method_that_rejects_all_files_on_purpose_is_not_doubted(cls, make_files):
+    pipe = cls(executor="serial", post_process_list=no_outfile)
+    assert len(pipe.pipeline(make_files(2))) == 2
