@@ -19,6 +19,7 @@ import pytest
 
 from bigpipe import measure
 from bigpipe.executors import launch
+from bigpipe.system import fork_safety
 from tests.gate import Gate
 from tests.places import PLACES
 
@@ -49,6 +50,12 @@ def pytest_collection_finish() -> None:
 def known_processes() -> set[psutil.Process]:
     """Processes that were there when the last test ended: to look for them takes milliseconds."""
     return _descendants()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_other_tests_are_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests fork explicitly, though libraries keep the threads that earlier tests started."""
+    monkeypatch.setattr(fork_safety, "warn", lambda message: None)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 from bigpipe.environment import thread_libraries
 from bigpipe.errors import warn
@@ -16,6 +17,7 @@ __all__ = ["fork_is_safe", "warn_if_fork_is_unsafe"]
 
 MAX_SHOWN = 5  # names of threads in the warning; arbitrary
 OWN_PREFIX = "bigpipe-"  # of the names of bigpipe's threads
+ALL_SIGNALS = 0x7FFBFEFF  # the first 31, without those that cannot be blocked: SIGKILL, SIGSTOP
 
 
 def fork_is_safe() -> bool:
@@ -34,7 +36,8 @@ def fork_is_safe() -> bool:
 def warn_if_fork_is_unsafe() -> None:
     """Warn a caller who gave ``start_method='fork'`` in a process that has other threads.
 
-    bigpipe's own threads do not count, and neither do native threads that cannot be counted.
+    bigpipe's own threads do not count, nor do native threads that cannot be counted or that only
+    watch, such as the one of `faulthandler`.
     """
     if fork_is_safe():
         return
@@ -46,7 +49,8 @@ def warn_if_fork_is_unsafe() -> None:
     shown = ", ".join(map(repr, names[:MAX_SHOWN]))
     if len(names) > MAX_SHOWN:
         shown += f" and {len(names) - MAX_SHOWN} more"
-    if n_foreign := _n_foreign(len(threads)):
+    n_foreign = (_n_foreign(len(threads)) or 0) - _n_watchers()
+    if n_foreign > 0:
         shown += f"{' and ' if shown else ''}{n_foreign} of a library that is not written in Python"
     if shown:
         warn(
@@ -66,6 +70,16 @@ def _n_foreign(n_python: int) -> int | None:
     beside = max(0, n_native - n_python)
     known = _n_openblas_threads() if beside else 0
     return beside - known if beside >= known else beside  # fewer are not those of OpenBLAS
+
+
+def _n_watchers() -> int:
+    """Return the number of native threads that block all signals, as those do that only watch."""
+    n_watchers = 0
+    for task in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ():
+        with suppress(OSError), open(f"/proc/self/task/{task}/status", encoding="ascii") as file:
+            blocked = next(line for line in file if line.startswith("SigBlk:"))
+            n_watchers += int(blocked.split()[1], 16) & ALL_SIGNALS == ALL_SIGNALS
+    return n_watchers
 
 
 def _n_openblas_threads() -> int:

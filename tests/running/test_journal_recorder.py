@@ -125,7 +125,7 @@ def test_metadata_that_is_lost_is_named_with_its_type_and_the_remedy(make_files,
     text = str(caught[0].message)
     assert "meta['mode'], a " in text
     assert "Mode, cannot be kept" in text
-    assert "Keep its .name or .value. A later run" in text
+    assert "keep its .name or .value. A later run" in text
 
 
 def test_a_part_of_a_memory_map_is_kept_as_an_array(make_files, pipe, tmp_path):

@@ -159,3 +159,9 @@ def test_nothing_warns_of_a_fork_that_is_safe_or_not_asked_for(tmp_path, code):
     if "scipy" in code:
         pytest.importorskip("scipy")
     assert said(tmp_path, code) == []
+
+
+@pytest.mark.process
+def test_the_watchdog_of_faulthandler_is_no_danger(tmp_path):
+    watch = "import faulthandler; faulthandler.dump_traceback_later(1000)\n"
+    assert said(tmp_path, f"{watch}run()") == []
