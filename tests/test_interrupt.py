@@ -322,7 +322,10 @@ def test_loop_that_is_fed_is_interrupted(
         assert program.ends() == returncode
         assert program.has_left_nothing_running()
     assert program.stderr().count("Traceback") <= 1
-    assert program.n_exits() == (0 if number == signal.SIGKILL else len(pids))
+    if number == signal.SIGKILL:
+        assert program.n_exits() == 0
+    else:  # one has data ready, or is at the gate; the other may still be starting
+        assert 1 <= program.n_exits() <= len(pids)
     assert not (program.folder / "out").exists()
 
 
