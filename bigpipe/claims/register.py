@@ -53,10 +53,15 @@ class Claimant:
     ----------
     granted : str or None
         The name that this file may write without asking, if nothing is there yet.
+    end_if_over : callable, optional
+        Called before an output is put in place; raises if the file or its worker has been ended.
     """
 
-    def __init__(self, granted: str | None = None) -> None:
+    def __init__(
+        self, granted: str | None = None, end_if_over: Callable[[], None] | None = None
+    ) -> None:
         self.granted = granted
+        self._end_if_over = end_if_over
         self._asked = False
 
     def ask(self, outname: str, exists: bool) -> None:
@@ -75,6 +80,8 @@ class Claimant:
         CollisionError
             If the name belongs to another input, or is that of an input.
         """
+        if self._end_if_over is not None:
+            self._end_if_over()
         if self._asked:
             self._asked = False
             refusal = self._receive()
@@ -92,8 +99,13 @@ class Claimant:
 class DirectClaimant(Claimant):
     """Asks by a function call, in the process that has the register."""
 
-    def __init__(self, granted: str | None, claim: Callable[[str, bool], str]) -> None:
-        super().__init__(granted)
+    def __init__(
+        self,
+        granted: str | None,
+        claim: Callable[[str, bool], str],
+        end_if_over: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(granted, end_if_over)
         self._claim = claim
         self._refusal = ""
 

@@ -32,8 +32,6 @@ class FileRun:
         The file.
     claimant : Claimant
         Asks for the name of the output.
-    end_if_over : callable, optional
-        Called after each part, to end this process or thread if it must not continue.
 
     Attributes
     ----------
@@ -49,16 +47,9 @@ class FileRun:
     ``report``. What a hook raises is kept for the report.
     """
 
-    def __init__(
-        self,
-        runner: TaskRunner,
-        task: Task,
-        claimant: Claimant,
-        end_if_over: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, runner: TaskRunner, task: Task, claimant: Claimant) -> None:
         self._runner = runner
         self._claimant = claimant
-        self._end_if_over = end_if_over
         self.task = task
         self.is_alone = task.is_alone
         self.restart()
@@ -123,8 +114,7 @@ class FileRun:
         token = context.set_current(self._file)
         try:
             self.is_over = not part()
-            self._end_if_over()
-            self._runner.end_if_late()
+            self._runner.end_if_over()
         except (Terminated, BuffersLost):
             raise
         except self._runner.catch as raised:
@@ -135,7 +125,7 @@ class FileRun:
 
     def fail(self, raised: BaseException) -> None:
         """End the file with this exception."""
-        self._end_if_over()
+        self._runner.end_worker()
         hook = self._file.hook or "file_process"
         self._error = self._runner.failure(raised, hook, self.task.in_name, self._file.chunk)
         self.is_over = True

@@ -112,18 +112,10 @@ def _send_failure(ends: wire.WorkerEnds, error: FileError) -> None:
 class _AskingClaimant(Claimant):
     """Asks the parent for a name."""
 
-    def __init__(
-        self, granted: str | None, number: int, ends: wire.WorkerEnds, worker: _ProcessWorker
-    ) -> None:
-        super().__init__(granted)
+    def __init__(self, granted: str | None, number: int, worker: _ProcessWorker) -> None:
+        super().__init__(granted, worker.runner.end_if_over)
         self._number = number
-        self._ends = ends
-        self._worker = worker
-
-    def confirm(self) -> None:
-        self._worker.end_if_over()
-        if self._asked:
-            super().confirm()
+        self._ends = worker.ends
 
     def _send(self, outname: str, exists: bool) -> None:
         self._ends.send(wire.ASK, self._number, pickle.dumps((outname, exists)))
@@ -149,6 +141,7 @@ class _ProcessWorker:
             on_hook=ends.note_stage,
             catch=(BaseException,),
             cores=setup.cores,
+            end_worker=self.end_if_over,
             is_alone=True,
             kept_memory=KeptMemory(ends.kept_bytes) if setup.strategy is None else None,
         )
@@ -193,7 +186,6 @@ class _ProcessWorker:
 
     def hand_in(self, number: int, report: Report) -> None:
         """Send the report of a task."""
-        self.end_if_over()
         self.ends.end_task(number)
         self.ends.send(wire.REPORT, number, pickled_report(report))
 
@@ -206,7 +198,7 @@ class _ProcessWorker:
             while (taken := self.ends.next_task()) is not None:
                 number, task = taken
                 self.go_home()
-                claimant = _AskingClaimant(task.granted, number, self.ends, self)
+                claimant = _AskingClaimant(task.granted, number, self)
                 self.hand_in(number, self.runner.run(task, claimant))
         finally:
             # SIGTERM may follow the last task at once and must not interrupt worker_exit. If it
@@ -231,9 +223,8 @@ class _Inbox(Inbox):
         number, task = taken
         worker.go_home()
         worker.runner.share(task.memory)
-        claimant = _AskingClaimant(task.granted, number, worker.ends, worker)
-        # A child that comes back from a hook must not wait for threads that it does not have.
-        file = FileRun(worker.runner, task, claimant, worker.end_if_over)
+        claimant = _AskingClaimant(task.granted, number, worker)
+        file = FileRun(worker.runner, task, claimant)
         self._numbers[file] = number
         return file
 

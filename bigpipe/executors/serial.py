@@ -217,22 +217,18 @@ class _Inbox(Inbox):
 
 
 class _Claimant(DirectClaimant):
-    """Asks by a call, and moves no output of a late file into place."""
+    """Asks by a call, from the folder to which all names are relative."""
 
     def __init__(self, task: Task, setup: Setup, runner: TaskRunner) -> None:
-        super().__init__(task.granted, self._answer)
+        super().__init__(task.granted, self._answer, runner.end_if_over)
         self._task = task
         self._setup = setup
-        self._runner = runner
+        self._home = runner.stager.home
 
     def _answer(self, outname: str, exists: bool) -> str:
         here = current_folder()
-        return_to(self._runner.stager.home)  # to which all names are relative
+        return_to(self._home)
         try:
             return self._setup.claim(self._task.index, self._task.in_name, outname, exists)
         finally:
             return_to(here)
-
-    def confirm(self) -> None:
-        self._runner.end_if_late()
-        super().confirm()

@@ -83,16 +83,11 @@ class _Thread:
 
 
 class _QueueClaimant(Claimant):
-    def __init__(self, task: Task, number: int, me: _Thread) -> None:
-        super().__init__(task.granted)
+    def __init__(self, task: Task, number: int, me: _Thread, runner: TaskRunner) -> None:
+        super().__init__(task.granted, runner.end_if_over)
         self._task = task
         self._number = number
         self._me = me
-
-    def confirm(self) -> None:
-        if self._me.runner is not None:
-            self._me.runner.end_if_late()
-        super().confirm()
 
     def _send(self, outname: str, exists: bool) -> None:
         self._me.events.put(Asked(self._number, self._task.index, outname, exists))
@@ -123,7 +118,8 @@ class _Inbox(Inbox):
         if task is None or self._me.is_stopped:
             return None
         self._me.began_at = _programs.now()
-        return FileRun(self._runner, task, _QueueClaimant(task, self._number, self._me))
+        claimant = _QueueClaimant(task, self._number, self._me, self._runner)
+        return FileRun(self._runner, task, claimant)
 
     def hand_in(self, files: Sequence[FileRun]) -> None:
         """Report files that have ended."""
@@ -324,7 +320,7 @@ class ThreadsExecutor(Executor):
             me.is_at_work, me.index = True, task.index
             me.began_at = _programs.now()
         try:
-            report = runner.run(task, _QueueClaimant(task, number, me))
+            report = runner.run(task, _QueueClaimant(task, number, me, runner))
             self._rest(me)
         except TimeIsUp as late:  # it came between the last hook and here
             self._rest(me)

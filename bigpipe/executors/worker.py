@@ -63,6 +63,9 @@ class TaskRunner:
         Keep an exception's frames, for a debugger. They hold the data.
     catch : tuple of types, optional
         Exceptions that are a file's failure; others end the worker.
+    end_worker : callable, optional
+        Called after hooks, which may have caught what should have ended this process or thread:
+        ends it if it must not continue.
     cores : float, optional
         Cores that a pipeline started by a hook may use.
     is_alone : bool, optional
@@ -92,6 +95,7 @@ class TaskRunner:
         file_timeout: float | None = None,
         keep_frames: bool = False,
         catch: tuple[type[BaseException], ...] = (Exception, SystemExit, TimeIsUp),
+        end_worker: Callable[[], None] = lambda: None,
         cores: float | None = None,
         is_alone: bool = False,
         in_thread: bool = False,
@@ -105,6 +109,7 @@ class TaskRunner:
         self.file_timeout = file_timeout
         self.keep_frames = keep_frames
         self.catch = catch
+        self.end_worker = end_worker
         self.cores = cores
         self.is_alone = is_alone
         self.in_thread = in_thread
@@ -165,12 +170,13 @@ class TaskRunner:
             kwargs = self.snapshot.fresh()
             returned = self.pipe.file_process(in_name, **kwargs)
             outname, meta = file.pair(returned, "(outname, meta)", "file_process")
-            self.end_if_late()
+            self.end_if_over()
         except (Terminated, BuffersLost):
             raise
         except self.catch as raised:
             if isinstance(raised, TimeIsUp) and not self.is_late:
                 raise  # it is meant for the file whose hook called this pipeline
+            self.end_worker()
             outname, meta = None, {}
             hook = file.hook or "file_process"
             error = self.failure(raised, hook, task.in_name, file.chunk)
@@ -267,8 +273,9 @@ class TaskRunner:
         if self.is_alone:
             self._set_share(memory)
 
-    def end_if_late(self) -> None:
-        """End a file that has taken too long and whose hook swallowed the exception."""
+    def end_if_over(self) -> None:
+        """End the worker, or the file, if it should have ended but a hook caught the exception."""
+        self.end_worker()
         if self.is_late:
             raise TimeIsUp
 
