@@ -78,6 +78,26 @@ def test_file_whose_hook_swallows_everything_times_out(
     assert sorted(os.listdir(out)) == ["000_bmp.bin", "002_bmp.bin"]
 
 
+def note_length(data, bmp_meta=None, **kwargs):
+    bmp_meta["length"] = len(data)  # and no output
+
+
+@pytest.mark.timeout(60, method="thread")  # its other method has the alarm that serial needs
+@pytest.mark.parametrize("executor", ["serial", "threads"])
+def test_metadata_of_a_file_whose_hook_swallows_its_timeout_does_not_count(
+    make_files: MakeFiles, executor: str
+):
+    pout = Doubler(executor=executor).pipeline(
+        make_files(2),
+        trouble={("data_process", "001.bin"): swallow_everything},
+        post_process_list=note_length,
+        file_timeout=1.0,
+        on_error="return",
+    )
+    outcomes = [result.outcome for result in pout.results]
+    assert outcomes == [Outcome.METADATA_ONLY, Outcome.TIMED_OUT]
+
+
 def test_missing_folder_of_the_output_is_named_with_its_remedy(
     tmp_path: Path, make_files: MakeFiles
 ):
