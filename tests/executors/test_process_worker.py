@@ -279,6 +279,19 @@ def test_child_that_comes_back_from_a_hook_does_nothing_more(
     assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 4
 
 
+def fork_and_stop(data, bmp_meta=None, **kwargs):
+    mischief.fork_and_return("")
+    bmp_meta["length"] = len(data)  # and no output: no other hook begins after this
+
+
+def test_child_that_comes_back_from_the_last_function_reports_nothing(
+    pipe: Doubler, make_files: MakeFiles
+):
+    pout = pipe.pipeline(make_files(4), post_process_list=fork_and_stop)
+    assert [result.outcome for result in pout.results] == [Outcome.METADATA_ONLY] * 4
+    assert [result.attempts for result in pout.results] == [1] * 4
+
+
 class ForksAndNotes(Doubler):
     def data_process(self, data, **kwargs):
         mischief.fork_and_return("")
