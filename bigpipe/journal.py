@@ -22,6 +22,7 @@ from bigpipe.journal_store.lock import holder_of
 from bigpipe.journal_store.reader import Explained, JournalReader, opened
 from bigpipe.journal_store.rows import FileRow, RunRow, input_bytes, result_of
 from bigpipe.origin import JournalRun, Origin
+from bigpipe.plurals import plural
 from bigpipe.pout import Pout
 from bigpipe.records import FileResult, Outcome
 
@@ -244,7 +245,7 @@ class Journal:
         if not runs:
             return f"{self.path}: no run yet"
         last = runs[-1]
-        head = f"{self.path}: {len(runs)} run{'' if len(runs) == 1 else 's'}"
+        head = f"{self.path}: {len(runs)} {plural(len(runs), 'run')}"
         when = f"{last.began:%Y-%m-%d %H:%M:%S}"
         head += f"; the last, of {last.pipe}, began {when} on {last.host} and "
         if last.state == "at work":
@@ -257,9 +258,11 @@ class Journal:
         rows = [(row.outcome, row.run == last.number) for row in self._rows(last.number)]
         counts = Counter(outcome for outcome, _ in rows)
         n_ended, n_run = len(rows), sum(was_run for _, was_run in rows)
-        total = "" if last.n_files is None else f" of {last.n_files}"
+        n_files = n_ended if last.n_files is None else last.n_files
+        total = "" if last.n_files is None else f" of {n_files}"
         ends = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
-        text = f"{head}\n{n_ended}{total} files have ended{': ' if ends else ''}{ends}"
+        text = f"{head}\n{n_ended}{total} {plural(n_files, 'file')} ended"
+        text += f": {ends}" if ends else ""
         if last.state == "at work" and last.n_files is not None and n_run:
             elapsed_s = time.time() - last.began.timestamp()
             left_s = elapsed_s * (last.n_files - n_ended) / n_run

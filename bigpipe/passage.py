@@ -23,6 +23,7 @@ from bigpipe.context import FileContext
 from bigpipe.errors import CollisionError, FileTimeoutError
 from bigpipe.moving import is_there
 from bigpipe.outputs import StagedOutput, explain
+from bigpipe.plurals import plural
 
 __all__ = ["RESERVED", "Passage", "creates_outdir", "make_folder_of", "process_batch"]
 
@@ -215,9 +216,10 @@ def process_batch(
         )
     results = list(returned) if returned is not None else []
     if len(results) != len(batch):
+        n = len(batch)
         raise ValueError(
-            f"data_process_batch returned {len(results)} results for {len(batch)} files; let it "
-            "return one for each, in the same order"
+            f"data_process_batch returned {len(results)} results for {n} {plural(n, 'file')}; let "
+            "it return one for each, in the same order"
         )
     return results
 

@@ -17,6 +17,7 @@ from bigpipe.hooks import Hooks
 from bigpipe.options import CONTROL_OPTIONS, FUNCTION_LISTS, NAMES, Options, assure_list, slips
 from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
 from bigpipe.passage import RESERVED
+from bigpipe.plurals import plural
 from bigpipe.pout import Pout
 from bigpipe.run import Run
 from bigpipe.running.outcomes import warn_of_lost_data
@@ -186,7 +187,8 @@ class BigMultiPipe(Hooks):
         if stop is not None:
             raise TooManyErrorsError(stop, pout.errors, pout)
         if pout.errors and plan.options.on_error == "finish":
-            message = f"{len(pout.errors)} of {len(pout)} files failed"
+            n_files = len(pout)
+            message = f"{len(pout.errors)} of {n_files} {plural(n_files, 'file')} failed"
             raise PipelineError(message, pout.errors, pout)
         warn_of_lost_data(self, ended)
         return pout

@@ -17,6 +17,7 @@ from bigpipe.budget import format_bytes
 from bigpipe.durations import format_rate, format_seconds
 from bigpipe.errors import BigpipeWarning, FileError, OptionError, shown, summarise
 from bigpipe.moving import write_whole
+from bigpipe.plurals import plural
 from bigpipe.records import FileResult, MemoryUse, Outcome
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Pout(list[Entry]):
         n_files = len(self.results)
         counts = Counter(result.outcome for result in self.results)
         ends = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
-        text = f"{n_files} file{'' if n_files == 1 else 's'}"
+        text = f"{n_files} {plural(n_files, 'file')}"
         if ends:
             text += f": {', '.join(ends)}"
         n_kept = sum(result.from_journal for result in self.results)

@@ -28,6 +28,7 @@ from bigpipe.journal_store.reader import JournalReader, opened
 from bigpipe.journal_store.rows import FileRow, input_bytes, pipe_name
 from bigpipe.measure import count_workers, usable_memory
 from bigpipe.moving import status_of
+from bigpipe.plurals import plural
 from bigpipe.running.memory_watch import need_of
 from bigpipe.running.plan import Plan, plain
 from bigpipe.running.resume import Look, Resume
@@ -106,7 +107,7 @@ class Preview:
         counts = Counter(file.step for file in self.files)
         steps = ", ".join(f"{counts[step]} to {step}" for step in Step if counts[step])
         n = len(self.files)
-        head = f"{n} file{'' if n == 1 else 's'}{': ' if steps else ''}{steps}"
+        head = f"{n} {plural(n, 'file')}{': ' if steps else ''}{steps}"
         head += f"; {self.n_workers} at once, within {format_bytes(self.budget)} of memory"
         if self.seconds is not None:
             head += f", in about {format_seconds(self.seconds)}"

@@ -17,6 +17,7 @@ from typing import IO, Any
 from bigpipe.budget import format_bytes
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.errors import OptionError, warn
+from bigpipe.plurals import plural
 from bigpipe.prints import in_notebook, is_terminal
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
@@ -420,5 +421,5 @@ def say(line: str) -> None:
 
 def _files(n_done: int, n_total: int | None) -> str:
     if n_total is None:
-        return f"{n_done} file{'' if n_done == 1 else 's'}"
-    return f"{n_done} of {n_total} file{'' if n_total == 1 else 's'}"
+        return f"{n_done} {plural(n_done, 'file')}"
+    return f"{n_done} of {n_total} {plural(n_total, 'file')}"

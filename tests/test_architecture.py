@@ -21,7 +21,7 @@ ROWS = (
     ("errors", "records"),
     (
         *("budget", "chunks", "columns", "durations", "encoding", "fingerprint", "option_checks"),
-        *("options", "outname", "scheduler", "scheduling", "slices"),
+        *("options", "outname", "plurals", "scheduler", "scheduling", "slices"),
     ),
     (
         *("claims", "clock", "context", "environment", "file_states", "formats", "input_files"),
@@ -40,8 +40,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("budget", "chunks", "columns", "durations", "fingerprint", "outname", "scheduler"),
-    *("scheduling", "slices"),
+    *("budget", "chunks", "columns", "durations", "fingerprint", "outname", "plurals"),
+    *("scheduler", "scheduling", "slices"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigpipe.cli.screen import FILES_FAILED, OK, refuse, say
+from bigpipe.plurals import plural
 
 __all__ = ["JOURNAL", "add"]
 
@@ -106,7 +107,7 @@ def _errors(arguments: argparse.Namespace) -> int:
                 print(error.traceback)
     if errors and not are_names:
         n = len(errors)
-        say(f"{n} file{'' if n == 1 else 's'} failed\n{summarise(errors)}")
+        say(f"{n} {plural(n, 'file')} failed\n{summarise(errors)}")
     return FILES_FAILED if errors else OK
 
 

@@ -25,6 +25,7 @@ from bigpipe.fits.headers import Kind
 from bigpipe.fits.sorting import NightFrame, fits_names, names_text, reason_of
 from bigpipe.fits.sorting import night as sort_frames
 from bigpipe.measure import num_can_process
+from bigpipe.plurals import plural
 from bigpipe.records import FileResult, Outcome
 
 __all__ = ["Night", "compare_night", "reduce_night", "simulate_night"]
@@ -118,7 +119,7 @@ def reduce_night(source: Path, output: Path, say: Say, **options: Any) -> Night:
     """
     night = Night()
     names = _fits_names(source)
-    say(f"Sorting {len(names)} files of {source} by their headers")
+    say(f"Sorting {len(names)} {plural(len(names), 'file')} of {source} by their headers")
     options = {"on_error": "return", **options}
     frames = sort_frames(names, **options)
     night.failures += frames.unreadable

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from bigpipe.budget import format_bytes, parse_bytes
 from bigpipe.durations import format_seconds
+from bigpipe.plurals import plural
 from bigpipe.records import Outcome
 from bigpipe.report.record import Attempt, RunRecord
 
@@ -51,7 +52,7 @@ def advise(record: RunRecord) -> list[str]:
 
 
 def _n_files(n: int) -> str:
-    return f"{n:,} file{'' if n == 1 else 's'}"
+    return f"{n:,} {plural(n, 'file')}"
 
 
 def _about_failures(files: list[Attempt]) -> Iterator[str]:

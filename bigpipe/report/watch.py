@@ -24,6 +24,7 @@ from bigpipe.journal import runs_of
 from bigpipe.journal_store.reader import Explained, opened
 from bigpipe.journal_store.rows import LiveRow
 from bigpipe.origin import JournalRun
+from bigpipe.plurals import plural
 from bigpipe.progress import remaining_s
 from bigpipe.records import Sample
 from bigpipe.report.record import text_of
@@ -74,9 +75,10 @@ class Glance:
         if not self.samples:
             return ["no progress recorded yet"]
         now = self.samples[-1]
-        total = "" if run.n_files is None else f" of {run.n_files}"
+        n_files = now.n_finished if run.n_files is None else run.n_files
+        total = "" if run.n_files is None else f" of {n_files}"
         least = "at least " if run.state == "killed" else ""  # more may have ended since
-        parts = [f"{least}{now.n_finished}{total} files"]
+        parts = [f"{least}{now.n_finished}{total} {plural(n_files, 'file')}"]
         if now.n_failed:
             parts.append(f"{now.n_failed} failed")
         parts += [x for x in (self._rate(), self._left(run)) if x]

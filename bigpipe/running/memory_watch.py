@@ -25,6 +25,7 @@ from bigpipe.file_states import names_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.measure import mem_available_bytes, memory_pressure, usable_memory
 from bigpipe.options import Options
+from bigpipe.plurals import plural
 from bigpipe.records import MemoryUse, Sample
 from bigpipe.scheduling.admission import Admission, Need, small
 from bigpipe.scheduling.events import Measured
@@ -282,7 +283,7 @@ class MemoryWatch:
         if not n:
             return
         warn(
-            f"{n} file{'' if n == 1 else 's'} needed more than process_size="
+            f"{n} {plural(n, 'file')} needed more than process_size="
             f"{self._constant} bytes ({format_bytes(self._constant or 0)}). {shown(in_name)} "
             f"needed most: {format_bytes(most)} beyond the idle worker. Give process_size="
             f"'{format_bytes(MARGIN * most + self.reserved)}', or leave it out."

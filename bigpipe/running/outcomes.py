@@ -22,6 +22,7 @@ from bigpipe.errors import (
     warn,
 )
 from bigpipe.executors.base import HOOKS, Died, Report
+from bigpipe.plurals import plural
 from bigpipe.records import FileResult, Outcome
 
 __all__ = [
@@ -203,7 +204,7 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
     if not n_workers:
         raise WorkerError(f"no worker can be started: {error}") from error
     warn(
-        f"the run continues with {n_workers} worker{'' if n_workers == 1 else 's'} "
+        f"the run continues with {n_workers} {plural(n_workers, 'worker')} "
         f"(num_processes), because the system's limits allow no more: {error}",
     )
 
@@ -213,9 +214,11 @@ def warn_of_lost_data(pipe: Any, results: Sequence[FileResult]) -> None:
     hooks = {result.rejected_by for result in results}
     hook = hooks.pop() if len(hooks) == 1 else None
     if hook in ("file_read", "data_process") and _never_returns(getattr(type(pipe), hook)):
+        n = len(results)
+        which = "the only file was" if n == 1 else f"all {n} files were"
         warn(
-            f"all {len(results)} files were rejected, because {hook} of {type(pipe).__name__} "
-            "never returns anything: add return with the data at its end"
+            f"{which} rejected, because {hook} of {type(pipe).__name__} never returns anything: "
+            "add return with the data at its end"
         )
 
 

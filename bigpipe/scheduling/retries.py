@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bigpipe.errors import BigpipeError, FileError, RemoteError, message_of, shown, warn
+from bigpipe.plurals import plural
 
 __all__ = ["ErrorLimit", "Retries", "may_pass"]
 
@@ -173,7 +174,8 @@ class ErrorLimit:
         if self._max_errors is not None:
             if n < self._max_errors:
                 return None
-            return f"{_files(n)} failed, and max_errors={self._max_errors} allows no more"
+            failed = f"{n} {plural(n, 'file')} failed"
+            return f"{failed}, and max_errors={self._max_errors} allows no more"
         if self.one_went_well or n > N_ALIKE:
             return None
         self._kinds.add(error.kind)
@@ -184,7 +186,3 @@ class ErrorLimit:
             f"the first {n} files all failed with {kind} in {hook}; to try the others as well, "
             "give max_errors"
         )
-
-
-def _files(n: int) -> str:
-    return f"{n} file{'' if n == 1 else 's'}"

@@ -39,7 +39,7 @@ def test_status_tells_how_far_a_run_is(night, capsys):
     told = capsys.readouterr().out
     assert f"{journal}: 1 run; the last, of tests.pipes.Doubler, began" in told
     assert "and finished" in told
-    assert "3 of 3 files have ended: 2 written, 1 failed" in told
+    assert "3 of 3 files ended: 2 written, 1 failed" in told
 
 
 def test_status_tells_of_a_run_that_was_killed(tmp_path, capsys):
@@ -56,7 +56,7 @@ for result in pipe.iter_pipeline(["a", "b"], ordered=True):
     assert main(["status", str(tmp_path / "j")]) == 0
     told = capsys.readouterr().out
     assert "was killed" in told
-    assert "of 2 files have ended" in told
+    assert "of 2 files ended" in told
 
 
 @pytest.mark.parametrize(

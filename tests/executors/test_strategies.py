@@ -367,7 +367,7 @@ class Forgetful(BigMultiPipe):
 
 def test_step_for_a_batch_must_return_as_many_as_it_was_given(options, make_files):
     pout = Forgetful(**options).pipeline(make_files(2), executor="serial", **BATCHES)
-    assert "0 results for 1 files" in str(pout.errors[0])
+    assert "0 results for 1 file;" in str(pout.errors[0])
 
 
 class Misled(BigMultiPipe):
