@@ -248,8 +248,8 @@ class Journal:
         head = f"{self.path}: {len(runs)} {plural(len(runs), 'run')}"
         when = f"{last.began:%Y-%m-%d %H:%M:%S}"
         head += f"; the last, of {last.pipe}, began {when} on {last.host} and "
-        if last.state == "at work":
-            head += f"is at work (process {last.pid})"
+        if last.state == "running":
+            head += f"is running (process {last.pid})"
         elif last.ended is None:
             head += "was killed"
         else:
@@ -263,7 +263,7 @@ class Journal:
         ends = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
         text = f"{head}\n{n_ended}{total} {plural(n_files, 'file')} ended"
         text += f": {ends}" if ends else ""
-        if last.state == "at work" and last.n_files is not None and n_run:
+        if last.state == "running" and last.n_files is not None and n_run:
             elapsed_s = time.time() - last.began.timestamp()
             left_s = elapsed_s * (last.n_files - n_ended) / n_run
             text += f"\nabout {format_seconds(left_s)} to go"
@@ -329,7 +329,7 @@ def _run_of(number: int, row: RunRow, holder: dict[str, Any] | None) -> JournalR
             row.pid,
             row.host,
         )
-        state = "at work" if is_there else "killed"
+        state = "running" if is_there else "killed"
     return JournalRun(
         number,
         datetime.fromtimestamp(row.began_at),

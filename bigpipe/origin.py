@@ -26,7 +26,7 @@ class JournalRun:
     ended: datetime | None
     """When the run ended; ``None`` if it has not ended or was killed."""
     state: str
-    """``'finished'``, ``'interrupted'`` (Ctrl-C, an error), ``'at work'`` or ``'killed'``."""
+    """``'finished'``, ``'interrupted'`` (Ctrl-C, an error), ``'running'`` or ``'killed'``."""
     host: str
     """Name of the machine."""
     pid: int

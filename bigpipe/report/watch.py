@@ -56,7 +56,7 @@ class Glance:
     @property
     def has_ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self.run is None or self.run.state != "at work"
+        return self.run is None or self.run.state != "running"
 
     def text(self, width: int = 80, height: int = 24) -> str:
         """Return lines for a terminal of so many columns and lines."""
@@ -174,7 +174,7 @@ def glance(path: str | os.PathLike[str]) -> Glance:
             return Glance(name, None, [], [], time.time())
         samples, live = reader.now(runs[-1].number, N_FOR_RATE)
     # The rows of a killed run still name the files that its workers had.
-    return Glance(name, runs[-1], samples, live if runs[-1].state == "at work" else [], time.time())
+    return Glance(name, runs[-1], samples, live if runs[-1].state == "running" else [], time.time())
 
 
 def watch(

@@ -143,7 +143,7 @@ def test_reading_meanwhile_is_no_time_lost():
         ),
         ([attempt(i, 0.0, read_s=0, write_s=0, process_s=0.001) for i in range(999)], 15.0, {}),
     ],
-    ids=["few alike", "at work", "one worker", "short", "few tiny"],
+    ids=["few alike", "running", "one worker", "short", "few tiny"],
 )
 def test_nothing_is_said_below_a_threshold(files, elapsed_s, fields):
     assert advise(record(files, elapsed_s, **fields)) == []

@@ -75,7 +75,7 @@ def test_what_is_in_hand_is_known_of_a_run_that_has_not_ended(make_files, pipe, 
         gate.open()
         list(going_on)
     (attempt,) = run.in_flight
-    assert run.state == "at work"
+    assert run.state == "running"
     assert (attempt.place, attempt.worker, attempt.outcome) == (1, pid, "in flight")
     assert attempt.error == "in data_process at the last update"
     assert attempt in list(run.drawn())

@@ -35,9 +35,9 @@ def live(worker, name="raw/a.fits", **fields):
     return LiveRow(worker, in_name=f'"{name}"', **(given | fields))
 
 
-def seen(samples, rows=(), at=60.0, state="at work", n_files=100):
+def seen(samples, rows=(), at=60.0, state="running", n_files=100):
     began = datetime.fromtimestamp(BEGAN)
-    ended = None if state in ("at work", "killed") else datetime.fromtimestamp(BEGAN + at)
+    ended = None if state in ("running", "killed") else datetime.fromtimestamp(BEGAN + at)
     of_no_interest = ("host", 1, "/", "night.Reduce", n_files, "", {}, {}, {})
     run = JournalRun(3, began, ended, state, *of_no_interest)
     return Glance("j", run, samples, list(rows), BEGAN + at)
@@ -48,7 +48,7 @@ def test_text_tells_how_far_the_run_is_and_what_is_in_hand():
     rows = [live(0), live(1, "raw/" + "long" * 30 + ".fits", hook=None, memory=None, is_paused=1)]
     lines = seen(samples, rows).text(width=80).split("\n")
     assert lines[:3] == [
-        "night.Reduce, run 3, at work",
+        "night.Reduce, run 3, running",
         "20 of 100 files, 1 failed, 3 s/file, 01:00 so far, 04:00 left",
         "1.0 GiB of 4.0 GiB of memory",
     ]
@@ -159,7 +159,7 @@ def test_terminal_is_refreshed_in_place_until_the_run_has_ended(make_files, pipe
     assert last.samples[-1].n_finished == 2
     before, after = stream.getvalue().split("\x1b[J")
     assert before.endswith(f"\x1b[{before.count(chr(10))}F")
-    assert "at work" in before
+    assert "running" in before
     assert "finished\n2 of 2 files" in after
 
 

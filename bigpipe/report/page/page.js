@@ -14,7 +14,7 @@ function makeHead() {
   const began = new Date(1000 * data.began).toLocaleString("sv-SE");
   const where = data.about.machine ? " on " + data.about.machine : "";
   const words = { finished: "finished after ", interrupted: "interrupted after ",
-    killed: "killed, last update after ", "at work": "still at work after " };
+    killed: "killed, last update after ", running: "still running after " };
   document.getElementById("subtitle").textContent =
     "began " + began + where + ", " + (words[data.state] || data.state + " ") + duration(data.elapsed);
 }
