@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 __all__ = [
+    "MAX_KINDS_SHOWN",
     "BigpipeError",
     "BigpipeWarning",
     "CollisionError",
@@ -38,6 +38,7 @@ __all__ = [
     "UnsendableError",
     "WorkerError",
     "WorkerTraceback",
+    "by_kind",
     "how_ended",
     "message_of",
     "show_worker_traceback",
@@ -230,13 +231,8 @@ class FileError(BigpipeError, RuntimeError):
         return (self.hook or "before the first hook", what)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {
-            "in_name": self.in_name,
-            "hook": self.hook,
-            "exitcode": self.exitcode,
-            "attempts": self.attempts,
-            "traceback": self.traceback,
-        }
+        names = ("in_name", "hook", "exitcode", "attempts", "traceback")
+        fields = {name: getattr(self, name) for name in names}
         return (_rebuild_file_error, (str(self), fields, _portable(self.__cause__)))
 
 
@@ -348,6 +344,9 @@ class PipelineError(BigpipeError, ExceptionGroup[FileError]):
     def __init__(self, message: str, errors: Sequence[FileError], pout: Any = None) -> None:
         super().__init__(message, errors)
 
+    def __str__(self) -> str:
+        return str(self.message)  # a group would add "(2 sub-exceptions)" to the last line
+
     def derive(self, excs: Sequence[Any]) -> PipelineError:  # type: ignore[override]
         """Make a group of some of the errors, for ``except*`` and ``split``."""
         return PipelineError(f"{len(excs)} of the files that failed", excs, self.pout)
@@ -368,19 +367,24 @@ class TooManyErrorsError(PipelineError):
 
 def summarise(errors: Sequence[FileError]) -> str:
     """Count errors by hook and kind, most frequent first, with an example of each."""
-    counts = Counter(error.kind for error in errors)
-    examples: dict[tuple[str, str], FileError] = {}
-    for error in errors:
-        examples.setdefault(error.kind, error)
     lines = []
-    for kind, count in counts.most_common(MAX_KINDS_SHOWN):
-        text = str(examples[kind]).partition("\n")[0]
+    groups = by_kind(errors)
+    for (hook, what), alike in list(groups.items())[:MAX_KINDS_SHOWN]:
+        text = str(alike[0]).partition("\n")[0]
         if len(text) > MAX_MESSAGE_SHOWN:
             text = text[: MAX_MESSAGE_SHOWN - 3] + "..."
-        lines.append(f"  {count} x {kind[1]} in {kind[0]}, first: {text}")
-    if len(counts) > MAX_KINDS_SHOWN:
-        lines.append(f"  and {len(counts) - MAX_KINDS_SHOWN} more kinds")
+        lines.append(f"  {len(alike)} x {what} in {hook}, first: {text}")
+    if len(groups) > MAX_KINDS_SHOWN:
+        lines.append(f"  and {len(groups) - MAX_KINDS_SHOWN} more kinds")
     return "\n".join(lines)
+
+
+def by_kind(errors: Iterable[FileError]) -> dict[tuple[str, str], list[FileError]]:
+    """Group errors by hook and kind, the most frequent kind first."""
+    groups: dict[tuple[str, str], list[FileError]] = {}
+    for error in errors:
+        groups.setdefault(error.kind, []).append(error)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 def _shorten_repeats(errors: Sequence[FileError]) -> None:
@@ -389,12 +393,10 @@ def _shorten_repeats(errors: Sequence[FileError]) -> None:
         cause = error.__cause__
         if cause is not None and isinstance(cause.__cause__, WorkerTraceback):
             object.__setattr__(cause, "__cause__", None)
-    seen: set[tuple[str, str]] = set()
-    for error in errors:
-        cause = error.__cause__
-        if error.kind not in seen and cause is not None and cause.__traceback__ is None:
-            show_worker_traceback(error)
-        seen.add(error.kind)
+    for first, *_ in by_kind(errors).values():
+        cause = first.__cause__
+        if cause is not None and cause.__traceback__ is None:
+            show_worker_traceback(first)
 
 
 def shown(in_name: Any) -> str:

@@ -112,8 +112,13 @@ class Pout(list[Entry]):
         kept = (x for x in self.results if not _is_empty(x.entry))
         return Pout(kept, self.elapsed_s, self.memory)
 
-    def summary(self) -> str:
+    def summary(self, failures: bool = True) -> str:
         """Return a short text: the number of files by outcome, the speed, and the failures.
+
+        Parameters
+        ----------
+        failures : bool, optional
+            Whether to add a line for each kind of error.
 
         Returns
         -------
@@ -141,7 +146,7 @@ class Pout(list[Entry]):
             text += f"\n{_told(self.memory)}"
         for who, names in self._rejected().items():
             text += f"\n  {len(names)} x rejected by {who}, first: {shown(names[0])}"
-        errors = self.errors
+        errors = self.errors if failures else []
         return f"{text}\n{summarise(errors)}" if errors else text
 
     def _rejected(self) -> dict[str, list[Any]]:

@@ -352,6 +352,7 @@ def test_split_parts_the_errors_and_keeps_the_result():
     assert [len(values.exceptions), len(others.exceptions)] == [3, 2]
     assert values.pout is others.pout is error.pout
     assert "OSError" not in str(values)
+    assert "sub-exception" not in str(values)
 
 
 def test_derived_error_holds_the_given_ones():

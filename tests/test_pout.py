@@ -100,8 +100,9 @@ def test_pruned_pout_keeps_what_has_an_output_or_metadata() -> None:
 def test_summary_counts_each_outcome_and_kind_of_error() -> None:
     failures = [failed(i, "file_read", OSError("gone")) for i in range(4, 7)]
     failures.append(failed(7, "data_process", ValueError("bad")))
-    text = Pout([*results(), *failures], elapsed_s=4.0).summary()
-    first, *kinds = text.split("\n")
+    pout = Pout([*results(), *failures], elapsed_s=4.0)
+    first, *kinds = pout.summary().split("\n")
+    assert pout.summary(failures=False) == first
     assert first == (
         "8 files: 2 written, 1 metadata only, 1 rejected, 4 failed in 4 s (2 files/s); "
         "highest peak RSS 2.0 GiB"

@@ -91,7 +91,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _errors(arguments: argparse.Namespace) -> int:
-    from bigpipe.errors import shown, summarise
+    from bigpipe.errors import by_kind, shown
     from bigpipe.journal import Journal
 
     with Journal(arguments.journal) as journal:
@@ -107,7 +107,9 @@ def _errors(arguments: argparse.Namespace) -> int:
                 print(error.traceback)
     if errors and not are_names:
         n = len(errors)
-        say(f"{n} {plural(n, 'file')} failed\n{summarise(errors)}")
+        say(f"{n} {plural(n, 'file')} failed")
+        for (hook, what), alike in by_kind(errors).items():
+            say(f"  {len(alike)} x {what} in {hook}")
     return FILES_FAILED if errors else OK
 
 

@@ -15,18 +15,20 @@ from typing import Any
 from bigpipe.cli import screen
 from bigpipe.cli.settings import PREFIX, Settings, settings_of
 from bigpipe.errors import (
+    MAX_KINDS_SHOWN,
     BigpipeError,
     FileError,
     OptionError,
     PipelineError,
     TooManyErrorsError,
+    by_kind,
 )
 from bigpipe.flags import add_flags, resolved
 
 __all__ = ["Intermixed", "add"]
 
 _FORMATS = ("table", "csv", "json", "ecsv")
-_MAX_TRACEBACKS = 3  # one for each kind of failure; arbitrary
+_MAX_TRACEBACKS = 3  # of the most frequent kinds of failure; arbitrary
 _INPUTS = """\
 TARGET is script.py:Name or package.module:Name. Name is a subclass of
 BigMultiPipe, an object of one, or a function that takes data and returns data.
@@ -134,6 +136,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bigpipe.cli.results import print_results, results_of
+    from bigpipe.pout import Pout
 
     with screen.only_results_on_stdout():
         try:
@@ -148,8 +151,8 @@ def _run(arguments: argparse.Namespace) -> int:
             if isinstance(error, TooManyErrorsError):
                 stopped = str(error.message).partition("\n")[0]
         except FileError as error:
-            _say_traceback(error)
-            screen.say(f"bigpipe: {error}")
+            screen.say(_with_traceback(error))
+            screen.say("bigpipe: stopped at this failure, because of --on-error raise")
             return screen.FILES_FAILED
         except BigpipeError as error:
             return screen.refuse_for(error)
@@ -158,8 +161,8 @@ def _run(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     errors = [result.error for result in results if result.error is not None]
     _say_kinds(errors)
-    if hasattr(pout, "summary"):
-        screen.say(pout.summary())
+    if isinstance(pout, Pout):
+        screen.say(pout.summary(failures=False))
     if stopped is not None:
         screen.say(f"bigpipe: {stopped}")
     return screen.FILES_FAILED if errors else screen.OK
@@ -203,14 +206,14 @@ def _prepared(
 
 
 def _say_kinds(errors: list[FileError]) -> None:
-    """Show the traceback of the first failure of each kind."""
-    first: dict[tuple[str, str], FileError] = {}
-    for error in errors:
-        first.setdefault(error.kind, error)
-    for error in list(first.values())[:_MAX_TRACEBACKS]:
-        _say_traceback(error)
+    """Count the failures of each kind and show the first of each."""
+    groups = list(by_kind(errors).items())
+    for i, ((hook, what), alike) in enumerate(groups[:MAX_KINDS_SHOWN]):
+        text = _with_traceback(alike[0]) if i < _MAX_TRACEBACKS else str(alike[0])
+        screen.say(f"{len(alike)} x {what} in {hook}, first: {text}")
+    if len(groups) > MAX_KINDS_SHOWN:
+        screen.say(f"and {len(groups) - MAX_KINDS_SHOWN} more kinds of failure")
 
 
-def _say_traceback(error: FileError) -> None:
-    if error.traceback:
-        screen.say(f"{error}\n{error.traceback}")
+def _with_traceback(error: FileError) -> str:
+    return f"{error}\n{error.traceback}" if error.traceback else str(error)

@@ -72,9 +72,11 @@ for result in pipe.iter_pipeline(["a", "b"], ordered=True):
 def test_errors_are_shown_and_told_by_the_exit_code(night, capsys, arguments, told, not_told):
     journal, names = night
     assert main(["errors", journal, *arguments]) == 1
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert told.format(name=names[1]) in out
     assert not_told not in out
+    is_list = arguments in (["--names"], ["-0"])
+    assert err == ("" if is_list else "1 file failed\n  1 x ValueError in data_process\n")
 
 
 def test_run_without_errors_has_none_to_show(make_files, tmp_path, capsys):

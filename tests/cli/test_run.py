@@ -100,6 +100,8 @@ def test_failed_files_give_exit_code_1_and_one_traceback_of_each_kind(folder, ca
     captured = capsys.readouterr()
     assert [row["outcome"] for row in table(captured.out)] == ["written", "failed", "failed"]
     assert captured.err.count('raise ValueError("too bright")') == 1
+    assert captured.err.count("data_process raised ValueError") == 1
+    assert "2 x ValueError in data_process, first: data_process raised" in captured.err
     assert "3 files: 1 written, 2 failed" in captured.err
 
 
@@ -108,7 +110,21 @@ def test_first_error_that_ends_the_run_gives_exit_code_1(folder, capsys):
     assert main(["run", REDUCE, *HERE, *arguments]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "bigpipe: data_process raised ValueError on 'raw/1.npy': too bright" in captured.err
+    assert captured.err.count("data_process raised ValueError on 'raw/1.npy': too bright") == 1
+    assert captured.err.endswith("bigpipe: stopped at this failure, because of --on-error raise\n")
+
+
+def test_failures_of_more_kinds_than_fit_are_counted(folder, capsys):
+    code = "KINDS = [type(f'Kind{i}Error', (Exception,), {}) for i in range(10)]\n"
+    code += "def fail(data):\n    raise KINDS[int(data[0])]('no good')\n"
+    Path("failing.py").write_text(code)
+    for i in range(10):
+        np.save(f"raw/{i}.npy", np.array([i]))
+    assert main(["run", "failing.py:fail", *HERE, "raw/*.npy"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("1 x Kind") == 8
+    assert said.count("Traceback") == 3
+    assert "and 2 more kinds of failure" in said
 
 
 def test_run_that_is_stopped_for_its_errors_says_so(folder, capsys):
