@@ -18,7 +18,17 @@ from bigpipe.errors import OptionError
 from bigpipe.options import Kind, Options
 from bigpipe.references import find
 
-__all__ = ["DECLARED", "Later", "add_flags", "argument_of", "flag_of", "from_text", "resolved"]
+__all__ = [
+    "DECLARED",
+    "Later",
+    "add_flags",
+    "argument_of",
+    "flag_of",
+    "from_text",
+    "in_flags",
+    "names_object",
+    "resolved",
+]
 
 DECLARED: Mapping[str, Field[Any]] = {option.name: option for option in fields(Options)}
 """The declaration of each option, by its name."""
@@ -31,6 +41,12 @@ _METAVARS = {
     Kind.OBJECT: "MODULE:NAME",
     Kind.OBJECTS: "MODULE:NAME",
 }
+
+_QUOTED = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_OPTION = re.compile(
+    rf"{_QUOTED}|(?<![\w./-])(?P<is_given>give )?(?P<name>{'|'.join(DECLARED)})"
+    r"(?P<value>=(?:True|False|(?=\S))|(?![\w./(=-]))"
+)
 
 
 class Later(str):
@@ -47,6 +63,36 @@ def flag_of(name: str) -> str:
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name)
     return "--" + words.replace("_", "-").lower()
+
+
+def in_flags(message: str) -> str:
+    """Return a message with the options that it names written as flags.
+
+    Parameters
+    ----------
+    message : str
+        The message. Names in quotes stay as they are, and so do options whose names are common
+        words, such as ``order``, unless ``give`` is before them or ``=`` behind.
+
+    Examples
+    --------
+    >>> in_flags("the folder 'num_processes' is missing: give create_outdir=True")
+    "the folder 'num_processes' is missing: give --create-outdir"
+    >>> in_flags("max_errors=2 allows no more; give process_size, lower num_processes, in order")
+    '--max-errors=2 allows no more; give --process-size, lower --num-processes, in order'
+    """
+    return _OPTION.sub(_as_flag, message)
+
+
+def _as_flag(found: re.Match[str]) -> str:
+    give, name, value = found["is_given"] or "", found["name"], found["value"]
+    is_word = name is not None and name.isalpha() and name.islower()
+    if name is None or (is_word and not give and not value):
+        return found[0]
+    flag = flag_of(name)
+    if DECLARED[name].metadata["kinds"][0] is Kind.FLAG and value in ("=True", "=False"):
+        return give + (flag if value == "=True" else f"--no-{flag[2:]}")
+    return f"{give}{flag}{value}"
 
 
 def from_text(name: str, text: str) -> Any:
@@ -127,7 +173,8 @@ def _typed(name: str, later: bool, text: str) -> Any:
     try:
         return from_text(name, text)
     except OptionError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        # argparse puts the flag in front.
+        raise argparse.ArgumentTypeError(str(error).removeprefix(f"{name}=")) from error
 
 
 def add_flags(parser: Any, prefix: str = "") -> None:
@@ -151,7 +198,7 @@ def add_flags(parser: Any, prefix: str = "") -> None:
                 dest=prefix + name,
                 type=Later,
                 metavar=_METAVARS[Kind.OBJECT],
-                help=f"function to use as {name}",
+                help=f"function to use for {flag_of(name)}",
             )
 
 
@@ -159,7 +206,7 @@ def _help_of(option: Field[Any]) -> str:
     text = option.metadata["help"]
     if option.default is not None and "default" not in text:
         text = f"{text} (default: {option.default})"
-    return str(text).replace("%", "%%")
+    return in_flags(text).replace("%", "%%")
 
 
 def resolved(name: str, value: Any) -> Any:

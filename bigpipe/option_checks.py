@@ -90,7 +90,8 @@ def size(name: str, value: Any) -> int:
     try:
         n_bytes = parse_bytes(value)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"{name}={value!r}: {error}") from None
+        why = str(error) if str(error).startswith(repr(value)) else f"{value!r}: {error}"
+        raise OptionError(f"{name}={why}") from None
     if n_bytes <= 0:
         raise OptionError(f"{name}={value!r} is not a size above zero")
     return n_bytes

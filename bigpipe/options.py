@@ -126,7 +126,7 @@ class Options:
     strategy: Any = _option(
         None,
         "how a worker takes its files through the hooks: 'interleaved', 'batched', 'overlapped', "
-        "or the full name of a class (default: chosen from overlap and batch_size)",
+        "or the full name of a class (default: chosen by overlap=True and batch_size)",
         check=checks.strategy,
     )
     order: Any = _option(

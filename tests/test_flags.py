@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bigpipe.errors import OptionError
-from bigpipe.flags import DECLARED, Later, add_flags, flag_of, from_text, resolved
+from bigpipe.flags import DECLARED, Later, add_flags, flag_of, from_text, in_flags, resolved
 from bigpipe.options import NAMES, Kind, Options
 
 GIVEN: dict[str, tuple[list[str], Any]] = {
@@ -68,7 +68,7 @@ def test_what_no_flag_gives_is_none() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-processes", "many"], "--num-processes: num_processes='many' is not a number"),
+        (["--num-processes", "many"], "argument --num-processes: 'many' is not a number"),
         (["--num-processes", "inf"], "is not a finite number"),
         (["--num-processes=-1"], "is not a number of at least 0"),
         (["--process-size", "2G"], "write GiB"),
@@ -90,7 +90,7 @@ def test_value_that_cannot_be_used_is_a_usage_error_that_says_why(
 def test_help_tells_defaults_and_keeps_percent_signs() -> None:
     text = " ".join(parser().format_help().split())
     assert (
-        "fraction of the currently available memory to use if mem_available is not given "
+        "fraction of the currently available memory to use if --mem-available is not given "
         "(default: 0.8)"
     ) in text
     assert "{finish,raise,return}" in text
@@ -137,3 +137,23 @@ def test_words_of_a_choice_are_those_that_its_check_takes() -> None:
         assert bool(option.metadata["choices"]) == (Kind.CHOICE in option.metadata["kinds"])
         for word in option.metadata["choices"]:
             assert option.metadata["check"](name, word) == word
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("give create_outdir=True", "give --create-outdir"),
+        ("give retry_failed=False", "give --no-retry-failed"),
+        ("max_errors=2 allows no more", "--max-errors=2 allows no more"),
+        ("order='length' is wrong", "--order='length' is wrong"),
+        ("raise process_size, lower num_processes", "raise --process-size, lower --num-processes"),
+        ("give fingerprint", "give --fingerprint"),
+        ("give PoolClass", "give --pool-class"),
+        ("in the order of the journal", "in the order of the journal"),
+        ("'max_errors.fits' and \"mem_frac=1\"", "'max_errors.fits' and \"mem_frac=1\""),
+        ("bigpipe's mem_frac is the user's", "bigpipe's --mem-frac is the user's"),
+        ("data/mem_frac, mem_frac.fits, mem_frac()", "data/mem_frac, mem_frac.fits, mem_frac()"),
+    ],
+)
+def test_message_names_flags(message: str, told: str) -> None:
+    assert in_flags(message) == told

@@ -23,7 +23,7 @@ from bigpipe.errors import (
     TooManyErrorsError,
     by_kind,
 )
-from bigpipe.flags import add_flags, resolved
+from bigpipe.flags import add_flags, in_flags, resolved
 
 __all__ = ["Intermixed", "add"]
 
@@ -164,7 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if isinstance(pout, Pout):
         screen.say(pout.summary(failures=False))
     if stopped is not None:
-        screen.say(f"bigpipe: {stopped}")
+        screen.say(f"bigpipe: {in_flags(stopped)}")
     return screen.FILES_FAILED if errors else screen.OK
 
 
@@ -175,7 +175,7 @@ def _plan(arguments: argparse.Namespace) -> int:
             preview = pipe.plan(in_names, **given)
         except BigpipeError as error:
             return screen.refuse_for(error)
-    print(preview)
+    print(in_flags(str(preview)))
     return screen.OK if preview.is_good else screen.FILES_FAILED
 
 
@@ -209,11 +209,11 @@ def _say_kinds(errors: list[FileError]) -> None:
     """Count the failures of each kind and show the first of each."""
     groups = list(by_kind(errors).items())
     for i, ((hook, what), alike) in enumerate(groups[:MAX_KINDS_SHOWN]):
-        text = _with_traceback(alike[0]) if i < _MAX_TRACEBACKS else str(alike[0])
+        text = _with_traceback(alike[0]) if i < _MAX_TRACEBACKS else in_flags(str(alike[0]))
         screen.say(f"{len(alike)} x {what} in {hook}, first: {text}")
     if len(groups) > MAX_KINDS_SHOWN:
         screen.say(f"and {len(groups) - MAX_KINDS_SHOWN} more kinds of failure")
 
 
 def _with_traceback(error: FileError) -> str:
-    return f"{error}\n{error.traceback}" if error.traceback else str(error)
+    return "\n".join(filter(None, (in_flags(str(error)), error.traceback)))

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from bigpipe.errors import BigpipeWarning, shown
+from bigpipe.flags import in_flags
 from bigpipe.prints import is_terminal
 
 __all__ = [
@@ -85,7 +86,7 @@ def refuse_for(error: BaseException) -> int:
         frames = frames.tb_next
     if cause is not None and (frames is not None or isinstance(cause, SyntaxError)):
         say("".join(traceback.format_exception(type(cause), cause, frames)).rstrip())
-    return refuse(str(error))
+    return refuse(in_flags(str(error)))
 
 
 def _is_callers(filename: str) -> bool:
@@ -114,7 +115,7 @@ def only_results_on_stdout() -> Iterator[None]:
 
     def formatted(message: Any, category: Any, *rest: Any, **more: Any) -> str:
         if issubclass(category, BigpipeWarning):
-            return f"bigpipe: warning: {message}\n"
+            return f"bigpipe: warning: {in_flags(str(message))}\n"
         return stock(message, category, *rest, **more)
 
     warnings.formatwarning = formatted

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.errors import OptionError
-from bigpipe.flags import flag_of
-from bigpipe.options import NAMES
+from bigpipe.flags import DECLARED, flag_of, names_object
+from bigpipe.options import NAMES, Kind
 
 __all__ = ["PREFIX", "Settings", "settings_of", "value_of"]
 
@@ -86,7 +86,7 @@ def _from_file(name: str) -> Settings:
     for key, value in content.items():
         option = _option_called(key)
         if option is not None:
-            settings.options[option] = value
+            settings.options[option] = _checked_option(name, option, value)
         elif key == "set":
             if not isinstance(value, dict):
                 raise OptionError(f"[set] in {name!r} is not a table of keywords")
@@ -104,6 +104,18 @@ def _from_file(name: str) -> Settings:
             hint = f": did you mean {near[0]!r}?" if near else "; keywords go under [set]"
             raise OptionError(f"{name!r} has {key!r}, which is not an option{hint}")
     return settings
+
+
+def _checked_option(name: str, option: str, value: Any) -> Any:
+    """Return an option's value in a file if it is valid; objects are still names, checked later."""
+    kinds = DECLARED[option].metadata["kinds"]
+    if Kind.OBJECTS in kinds or (isinstance(value, str) and names_object(option, value)):
+        return value
+    try:
+        return DECLARED[option].metadata["check"](option, value)
+    except OptionError as error:
+        wrong = str(error).removeprefix(f"{option}=")
+        raise OptionError(f"{option!r} in {name!r}: {wrong}") from None
 
 
 def _inputs(name: str, value: Any) -> list[str | list[str]]:

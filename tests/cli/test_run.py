@@ -131,7 +131,7 @@ def test_run_that_is_stopped_for_its_errors_says_so(folder, capsys):
     arguments = ["raw", "--glob", "*", "--set", "limit=0", "--max-errors", "1"]
     assert main(["run", REDUCE, *HERE, *arguments]) == 1
     captured = capsys.readouterr()
-    assert "max_errors" in captured.err.splitlines()[-1]
+    assert captured.err.splitlines()[-1].endswith("and --max-errors=1 allows no more")
     assert "failed" in captured.out
 
 
@@ -148,11 +148,12 @@ def test_run_that_is_stopped_for_its_errors_says_so(folder, capsys):
             [REDUCE, "a", "--outdri", "x"],
             "unrecognized arguments: --outdri x; did you mean --outdir",
         ),
-        ([REDUCE, "a", "--mem-frac", "0"], "mem_frac=0 is not above zero"),
+        ([REDUCE, "a", "--mem-frac", "0"], "argument --mem-frac: 0 is not above zero"),
         ([REDUCE, "a", "--set", "limit"], "write --set name=value"),
         ([REDUCE, "a", "--set", "mem_frac=1"], "is an option, not a keyword: give --mem-frac"),
         ([REDUCE, "a", "--config", "nowhere.toml"], "cannot read 'nowhere.toml'"),
         ([REDUCE, "a", "--order", "code/reduction.py:nothing"], "has no nothing"),
+        ([REDUCE, "a", "--process-size", "2 X"], "--process-size: '2 X' has no known unit"),
         (["code/reduction.py:night", "a"], "is an int: name a subclass or object"),
         (["code/reduction.py:Demanding", "a"], "needs --set night=..."),
         (["code/reduction.py:Broken", "a"], "raised ValueError: no catalogue"),
@@ -209,7 +210,7 @@ def test_plan_has_exit_code_1_if_something_is_in_the_way(folder, capsys):
     assert main(["plan", REDUCE, "--outdir", "nowhere", "raw/1.npy", "raw/9.npy"]) == 1
     said = capsys.readouterr().out
     assert "the input is missing" in said
-    assert "create_outdir" in said
+    assert said.splitlines()[-2].endswith("make it, or give --create-outdir")
 
 
 # As a process.
