@@ -6,17 +6,18 @@ Command lines and the table in the documentation are made from `Options`. The ch
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from bigpipe import option_checks as checks
+from bigpipe.near_names import name_meant
 from bigpipe.option_checks import Kind, assure_list
 
 __all__ = [
     "CONTROL_OPTIONS",
+    "ELSEWHERE",
     "FUNCTION_LISTS",
     "NAMES",
     "Kind",
@@ -33,6 +34,13 @@ COMPARISONS = ("mtime", "checksum")
 
 CONTROL_OPTIONS = ("outdir", "create_outdir", "outname_append", "outname")
 """Options that the hooks also receive as keywords."""
+
+ELSEWHERE = {
+    **dict.fromkeys(("n_jobs", "max_workers", "n_workers", "num_workers"), "num_processes"),
+    **dict.fromkeys(("nproc", "nprocs", "n_proc", "n_procs", "n_processes"), "num_processes"),
+    **dict.fromkeys(("processes", "n_cores", "ncores", "num_cores"), "num_processes"),
+}
+"""Options, by the names that they have in other libraries."""
 
 FUNCTION_LISTS = ("pre_process_list", "post_process_list")
 """Options that are lists of functions; a run's lists are appended to the object's."""
@@ -277,12 +285,12 @@ def slips(
     left_out = {each.name for each in parameters if each.default is not each.empty} - given
     found = {}
     for name in sorted(given - known - {each.name for each in parameters}):
-        if (meant := _near(name, known)) is not None:
+        if (meant := ELSEWHERE.get(name) or name_meant(name, known)) is not None:
             found[name] = (
                 f"{name!r} is not an option of bigpipe, so the hooks get it as a keyword; did you "
                 f"mean {meant!r}?"
             )
-        elif (meant := _near(name, left_out)) is not None:
+        elif (meant := name_meant(name, left_out)) is not None:
             found[name] = (
                 f"no hook or function has a parameter {name!r}, but one has {meant!r}, which is "
                 "not given: did you mean that?"
@@ -293,15 +301,6 @@ def slips(
 def is_named(name: str, functions: Iterable[Any]) -> bool:
     """Return whether a keyword is a parameter of any of these functions."""
     return any(each.name == name for function in functions for each in _parameters(function))
-
-
-def _near(name: str, others: Iterable[str]) -> str | None:
-    """Return the name that is probably meant: a similar one, or one with the same letters."""
-    plain = {other.lower(): other for other in sorted(others)}
-    near = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.85)
-    letters = sorted(name.lower())
-    near += [other for other in plain if len(other) > 2 and sorted(other) == letters]
-    return plain[near[0]] if near else None
 
 
 def _parameters(function: Any) -> Iterable[inspect.Parameter]:

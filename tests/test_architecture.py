@@ -20,8 +20,8 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("budget", "chunks", "columns", "durations", "encoding", "fingerprint", "option_checks"),
-        *("options", "outname", "plurals", "scheduler", "scheduling", "slices"),
+        *("budget", "chunks", "columns", "durations", "encoding", "fingerprint", "near_names"),
+        *("option_checks", "options", "outname", "plurals", "scheduler", "scheduling", "slices"),
     ),
     (
         *("claims", "clock", "context", "environment", "file_states", "formats", "input_files"),

@@ -205,6 +205,14 @@ def test_flag_is_nothing_else(value):
         ("post_process_lists", "post_process_list"),
         ("poolclass", "PoolClass"),
         ("onerror", "on_error"),
+        ("num_procs", "num_processes"),
+        ("memory_available", "mem_available"),
+        ("mem_avail", "mem_available"),
+        ("mem_fraction", "mem_frac"),
+        ("proc_size", "process_size"),
+        ("max_retry", "max_retries"),
+        ("n_jobs", "num_processes"),
+        ("max_workers", "num_processes"),
     ],
 )
 def test_near_miss_of_an_option_is_recognised(keyword, option):
@@ -215,7 +223,38 @@ def with_parameters(data, dark=None, *, dark_level=0, num_process=None, **kwargs
     return data
 
 
-@pytest.mark.parametrize("keyword", ["bias", "flat", "in_unit", "overwrite", "process"])
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        *(
+            "bias",
+            "flat",
+            "dark",
+            "dark_scale",
+            "gain",
+            "gain_unit",
+            "in_unit",
+            "outbase",
+            "memory",
+        ),
+        *("nsigma", "n_sigma", "sigma_clip", "process", "processing", "size", "max_size", "mem"),
+        *("overwrite", "out_unit", "outfile", "timeout", "timeout_s", "retry", "error", "errors"),
+        *("batch", "number", "num", "num_pixels", "num_prob", "num_points", "max_iter", "mem_free"),
+        *("process_name", "file_type", "file_name", "filename", "fraction", "journals_read"),
+        *("start", "start_time", "method", "methods", "thread_id", "worker", "workers", "cores"),
+        *(
+            "list",
+            "ordering",
+            "strategies",
+            "progress_text",
+            "execute",
+            "output",
+            "outs",
+            "retrieve",
+        ),
+        *("max_value", "max_distance", "on_axis", "in_names_list", "bins", "n_bins", "nproject"),
+    ],
+)
 def test_other_keywords_are_no_near_misses(keyword):
     assert slips([keyword], []) == {}
 

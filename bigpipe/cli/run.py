@@ -7,7 +7,6 @@ the arguments ask for.
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from typing import Any
@@ -23,12 +22,24 @@ from bigpipe.errors import (
     TooManyErrorsError,
     by_kind,
 )
-from bigpipe.flags import add_flags, in_flags, resolved
+from bigpipe.flags import add_flags, flag_of, in_flags, resolved
+from bigpipe.near_names import names_meant
+from bigpipe.options import ELSEWHERE
 
 __all__ = ["Intermixed", "add"]
 
 _FORMATS = ("table", "csv", "json", "ecsv")
 _MAX_TRACEBACKS = 3  # of the most frequent kinds of failure; arbitrary
+_USUAL_FLAGS = {
+    **dict.fromkeys(("j", "n", "jobs", "procs", "workers", "cores"), "--num-processes"),
+    **dict.fromkeys(("o", "d", "output", "output_dir", "output_folder"), "--outdir"),
+    **dict.fromkeys(("k", "keyword", "param"), "--set"),
+    **dict.fromkeys(("r", "recursive"), "--glob '**/*'"),
+    "dry_run": "bigpipe plan",
+    "q": "--no-progress",
+    "quiet": "--no-progress",
+    **{name: flag_of(option) for name, option in ELSEWHERE.items()},
+}
 _INPUTS = """\
 TARGET is script.py:Name or package.module:Name. Name is a subclass of
 BigMultiPipe, an object of one, or a function that takes data and returns data.
@@ -67,9 +78,12 @@ class Intermixed(argparse.ArgumentParser):
             return ""
         if os.path.exists(word):
             return f"; if you mean the file, write {os.path.join('.', word)}"
-        flags = (x for action in self._actions for x in action.option_strings)
-        near = difflib.get_close_matches(word.partition("=")[0], flags, n=1)
-        return f"; did you mean {near[0]}?" if near else ""
+        flags = [x for action in self._actions for x in action.option_strings]
+        flag = word.partition("=")[0]
+        usual = _USUAL_FLAGS.get(flag.lstrip("-").replace("-", "_"))
+        is_run = "--set" in flags
+        near = [usual] if usual is not None and is_run else names_meant(flag, flags)
+        return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

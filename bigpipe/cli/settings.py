@@ -6,14 +6,14 @@ Owns how these are read and which takes precedence. `bigpipe.options` says what 
 from __future__ import annotations
 
 import argparse
-import difflib
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.errors import OptionError
 from bigpipe.flags import DECLARED, flag_of, names_object
-from bigpipe.options import NAMES, Kind
+from bigpipe.near_names import names_meant
+from bigpipe.options import ELSEWHERE, NAMES, Kind
 
 __all__ = ["PREFIX", "Settings", "settings_of", "value_of"]
 
@@ -100,8 +100,9 @@ def _from_file(name: str) -> Settings:
                 raise OptionError(f"{key} in {name!r} is {value!r}: it must be {what}")
             setattr(settings, key, value)
         else:
-            near = difflib.get_close_matches(key, [*NAMES, *_OWN], n=1)
-            hint = f": did you mean {near[0]!r}?" if near else "; keywords go under [set]"
+            near = [ELSEWHERE[key]] if key in ELSEWHERE else names_meant(key, [*NAMES, *_OWN])
+            hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = hint or "; keywords go under [set]"
             raise OptionError(f"{name!r} has {key!r}, which is not an option{hint}")
     return settings
 

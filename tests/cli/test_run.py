@@ -178,6 +178,32 @@ def test_file_that_looks_like_a_flag_can_be_named(folder, capsys):
     assert main(["run", REDUCE, *HERE, "--", "-1.npy"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--nums", "; did you mean --num-processes?"),
+        ("-j", "; did you mean --num-processes?"),
+        ("--n-jobs=4", "; did you mean --num-processes?"),
+        ("--mem", "; did you mean --mem-available or --mem-frac?"),
+        ("--timeout", "; did you mean --file-timeout?"),
+        ("--create_outdir", "; did you mean --create-outdir?"),
+        ("-o", "; did you mean --outdir?"),
+        ("--dry-run", "; did you mean bigpipe plan?"),
+        ("--force", "unrecognized arguments: --force"),
+    ],
+)
+def test_flag_that_is_unknown_is_answered_with_the_one_meant(flag, hint, folder, capsys):
+    assert main(["run", REDUCE, "raw/1.npy", flag]) == 2
+    assert capsys.readouterr().err.rstrip().endswith(hint)
+
+
+def test_hint_is_a_flag_of_the_same_command(folder, capsys):
+    assert main(["report", "one.bigpipe", "--out", "x"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("--out x; did you mean --output?")
+    assert main(["report", "one.bigpipe", "-j"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("unrecognized arguments: -j")
+
+
 def test_file_too_many_is_not_taken_for_a_flag(folder, capsys):
     assert main(["status", "one.bigpipe", "code/reduction.py"]) == 2
     assert capsys.readouterr().err.endswith("unrecognized arguments: code/reduction.py\n")

@@ -110,12 +110,14 @@ def test_target_is_an_argument_if_the_file_has_none(config):
     ("content", "message"),
     [
         ("outdri = 'x'", "'outdri', which is not an option: did you mean 'outdir'"),
+        ("n_jobs = 3", "'n_jobs', which is not an option: did you mean 'num_processes'"),
+        ("mem = 3", "did you mean 'mem_available' or 'mem_frac'"),
         ("limit = 3", r"which is not an option; keywords go under \[set\]"),
         ("set = 3", r"\[set\] in 'night.toml' is not a table"),
         ("[set]\noutdir = 'x'", "is an option, not a keyword: give --outdir"),
         ("x = ", "'night.toml' is not TOML"),
     ],
-    ids=["near miss", "keyword", "no table", "option", "no TOML"],
+    ids=["near miss", "other library", "beginning", "keyword", "no table", "option", "no TOML"],
 )
 def test_file_that_cannot_be_used_is_refused(content, message, config):
     config(content)
