@@ -348,7 +348,7 @@ def write_chunks(
     ------
     StoreError
         If no chunk comes, a chunk does not fit the first one, or the file cannot grow along the
-        axis.
+        axis, or the arguments are swapped.
 
     Examples
     --------
@@ -358,6 +358,12 @@ def write_chunks(
     >>> np.load("ramps.npy").tolist()
     [0, 0, 1, 0, 1, 2]
     """
+    if isinstance(chunks, (str, bytes, os.PathLike)):
+        if isinstance(name, (str, os.PathLike)):
+            remedy = f"give the chunks of that file, read_chunks({os.fspath(chunks)!r})"
+        else:
+            remedy = "give the name of the file first, then the chunks"
+        raise StoreError(f"{os.fspath(chunks)!r} is a file name, not a stream of chunks: {remedy}")
     with ChunkWriter(name, axis=axis, length=length, dtype=dtype, **how) as writer:
         for chunk in outputs_of(iter(chunks)):
             writer.write(chunk)

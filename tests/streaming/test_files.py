@@ -276,6 +276,16 @@ def test_chunks_that_do_not_fit_are_refused(extension, tmp_path):
         write_chunks(path, [np.ma.array([1, 2], mask=[True, False])])
 
 
+@pytest.mark.parametrize("kind", [str, Path], ids=["str", "Path"])
+def test_name_in_place_of_chunks_is_refused(kind, tmp_path):
+    path = kind(tmp_path / "x.npy")
+    with pytest.raises(StoreError, match=r"x.npy' is a file name.* name of the file first"):
+        write_chunks(iter([np.zeros(3)]), path)
+    with pytest.raises(StoreError, match=r"a file name.*: give .*read_chunks\('.*x.npy'\)"):
+        write_chunks(tmp_path / "y.npy", path)
+    assert not list(tmp_path.iterdir())
+
+
 @each_format
 def test_numbers_are_converted_if_a_dtype_is_given(extension, tmp_path):
     path = path_of(tmp_path, extension)
