@@ -16,6 +16,7 @@ import pytest
 
 from bigpipe import (
     BigMultiPipe,
+    CollisionError,
     FileError,
     Outcome,
     OutnameError,
@@ -811,6 +812,7 @@ def test_folder_that_is_missing_is_an_error_that_names_it(in_name, tmp_path):
     assert isinstance(result.error.__cause__, FileNotFoundError)
     assert result.error.hook == "file_write"
     assert "missing/000_bmp.bin" in result.error.traceback
+    assert "bigpipe/hooks.py" not in result.error.traceback
     assert not (tmp_path / "missing").exists()
 
 
@@ -1181,6 +1183,13 @@ def test_result_tells_index_attempts_worker_and_memory(in_name, outdir):
     assert (result.index, result.in_name) == (0, in_name)
     assert (result.attempts, result.worker) == (1, os.getpid())
     assert result.peak_rss > 1_000_000
+
+
+def test_error_that_bigpipe_raises_with_its_remedy_has_no_traceback(in_name):
+    error = run(Writer(outdir=os.path.dirname(in_name), outname_append=""), in_name).error
+    assert isinstance(error.__cause__, CollisionError)
+    assert error.traceback == ""
+    assert error.__cause__.__cause__ is None
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -18,6 +18,7 @@ from bigpipe import context
 from bigpipe.claims.register import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import (
+    BigpipeError,
     BigpipeWarning,
     FileError,
     FileTimeoutError,
@@ -358,8 +359,16 @@ def _describe(raised: BaseException, where: str = "") -> str:
 
 
 def _formatted(raised: BaseException) -> str:
-    """Return the traceback as Python shows it; without the exception itself if that fails."""
+    """Return the traceback as Python shows it; without the exception itself if that fails.
+
+    An error about a file that bigpipe itself raises has its cause and remedy in the message, so no
+    frames of bigpipe are shown with it.
+    """
     frames = _outside_bigpipe(raised.__traceback__)
+    if isinstance(raised, (BigpipeError, OSError)) and _is_inside_bigpipe(frames):
+        if raised.__cause__ is None and (raised.__context__ is None or raised.__suppress_context__):
+            return ""
+        frames = None
     try:
         return "".join(traceback.format_exception(type(raised), raised, frames))
     except Exception:  # such as of a SyntaxError made by hand, or of a __getattr__ that raises
@@ -370,7 +379,11 @@ def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:
     """Return the traceback from the hook on; the frames before it are the same for every file."""
     outside = frames
     while outside is not None:
-        if not outside.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        if not _is_inside_bigpipe(outside):
             return outside
         outside = outside.tb_next
     return frames
+
+
+def _is_inside_bigpipe(frames: TracebackType | None) -> bool:
+    return frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE)
