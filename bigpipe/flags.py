@@ -44,9 +44,10 @@ _METAVARS = {
 
 _QUOTED = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _OPTION = re.compile(
-    rf"{_QUOTED}|(?<![\w./-])(?P<is_given>give )?(?P<name>{'|'.join(DECLARED)})"
+    rf"{_QUOTED}|(?<![\w./-])(?P<name>{'|'.join(DECLARED)})"
     r"(?P<value>=(?:True|False|(?=\S))|(?![\w./(=-]))"
 )
+_GIVE = re.compile(r"\bgive\b[^.;:]*$", re.IGNORECASE)  # before an option, in the same clause
 
 
 class Later(str):
@@ -72,7 +73,7 @@ def in_flags(message: str) -> str:
     ----------
     message : str
         The message. Names in quotes stay as they are, and so do options whose names are common
-        words, such as ``order``, unless ``give`` is before them or ``=`` behind.
+        words, such as ``order``, unless ``=`` follows or "give" is before them in the clause.
 
     Examples
     --------
@@ -85,14 +86,16 @@ def in_flags(message: str) -> str:
 
 
 def _as_flag(found: re.Match[str]) -> str:
-    give, name, value = found["is_given"] or "", found["name"], found["value"]
-    is_word = name is not None and name.isalpha() and name.islower()
-    if name is None or (is_word and not give and not value):
+    name, value = found["name"], found["value"]
+    if name is None:  # in quotes
+        return found[0]
+    is_word = name.isalpha() and name.islower()
+    if is_word and not value and not _GIVE.search(found.string, endpos=found.start()):
         return found[0]
     flag = flag_of(name)
     if DECLARED[name].metadata["kinds"][0] is Kind.FLAG and value in ("=True", "=False"):
-        return give + (flag if value == "=True" else f"--no-{flag[2:]}")
-    return f"{give}{flag}{value}"
+        return flag if value == "=True" else f"--no-{flag[2:]}"
+    return f"{flag}{value}"
 
 
 def from_text(name: str, text: str) -> Any:

@@ -148,6 +148,8 @@ def test_words_of_a_choice_are_those_that_its_check_takes() -> None:
         ("order='length' is wrong", "--order='length' is wrong"),
         ("raise process_size, lower num_processes", "raise --process-size, lower --num-processes"),
         ("give fingerprint", "give --fingerprint"),
+        ("give another outdir or outname", "give another --outdir or --outname"),
+        ("give a name. The order is kept", "give a name. The order is kept"),
         ("give PoolClass", "give --pool-class"),
         ("in the order of the journal", "in the order of the journal"),
         ("'max_errors.fits' and \"mem_frac=1\"", "'max_errors.fits' and \"mem_frac=1\""),

@@ -201,6 +201,6 @@ class Explained:
                 "full and that the file and its folder are writable, or give another journal"
             ) from error
         raise JournalError(
-            f"{path!r} is not a journal, or is damaged ({error}): give another journal, or remove "
-            "it to start over"
+            f"{path!r} is not a journal, or is damaged ({error}): give another journal; if this "
+            "is a damaged one, remove it to start over"
         ) from error
