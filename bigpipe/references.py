@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from bigpipe.errors import OptionError
+from bigpipe.near_names import names_meant
 
 __all__ = ["find", "load", "split"]
 
@@ -50,7 +51,9 @@ def find(reference: str) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
-            raise OptionError(f"{module_name} has no {name}") from None
+            near = " or ".join(names_meant(name, vars(module)))
+            hint = f": did you mean {near}?" if near else ""
+            raise OptionError(f"{module_name} has no {name}{hint}") from None
     return value
 
 
@@ -89,7 +92,7 @@ def load(name: str) -> ModuleType:
         return _script(name)
     _put_first(os.getcwd())
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise OptionError(
@@ -99,6 +102,9 @@ def load(name: str) -> ModuleType:
         raise _unusable(name, error) from error
     except (Exception, SystemExit) as error:  # a module may raise anything
         raise _unusable(name, error) from error
+    if hasattr(module, "__path__") and module.__file__ is None:
+        raise OptionError(f"{name!r} is a folder without __init__.py, not a script or module")
+    return module
 
 
 def _script(path: str) -> ModuleType:

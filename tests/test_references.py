@@ -43,15 +43,23 @@ def test_name_may_have_dots():
     ("reference", "message"),
     [
         ("nonsense", "'nonsense' does not name an object: write package.module:name"),
-        ("os:nonsense", "os has no nonsense"),
+        ("os:nonsense", "os has no nonsense$"),
+        ("os.path:jion", "os.path has no jion: did you mean join"),
         ("no.such.module:x", "no module 'no.such.module', neither installed nor in"),
         ("nowhere/script.py:x", "no script 'nowhere/script.py'"),
     ],
-    ids=["no module", "no name", "no such module", "no script"],
+    ids=["no module", "no name", "near miss", "no such module", "no script"],
 )
 def test_what_is_not_there_is_said(reference, message):
     with pytest.raises(OptionError, match=message):
         find(reference)
+
+
+def test_folder_is_no_module(tmp_path, monkeypatch):
+    (tmp_path / "raw_frames").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=r"'raw_frames' is a folder without __init__.py"):
+        find("raw_frames:x")
 
 
 def test_module_of_the_current_folder_is_found(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ Owns how each becomes a pipeline. `bigpipe.references` finds them by name.
 from __future__ import annotations
 
 import inspect
+import os
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,8 @@ from bigpipe.pipeline import BigMultiPipe
 from bigpipe.references import find, load, split
 
 __all__ = ["pipeline_of"]
+
+_MAX_FUNCTIONS = 3  # of a module that are named; arbitrary
 
 
 def pipeline_of(reference: str, keywords: dict[str, Any]) -> BigMultiPipe:
@@ -35,7 +38,12 @@ def pipeline_of(reference: str, keywords: dict[str, Any]) -> BigMultiPipe:
     OptionError
         If there is no such pipeline, or its constructor fails.
     """
-    name = split(reference)[1]
+    module_name, name = split(reference)
+    if os.path.isfile(module_name) and os.path.splitext(module_name)[1] not in ("", ".py"):
+        raise OptionError(
+            f"{module_name!r} is not a Python script: name the pipeline before the inputs, such "
+            f"as script.py:Name {module_name}"
+        )
     value = _only_one(reference, load(reference)) if name is None else find(reference)
     if isinstance(value, type) and issubclass(value, BigMultiPipe):
         return _made(reference, value, keywords)
@@ -61,13 +69,18 @@ def _only_one(reference: str, module: ModuleType) -> Any:
     if len(found) == 1:
         return own[found[0]]
     if not found:
-        own_functions = [
+        functions = [
             name
             for name, x in own.items()
             if inspect.isfunction(x) and x.__module__ == module.__name__
         ]
-        function = own_functions[0] if len(own_functions) == 1 else "function"
-        raise OptionError(f"there is no pipeline in {reference}: write {reference}:{function}")
+        if not functions:
+            raise OptionError(f"there is no pipeline and no function in {reference}")
+        functions = functions if len(functions) <= _MAX_FUNCTIONS else ["NAME"]
+        choices = " or ".join(f"{reference}:{name}" for name in functions)
+        raise OptionError(
+            f"there is no pipeline in {reference}; to run a function, write {choices}"
+        )
     choices = " or ".join(f"{reference}:{name}" for name in found)
     raise OptionError(f"there are {len(found)} pipelines in {reference}: write {choices}")
 

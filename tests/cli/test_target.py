@@ -30,19 +30,27 @@ def test_object_is_itself_also_without_its_name(folder):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("x = 1", "no pipeline in it.py: write it.py:function"),
-        ("def f(data): return data", "no pipeline in it.py: write it.py:f"),
+        ("x = 1", "no pipeline and no function in it.py"),
+        ("def f(data): return data", "no pipeline in it.py; to run a function, write it.py:f$"),
+        ("def f(data): ...\ndef g(data): ...", "function, write it.py:f or it.py:g$"),
+        ("\n".join(f"def f{i}(data): ..." for i in range(9)), "function, write it.py:NAME$"),
         (
             "import bigpipe\nclass A(bigpipe.BigMultiPipe): pass\nclass B(A): pass",
             "2 pipelines in it.py: write it.py:A or it.py:B",
         ),
     ],
-    ids=["nothing", "a function", "two classes"],
+    ids=["nothing", "a function", "two functions", "many functions", "two classes"],
 )
 def test_script_alone_must_have_one_pipeline(code, message, folder):
     (folder / "it.py").write_text(code)
     with pytest.raises(OptionError, match=message):
         pipeline_of("it.py", {})
+
+
+def test_input_in_place_of_the_target_is_refused_and_not_run(folder):
+    (folder / "frame.txt").write_text("raise SystemExit('this is run')")
+    with pytest.raises(OptionError, match="not a Python script: name the pipeline before the in"):
+        pipeline_of("frame.txt", {})
 
 
 def test_script_alone_may_have_one_class(folder):
