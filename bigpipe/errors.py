@@ -70,7 +70,7 @@ class OutnameError(BigpipeError, ValueError):
 
 
 class FormatError(BigpipeError, ValueError):
-    """No reader or writer is known for this type of file, or its package is not installed."""
+    """A file cannot be read or written by its extension, or the package for it is missing."""
 
 
 class CollisionError(BigpipeError, FileExistsError):

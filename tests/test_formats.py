@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -294,10 +295,11 @@ def test_tables_ccds_and_hdus_write_themselves(tmp_path):
         (IMAGE / 2, "x.png", "array of float64 .* as .png, which takes images of uint8 or uint16"),
         (IMAGE.astype("u2"), "x.jpg", "takes images of uint8: scale it"),
         (IMAGE[0], "x.png", r"shape \(4,\)"),
+        (np.float32(1.5), "x.fits", "single number, .* at least one axis. Return np.atleast_1d"),
     ],
     ids=[
         *("no format", "no extension", "dict in npz", "ragged list", "objects", "function"),
-        *("complex", "float", "16 bits", "row"),
+        *("complex", "float", "16 bits", "row", "single number"),
     ],
 )
 def test_what_cannot_be_written_says_what_to_do(data, name, message, tmp_path, monkeypatch):
@@ -380,6 +382,52 @@ def test_all_images_of_a_tiff_file_are_read_without_the_library_for_all_of_tiff(
     first.save(tmp_path / "x.tif", save_all=True, append_images=[first.resize((2, 2))])
     with pytest.raises(FormatError, match=r"the 2 images in '.*x.tif' are not of one size"):
         formats.read(tmp_path / "x.tif")
+
+
+def damaged_image(extension, content):
+    """Return the bytes of a file that cannot be decoded, or only in part."""
+    if content == "half":
+        whole = io.BytesIO()
+        image = pytest.importorskip("PIL.Image").fromarray(np.tile(IMAGE, (40, 40)))
+        image.save(whole, {"tif": "TIFF"}.get(extension, extension))
+        return whole.getvalue()[: len(whole.getvalue()) // 2]
+    return content
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0junk", "half"], ids=["empty", "junk", "half"])
+@pytest.mark.parametrize("extension", ["png", "gif", "tif"])
+def test_image_that_cannot_be_decoded_is_named_with_a_remedy(
+    extension, content, tmp_path, monkeypatch
+):
+    path = tmp_path / f"x.{extension}"
+    path.write_bytes(damaged_image(extension, content))
+    remedy = rf"'.*x.{extension}' cannot be read as an image: .*, copy it again; otherwise give a"
+    for hidden in [(), ("tifffile",)]:
+        for module in hidden:
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(FormatError, match=remedy):
+            formats.read(path)
+
+
+def test_image_that_is_not_there_is_no_damaged_one(tmp_path):
+    pytest.importorskip("PIL")
+    for name in ("x.png", "x.tif"):
+        with pytest.raises(FileNotFoundError, match=name):
+            formats.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("extension", ["npy", "npz", "h5", "zarr"])
+def test_single_number_comes_back_and_has_no_part(extension, tmp_path):
+    if extension in NEEDED:
+        pytest.importorskip(NEEDED[extension])
+    path = tmp_path / f"x.{extension}"
+    assert there_and_back(np.float32(1.5), path) == np.float32(1.5)
+    with pytest.raises(FormatError, match=rf"x.{extension}' is a single number .*: give the name"):
+        formats.read_slice(path, 0, 2)
+    if extension != "npy":
+        back = there_and_back({"exposure": np.float32(1.5), "sky": IMAGE}, path)
+        assert back["exposure"] == np.float32(1.5)
+        np.testing.assert_array_equal(back["sky"], IMAGE)
 
 
 @pytest.mark.parametrize("limits", [(0, 2), (1, None), (None, -1), (None, None), (5, 9)], ids=str)

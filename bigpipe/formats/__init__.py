@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe.errors import FormatError
-from bigpipe.formats.common import array_of, arrays_of, format_of, library, nearest
+from bigpipe.formats.common import array_of, arrays_of, format_of, library, nearest, part_of
 from bigpipe.formats.fits_files import (
     FITS,
     hdu_of,
@@ -85,7 +85,8 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
     Raises
     ------
     FormatError
-        If the library that reads it is not installed, or the file has no data.
+        If the library that reads it is not installed, the file has no data, or an image cannot be
+        decoded.
     """
     name = os.fspath(in_name)
     extension = format_of(name)
@@ -128,7 +129,8 @@ def read_slice(
     Raises
     ------
     FormatError
-        As for `read`, and if the file has several arrays but ``dataset`` is not given.
+        As for `read`, if the data is a single number, and if the file has several arrays but
+        ``dataset`` is not given.
     """
     name = os.fspath(in_name)
     extension = format_of(name)
@@ -143,7 +145,7 @@ def read_slice(
         data = read_zarr(name, dataset, part)
     else:
         data = read(name)
-        data = data if isinstance(data, dict) else data[part]
+        data = data if isinstance(data, dict) else part_of(data, part, name)
     if isinstance(data, dict):
         shown, more = nearest(data)
         raise FormatError(

@@ -11,7 +11,16 @@ from typing import Any
 from bigpipe.errors import FormatError
 from bigpipe.outname import split_extension
 
-__all__ = ["array_of", "arrays_of", "chosen", "format_of", "library", "nearest", "one_or_all"]
+__all__ = [
+    "array_of",
+    "arrays_of",
+    "chosen",
+    "format_of",
+    "library",
+    "nearest",
+    "one_or_all",
+    "part_of",
+]
 
 MAX_NAMES = 10  # shown in a message; arbitrary
 
@@ -76,6 +85,18 @@ def chosen(names: Any, dataset: str, name: str) -> str:
         shown, more = nearest(names, dataset)
         raise FormatError(f"there is no dataset {dataset!r} in {name!r}, which has {shown}{more}")
     return dataset
+
+
+def part_of(array: Any, part: slice | None, name: str) -> Any:
+    """Return a part of an array along its first axis; all of it, if no part is given."""
+    if part is None:
+        return array[()]
+    if not getattr(array, "shape", True):  # text and bytes have none
+        raise FormatError(
+            f"the data in {name!r} is a single number or empty, with no axis to slice along: give "
+            "the name of the file alone, without a start and an end"
+        )
+    return array[part]
 
 
 def nearest(names: Iterable[str], wanted: str | None = None) -> tuple[list[str], str]:

@@ -49,6 +49,11 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
         array = array.astype(np.uint8)
     elif array.dtype == np.float16:
         array = array.astype(np.float32)
+    if not array.shape:
+        raise FormatError(
+            f"{name!r} cannot be written: the data is a single number, and a FITS image has at "
+            "least one axis. Return np.atleast_1d(...) from process."
+        )
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
         raise FormatError(
             f"{name!r} cannot be written: FITS has no type {array.dtype}. Convert the array in "

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from bigpipe.errors import FormatError
-from bigpipe.formats.common import arrays_of, chosen, library, one_or_all
+from bigpipe.formats.common import arrays_of, chosen, library, one_or_all, part_of
 from bigpipe.sharing.snapshot import anonymous_file
 
 __all__ = [
@@ -24,13 +24,13 @@ __all__ = [
 HDF5 = (".h5", ".hdf5")
 
 
-def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
+def read_hdf5(name: str, dataset: str | None, part: slice | None = None) -> Any:
     """Return the array of a file, several by name, or a part of the one asked for."""
     h5py = library(name, ("h5py", "h5py"))
     with h5py.File(name, "r") as file:
         linked = None if dataset is None else hdf5_dataset(file, dataset)
         if linked is not None:
-            return linked[part]
+            return part_of(linked, part, name)
         names: list[str] = []
         file.visititems(
             lambda path, item: names.append(path) if isinstance(item, h5py.Dataset) else None
@@ -38,7 +38,7 @@ def read_hdf5(name: str, dataset: str | None, part: Any = ()) -> Any:
         if dataset is not None:
             chosen(names, dataset.strip("/"), name)
         if len(names) == 1:
-            return file[names[0]][part]
+            return part_of(file[names[0]], part, name)
         return one_or_all({path: file[path][()] for path in names}, name)
 
 
@@ -101,17 +101,17 @@ def close_hdf5(file: Any) -> None:
     file.close()
 
 
-def read_zarr(name: str, dataset: str | None, part: Any = ...) -> Any:
+def read_zarr(name: str, dataset: str | None, part: slice | None = None) -> Any:
     """Return the array of a store, several by name, or a part of the one asked for."""
     zarr = library(name, ("zarr", "zarr"))
     root = zarr.open(name, mode="r")
     if hasattr(root, "shape"):
-        return root[part]
+        return part_of(root, part, name)
     arrays = zarr_arrays(root)
     if dataset is not None:
-        return arrays[chosen(arrays, dataset.strip("/"), name)][part]
+        return part_of(arrays[chosen(arrays, dataset.strip("/"), name)], part, name)
     if len(arrays) == 1:
-        return next(iter(arrays.values()))[part]
+        return part_of(next(iter(arrays.values())), part, name)
     return one_or_all({path: array[...] for path, array in arrays.items()}, name)
 
 
@@ -130,6 +130,10 @@ def write_zarr(data: Any, name: str) -> None:
     if os.path.isdir(name):
         shutil.rmtree(name)
     if isinstance(data, dict):
-        zarr.save_group(name, **arrays)
+        group = zarr.open_group(name, mode="w")
+        for path, array in arrays.items():
+            make = getattr(group, "create_array", None) or group.create_dataset
+            make(path, shape=array.shape, dtype=array.dtype)[...] = array
     else:
-        zarr.save_array(name, arrays[""])
+        array = arrays[""]
+        zarr.open_array(name, mode="w", shape=array.shape, dtype=array.dtype)[...] = array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigpipe.formats.common import array_of, arrays_of, one_or_all
+from bigpipe.formats.common import array_of, arrays_of, one_or_all, part_of
 
 __all__ = ["read_npy", "read_npy_slice", "read_npz", "write_npy", "write_npz"]
 
@@ -23,8 +23,8 @@ def read_npy_slice(name: str, part: slice) -> Any:
     try:
         mapped = np.load(name, mmap_mode="r")
     except ValueError:  # an empty array cannot be mapped
-        return np.load(name)[part]
-    return np.array(mapped[part])
+        return part_of(np.load(name), part, name)
+    return np.array(part_of(mapped, part, name))
 
 
 def read_npz(name: str) -> Any:
