@@ -375,7 +375,7 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
     if hasattr(chunk, "as_array"):  # a table of astropy
         chunk = chunk.as_array()
     elif isinstance(chunk, np.recarray) and hasattr(type(chunk), "columns"):  # of astropy.io.fits
-        from bigpipe.streaming.stores.fits_table import values_of
+        from bigpipe.streaming.stores.fits_rows import values_of
 
         chunk = values_of(chunk)  # numpy would see the stored numbers
     # Arrays of numpy and astropy may have a mask; an attribute of another object may be a column.

@@ -4,6 +4,6 @@
 
     base.py                    the protocol, and the class for each extension
     flat.py, npy.py, raw.py    contiguous bytes, with or without a header
-    fits_image.py, fits_table.py, fits_cards.py
+    fits_image.py, fits_table.py, fits_rows.py, fits_cards.py
     chunked.py, hdf5.py, zarr.py   arrays in storage chunks
 """

@@ -1,7 +1,7 @@
 """Tables in FITS files, as structured arrays.
 
-Owns how rows are read and written, many at a time. astropy handles how columns store numbers: it
-receives a few rows as if they were a whole table.
+Owns where the rows are in the file, and what the header says about columns. `fits_rows` converts
+the rows.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bigpipe.errors import StoreError
 from bigpipe.streaming.stores.base import native, truncated
 from bigpipe.streaming.stores.fits_cards import (
     compression_of,
-    data_bytes,
     header_bytes,
     padding,
     with_card,
 )
+from bigpipe.streaming.stores.fits_rows import TableRows
 from bigpipe.streaming.stores.flat import open_bytes
 
-__all__ = ["FitsTable", "values_of"]
+__all__ = ["FitsTable"]
 
 _AXIS = "C(?:TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY)"
 # Keywords about one or two columns: unit, null value, display, meaning, range; and world
@@ -68,13 +68,9 @@ class FitsTable:
     ) -> None:
         self.name = name
         self._file, self._start, self._header = file, start, header
-        self._table_header = table_header.copy()
-        self._table_header["PCOUNT"] = 0
-        self._row_nbytes = int(table_header["NAXIS1"])
+        self._rows = TableRows(table_header)
+        self._row_nbytes, self.dtype = self._rows.nbytes, self._rows.dtype
         self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
-        # Taken from one row: without rows, astropy takes several strings in a column for one. The
-        # byte F is valid as text, as false, and in any number.
-        self.dtype = values_of(self._table_of(b"F" * self._row_nbytes)).dtype
 
     @classmethod
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
@@ -156,11 +152,11 @@ class FitsTable:
         if len(rows) < n_bytes:
             found = os.path.getsize(self.name)
             raise truncated(self.name, found, self._start + last * self._row_nbytes)
-        return values_of(self._table_of(rows))
+        return self._rows.values(rows)
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
         """Write rows."""
-        buffer = data_bytes(fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(array)]))
+        buffer = self._rows.stored(array)
         self._file.seek(self._start + region[0].indices(self.shape[0])[0] * self._row_nbytes)
         while buffer:
             buffer = buffer[self._file.write(buffer) :]
@@ -191,30 +187,11 @@ class FitsTable:
         self._file.seek(0)
         self._file.write(with_card(self._header, "NAXIS2", self.shape[0]))
 
-    def _table_of(self, rows: bytes) -> Any:
-        """Return rows as a table."""
-        self._table_header["NAXIS2"] = len(rows) // self._row_nbytes
-        text = self._table_header.tostring().encode("ascii")
-        whole = text + rows + bytes(padding(len(rows)))
-        return fits.BinTableHDU.fromstring(whole, uint=True).data
-
 
 def _open_rows(name: str) -> IO[bytes]:
     openers: dict[str, Any] = {"": open, "gzip": gzip.open, "bz2": bz2.open}
     file: IO[bytes] = openers[compression_of(name)](name, "rb")
     return file
-
-
-def values_of(table: Any) -> NDArray[Any]:
-    """Return the rows of a table as an array, in the byte order of this machine."""
-    columns = {name: np.asarray(table[name]) for name in table.names}
-    dtype = np.dtype(
-        [(name, native(values.dtype), values.shape[1:]) for name, values in columns.items()]
-    )
-    array = np.empty(len(table), dtype)
-    for name, values in columns.items():
-        array[name] = values
-    return array
 
 
 def _with_text(dtype: np.dtype[Any]) -> np.dtype[Any]:
