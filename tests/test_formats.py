@@ -15,6 +15,7 @@ from astropy.table import Table
 
 from bigpipe import formats
 from bigpipe.errors import FormatError
+from bigpipe.streaming import write_chunks
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
 COLOURS = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
@@ -240,6 +241,26 @@ def test_image_of_an_extension_has_the_cards_of_the_primary_header_too(tmp_path)
     formats.write(data, tmp_path / "out.fits", in_name=tmp_path / "in.fits")
     header = fits.getheader(tmp_path / "out.fits")
     assert (header["TELESCOP"], header["EXPTIME"]) == ("one metre", 2.0)
+
+
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["whole", "chunks"])
+def test_image_made_from_a_table_has_its_cards_but_those_of_columns(in_chunks, tmp_path):
+    table = fits.BinTableHDU(np.ones(5, [("x", "f4"), ("y", "i2")]), name="EVENTS")
+    table.header.update(EXPTIME=30.0, TUNIT1="pix", TCRPX2=1.5, HDUCLAS1="EVENTS", TNULL2=-1)
+    first = fits.PrimaryHDU()
+    first.header["TELESCOP"] = "Chandra"
+    fits.HDUList([first, table]).writeto(tmp_path / "x.fits")
+    path = str(tmp_path / "y.fits")
+    if in_chunks:
+        write_chunks(path, [IMAGE], like=tmp_path / "x.fits")
+    else:
+        formats.write(IMAGE, path, in_name=tmp_path / "x.fits")
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        header = hdus[0].header
+    kept = [keyword for keyword in header if keyword not in fits.PrimaryHDU(IMAGE).header]
+    assert sorted(kept) == ["EXPTIME", "TELESCOP"]
+    assert (header["EXPTIME"], header["TELESCOP"]) == (30.0, "Chandra")
 
 
 def test_hdu_can_be_chosen(tmp_path):

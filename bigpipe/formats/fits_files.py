@@ -7,12 +7,14 @@ from typing import Any
 
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import format_of
+from bigpipe.formats.fits_columns import without_columns
 
 __all__ = ["FITS", "hdu_of", "header_of", "read_fits", "table_headers_of", "write_fits"]
 
 FITS = (".fits", ".fit", ".fts", ".fz")
 LOSSLESS = {"compression_type": "GZIP_2", "quantize_level": 0.0}  # by tiles; astropy rounds if not
 _STALE = ("BLANK", "CHECKSUM", "DATASUM", "ZBLANK")  # cards that described the input's data
+_OF_TABLE = ("EXTNAME", "EXTVER", "EXTLEVEL", "HDUCLAS", "HDUVERS")  # cards that say what it is
 
 
 def read_fits(name: str, hdu: Any, part: slice | None = None) -> Any:
@@ -69,11 +71,19 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
 
 
 def header_of(in_name: Any, hdu: Any) -> Any:
-    """Return the header for an array made from a FITS image; ``None`` if it was not."""
+    """Return the header for an array made from a FITS file; ``None`` if it was not.
+
+    That of a table is left without the cards about its columns.
+    """
     is_image, header, first = _headers_of(in_name, hdu)
-    if not is_image:
+    if header is None:
         return None
-    header.strip()
+    if is_image:
+        header.strip()
+    else:
+        header = without_columns(header)
+        for keyword in {each for each in header if each.startswith(_OF_TABLE)}:
+            header.remove(keyword, remove_all=True)
     if first is not header:
         first.strip()
         header.extend(first, unique=True)

@@ -330,8 +330,8 @@ def write_chunks(
     **how : dict
         - ``like``: a file, such as the input, that the output is to resemble; ignored if its format
           differs. A FITS image or table gets its header (a column, the units and so on of the
-          column of its name), an HDF5 dataset or Zarr array its attributes, and HDF5 its
-          compression;
+          column of its name; an image made from a table, no cards about columns), an HDF5 dataset
+          or Zarr array its attributes, and HDF5 its compression;
         - ``like_array``: the dataset or HDU of that file, if it has several. Default: the one
           called ``dataset``, or the first HDU that has data;
         - ``header``: header for a FITS file;

@@ -79,9 +79,10 @@ class FitsStore:
                 header.remove(keyword, ignore_missing=True)
         elif like is not None:
             which = hdu if like_array is None else like_array
-            header = formats.header_of(like, which)
-            if dtype.names is not None and header is None:
+            if dtype.names is not None:
                 header, first_header = formats.table_headers_of(like, which)
+            if header is None:
+                header = formats.header_of(like, which)
         if dtype.names is not None:
             return FitsTable.create(name, dtype=dtype, header=header, first_header=first_header)
         if unit is not None:

@@ -17,6 +17,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from bigpipe.errors import StoreError
+from bigpipe.formats.fits_columns import parts_of, without_columns
 from bigpipe.streaming.stores.base import native, truncated
 from bigpipe.streaming.stores.fits_cards import (
     compression_of,
@@ -29,18 +30,6 @@ from bigpipe.streaming.stores.flat import open_bytes
 
 __all__ = ["FitsTable"]
 
-_AXIS = "C(?:TYP?|RPX?|RVL?|DLT|DE|UNI?|ROT|NA|RD|SY)"
-# Keywords about one or two columns: unit, null value, display, meaning, range; and world
-# coordinates, of numbers or of images in a column, with a letter after them for alternative ones.
-# Every second group is the number of a column. Keywords that follow from the data are not here.
-_OF_COLUMNS = (
-    re.compile(
-        rf"(T(?:UNIT|NULL|DISP|UCD|COMM|RPOS|[LD]MIN|[LD]MAX|DBIN|WCS|{_AXIS})"
-        rf"|[1-9]{{1,2}}(?:PC|CD|{_AXIS})|WCAX|WCSN|LONP|LATP|RADE|EQUI)(\d+)([A-Z]?)"
-    ),
-    re.compile(r"((?:T|[1-9])P?[VS])(\d+)(_\d+[A-Z]?)"),  # parameters of a projection
-    re.compile(r"(T(?:C|CD|P|PC))(\d+)(_)(\d+)([A-Z]?)"),
-)
 _OF_ITS_FORM = re.compile("TDISP|TNULL|[1-9]")  # beginning of a card that depends on TFORM
 
 
@@ -113,7 +102,9 @@ class FitsTable:
         first_header : astropy.io.fits.Header, optional
             Cards for the first HDU, which has no data.
         """
-        table = fits.BinTableHDU(np.zeros(0, dtype), _without_columns(header))
+        is_of_table = header is not None and "TFIELDS" in header
+        others = without_columns(header) if is_of_table else header
+        table = fits.BinTableHDU(np.zeros(0, dtype), others)
         if header is not None:
             _describe_columns(table, header)
         first = fits.PrimaryHDU(header=first_header)
@@ -203,16 +194,6 @@ def _with_text(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(fields)
 
 
-def _without_columns(header: fits.Header | None) -> fits.Header | None:
-    """Return the cards of a header that are not about a table's columns."""
-    if header is None or "TFIELDS" not in header:
-        return header
-    others = header.copy(strip=True)
-    for keyword in {each for each in others if _parts_of(each)}:
-        del others[keyword]
-    return others
-
-
 def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
     """Give columns the cards that a header has for columns of the same names."""
     places = {name: i for i, name in _columns_of(table.header)}
@@ -221,7 +202,7 @@ def _describe_columns(table: fits.BinTableHDU, header: fits.Header) -> None:
     else:  # not from a table, but made for this one
         moved = {i: i for i in places.values()}
     for card in header.copy().cards:
-        parts = _parts_of(card.keyword)
+        parts = parts_of(card.keyword)
         columns = [int(number) for number in parts[1::2]]
         if not columns or any(i not in moved for i in columns):
             continue
@@ -237,12 +218,6 @@ def _columns_of(header: fits.Header) -> list[tuple[int, str]]:
     """Return the number and name of each column that has a name."""
     numbers = range(1, header.get("TFIELDS", 0) + 1)
     return [(i, header[f"TTYPE{i}"]) for i in numbers if f"TTYPE{i}" in header]
-
-
-def _parts_of(keyword: str) -> list[str]:
-    """Split a keyword into parts, every second one a column's number; empty if it has none."""
-    matches = (pattern.fullmatch(keyword) for pattern in _OF_COLUMNS)
-    return next(([*found.groups()] for found in matches if found), [])
 
 
 def _form(header: fits.Header, column: int) -> tuple[str, float, float] | None:
