@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +23,7 @@ from astropy.stats import sigma_clip
 from astropy.table import Table
 
 from bigpipe import no_outfile
+from bigpipe.budget import parse_bytes
 from bigpipe.fits import CCDMultiPipe, remove_cosmic_rays, subtract_bias
 from tests.programs import run_python
 
@@ -161,6 +164,19 @@ def test_long_recording_is_equal_to_scipy_within_its_memory(tmp_path: Path) -> N
     time = np.arange(3907) / 1000 - 120 / 30_000  # a FIR filter delays by half its length
     wave = 1000 * np.sin(2 * np.pi * 8 * time)
     assert np.abs(low[100:].mean(axis=1) - wave[100:]).max() < 20
+
+
+@needs("scipy")
+@pytest.mark.skipif(sys.platform != "linux", reason="shared pages are known on Linux alone")
+def test_long_recording_counts_only_what_the_worker_does_not_share(tmp_path: Path) -> None:
+    """The worker is forked from a script with scipy, which alone takes more than this."""
+    text = run_well(
+        EXAMPLES / "long_recording.py", "--size", "40 MB", "--memory", "50 MB", cwd=tmp_path
+    )
+
+    used, total = re.search("memory: (.*) of 50 MB; with .*: (.*)", text).groups()
+    assert parse_bytes(used) < 50_000_000 < parse_bytes(total)
+    assert text.splitlines()[-1] == "Equal, and within memory."
 
 
 @needs("scipy")
