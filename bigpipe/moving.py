@@ -254,7 +254,8 @@ def not_staged(error: OSError, name: str) -> OSError:
     """Return the error of an output whose copy or staging folder cannot be made."""
     text = (
         f"the output cannot be prepared ({error.strerror or error}: {error.filename!r}). Make its "
-        "folder writable, with room for a copy, or set atomic = False in the class"
+        "folder writable, with room for a copy, give another outdir, or set atomic = False in the "
+        "class"
     )
     return OSError(error.errno or errno.EIO, text, name)
 

@@ -239,6 +239,9 @@ def make_folder_of(outname: str) -> None:
         except FileExistsError as error:
             what = "a file has the name of the output's folder: give another outdir"
             raise NotADirectoryError(errno.ENOTDIR, what, error.filename) from error
+        except FileNotFoundError as error:  # as in /proc
+            what = "the folder of the output cannot be made: give another outdir"
+            raise FileNotFoundError(errno.ENOENT, what, error.filename) from error
 
 
 def _name_finally(meta: Any, staged: StagedOutput) -> None:

@@ -105,6 +105,11 @@ class StagingFolder:
         except FileExistsError:
             remove_dead_staging(self.folder)
             return
+        except FileNotFoundError as error:
+            if os.path.isdir(self.folder):  # as in /proc
+                text = "its file system makes no new folders"
+                raise OSError(errno.ENOTSUP, text, self._parent) from error
+            raise
         # Anybody who may write to the folder may stage there, such as others in the group.
         with suppress(OSError):  # some file systems have no modes
             os.chmod(self._parent, stat.S_IMODE(status.st_mode))

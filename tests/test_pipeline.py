@@ -928,6 +928,12 @@ def test_folder_that_is_a_file_is_said_so(make_files):
         Doubler(outdir=name, create_outdir=True).pipeline([name], executor="serial")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+def test_folder_that_cannot_be_made_is_said_so(make_files):
+    with pytest.raises(PipelineError, match=r"cannot be made: give another outdir: '/proc/x'"):
+        Doubler(outdir="/proc/x", create_outdir=True).pipeline(make_files(1), executor="serial")
+
+
 @not_spawned
 def test_hook_that_does_not_overwrite_is_refused_what_another_input_has_written(
     make_files, outdir, anywhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -278,6 +279,13 @@ def test_folder_that_is_swept_for_ever_is_told(
     with pytest.raises(OSError, match="other processes keep removing it"):
         Stager().open(str(final))
     remove_dead_staging(final.parent)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+def test_file_system_that_makes_no_folders_is_told_at_once() -> None:
+    with pytest.raises(OSError, match=r"makes no new folders.*give another outdir") as caught:
+        Stager().open("/proc/x.fits")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOTSUP, "/proc/x.fits")
 
 
 def test_files_written_above_the_folder_are_told_and_kept(tmp_path: Path) -> None:
