@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from bigpipe import formats
 from bigpipe.errors import FormatError
-from bigpipe.streaming import write_chunks
+from bigpipe.streaming import read_chunks, write_chunks
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
 COLOURS = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
@@ -273,8 +273,21 @@ def test_hdu_can_be_chosen(tmp_path):
 
 def test_fits_file_without_data_is_said_so(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "x.fits")
-    with pytest.raises(FormatError, match=r"no HDU of '.*' has data"):
+    with pytest.raises(FormatError, match=r"no HDU of '.*' has data: leave this file out"):
         formats.read(tmp_path / "x.fits")
+
+
+def test_fits_table_without_rows_is_a_table_like_any_other(tmp_path):
+    """Such as a catalogue of a frame in which no source was found."""
+    table = Table({"flux": [1.0, 2.0], "name": ["a", "b"]})[:0]
+    table.write(tmp_path / "x.fits")
+    again = formats.read(tmp_path / "x.fits")
+    assert (len(again), again.colnames) == (0, ["flux", "name"])
+    reader = read_chunks(tmp_path / "x.fits")
+    assert (list(reader), reader.dtype.names) == ([], ("flux", "name"))
+    empty, full = fits.BinTableHDU(table), fits.ImageHDU(IMAGE)
+    fits.HDUList([fits.PrimaryHDU(), empty, full]).writeto(tmp_path / "y.fits")
+    np.testing.assert_array_equal(formats.read(tmp_path / "y.fits"), IMAGE)
 
 
 def test_fits_table_is_a_table(tmp_path):

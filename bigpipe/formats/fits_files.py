@@ -30,7 +30,7 @@ def read_fits(name: str, hdu: Any, part: slice | None = None) -> Any:
 
 
 def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
-    """Return the HDU that was asked for, or the first that has data."""
+    """Return the HDU that was asked for, or the first that has data, or a table without rows."""
     if hdu is not None:
         try:
             return hdus[hdu]
@@ -39,7 +39,10 @@ def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
     for each in hdus:
         if each.header.get("NAXIS", 0) and each.size:
             return each
-    raise FormatError(f"no HDU of {name!r} has data")
+    for each in hdus:
+        if not each.is_image and each.header.get("TFIELDS", 0):
+            return each
+    raise FormatError(f"no HDU of {name!r} has data: leave this file out")
 
 
 def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
