@@ -110,7 +110,7 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
         ``None`` or 0: one for each core. Below 1: that fraction of the cores. Otherwise that
         many, rounded down.
     n_cores : int
-        Number of cores that may be used.
+        Number of cores that may be used. At least 1.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
     [8, 4, 2, 16]
     """
     if num_processes is None:
-        return max(1, n_cores)
+        return n_cores
     if not _is_number(num_processes):
         raise OptionError(f"num_processes={num_processes!r} is not a number")
     if not 0 <= num_processes < math.inf:  # NaN fails this too
@@ -137,7 +137,7 @@ def wanted_processes(num_processes: Any, n_cores: int) -> int:
             "a number below 1 for that fraction of them, or a whole number"
         )
     if num_processes == 0:
-        return max(1, n_cores)
+        return n_cores
     if num_processes < 1:
         return max(1, round(float(num_processes) * n_cores))
     return int(num_processes)

@@ -64,6 +64,12 @@ def test_letter_alone_is_refused_as_it_can_be_read_in_two_ways(size: str) -> Non
         parse_bytes(size)
 
 
+@pytest.mark.parametrize("size", ["2 x", "2 gi", "2 bytes"])
+def test_unknown_unit_is_refused_with_the_known_ones(size: str) -> None:
+    with pytest.raises(OptionError, match="has no known unit: use kB"):
+        parse_bytes(size)
+
+
 @pytest.mark.parametrize(
     "size",
     [-1, -0.5, math.nan, math.inf, True, None, [1], b"1", 1j, object(), Decimal("NaN")],
@@ -82,6 +88,7 @@ def test_object_that_is_no_size_is_refused(size: Any) -> None:
         (1024, "1.0 KiB"),
         (1536, "1.5 KiB"),
         (2**20 - 1, "1.0 MiB"),
+        (1023 * 2**20, "1023.0 MiB"),
         (8482560410, "7.9 GiB"),
         (2**40, "1.0 TiB"),
         (2**64, "16384.0 PiB"),
@@ -141,6 +148,7 @@ def test_number_of_processes_that_makes_no_sense_is_refused(asked: Any) -> None:
         pytest.param((0, 8, 10, 3), 0, id="nothing-to-do"),
         pytest.param((100, 8, 10, 0), 8, id="no-size"),
         pytest.param((100, 8, 0, None), 8, id="size-unknown"),
+        pytest.param((100, 8, None, 3), 8, id="memory-unlimited"),
         pytest.param((100, 8, 0, 1), 0, id="no-memory"),
     ],
 )

@@ -60,10 +60,12 @@ class Admission:
     light : deque of int or None
         The pending tasks while no account is kept: any of them may start anywhere.
 
-    Notes ----- A task starts when the charges fit, or when no other is running. Small tasks may go
-    past one that does not fit yet, or that would leave the other cores no memory, but only a
-    limited number of times: see `bigpipe.scheduling.passes`. None starts while a worker is paused.
-    A task that was stopped twice runs alone, so that every task ends.
+    Notes
+    -----
+    A task starts when the charges fit, or when no other is running. Small tasks may go past one
+    that does not fit yet, or that would leave the other cores no memory, but only a limited
+    number of times: see `bigpipe.scheduling.passes`. None starts while a worker is paused. A task
+    that was stopped twice runs alone, so that every task ends.
     """
 
     def __init__(
