@@ -714,6 +714,23 @@ def test_what_workers_waited_for_is_counted(short):
     assert waited == pytest.approx({"memory": 20, "inputs": 2 * 5 + 3 * 2, "paused": 0})
 
 
+def test_what_paused_workers_waited_for_is_counted_from_the_pause(make_sim):
+    sim = make_sim(2, admission=Admission(1000, is_given=True, n_workers=2))
+    sim.tick(1000)  # before there is a task, nobody waits
+    assert sim.scheduler.waited_s == {"memory": 0, "inputs": 0, "paused": 0}
+    sim.add_given(400, 400)
+    for worker in range(2):
+        sim.ready(worker, reserved=0)
+        sim.take(worker)
+    sim.measure({0: 300, 1: 300}, seconds=1)
+    assert sim.measure({0: 600, 1: 380}, seconds=1) == [Pause(1)]
+    before = dict(sim.scheduler.waited_s)
+    sim.tick(0.25)
+    sim.tick(0.5)
+    waited = {kind: sim.scheduler.waited_s[kind] - before[kind] for kind in before}
+    assert waited == {"memory": 0, "inputs": 0, "paused": 0.75}
+
+
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["add", "ready", "take", "end", "end", "die", "tick", "measure"]),
