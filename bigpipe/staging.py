@@ -91,8 +91,8 @@ class StagingFolder:
                 os.mkdir(self.path)
                 if self._lock():
                     return
-            except FileNotFoundError:  # removed by another run
-                self._unlock()
+            except FileNotFoundError:  # removed by another run before it was opened
+                continue
             except BaseException:  # Ctrl-C too
                 self._unlock()
                 remove_staging(self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -20,7 +21,13 @@ import pytest
 
 from bigpipe.errors import BigpipeWarning
 from bigpipe.outputs import Stager
-from bigpipe.staging import STAGING_NAME, StagingFolder, as_final, remove_dead_staging
+from bigpipe.staging import (
+    STAGING_NAME,
+    StagingFolder,
+    as_final,
+    remove_dead_staging,
+    remove_if_unlocked,
+)
 
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
 
@@ -198,6 +205,21 @@ def test_folders_of_other_hosts_and_of_others_stay(tmp_path: Path) -> None:
     shutil.rmtree(staging)
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_folder_is_not_removed_nor_what_it_leads_to(tmp_path: Path, kind: str) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "night.fits").write_text("data")
+    path = tmp_path / "in the place of a folder"
+    if kind == "link":
+        path.symlink_to(kept)
+    else:
+        path.write_text("")
+    assert remove_if_unlocked(str(path)) is None
+    assert (kept / "night.fits").exists()
+    assert path.exists()
+
+
 def test_staging_folder_in_a_shared_folder_is_shared(stager: Stager, tmp_path: Path) -> None:
     tmp_path.chmod(0o2775)
     stager.open(str(tmp_path / "x.fits")).discard()
@@ -234,6 +256,15 @@ def test_folder_that_is_swept_away_while_it_is_made_is_made_again(
     assert final.read_text() == "new"
 
 
+def open_here() -> set[str]:
+    """Return the paths that this process has open; a removed one ends in ' (deleted)'."""
+    paths = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself, which is closed
+            paths.add(os.readlink(f"/proc/self/fd/{name}"))
+    return paths
+
+
 def test_folder_that_a_sweep_has_locked_is_not_used(
     final: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +282,7 @@ def test_folder_that_a_sweep_has_locked_is_not_used(
     staged = stager.open(str(final))
     assert len(refused) == 1
     assert os.path.dirname(staged.path) == made[-1] != made[0]
+    assert [path for path in open_here() if path.startswith(tuple(made))] == [made[-1]]
     staged.discard()
     stager.close()
 

@@ -121,3 +121,30 @@ def test_parent_does_not_look_away_when_few_tasks_are_ahead():
     pace = Pace(MAX_AHEAD)
     pace.note(0.02)
     assert (pace.ahead, pace.slack_s) == (2, 0.0)
+
+
+def test_pace_follows_a_change_of_duration_by_and_by():
+    paces = []
+    pace = Pace(1000)
+    for seconds in (0.001, *[0.002] * 20):
+        pace.note(seconds)
+        paces.append(pace.ahead)
+    assert paces == sorted(paces, reverse=True)
+    assert (paces[0], paces[-1]) == (50, 25)
+    assert 35 < paces[1] < 50
+
+
+def test_tasks_noted_together_count_as_if_one_after_another():
+    together, singly = Pace(1000), Pace(1000)
+    for pace in (together, singly):
+        pace.note(0.001)
+    together.note(0.006, 3)
+    for _ in range(3):
+        singly.note(0.002)
+    assert together.ahead == singly.ahead
+
+
+def test_worker_that_begins_several_at_once_is_given_so_many_however_long_they_take():
+    pace = Pace(96, min_ahead=3)
+    pace.note(60)
+    assert (pace.ahead, pace.is_short) == (3, True)
