@@ -41,12 +41,13 @@ def test_tasks_of_any_size_pass_until_they_are_enough(times, is_open):
 
 def test_passes_are_not_counted_while_earlier_tasks_leave_no_room():
     passes, charges = Passes(1), at_work(600)
-    for _ in range(5):
-        passes.note(FIRST, 500, charges, {0: 600})
-    assert passes.most(FIRST, 500, charges) is None
+    for passing in range(1, 5):
+        passes.note(FIRST, 401, charges, {0: 600})
+        passes.left(passing)
+    assert passes.most(FIRST, 401, charges) is None
     passes.left(0)
-    passes.note(FIRST, 500, charges, {})
-    assert passes.most(FIRST, 500, charges) is not None
+    passes.note(FIRST, 401, charges, {})
+    assert passes.most(FIRST, 401, charges) is not None
 
 
 def test_another_first_task_is_passed_anew():
@@ -54,6 +55,16 @@ def test_another_first_task_is_passed_anew():
     passes = passed(500, charges)
     assert passes.most(FIRST, 500, charges) is not None
     assert passes.most(FIRST + 1, 500, charges) is None
+
+
+def test_another_first_task_waits_for_others():
+    charges = at_work(400, 300)
+    passes = passed(500, charges)
+    assert passes.most(FIRST, 500, charges) == 300 // SMALL_BESIDE
+    passes.note(FIRST + 1, 700, at_work(), {})
+    assert passes.most(FIRST + 1, 700, charges) == 400 // SMALL_BESIDE
+    passes.left(1)
+    assert passes.most(FIRST + 1, 700, charges) == 400 // SMALL_BESIDE
 
 
 @pytest.mark.parametrize(

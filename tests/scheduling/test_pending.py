@@ -25,6 +25,17 @@ def test_first_that_fits_is_found_in_the_order_in_which_tasks_came():
     assert [take(pending, 40) for _ in range(3)] == [2, 3, None]
 
 
+def test_tasks_that_are_put_back_come_before_all_others_the_last_one_first():
+    sizes = (50, 50, 20, 50)
+    pending = make(*sizes)
+    assert [take(pending, 50) for _ in range(3)] == [0, 1, 2]
+    for task in (2, 1, 0):
+        pending.put_back(task, sizes[task])
+    assert (len(pending), pending.head) == (4, 0)
+    assert [take(pending, 50) for _ in range(4)] == [0, 1, 2, 3]
+    assert (len(pending), pending.head) == (0, None)
+
+
 @pytest.mark.parametrize(("kept", "task"), [(0, 0), (30, 1), (75, 2), (90, 0), (200, 0)], ids=str)
 def test_task_that_leaves_what_is_kept_is_preferred_to_one_that_only_fits(kept, task):
     assert take(make(90, 60, 20), 100, kept) == task
