@@ -57,6 +57,15 @@ def write(stager: Stager, final: Path, text: str = "new") -> None:
     staged.commit(staged.path)
 
 
+def open_below(folder: Path) -> set[str]:
+    """Return the paths that this process has open; a removed one ends in ' (deleted)'."""
+    paths = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself, which is closed
+            paths.add(os.readlink(f"/proc/self/fd/{name}"))
+    return {path for path in paths if path.startswith(f"{folder}/")}
+
+
 @pytest.mark.parametrize("name", ["chmod", "mkdir", "open", "flock", "fstat"])
 def test_staging_folder_whose_making_is_broken_off_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -202,6 +211,7 @@ def test_folders_of_other_hosts_and_of_others_stay(tmp_path: Path) -> None:
         (staging / name).mkdir(parents=True)
     remove_dead_staging(tmp_path)
     assert sorted(os.listdir(staging)) == sorted(theirs)
+    assert not open_below(tmp_path)
     shutil.rmtree(staging)
 
 
@@ -254,15 +264,7 @@ def test_folder_that_is_swept_away_while_it_is_made_is_made_again(
     write(stager, final)
     assert swept == [moment]
     assert final.read_text() == "new"
-
-
-def open_here() -> set[str]:
-    """Return the paths that this process has open; a removed one ends in ' (deleted)'."""
-    paths = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # that of the listing itself, which is closed
-            paths.add(os.readlink(f"/proc/self/fd/{name}"))
-    return paths
+    assert not [path for path in open_below(final.parent) if path.endswith(" (deleted)")]
 
 
 def test_folder_that_a_sweep_has_locked_is_not_used(
@@ -282,7 +284,7 @@ def test_folder_that_a_sweep_has_locked_is_not_used(
     staged = stager.open(str(final))
     assert len(refused) == 1
     assert os.path.dirname(staged.path) == made[-1] != made[0]
-    assert [path for path in open_here() if path.startswith(tuple(made))] == [made[-1]]
+    assert open_below(final.parent) == {made[-1]}
     staged.discard()
     stager.close()
 

@@ -35,3 +35,56 @@ def test_who_has_been_given_as_many_as_there_is_room_for_has_no_further_turn():
         roster.file(number, Worker(deque([1]), ready=True), ahead=4)
     assert len(roster.turns(100, ahead=4)) == 8
     assert roster.turns(100, ahead=4) == []
+
+
+def make(*assigned: tuple[int, ...]) -> Roster:
+    """Return workers that are ready, with these tasks."""
+    roster = Roster()
+    for number, tasks in enumerate(assigned):
+        worker = roster.workers[number] = Worker(deque(tasks), ready=True)
+        roster.file(number, worker, ahead=4)
+    return roster
+
+
+def test_task_is_begun_if_it_is_the_first_of_a_worker():
+    roster = make((1,), (2, 3), ())
+    assert [roster.has_begun(task) for task in range(5)] == [False, True, True, False, False]
+
+
+def test_last_task_sent_ahead_is_the_first_to_be_recalled():
+    assert make((1,), (2, 3, 4)).last_ahead() == 4
+    assert make((1,), ()).last_ahead() is None
+
+
+def test_pause_does_not_count_as_time_of_the_task():
+    worker = Worker(began_at=10.0, paused_at=14.0)
+    worker.resume(24.0)
+    assert (worker.began_at, worker.paused_at) == (20.0, None)
+
+
+def test_task_begun_by_a_paused_worker_counts_from_when_that_is_resumed():
+    worker = Worker(began_at=10.0, paused_at=14.0)
+    worker.begin(15.0)
+    worker.resume(24.0)
+    assert worker.began_at == 24.0
+
+
+@pytest.mark.parametrize("n_assigned", [0, 1])
+@pytest.mark.parametrize(
+    "state",
+    [{"ready": False}, {"doomed": True}, {"paused_at": 5.0}],
+    ids=["starting", "being ended", "paused"],
+)
+def test_worker_that_cannot_begin_a_task_is_given_none(n_assigned, state):
+    roster = make(tuple(range(n_assigned)))
+    worker = roster.workers[0] = Worker(deque(range(n_assigned)), **({"ready": True} | state))
+    roster.file(0, worker, ahead=4)
+    assert roster.turns(3, ahead=4) == []
+    assert roster.next_to_fill(ahead=4) is None
+
+
+def test_nothing_is_recalled_from_a_worker_that_is_gone():
+    roster = make((1, 2), (3,))
+    roster.remove(0)
+    assert roster.last_ahead() is None
+    assert roster.turns(2, ahead=4) == [1, 1]
