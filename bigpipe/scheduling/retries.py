@@ -79,11 +79,10 @@ class Retries:
 
     def wants(self, task: int, error: FileError, now: float) -> bool:
         """Put off a failed file if it is to be retried; return whether it is."""
-        if not self._max_retries or self._n_tried.get(task, 0) >= self._max_retries:
+        n = self._n_tried.get(task, 0) + 1
+        if n > self._max_retries or not self._holds_for(error):
             return False
-        if not self._holds_for(error):
-            return False
-        n = self._n_tried[task] = self._n_tried.get(task, 0) + 1
+        self._n_tried[task] = n
         self._n_begun[task] = error.attempts
         pause_s = min(MAX_PAUSE_S, self._pause_s * 2.0 ** min(n - 1, 64))
         heapq.heappush(self._waiting, (now + pause_s, task))

@@ -139,7 +139,6 @@ class Roster:
         turns = list(islice(self.idle, n))
         roomy = self._roomy
         for number in turns:
-            del self.idle[number]
             roomy[number] = 1
         n -= len(turns)
         if roomy and n >= len(roomy) and not idle_only:  # as long as all have room

@@ -12,7 +12,7 @@ from bigpipe.journal_store import file as journal_file
 from bigpipe.journal_store.file import JournalFile
 from bigpipe.journal_store.lock import JournalLock
 from bigpipe.journal_store.reader import JournalReader
-from bigpipe.journal_store.rows import RunRow, file_row, file_texts, written_row
+from bigpipe.journal_store.rows import SAMPLE_COLUMNS, RunRow, file_row, file_texts, written_row
 from bigpipe.records import FileResult, Outcome
 from tests.pipes import Doubler
 
@@ -77,6 +77,23 @@ def test_file_that_fails_is_not_tried_at_each_flush(path, file, blocked):
     assert 0 < file.until_due <= journal_file.RETRY_S
 
 
+def test_file_that_fails_is_not_tried_for_each_of_more_rows_than_may_wait(
+    path, file, blocked, monkeypatch
+):
+    monkeypatch.setattr(journal_file, "MAX_WAITING", 2)
+    file.add(row(0))
+    with pytest.warns(BigpipeWarning, match="cannot be written"):
+        file.flush()
+    blocked.execute("ROLLBACK")
+    for place in range(1, 4):
+        file.add(row(place))
+    assert places(path) == []
+    with pytest.warns(BigpipeWarning, match="^2 files are not in the journal"):
+        file.close("finished")
+    file.close = lambda end: None
+    assert places(path) == [0, 1]
+
+
 def test_rows_that_could_not_be_written_are_counted_in_the_end(path, blocked, monkeypatch, file):
     monkeypatch.setattr(journal_file, "MAX_WAITING", 2)
     file.add(row(0))
@@ -114,6 +131,17 @@ def test_rows_of_both_kinds_say_the_same_and_keep_their_order(path, file):
     assert list(JournalReader(file.database).attempts()) == rows
 
 
+def test_samples_are_written_though_no_file_has_ended(file):
+    assert file.until_due is None
+    for number in range(2):
+        file.sample((file.run, *[0.0] * (len(SAMPLE_COLUMNS) - 1)), [])
+        assert file.until_due == 0.0
+        file.flush()
+        assert file.until_due is None
+        count = file.database.execute("SELECT count(*) FROM samples").fetchone()
+        assert count == (number + 1,)
+
+
 @pytest.fixture
 def network(monkeypatch):
     monkeypatch.setattr(journal_file, "is_network", lambda path: True)
@@ -145,6 +173,21 @@ def test_rows_on_a_network_wait_for_each_other(path, network, monkeypatch):
     assert 0 < file.until_due <= journal_file.MAX_BEHIND_S
     file.close("finished")
     assert places(path) == [0, 1]
+
+
+def test_more_files_than_may_wait_on_a_network_are_written_before_they_are_due(
+    path, network, monkeypatch
+):
+    monkeypatch.setattr(journal_file, "MAX_PART", 1e-9)
+    monkeypatch.setattr(journal_file, "MAX_WAITING", 2)
+    with pytest.warns(BigpipeWarning):
+        file = JournalFile(path)
+    file.begin(RUN)
+    for place in range(7):
+        file.add(row(place))
+        file.flush()
+    file.close("finished")
+    assert places(path) == list(range(7))
 
 
 def test_warning_that_is_an_error_leaves_no_lock(path, network):

@@ -88,3 +88,17 @@ def test_nothing_is_recalled_from_a_worker_that_is_gone():
     roster.remove(0)
     assert roster.last_ahead() is None
     assert roster.turns(2, ahead=4) == [1, 1]
+
+
+def test_workers_have_no_room_if_tasks_became_longer_since_they_were_given_theirs():
+    roster = make((1,), (2, 3, 4, 5))
+    assert roster.turns(9, ahead=1) == [0]
+
+
+def test_workers_at_work_are_told_oldest_first_without_those_that_are_ended():
+    roster = make((1,), (2,), (3,), (), ())
+    for number, began_at in enumerate((30.0, 10.0, 20.0, 5.0, 6.0)):
+        roster.workers[number].began_at = began_at
+    roster.workers[2].doomed = True
+    roster.workers[4].paused_at = 7.0  # its task ended just before it was paused
+    assert roster.at_work() == [4, 1, 0]
