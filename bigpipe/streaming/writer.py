@@ -220,13 +220,13 @@ class ChunkWriter:
         shape[self._axis] = self._length or 0
         self._store = create_store(
             self.name,
+            self._how,
             shape=tuple(shape),
             dtype=array.dtype,
             axis=self._axis,
             n=self._length_of(array),
             may_be_raw=self._is_dtype_given,
             unit=self._unit,
-            **self._how,
         )
         self._dtype = self._store.dtype
 

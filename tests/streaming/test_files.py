@@ -1011,6 +1011,22 @@ def test_what_a_format_does_not_take_is_named(tmp_path):
         read_chunks(tmp_path / "x.fits", dataset="s")
 
 
+@pytest.mark.parametrize(
+    ("name", "keywords", "said"),
+    [
+        ("x.npy", {"headr": 1}, r"x\.npy' has no argument headr=; it takes: like=, like_array=$"),
+        ("x.fits", {"dataset": "s"}, "no argument dataset=; it takes: header=, like=, like_array="),
+        ("x.dat", {"dtype": "i2", "shape": (-1, 8)}, "no argument shape=; it takes: like="),
+        ("x.h5", {"n": 7}, "no argument n=; it takes: dataset=, like=, like_array=$"),
+        ("x.npy", {"unit": "adu"}, "no argument unit="),
+    ],
+    ids=["none", "that of another format", "that of reading", "ours", "ours of another format"],
+)
+def test_what_a_format_does_not_take_to_write_is_named(tmp_path, name, keywords, said):
+    with pytest.raises(StoreError, match=said):
+        write_chunks(tmp_path / name, [np.ones(3, "i2")], **keywords)
+
+
 # HDF5 and Zarr
 
 

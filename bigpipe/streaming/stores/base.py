@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
@@ -153,6 +154,7 @@ def open_store(name: Any, mode: str = "r", **how: Any) -> ArrayStore:
 
 def create_store(
     name: Any,
+    how: Mapping[str, Any],
     *,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -160,7 +162,6 @@ def create_store(
     n: int,
     may_be_raw: bool,
     unit: Any = None,
-    **how: Any,
 ) -> ArrayStore:
     """Make a file with an array that can grow along an axis, with the class for its extension."""
     name = os.fspath(name)
@@ -170,9 +171,11 @@ def create_store(
             "step"
         )
     kind = _class_for(name, may_be_raw)
-    if unit is not None and "unit" in inspect.signature(kind.create).parameters:
-        how["unit"] = unit
-    store: ArrayStore = kind.create(name, shape=shape, dtype=dtype, axis=axis, n=n, **how)
+    own: dict[str, Any] = {"shape": shape, "dtype": dtype, "axis": axis, "n": n}
+    if "unit" in inspect.signature(kind.create).parameters:
+        own["unit"] = unit
+    _check_keywords(name, kind.create, how, own)
+    store: ArrayStore = kind.create(name, **own, **how)
     return store
 
 
@@ -194,13 +197,18 @@ def _class_for(name: str, may_be_raw: bool) -> Any:
     )
 
 
-def _check_keywords(name: str, function: Any, how: dict[str, Any]) -> None:
-    known = inspect.signature(function).parameters
-    if any(each.kind is each.VAR_KEYWORD for each in known.values()):
-        return
-    unknown = [f"{keyword}=" for keyword in how if keyword not in known]
+def _check_keywords(
+    name: str, function: Any, how: Mapping[str, Any], own: Collection[str] = ()
+) -> None:
+    """Raise an error if a caller gave an argument that a function lacks, or one of our own."""
+    known = [
+        each for each in inspect.signature(function).parameters.values() if each.name not in own
+    ]
+    names = {each.name for each in known}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in known)
+    unknown = [f"{key}=" for key in how if key in own or not (takes_any or key in names)]
     if unknown:
-        may_be = [f"{each.name}=" for each in known.values() if each.kind is each.KEYWORD_ONLY]
+        may_be = [f"{each.name}=" for each in known if each.kind is each.KEYWORD_ONLY]
         raise StoreError(
             f"the format of {name!r} has no argument {', '.join(unknown)}; it takes: "
             f"{', '.join(may_be) or 'nothing'}"
