@@ -6,12 +6,34 @@ Owns blocks and cards. astropy makes and parses the headers.
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
-__all__ = ["compression_of", "data_bytes", "header_bytes", "padding", "with_card"]
+from bigpipe.streaming.stores.flat import FlatStore
+
+__all__ = ["FlatFits", "compression_of", "data_bytes", "header_bytes", "padding", "with_card"]
 
 BLOCK = 2880  # bytes: the length of headers and data is a multiple
 CARD = 80  # bytes
+
+
+class FlatFits(FlatStore):
+    """An image or a table that is contiguous in a FITS file, and can grow at its end."""
+
+    header = b""
+    """Everything before the array, if the file is open to be written."""
+    length_keyword = ""
+    """Keyword of the card with the length of the first axis."""
+
+    def write_header(self) -> None:
+        """Write the length of the first axis."""
+        self._file.seek(0)
+        self._file.write(with_card(self.header, self.length_keyword, self.shape[0]))
+
+    def finish(self) -> None:
+        """Fill the last block."""
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.truncate(end + padding(end))
 
 
 def compression_of(name: str) -> str:

@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 from bigpipe import formats
 from bigpipe.errors import FormatError, StoreError
 from bigpipe.streaming.stores.base import ArrayStore, native, truncated
-from bigpipe.streaming.stores.fits_cards import (
-    compression_of,
-    header_bytes,
-    padding,
-    with_card,
-)
+from bigpipe.streaming.stores.fits_cards import FlatFits, compression_of, header_bytes, with_card
 from bigpipe.streaming.stores.fits_table import FitsTable
-from bigpipe.streaming.stores.flat import FlatStore, needs_first_axis, open_bytes
+from bigpipe.streaming.stores.flat import needs_first_axis, open_bytes
 
 __all__ = ["FitsImage", "FitsStore", "GrowingFitsImage"]
 
@@ -84,7 +79,7 @@ class FitsStore:
             if header is None:
                 header = formats.header_of(like, which)
         if dtype.names is not None:
-            return FitsTable.create(name, dtype=dtype, header=header, first_header=first_header)
+            return FitsTable.begin(name, dtype=dtype, header=header, first_header=first_header)
         if unit is not None:
             header = fits.Header() if header is None else header
             header["BUNIT"] = _name_of(unit)
@@ -140,10 +135,8 @@ class FitsImage:
         self._hdus.close()
 
 
-class GrowingFitsImage(FlatStore):
+class GrowingFitsImage(FlatFits):
     """A plain image of a FITS file, which can grow along its first axis."""
-
-    _header: bytes
 
     @classmethod
     def begin(
@@ -184,7 +177,7 @@ class GrowingFitsImage(FlatStore):
         stored = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
         shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
         store = cls(name, file, shape=shape, stored=stored, start=start)
-        store._header = text
+        store.header, store.length_keyword = text, f"NAXIS{len(shape)}"
         if header.get("BZERO", 0):  # signs are swapped: i1 for u1, u2 for i2, and so on
             kind = "i" if stored.kind == "u" else "u"
             store.dtype = np.dtype(f"{kind}{stored.itemsize}")
@@ -200,16 +193,6 @@ class GrowingFitsImage(FlatStore):
         """Return stored numbers with the sign of the image's type."""
         array = array.astype(native(array.dtype))
         return array if array.dtype == self.dtype else _with_other_sign(array)
-
-    def write_header(self) -> None:
-        """Write the length of the first axis."""
-        self._file.seek(0)
-        self._file.write(with_card(self._header, f"NAXIS{len(self.shape)}", self.shape[0]))
-
-    def finish(self) -> None:
-        """Fill the last block."""
-        end = self._file.seek(0, os.SEEK_END)
-        self._file.truncate(end + padding(end))
 
 
 def _is_plain(hdu: Any) -> bool:

@@ -32,8 +32,8 @@ class TableRows:
 
     Attributes
     ----------
-    nbytes : int
-        Number of bytes of a row in the file.
+    stored : numpy.dtype
+        Type of a row in the file: so many bytes.
     dtype : numpy.dtype
         Type of a row in memory.
 
@@ -45,15 +45,16 @@ class TableRows:
     """
 
     def __init__(self, header: fits.Header) -> None:
-        self.nbytes = int(header["NAXIS1"])
-        every = _header_of(header, range(1, header["TFIELDS"] + 1), self.nbytes)
+        n_bytes = int(header["NAXIS1"])
+        self.stored = np.dtype((np.void, n_bytes))
+        every = _header_of(header, range(1, header["TFIELDS"] + 1), n_bytes)
         # Taken from one row: without rows, astropy takes several strings in a column for one. The
         # byte F is valid as text, as false, and in any number.
-        table = _table_of(every, b"F" * self.nbytes)
+        table = _table_of(every, b"F" * n_bytes)
         values = values_of(table)
         self.dtype = values.dtype
         stored = table.columns.dtype.newbyteorder(">")
-        self._stored = stored if stored.itemsize == self.nbytes else None  # unknown to astropy
+        self._stored = stored if stored.itemsize == n_bytes else None  # unknown to astropy
         numbers = {name: i for i, name in enumerate(table.names, 1)}
         self._plain = [name for name, i in numbers.items() if self._is_plain(header, name, i)]
         self._others = [name for name in numbers if name not in self._plain]
@@ -71,29 +72,29 @@ class TableRows:
         is_same = native(stored.base) == shown.base and stored.shape == shown.shape
         return bool(is_same and header.get(f"TZERO{number}", 0) == 0 and shown.base.kind in "iufc")
 
-    def values(self, rows: bytes) -> NDArray[Any]:
+    def from_stored(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return rows as a new array with a field for each column."""
-        array = np.empty(len(rows) // self.nbytes, self.dtype)
+        array = np.empty(len(rows), self.dtype)
         if self._stored is None:
-            return _filled(array, _table_of(self._header, rows), self.dtype.names or ())
-        raw = np.frombuffer(rows, self._stored)
+            table = _table_of(self._header, rows.tobytes())
+            return _filled(array, table, self.dtype.names or ())
+        raw = rows.view(self._stored)
         _filled(array, raw, self._plain)
         if self._others and len(array):
             packed = _filled(np.empty(len(raw), self._packed), raw, self._others)
             _filled(array, _table_of(self._header, packed.tobytes()), self._others)
         return array
 
-    def stored(self, array: NDArray[Any]) -> memoryview:
+    def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array as the bytes of rows."""
         if self._stored is None or not self._plain:
-            return _bytes_by_astropy(array)
+            return np.frombuffer(_bytes_by_astropy(array), self.stored)
         raw = _filled(np.empty(len(array), self._stored), array, self._plain)
         if self._others and len(array):
             others = np.empty(len(array), _part_of(array.dtype, self._others))
             _filled(others, array, self._others)
             _filled(raw, np.frombuffer(_bytes_by_astropy(others), self._packed), self._others)
-        numbers: Any = raw.view(np.uint8)
-        return memoryview(numbers)
+        return raw.view(self.stored)
 
 
 def values_of(table: Any) -> NDArray[Any]:

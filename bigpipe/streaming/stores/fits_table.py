@@ -20,10 +20,9 @@ from bigpipe.errors import StoreError
 from bigpipe.formats.fits_columns import parts_of, without_columns
 from bigpipe.streaming.stores.base import native, truncated
 from bigpipe.streaming.stores.fits_cards import (
+    FlatFits,
     compression_of,
     header_bytes,
-    padding,
-    with_card,
 )
 from bigpipe.streaming.stores.fits_rows import TableRows
 from bigpipe.streaming.stores.flat import open_bytes
@@ -33,7 +32,7 @@ __all__ = ["FitsTable"]
 _OF_ITS_FORM = re.compile("TDISP|TNULL|[1-9]")  # beginning of a card that depends on TFORM
 
 
-class FitsTable:
+class FitsTable(FlatFits):
     """A table of a FITS file: rows along one axis, with a field for each column.
 
     Parameters
@@ -50,16 +49,15 @@ class FitsTable:
         Header of the table.
     """
 
-    chunks: tuple[int, ...] | None = None
+    length_keyword = "NAXIS2"
 
     def __init__(
         self, name: str, file: IO[bytes], start: int, header: bytes, table_header: fits.Header
     ) -> None:
-        self.name = name
-        self._file, self._start, self._header = file, start, header
         self._rows = TableRows(table_header)
-        self._row_nbytes, self.dtype = self._rows.nbytes, self._rows.dtype
-        self.shape: tuple[int, ...] = (int(table_header["NAXIS2"]),)
+        shape = (int(table_header["NAXIS2"]),)
+        super().__init__(name, file, shape=shape, stored=self._rows.stored, start=start)
+        self.header, self.dtype = header, self._rows.dtype
 
     @classmethod
     def of(cls, name: str, hdus: Any, hdu: Any) -> FitsTable:
@@ -86,7 +84,7 @@ class FitsTable:
         return cls(name, _open_rows(name), start, b"", header)
 
     @classmethod
-    def create(
+    def begin(
         cls, name: str, *, dtype: np.dtype[Any], header: Any, first_header: Any = None
     ) -> FitsTable:
         """Make a file with a table that grows.
@@ -123,7 +121,7 @@ class FitsTable:
 
     @classmethod
     def reopen(cls, name: str) -> FitsTable:
-        """Open a file that `create` has made, complete or not."""
+        """Open a file that `begin` has made, complete or not."""
         file = open_bytes(name, "r+")
         fits.Header.fromfile(file)
         header = fits.Header.fromfile(file)
@@ -131,52 +129,20 @@ class FitsTable:
         file.seek(0)
         return cls(name, file, start, file.read(start), header)
 
-    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
-        """Return rows as a new array with a field for each column."""
-        first, last, _ = region[0].indices(self.shape[0])
-        self._file.seek(self._start + first * self._row_nbytes)
-        n_bytes = max(0, last - first) * self._row_nbytes
+    def _read_into(self, array: NDArray[Any], position: int) -> None:
         try:
-            rows = self._file.read(n_bytes)
-        except EOFError:
-            rows = b""
-        if len(rows) < n_bytes:
+            super()._read_into(array, position)
+        except EOFError:  # a compressed file ends early
             found = os.path.getsize(self.name)
-            raise truncated(self.name, found, self._start + last * self._row_nbytes)
-        return self._rows.values(rows)
+            raise truncated(self.name, found, position + array.nbytes) from None
 
-    def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
-        """Write rows."""
-        buffer = self._rows.stored(array)
-        self._file.seek(self._start + region[0].indices(self.shape[0])[0] * self._row_nbytes)
-        while buffer:
-            buffer = buffer[self._file.write(buffer) :]
+    def from_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return rows with a field for each column."""
+        return self._rows.from_stored(array)
 
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """Change the number of rows; further ones are cut off."""
-        self.shape = shape
-        end = self._start + shape[0] * self._row_nbytes
-        if os.fstat(self._file.fileno()).st_size > end:
-            self._file.truncate(end)
-
-    def sync(self) -> None:
-        """Sync what was written to disk."""
-        self._write_header()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file.closed:
-            return
-        with self._file:
-            if self._header:
-                self._write_header()
-                end = self._start + self.shape[0] * self._row_nbytes
-                self._file.truncate(end + padding(end))
-
-    def _write_header(self) -> None:
-        self._file.seek(0)
-        self._file.write(with_card(self._header, "NAXIS2", self.shape[0]))
+    def to_stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as the bytes of the file."""
+        return self._rows.to_stored(array)
 
 
 def _open_rows(name: str) -> IO[bytes]:
