@@ -861,6 +861,12 @@ def test_a_table_with_arrays_of_different_lengths_is_refused(tmp_path):
         read_chunks(tmp_path / "x.fits")
 
 
+def test_a_table_without_columns_is_refused(tmp_path):
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU()]).writeto(tmp_path / "x.fits")
+    with pytest.raises(StoreError, match=r"x\.fits' are empty, as it has no columns"):
+        read_chunks(tmp_path / "x.fits", hdu=1)
+
+
 def test_the_header_is_that_of_the_image_that_was_read(tmp_path):
     two = [fits.ImageHDU(np.ones(3), fits.Header({"KIND": name}), name) for name in ("SCI", "VAR")]
     fits.HDUList([fits.PrimaryHDU(), *two]).writeto(tmp_path / "x.fits")

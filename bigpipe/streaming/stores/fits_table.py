@@ -79,6 +79,10 @@ class FitsTable(FlatFits):
                 f"columns {', '.join(variable)} of {name!r} hold arrays of different lengths, "
                 "which cannot be read in chunks: remove these columns, or read the file as a whole"
             )
+        if not hdu.header["NAXIS1"]:
+            raise StoreError(
+                f"rows of the table in {name!r} are empty, as it has no columns: give another hdu"
+            )
         start, header = hdu.fileinfo()["datLoc"], hdu.header
         hdus.close()
         return cls(name, _open_rows(name), start, b"", header)
