@@ -90,7 +90,10 @@ class Compose(Combined):
         """Send a chunk through all parts."""
         if self._pending is not None:
             self._pending.settle()
-        return self._through(0, chunk)
+        i, value = self._sent(0, chunk)
+        if is_several(value):
+            value = self._pending = _Pending(self._flow(i, value))
+        return value
 
     def local_term(self) -> Any:
         """Flush from front to back: the last chunks of a part go through the parts after it."""
@@ -115,17 +118,18 @@ class Compose(Combined):
         self._last_ended = state["last_ended"]
         self._life_of().ended = self._last_ended != _NOT_OVER
 
-    def _through(self, i: int, value: Any) -> Any:
-        """Send a value through the parts from ``i`` on, at once as long as it is one chunk."""
-        while value is not None and not is_several(value):
-            if i == len(self.parts):
-                return value
+    def _sent(self, i: int, value: Any) -> tuple[int, Any]:
+        """Send a value through the parts from ``i`` on, as long as it is one chunk.
+
+        Returns
+        -------
+        tuple
+            The number of the next part, and what it is to receive.
+        """
+        while i < len(self.parts) and value is not None and not is_several(value):
             value = self._call(i, value)
             i += 1
-        if value is None:
-            return None
-        self._pending = _Pending(self._flow(i, value))
-        return self._pending
+        return i, value
 
     def _flow(self, i: int, values: Any) -> Iterator[Any]:
         """Send several chunks through the parts from ``i`` on, each when it is asked for."""
@@ -137,14 +141,9 @@ class Compose(Combined):
                 if i > 0:  # raised by a part, not by the caller
                     self._note(error, i - 1, self._n_taken[i - 1] - 1)
                 raise
-            if value is None:
+            if value is None or i <= self._last_ended:  # nobody takes more
                 return
-            j = i
-            while j < len(self.parts) and value is not None and not is_several(value):
-                if j <= self._last_ended:
-                    return
-                value = self._call(j, value)
-                j += 1
+            j, value = self._sent(i, value)
             if is_several(value):
                 yield from self._flow(j, value)
             elif value is not None:
