@@ -1,7 +1,8 @@
 """Links between threads of one process, which pass on the objects themselves.
 
-Owns the twins of `bigpipe.sharing.transport`'s ends, with the same methods, so a part works with
-either. A pair of sockets wakes up whoever waits; the objects are in memory that both ends see.
+Owns the twins of `bigpipe.sharing.transport`'s ends, with the methods that a part uses. These never
+wait; whoever must wait polls the ends. A pair of sockets wakes them up; the objects are in memory
+that both ends see.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import select
 import socket
 from collections import deque
 from typing import Any
-
-from bigpipe.sharing.polling import polled
 
 __all__ = ["LocalReceiver", "LocalSender", "open_local_link"]
 
@@ -40,6 +39,11 @@ class _LocalEnd:
     @property
     def is_closed(self) -> bool:
         return self._socket.fileno() < 0
+
+    @property
+    def n_taken(self) -> int:
+        """Elements taken so far."""
+        return self._between.n_taken
 
     def events(self) -> int:
         return select.POLLIN
@@ -77,30 +81,17 @@ class LocalSender(_LocalEnd):
         self.n_sent = 0
 
     @property
-    def n_taken(self) -> int:
-        """Elements taken so far."""
-        return self._between.n_taken
-
-    @property
     def n_under_way(self) -> int:
         """Elements sent and not yet taken."""
         return self.n_sent - self._between.n_taken
 
     def may_send(self) -> bool:
-        """Return whether `send` would return, or raise, at once."""
+        """Return whether there is room for an object, or the receiver is gone."""
         self._listen()
         return self._is_gone or self.n_under_way < self.max_count
 
-    def send(self, obj: Any) -> None:
-        """Hand over an object; wait until it may."""
-        while not self.may_send():
-            poller = select.poll()
-            poller.register(self, self.events())
-            polled(poller, None)
-        self.post(obj)
-
     def post(self, obj: Any) -> None:
-        """Hand over an object without waiting."""
+        """Hand over an object, whether there is room or not."""
         self._listen()
         if self._is_gone:
             raise BrokenPipeError("the receiver is gone")
@@ -125,11 +116,6 @@ class LocalSender(_LocalEnd):
 class LocalReceiver(_LocalEnd):
     """As `bigpipe.sharing.transport.Receiver`."""
 
-    @property
-    def n_taken(self) -> int:
-        """Elements taken so far."""
-        return self._between.n_taken
-
     def may_receive(self) -> bool:
         """Return whether `receive` would return, or raise, at once."""
         if not self._between.objects:
@@ -137,18 +123,11 @@ class LocalReceiver(_LocalEnd):
         return self._is_gone or bool(self._between.objects)
 
     def receive(self) -> Any:
-        """Return the next object; wait for it."""
-        while not self._between.objects:
-            if self._is_gone:
-                if self._between.objects:  # the last ones came before the end
-                    break
-                if self._between.has_ended:
-                    raise EOFError("the stream has ended")
-                raise ConnectionResetError("the sender is gone")
-            poller = select.poll()
-            poller.register(self, self.events())
-            polled(poller, None)
-            self._listen()
+        """Return the next object; only after `may_receive`."""
+        if not self._between.objects:
+            if self._between.has_ended:
+                raise EOFError("the stream has ended")
+            raise ConnectionResetError("the sender is gone")
         obj = self._between.objects.popleft()
         self._between.n_taken += 1
         self._wake_other()
