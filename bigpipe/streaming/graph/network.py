@@ -14,7 +14,7 @@ A stage in several copies has a link to or from each of them::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bigpipe.errors import BigpipeError
@@ -115,8 +115,8 @@ class Network:
         For each link, its stream and the numbers of the parts at its beginning and end.
     outlets : list of Inlet
         Where streams reach the caller.
-    loops : dict
-        For each stream of a loop, the names of the nodes of the loop.
+    loops : set of str
+        The streams that belong to loops.
 
     Raises
     ------
@@ -134,8 +134,14 @@ class Network:
         self.first = dict(first or {})
         self.outputs = list(outputs)
         self._check()
-        self.loops = self._loops()
-        self._check_loops()
+        reached = self._reached()
+        self.loops = {
+            stream
+            for node in self.nodes
+            for stream in node.gives
+            if any(node.name in reached[taker.name] for taker in self.takers_of(stream))
+        }
+        self._check_loops(reached)
         self._add_relays()
         self._join()
 
@@ -193,26 +199,15 @@ class Network:
                     "takes it runs in parallel: let a stage with one copy take the stream"
                 )
 
-    def _loops(self) -> dict[str, list[str]]:
-        """Find the streams that belong to loops."""
+    def _reached(self) -> dict[str, set[str]]:
+        """Return, for each node, the nodes that its elements can reach; in a loop, also itself."""
         after = {
             node.name: {taker.name for stream in node.gives for taker in self.takers_of(stream)}
             for node in self.nodes
         }
-        reached = {name: _reached(name, after) for name in after}
-        loops = {}
-        for node in self.nodes:
-            for stream in node.gives:
-                for taker in self.takers_of(stream):
-                    if node.name in reached[taker.name] or node is taker:
-                        loops[stream] = [
-                            each.name
-                            for each in self.nodes
-                            if each.name in reached[node.name] and node.name in reached[each.name]
-                        ]
-        return loops
+        return {name: _reached_from(name, after) for name in after}
 
-    def _check_loops(self) -> None:
+    def _check_loops(self, reached: Mapping[str, set[str]]) -> None:
         """Refuse a loop that can never start.
 
         A stage can start if each stream that it takes has a first element or comes from a stage
@@ -225,7 +220,7 @@ class Network:
                 break
             can_begin = more
         stuck = [node.name for node in self.nodes if node.name not in can_begin]
-        in_loops = [name for name in stuck if any(name in loop for loop in self.loops.values())]
+        in_loops = [name for name in stuck if name in reached[name]]
         if in_loops:
             raise GraphError(
                 f"the loop of {_listed(in_loops)} can never start: each stage waits for another. "
@@ -251,15 +246,10 @@ class Network:
                 for taker in takers:
                     if taker.copies > 1:
                         takes = tuple(own if each == stream else each for each in taker.takes)
-                        self._replace(taker, takes)
+                        self.nodes[self.nodes.index(taker)] = replace(taker, takes=takes)
                 self.nodes.append(relay)
                 if stream in self.loops:
-                    self.loops[own] = self.loops[stream]
-
-    def _replace(self, node: Node, takes: tuple[str, ...]) -> None:
-        where = self.nodes.index(node)
-        fields = {**node.__dict__, "takes": takes}
-        self.nodes[where] = Node(**fields)
+                    self.loops.add(own)
 
     def _join(self) -> None:
         self.parts: list[Part] = []
@@ -317,7 +307,7 @@ def _needs_relay(node: Node, takers: list[Node]) -> bool:
     return node.copies > 1 and any(taker.copies not in (1, node.copies) for taker in takers)
 
 
-def _reached(name: str, after: Mapping[str, set[str]]) -> set[str]:
+def _reached_from(name: str, after: Mapping[str, set[str]]) -> set[str]:
     found: set[str] = set()
     waiting = [name]
     while waiting:

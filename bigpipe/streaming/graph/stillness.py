@@ -114,7 +114,8 @@ class Stillness:
             self._check_room(full)
             return full, []
         in_loops = [part for part in parts if self._waits_for_loop(part)]
-        if in_loops and any(self._may_run_dry(part) for part in parts):
+        may_run_dry = any(part.node.kind in ("merge", "switch") for part in parts)
+        if in_loops and may_run_dry:
             # The end travels on from there, after the last elements that steps of the loop give.
             merges = [part for part in in_loops if part.node.kind == "merge"]
             return {}, [part.number for part in merges or in_loops[:1]]
@@ -141,11 +142,6 @@ class Stillness:
         return bool(wanted) and all(
             inlet.is_back for inlet in part.inlets if set(inlet.links) & set(wanted)
         )
-
-    @staticmethod
-    def _may_run_dry(part: Part) -> bool:
-        """Return whether a loop with this part may end because it is empty."""
-        return part.node.kind in ("merge", "switch")
 
     def _waits(self, parts: Iterable[Part]) -> str:
         said = []
