@@ -12,7 +12,7 @@ from bigpipe.errors import StoreError
 from bigpipe.streaming.reader import ChunkReader
 from bigpipe.streaming.steps.streams import zip_streams
 
-__all__ = ["Members"]
+__all__ = ["Members", "SeekableMembers"]
 
 
 class Members:
@@ -28,10 +28,6 @@ class Members:
     StoreError
         If the arrays of readers differ in length. Only their last chunks might then differ, and
         numpy would broadcast a chunk of one sample.
-
-    Notes
-    -----
-    It has ``n``, ``positions`` and ``from_position`` if all members have them.
     """
 
     def __init__(self, members: Sequence[Any]) -> None:
@@ -43,16 +39,30 @@ class Members:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return zip_streams(*self._members)
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("n", "positions"):
-            return getattr(self._members[0], name)
-        if name == "chunk_nbytes":
-            return sum(member.chunk_nbytes for member in self._members)
-        if name == "from_position" and all(hasattr(each, name) for each in self._members):
-            return lambda position: Members(
-                [each.from_position(position) for each in self._members]
-            )
-        raise AttributeError(name)
+    @property
+    def chunk_nbytes(self) -> int:
+        """Number of bytes in a chunk, if the members know theirs."""
+        return sum(member.chunk_nbytes for member in self._members)
+
+
+class SeekableMembers(Members):
+    """Members of which each can start at any of its chunks.
+
+    Attributes
+    ----------
+    n : int
+        Number of samples in a chunk.
+    positions : range
+        The first sample of each chunk.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        super().__init__(members)
+        self.n, self.positions = self._members[0].n, self._members[0].positions
+
+    def from_position(self, position: int) -> SeekableMembers:
+        """Return a stream that starts at a sample."""
+        return SeekableMembers([each.from_position(position) for each in self._members])
 
 
 def _check_lengths(first: ChunkReader, other: ChunkReader) -> None:

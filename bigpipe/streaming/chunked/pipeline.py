@@ -28,7 +28,7 @@ from bigpipe.running.plan import Plan
 from bigpipe.steps import bmp_cleanup
 from bigpipe.streaming.chunked.checkpoint import can_go_on
 from bigpipe.streaming.chunked.flow import Course, Flow, Source
-from bigpipe.streaming.chunked.group_members import Members
+from bigpipe.streaming.chunked.group_members import Members, SeekableMembers
 from bigpipe.streaming.chunked.parts import Batch, Call, Part
 from bigpipe.streaming.chunked.passage import CHUNKING, ChunkedPassage, Chunking
 from bigpipe.streaming.chunked.sizing import (
@@ -230,10 +230,12 @@ class ChunkedMultiPipe(BigMultiPipe):
         if n is None and n_bytes is not None:
             kwargs["chunk_bytes"] = max(1, parse_bytes(n_bytes) // max(1, len(in_name)))
         members = [self.file_read(name, **kwargs) for name in in_name]
-        if n is None and all(map(can_go_on, members)):  # chunks that belong together
-            kwargs["chunk_length"] = min((member.n for member in members), default=1)
+        if not members or not all(map(can_go_on, members)):
+            return Members(members)
+        if n is None:  # chunks that belong together
+            kwargs["chunk_length"] = min(member.n for member in members)
             members = [self.file_read(name, **kwargs) for name in in_name]
-        return Members(members)
+        return SeekableMembers(members)
 
     def pre_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Run the chunks through the functions and steps of ``pre_process_list``.
