@@ -37,17 +37,19 @@ class Course:
 
     Parameters
     ----------
-    file : FileContext or None
-        The record of the file; ``None`` if a hook is called outside a run.
+    file : FileContext
+        The record of the file.
 
     Attributes
     ----------
+    file : FileContext
+        As given.
     added : dict
         Keywords that pre-processing functions have added.
     """
 
-    def __init__(self, file: FileContext | None) -> None:
-        self._file = file
+    def __init__(self, file: FileContext) -> None:
+        self.file = file
         self.added: dict[str, Any] = {}
         self._keywords: list[dict[str, Any]] = []
 
@@ -62,26 +64,6 @@ class Course:
         for each in self._keywords:
             each.update(own)
 
-    @property
-    def hook(self) -> str | None:
-        """The hook that runs now."""
-        return None if self._file is None else self._file.hook
-
-    def begin(self, hook: str, function: Any = None) -> None:
-        """Note that a hook, or a function of its list, begins."""
-        if self._file is not None:
-            self._file.begin(hook, function)
-
-    def resume(self, hook: str | None) -> None:
-        """Note that a hook continues."""
-        if self._file is not None:
-            self._file.resume(hook)
-
-    def at_chunk(self, number: int | None) -> None:
-        """Note the current chunk; ``None`` after the last one."""
-        if self._file is not None:
-            self._file.chunk = number
-
 
 class Source(Iterator[Any]):
     """The chunks that `file_read` has returned, as a stream.
@@ -90,11 +72,13 @@ class Source(Iterator[Any]):
     ----------
     chunks : iterable
         The chunks.
-    course : Course
-        Shared state of the file's streams.
+    file : FileContext
+        The record of the file.
 
     Attributes
     ----------
+    course : Course
+        Shared state of the file's streams.
     chunks : iterable
         As given.
     n_read : int
@@ -103,8 +87,8 @@ class Source(Iterator[Any]):
         Called before each chunk but the first, when all before it have passed all hooks.
     """
 
-    def __init__(self, chunks: Iterable[Any], course: Course) -> None:
-        self.course = course
+    def __init__(self, chunks: Iterable[Any], file: FileContext) -> None:
+        self.course = Course(file)
         self.at_edge: Callable[[], None] | None = None
         self.go_on(chunks, 0)
 
@@ -116,12 +100,12 @@ class Source(Iterator[Any]):
     def __next__(self) -> Any:
         if self.at_edge is not None and self.n_read:
             self.at_edge()
-        self.course.begin("file_read")
-        self.course.at_chunk(self.n_read)
+        self.course.file.begin("file_read")
+        self.course.file.chunk = self.n_read
         try:
             chunk = next(self._iterator)
         except StopIteration:
-            self.course.at_chunk(None)
+            self.course.file.chunk = None
             raise
         self.n_read += 1
         return chunk
@@ -166,10 +150,10 @@ class Flow(Iterator[Any]):
     def has_any(self) -> bool:
         """Wait for the first chunk; return whether there is one. If not, the stream has ended."""
         if not self._ahead:
-            before = self.course.hook
+            before = self.course.file.hook
             for chunk in self._chunks:
                 self._ahead.append(chunk)
-                self.course.resume(before)
+                self.course.file.resume(before)
                 return True
             self._end()
         return bool(self._ahead)
@@ -177,14 +161,14 @@ class Flow(Iterator[Any]):
     def __next__(self) -> Any:
         if self._ahead:
             return self._ahead.popleft()
-        before = self.course.hook
+        before = self.course.file.hook
         try:
             chunk = next(self._chunks)
         except StopIteration:
             self._end()
-            self.course.resume(before)
+            self.course.file.resume(before)
             raise
-        self.course.resume(before)
+        self.course.file.resume(before)
         return chunk
 
     def _end(self) -> None:

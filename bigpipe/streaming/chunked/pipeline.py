@@ -15,7 +15,7 @@ from typing import Any
 
 from bigpipe import context
 from bigpipe.budget import parse_bytes
-from bigpipe.context import name_of
+from bigpipe.context import FileContext, name_of
 from bigpipe.errors import OptionError, warn
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.formats import HDF5, format_of
@@ -27,7 +27,7 @@ from bigpipe.pipeline import BigMultiPipe
 from bigpipe.running.plan import Plan
 from bigpipe.steps import bmp_cleanup
 from bigpipe.streaming.chunked.checkpoint import can_go_on
-from bigpipe.streaming.chunked.flow import Course, Flow, Source
+from bigpipe.streaming.chunked.flow import Flow, Source
 from bigpipe.streaming.chunked.group_members import Members, SeekableMembers
 from bigpipe.streaming.chunked.parts import Batch, Call, Part
 from bigpipe.streaming.chunked.passage import CHUNKING, ChunkedPassage, Chunking
@@ -259,7 +259,8 @@ class ChunkedMultiPipe(BigMultiPipe):
         """
         kwargs = self._bmp_control(kwargs)
         functions = self._bmp_all_of("pre_process_list", kwargs)
-        course = Course(context.current())
+        source = _streamed(data)
+        course = source.course
         course.follow(kwargs)
 
         def call(function: Any, chunk: Any) -> Any:
@@ -269,8 +270,8 @@ class ChunkedMultiPipe(BigMultiPipe):
                 result = result["bmp_data"]
             return result
 
-        make_parts = partial(self._bmp_parts, functions, "pre_process", course, call)
-        chunks = self._bmp_flow(Source(data, course), make_parts, kwargs)
+        make_parts = partial(self._bmp_parts, functions, "pre_process", course.file, call)
+        chunks = self._bmp_flow(source, make_parts, kwargs)
         return (chunks, kwargs) if chunks.has_any() else (None, {})
 
     def data_process_meta_create(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -293,13 +294,13 @@ class ChunkedMultiPipe(BigMultiPipe):
             chunks were left out.
         """
         kwargs = self._bmp_control(kwargs)
-        course = _course_of(data)
-        course.follow(kwargs)
-        make_parts = partial(self._bmp_process_parts, course, kwargs)
-        chunks = self._bmp_flow(_streamed(data, course), make_parts, kwargs)
+        source = _streamed(data)
+        source.course.follow(kwargs)
+        make_parts = partial(self._bmp_process_parts, source.course.file, kwargs)
+        chunks = self._bmp_flow(source, make_parts, kwargs)
         if not chunks.has_any():
             return (None, {})
-        course.begin("post_process")
+        source.course.file.begin("post_process")
         return self.post_process(chunks, **kwargs)
 
     def post_process(self, data: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -326,9 +327,9 @@ class ChunkedMultiPipe(BigMultiPipe):
         functions = self._bmp_all_of("post_process_list", kwargs)
         keep_all = kwargs.pop("no_bmp_cleanup", False)
         meta: dict[str, Any] = {}
-        course = _course_of(data)
+        source = _streamed(data)
         keywords = {**kwargs, "bmp_meta": meta}
-        course.follow(keywords)
+        source.course.follow(keywords)
 
         def call(function: Any, chunk: Any) -> Any:
             return function(chunk, **keywords)
@@ -337,8 +338,9 @@ class ChunkedMultiPipe(BigMultiPipe):
             if not keep_all:
                 bmp_cleanup(None, bmp_meta=meta)
 
-        make_parts = partial(self._bmp_parts, functions, "post_process", course, call)
-        chunks = self._bmp_flow(_streamed(data, course), make_parts, keywords, clean_up)
+        file = source.course.file
+        make_parts = partial(self._bmp_parts, functions, "post_process", file, call)
+        chunks = self._bmp_flow(source, make_parts, keywords, clean_up)
         return (chunks if chunks.has_any() else None, meta)
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
@@ -397,7 +399,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         self,
         functions: Sequence[Any],
         hook: str,
-        course: Course,
+        file: FileContext,
         call: Callable[[Any, Any], Any],
     ) -> list[Step]:
         """Return the functions and steps of a list as fresh steps."""
@@ -408,36 +410,32 @@ class ChunkedMultiPipe(BigMultiPipe):
                 step = Call(function, partial(call, function), self._bmp_can_save(function))
             else:
                 step = as_step(fresh(function))
-            parts.append(Part(step, partial(course.begin, hook, function)))
+            parts.append(Part(step, partial(file.begin, hook, function)))
         return parts
 
-    def _bmp_process_parts(self, course: Course, kwargs: dict[str, Any]) -> list[Step]:
+    def _bmp_process_parts(self, file: FileContext, kwargs: dict[str, Any]) -> list[Step]:
         """Return the part that processes chunks: a step, a method, or the method for batches."""
+        method = self.data_process
         if not self._bmp_processes_by_method:
-            return self._bmp_parts([self.data_process], "data_process", course, _not_called)
+            note = partial(file.begin, "data_process", method)
+            return [Part(as_step(fresh(method)), note)]
         passage = self._bmp_current_passage()
         size = self._bmp_options.batch_size if passage is None else passage.chunking.batch_size
         is_own = type(self).data_process is not Hooks.data_process or "data_process" in vars(self)
         if self._bmp_has_batches and (size or not is_own):
             batch = Batch(self, int(size or 1), kwargs)
-            return [Part(batch, partial(course.begin, "data_process_batch"))]
+            return [Part(batch, partial(file.begin, "data_process_batch"))]
         if not is_own:
             return []
-        method = self.data_process
         step = Call(method, lambda chunk: method(chunk, **kwargs), self._bmp_can_save(method))
-        return [Part(step, partial(course.begin, "data_process"))]
+        return [Part(step, partial(file.begin, "data_process"))]
 
 
-def _course_of(stream: Any) -> Course:
-    return stream.course if isinstance(stream, Flow) else Course(context.current())
-
-
-def _streamed(stream: Any, course: Course) -> Source | Flow:
-    return stream if isinstance(stream, Flow) else Source(stream, course)
-
-
-def _not_called(function: Any, chunk: Any) -> Any:
-    raise AssertionError("a step is called by itself")
+def _streamed(data: Any) -> Source | Flow:
+    """Return the stream that a hook was given; make one of other chunks."""
+    if isinstance(data, Flow):
+        return data
+    return Source(data, context.current() or FileContext(None))
 
 
 def _array_read(keywords: dict[str, Any]) -> dict[str, Any]:
