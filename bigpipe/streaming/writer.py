@@ -70,16 +70,7 @@ class ChunkWriter:
         self._is_closed = False
 
     @classmethod
-    def reopen(
-        cls,
-        name: str | os.PathLike[str],
-        state: dict[str, Any],
-        *,
-        axis: int = 0,
-        length: int | None = None,
-        dtype: Any = None,
-        **how: Any,
-    ) -> Self:
+    def reopen(cls, name: str | os.PathLike[str], state: dict[str, Any], **writing: Any) -> Self:
         """Continue an unfinished file from the point of a `sync`.
 
         Parameters
@@ -88,8 +79,8 @@ class ChunkWriter:
             The file.
         state : dict
             The result of `sync`. Everything written after that is cut off.
-        axis, length, dtype, **how
-            As given when the file was begun.
+        **writing
+            Keywords with which the writer of the file was made.
 
         Returns
         -------
@@ -101,23 +92,21 @@ class ChunkWriter:
         StoreError
             If the file is damaged, or shorter than at the `sync`.
         """
-        writer = cls(name, axis=axis, length=length, dtype=dtype, **how)
+        writer = cls(name, **writing)
         if state["position"]:
             writer._go_on(state)
         return writer
 
     def _go_on(self, state: dict[str, Any]) -> None:
-        opening = {"dataset": self._how["dataset"]} if "dataset" in self._how else {}
-        if state["is_raw"]:
-            opening |= {"dtype": state["dtype"], "shape": tuple(state["shape"])}
-        self._store = store = open_store(self.name, "r+", **opening)
+        dataset = {"dataset": self._how["dataset"]} if "dataset" in self._how else {}
+        self._store = store = open_store(self.name, "r+", **dataset, **state["opening"])
         self._axis = axis_index(self._axis, store.shape, self.name)
         self._dtype, self.position = store.dtype, state["position"]
-        self._unit = state.get("unit")
+        self._unit = state["unit"]
         self._tail = [] if state["tail"] is None else [state["tail"]]
         self._n_in_store = self.position - sum(map(self._length_of, self._tail))
-        if self._length is None and store.shape[self._axis] < self._n_in_store:
-            found = store.shape[self._axis]
+        found = store.shape[self._axis]
+        if self._length is None and found < self._n_in_store:
             self.abort()
             raise StoreError(
                 f"{self.name!r} has {found} samples, but {self._n_in_store} had been written when "
@@ -168,13 +157,12 @@ class ChunkWriter:
         """
         if self._store is None:
             return {"position": 0}
-        self._store.sync()
+        store = self._store
+        store.sync()
         return {
             "position": self.position,
             "tail": np.concatenate(self._tail, self._axis) if self._tail else None,
-            "is_raw": isinstance(self._store, RawStore),
-            "dtype": getattr(self._store, "stored", self._store.dtype),
-            "shape": list(self._store.shape),
+            "opening": store.opening() if isinstance(store, RawStore) else {},
             "unit": self._unit,
         }
 

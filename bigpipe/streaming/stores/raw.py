@@ -42,6 +42,10 @@ class RawStore(FlatStore):
             shape = (_n_samples(name, mode, stored, shape, offset), *shape[1:])
         return cls.of_whole(name, mode, shape=shape, stored=stored, start=offset)
 
+    def opening(self) -> dict[str, Any]:
+        """Return the keywords with which `open` finds the present array."""
+        return {"dtype": self.stored, "shape": list(self.shape), "offset": self._start}
+
 
 def _n_samples(
     name: str, mode: str, stored: np.dtype[Any], shape: tuple[int, ...], offset: int
