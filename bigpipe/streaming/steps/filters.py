@@ -16,6 +16,7 @@ from bigpipe.streaming.steps.namespaces import (
     as_chunk,
     as_numpy,
     axis_of,
+    copied,
     cut,
     in_unit,
     is_numpy,
@@ -93,7 +94,7 @@ class fir(Step):
             before = _history(chunk, axis, n_before, self.steady and n > 0)
         samples = joined([before, chunk], axis)
         if n:  # without a sample, the level of a steady signal is unknown
-            self._before = _kept(cut(samples, axis, n, n + n_before))
+            self._before = copied(cut(samples, axis, n, n + n_before))
         weights = self.b.tolist()  # plain numbers do not change the precision
         first, self._phase = self._phase, (self._phase - n) % self.every
         if is_numpy(samples):
@@ -272,7 +273,7 @@ class running_mean(_Remembering):
         means = self._means(samples, axis, n_all - n_new)
         # The next mean may reach back to the beginning of the part before the present one.
         keep_from = max(0, (n_all // self.n - 1) * self.n)
-        self._held = _kept(cut(samples, axis, keep_from, n_all))
+        self._held = copied(cut(samples, axis, keep_from, n_all))
         return means
 
     def _means(self, samples: Any, axis: int, first: int) -> Any:
@@ -432,11 +433,6 @@ def _divided(sums: Any) -> Any:
     namespace = namespace_of(sums)
     numbers = namespace.arange(1, sums.shape[1] + 1, dtype=sums.dtype)
     return sums / namespace.reshape(numbers, (1, -1, *(1 for _ in sums.shape[2:])))
-
-
-def _kept(samples: Any) -> Any:
-    """Return a copy, so that the whole chunk is not kept for a view."""
-    return samples.copy() if is_numpy(samples) else samples + 0
 
 
 def _scipy_signal() -> Any:

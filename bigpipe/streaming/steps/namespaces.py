@@ -18,6 +18,7 @@ __all__ = [
     "as_chunk",
     "as_numpy",
     "axis_of",
+    "copied",
     "cut",
     "in_unit",
     "is_numpy",
@@ -73,6 +74,16 @@ def cut(chunk: Any, axis: int, start: int, stop: int, step: int = 1) -> Any:
     index = list(region(len(chunk.shape), axis, start, stop))
     index[axis] = slice(start, stop, step)
     return chunk[tuple(index)]
+
+
+def copied(chunk: Any) -> Any:
+    """Return a copy to keep: the memory of a chunk may be reused, and a view keeps all of it."""
+    if is_numpy(chunk):
+        return chunk.copy()
+    namespace = namespace_of(chunk)  # raises if there is none
+    if hasattr(chunk, "__array_namespace__"):
+        return namespace.asarray(chunk, copy=True)
+    return chunk + 0
 
 
 def joined(chunks: Sequence[Any], axis: int) -> Any:

@@ -15,10 +15,10 @@ from bigpipe.streaming.steps.base import StatelessStep, Step
 from bigpipe.streaming.steps.namespaces import (
     as_chunk,
     axis_of,
+    copied,
     cut,
     is_numpy,
     joined,
-    namespace_of,
     stacked,
 )
 
@@ -127,14 +127,14 @@ class windows(Step):
             if len(self._held) > 1 and not chunk.shape[axis]:
                 self._held.pop()
             else:
-                self._held[-1] = _copied(chunk)
+                self._held[-1] = copied(chunk)
             return None
         samples = joined(self._held, axis)
         step = self.n - self.overlap
         starts = range(0, self._n_held - self.n + 1, step)
         full = [cut(samples, axis, start, start + self.n) for start in starts]
         rest = starts[-1] + step
-        self._held = [_copied(cut(samples, axis, rest, self._n_held))]
+        self._held = [copied(cut(samples, axis, rest, self._n_held))]
         self._n_held -= rest
         self._n_old = self.overlap
         return iter(full) if len(full) > 1 else full[0]
@@ -187,18 +187,9 @@ def _at_least_one(n: int, who: str) -> int:
 
 
 def _packed(chunks: list[Any]) -> Any:
-    shapes = {getattr(chunk, "shape", ()) for chunk in chunks}
-    is_array = all(isinstance(chunk, (int, float, complex, np.generic)) for chunk in chunks)
-    if is_array or (len(shapes) == 1 and all(hasattr(chunk, "dtype") for chunk in chunks)):
-        return stacked(chunks) if not is_array else np.asarray(chunks)
+    if all(isinstance(chunk, (int, float, complex, np.generic)) for chunk in chunks):
+        return np.asarray(chunks)
+    are_arrays = all(hasattr(chunk, "shape") and hasattr(chunk, "dtype") for chunk in chunks)
+    if are_arrays and len({chunk.shape for chunk in chunks}) == 1:
+        return stacked(chunks)
     return chunks
-
-
-def _copied(chunk: Any) -> Any:
-    """Return a copy to keep, as the memory of a chunk may be reused for the next one."""
-    if is_numpy(chunk):
-        return chunk.copy()
-    namespace = namespace_of(chunk)
-    return (
-        namespace.asarray(chunk, copy=True) if hasattr(chunk, "__array_namespace__") else chunk + 0
-    )
