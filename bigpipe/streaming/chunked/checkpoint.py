@@ -26,7 +26,7 @@ from bigpipe.encoding import encode
 from bigpipe.errors import EncodingError, StreamError, UnsafeValueError
 from bigpipe.streaming.chunked.checkpoint_folder import CheckpointFolder
 from bigpipe.streaming.chunked.flow import Flow
-from bigpipe.streaming.writer import ChunkWriter
+from bigpipe.streaming.writer import ChunkWriter, write_chunks
 
 __all__ = ["Checkpointed", "can_go_on"]
 
@@ -73,12 +73,12 @@ class Checkpointed:
             folder = CheckpointFolder(self.final)
         except OSError as error:  # writing the output will fail too, and report it
             logger.info("no checkpoints for %r: %s", self.final, error)
-            self._write_plainly(outname)
+            write_chunks(outname, self.flows[-1], **self.writing)
             return
         with folder:
             if not folder.is_ours:
                 logger.info("no checkpoints for %r: %r is in use", self.final, folder.path)
-                self._write_plainly(outname)
+                write_chunks(outname, self.flows[-1], **self.writing)
                 return
             writer = self._resumed(folder)
             if writer is None:
@@ -92,11 +92,6 @@ class Checkpointed:
                     writer.write(chunk)
             self.source.at_edge = None
             folder.hand_over(outname)
-
-    def _write_plainly(self, outname: str) -> None:
-        with ChunkWriter(outname, **self.writing) as writer:
-            for chunk in self.flows[-1]:
-                writer.write(chunk)
 
     def _at_edge(self, folder: CheckpointFolder, writer: ChunkWriter) -> None:
         if self.clock() < self._next_at or self.source.n_read >= self._n_chunks:

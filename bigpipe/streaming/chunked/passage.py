@@ -25,6 +25,7 @@ from bigpipe.streaming.steps.base import Closing
 __all__ = ["CHUNKING", "ChunkedPassage", "Chunking"]
 
 CHUNKING = "_bmp_chunking"  # keyword that carries `Chunking` to a worker; no hook sees it
+_NONE = object()  # in place of an attribute that is not there
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,11 @@ class ChunkedPassage(Passage):
         return self._pipe.file_read(copied(in_name), **kwargs)
 
     def _changes(self) -> str | None:
-        now = _attributes_of(self._pipe)
+        before, now = self._attributes, _attributes_of(self._pipe)
         names = [
             name
-            for name in {**now, **self._attributes}
-            if name not in now
-            or name not in self._attributes
-            or now[name] is not self._attributes[name]
+            for name in {**now, **before}
+            if before.get(name, _NONE) is not now.get(name, _NONE)
         ]
         if not names:
             return None

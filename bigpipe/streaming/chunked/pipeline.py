@@ -49,7 +49,6 @@ __all__ = ["ChunkedMultiPipe"]
 
 # Keywords, and what read_chunks calls them.
 _READING = {"axis": "axis", "chunk_overlap": "overlap", "dataset": "dataset", "hdu": "hdu"}
-_WRITING = ("axis",)
 
 
 class ChunkedMultiPipe(BigMultiPipe):
@@ -365,7 +364,9 @@ class ChunkedMultiPipe(BigMultiPipe):
         """
         super().file_write(data, outname, **kwargs)
         keywords = self.kwargs_merge(**kwargs)
-        writing = {name: keywords[name] for name in _WRITING if keywords.get(name) is not None}
+        writing: dict[str, Any] = {}
+        if keywords.get("axis") is not None:
+            writing["axis"] = keywords["axis"]
         if keywords.get("dataset") is not None and format_of(os.fspath(outname)) in HDF5:
             writing["dataset"] = keywords["dataset"]  # as FunctionPipe does
         in_name = keywords.get("in_name")
@@ -374,13 +375,11 @@ class ChunkedMultiPipe(BigMultiPipe):
             writing |= {"like": in_name, **_array_read(keywords)}
         writing |= given
         passage = self._bmp_current_passage()
-        file = None
-        if passage is not None:
-            file = passage.checkpointed(data, keywords["meta"], writing)
-        if file is not None:
-            file.write(os.fspath(outname))
-        else:
+        file = None if passage is None else passage.checkpointed(data, keywords["meta"], writing)
+        if file is None:
             write_chunks(outname, data, **writing)
+        else:
+            file.write(os.fspath(outname))
         return outname
 
     def _bmp_current_passage(self) -> ChunkedPassage | None:
