@@ -195,5 +195,5 @@ def read_chunks(
     [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
     """
     return ChunkReader(
-        *(name,), n=n, nbytes=nbytes, axis=axis, overlap=overlap, start=start, stop=stop, **how
+        name, n=n, nbytes=nbytes, axis=axis, overlap=overlap, start=start, stop=stop, **how
     )
