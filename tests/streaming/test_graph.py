@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigpipe.errors import OptionError
-from bigpipe.streaming import Graph, GraphError, StageError
+from bigpipe.streaming import Graph, GraphError, StageError, Step
 from tests.streaming import stage_steps as steps
 from tests.streaming.stage_steps import numbers, square
 
@@ -242,6 +242,32 @@ def test_last_chunks_of_a_loop_that_has_run_dry_still_arrive(place):
 
 def is_pair(held):
     return isinstance(held, tuple)
+
+
+@pytest.mark.parametrize("is_declared_first", [True, False], ids=["before", "after"])
+def test_stage_beside_a_loop_takes_its_last_chunks_too(is_declared_first):
+    class Down(Step):
+        def run(self, n):
+            return n - 1
+
+        def local_term(self):
+            return 100
+
+    graph = Graph(executor="threads")
+    graph.begin("x", 3)
+    if is_declared_first:
+        graph.step("beside", float, takes="x", gives="seen")
+    graph.step("down", Down(), takes="x", gives="less")
+    graph.switch("done", is_positive, takes="less", gives={True: "x", False: "out"})
+    if not is_declared_first:
+        graph.step("beside", float, takes="x", gives="seen")
+    graph.step("drop", steps.nothing, takes="out")
+    graph.output("seen")
+    assert list(graph) == [3, 2, 1, 100]
+
+
+def is_positive(n):
+    return n > 0
 
 
 def test_loop_that_lacks_an_element_is_an_error_and_no_deadlock(place):

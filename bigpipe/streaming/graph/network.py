@@ -57,8 +57,10 @@ class Inlet:
     """One link for each copy of the stage that gives it."""
     first: tuple[Any, ...] = ()
     """Elements with which it begins."""
+    is_of_loop: bool = False
+    """Whether it is a stream of a loop, which may differ in length from others."""
     is_back: bool = False
-    """Whether it belongs to a loop, so that its end may depend on itself."""
+    """Whether it leads back to its stage, so that its end may depend on itself."""
 
 
 @dataclass
@@ -113,10 +115,8 @@ class Network:
         One for each process.
     links : list of (str, int, int)
         For each link, its stream and the numbers of the parts at its beginning and end.
-    outlets : list of Inlet
+    caller_inlets : list of Inlet
         Where streams reach the caller.
-    loops : set of str
-        The streams that belong to loops.
 
     Raises
     ------
@@ -134,14 +134,7 @@ class Network:
         self.first = dict(first or {})
         self.outputs = list(outputs)
         self._check()
-        reached = self._reached()
-        self.loops = {
-            stream
-            for node in self.nodes
-            for stream in node.gives
-            if any(node.name in reached[taker.name] for taker in self.takers_of(stream))
-        }
-        self._check_loops(reached)
+        self._check_loops()
         self._add_relays()
         self._join()
 
@@ -207,7 +200,7 @@ class Network:
         }
         return {name: _reached_from(name, after) for name in after}
 
-    def _check_loops(self, reached: Mapping[str, set[str]]) -> None:
+    def _check_loops(self) -> None:
         """Refuse a loop that can never start.
 
         A stage can start if each stream that it takes has a first element or comes from a stage
@@ -220,6 +213,7 @@ class Network:
                 break
             can_begin = more
         stuck = [node.name for node in self.nodes if node.name not in can_begin]
+        reached = self._reached()
         in_loops = [name for name in stuck if name in reached[name]]
         if in_loops:
             raise GraphError(
@@ -248,8 +242,6 @@ class Network:
                         takes = tuple(own if each == stream else each for each in taker.takes)
                         self.nodes[self.nodes.index(taker)] = replace(taker, takes=takes)
                 self.nodes.append(relay)
-                if stream in self.loops:
-                    self.loops.add(own)
 
     def _join(self) -> None:
         self.parts: list[Part] = []
@@ -262,13 +254,27 @@ class Network:
                 for copy in range(node.copies)
             ]
             self.parts += of_node[node.name]
+        reached = self._reached()
+        loops = {
+            stream
+            for node in self.nodes
+            for stream in node.takes
+            if self.giver_of(stream).name in reached[node.name]
+        }
         for part in self.parts:
             part.inlets = [
-                Inlet(stream, [], self.first.get(stream, ()), stream in self.loops)
+                Inlet(
+                    stream,
+                    first=self.first.get(stream, ()),
+                    is_of_loop=stream in loops,
+                    is_back=self.giver_of(stream).name in reached[part.node.name],
+                )
                 for stream in part.node.takes
             ]
             part.outlets = [Outlet(stream) for stream in part.node.gives]
-        self.outlets = [Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs]
+        self.caller_inlets = [
+            Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs
+        ]
         for node in self.nodes:
             for stream in node.gives:
                 for taker in self.takers_of(stream):
@@ -298,7 +304,7 @@ class Network:
         for giver in givers:
             outlet = next(each for each in giver.outlets if each.stream == stream)
             outlet.groups.append([len(self.links)])
-            inlet = next(each for each in self.outlets if each.stream == stream)
+            inlet = next(each for each in self.caller_inlets if each.stream == stream)
             inlet.links.append(len(self.links))
             self.links.append((stream, giver.number, CALLER))
 

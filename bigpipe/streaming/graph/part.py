@@ -265,8 +265,8 @@ class PartRunner:
         self._meter.count_taken()
 
     def _check_lengths(self, ended: list[PortIn]) -> None:
-        on = [port for port in self._ins if port not in ended and not port.is_back]
-        ended = [port for port in ended if not port.is_back]
+        on = [port for port in self._ins if port not in ended and not port.is_of_loop]
+        ended = [port for port in ended if not port.is_of_loop]
         if on and ended and self._node.is_strict:
             raise StepFailed from StreamError(
                 f"the stream {ended[0].stream!r} ended after {self._n_taken} elements, but "

@@ -37,6 +37,7 @@ class PortIn:
 
     def __init__(self, inlet: Inlet, receivers: Sequence[Any]) -> None:
         self.stream = inlet.stream
+        self.is_of_loop = inlet.is_of_loop
         self.is_back = inlet.is_back
         self.receivers = dict(zip(inlet.links, receivers, strict=True))
         self._first = deque(inlet.first)
