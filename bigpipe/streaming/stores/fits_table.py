@@ -19,11 +19,7 @@ from numpy.typing import NDArray
 from bigpipe.errors import StoreError
 from bigpipe.formats.fits_columns import parts_of, without_columns
 from bigpipe.streaming.stores.base import native, truncated
-from bigpipe.streaming.stores.fits_cards import (
-    FlatFits,
-    compression_of,
-    header_bytes,
-)
+from bigpipe.streaming.stores.fits_cards import FlatFits, compression_of, header_bytes
 from bigpipe.streaming.stores.fits_rows import TableRows
 from bigpipe.streaming.stores.flat import open_bytes
 
