@@ -15,12 +15,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bigpipe.durations import format_seconds
-from bigpipe.encoding import decode
 from bigpipe.errors import FileError, JournalError
 from bigpipe.file_states import key_of, names_of, state_of
 from bigpipe.journal_store.lock import holder_of
 from bigpipe.journal_store.reader import Explained, JournalReader, opened
-from bigpipe.journal_store.rows import FileRow, RunRow, input_bytes, result_of
+from bigpipe.journal_store.rows import FileRow, RunRow, result_of
 from bigpipe.origin import JournalRun, Origin
 from bigpipe.plurals import plural
 from bigpipe.pout import Pout
@@ -166,7 +165,7 @@ class Journal:
         """
         with Explained(self.path):
             rows = self._reader.measured(n)
-        return [(decode(row.in_name), input_bytes(row), row.growth or 0) for row in rows]
+        return [(row.given, row.n_bytes or 0, row.growth or 0) for row in rows]
 
     def to_table(self, run: int | None = None) -> Table:
         """Return the inputs of a run as a table.
@@ -215,16 +214,15 @@ class Journal:
         with Explained(self.path):
             rows = list(self._reader.attempts("instr(outputs, ?) > 0", base))
         for row in reversed(rows):
-            outputs = dict(json.loads(row.outputs))
+            outputs = dict(row.placed)
             found = next((x for x in outputs if x == name or _is_same(x, name)), None)
             if found is not None:
                 return self._origin(name, outputs[found], row)
         raise JournalError(f"the journal {self.path!r} has no record of {name!r}")
 
     def _origin(self, name: str, then: Any, row: FileRow) -> Origin:
-        states = json.loads(row.inputs)
         inputs = []
-        for in_name, state in zip(names_of(row.key), states, strict=False):
+        for in_name, state in zip(names_of(row.key), row.states, strict=False):
             now = state_of(in_name)
             same = now is not None and state is not None and list(now) == state[:2]
             checksum = state[2] if state is not None and len(state) > 2 else None
@@ -295,24 +293,23 @@ _COLUMNS: dict[str, tuple[type, str | None]] = {
 
 def _cells(row: FileRow) -> tuple[Any, ...]:
     """Return the cells of a row of the table."""
-    outname = None if row.outname is None else decode(row.outname)
-    seconds = json.loads(row.seconds)
+    result = _result(row._replace(meta=None))  # reading metadata may take long
     return (
-        str(decode(row.in_name)),
+        str(result.in_name),
         row.outcome,
-        None if outname is None else str(outname),
-        sum(seconds.values()) if seconds else None,
-        input_bytes(row) or None,
-        row.peak_rss,
-        row.projected,
-        row.attempt,
+        None if result.outname is None else str(result.outname),
+        sum(result.seconds.values()) if result.seconds else None,
+        row.n_bytes,
+        result.peak_rss,
+        result.projected,
+        result.attempts,
         datetime.fromtimestamp(row.ended_at).isoformat(sep=" ", timespec="seconds"),
-        None if row.error is None else json.loads(row.error)["message"],
+        None if result.error is None else str(result.error),
     )
 
 
 def _result(row: FileRow) -> FileResult:
-    return result_of(row, row.place, decode(row.in_name))
+    return result_of(row, row.place, row.given)
 
 
 def runs_of(reader: JournalReader, path: str) -> list[JournalRun]:

@@ -7,7 +7,6 @@ are done.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -25,7 +24,7 @@ from bigpipe.fingerprint import fingerprint_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.journal_store.lock import holder_of
 from bigpipe.journal_store.reader import JournalReader, opened
-from bigpipe.journal_store.rows import FileRow, input_bytes, pipe_name
+from bigpipe.journal_store.rows import FileRow, pipe_name
 from bigpipe.measure import count_workers, usable_memory
 from bigpipe.moving import status_of
 from bigpipe.plurals import plural
@@ -330,7 +329,7 @@ class _Previewer:
         self, to_run: list[PlannedFile], rows: list[FileRow]
     ) -> tuple[int | None, int | None]:
         sizes = [file.size or 0 for file in to_run]
-        before = [(input_bytes(row), _output_bytes_of(row)) for row in rows]
+        before = [(row.n_bytes or 0, _output_bytes_of(row)) for row in rows]
         n_in, n_out = (sum(column) for column in zip(*before, strict=True)) if before else (0, 0)
         needed = int(sum(sizes) * (n_out / n_in if n_in else 1.0))
         folder = os.path.abspath(self._options.outdir or os.curdir)
@@ -354,15 +353,15 @@ def _identity(name: str) -> tuple[int, int] | None:
 
 
 def _output_bytes_of(row: FileRow) -> int:
-    return sum(state[0] for _, state in json.loads(row.outputs) if state is not None)
+    return sum(state[0] for _, state in row.placed if state is not None)
 
 
 def _seconds(to_run: list[PlannedFile], rows: list[FileRow], n_workers: int) -> float | None:
     """Estimate the duration: the same time per byte as the files in the journal."""
     if not rows or not n_workers:
         return None
-    spent = sum(sum(json.loads(row.seconds).values()) for row in rows)
-    n_bytes = sum(map(input_bytes, rows))
+    spent = sum(sum(row.hook_seconds.values()) for row in rows)
+    n_bytes = sum(row.n_bytes or 0 for row in rows)
     sizes = [file.size for file in to_run]
     if n_bytes and None not in sizes:
         work = spent * sum(size or 0 for size in sizes) / n_bytes

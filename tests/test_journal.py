@@ -441,6 +441,8 @@ def test_results_and_errors_can_be_looked_up(make_files, night):
         assert list(table["outcome"]) == ["written", "failed", "written", "written"]
         assert list(table["outname"].mask) == [False, True, False, False]
         assert table["seconds"].unit == "s"
+        assert list(table["size"]) == [os.path.getsize(name) for name in names]
+        assert table["error"][1] == str(journal.errors()[0])
         assert "4 of 4 files ended: 3 written, 1 failed" in journal.status()
         assert journal.growths() == [] or journal.growths()[0][0] in names
 

@@ -30,7 +30,6 @@ __all__ = [
     "error_text",
     "file_row",
     "file_texts",
-    "input_bytes",
     "pipe_name",
     "result_of",
     "written_row",
@@ -118,6 +117,40 @@ class FileRow(NamedTuple):
     began_at: float | None = None
     """Seconds since 1970."""
 
+    @property
+    def given(self) -> Any:
+        """The input as it was given."""
+        return decode(self.in_name)
+
+    @property
+    def states(self) -> list[Any]:
+        """`FileState` of each of its files, as a list; ``None`` for one that is not a file."""
+        states: list[Any] = json.loads(self.inputs)
+        return states
+
+    @property
+    def n_bytes(self) -> int | None:
+        """Bytes of its files together; ``None`` if no name was that of a file."""
+        sizes = [state[0] for state in self.states if state is not None]
+        return sum(sizes) if sizes else None
+
+    @property
+    def returned(self) -> Any:
+        """Name of the output as it was returned."""
+        return None if self.outname is None else decode(self.outname)
+
+    @property
+    def placed(self) -> list[Any]:
+        """Name and `FileState`, as lists, of each file put in place for it."""
+        placed: list[Any] = json.loads(self.outputs)
+        return placed
+
+    @property
+    def hook_seconds(self) -> dict[str, float]:
+        """Seconds in each hook."""
+        seconds: dict[str, float] = json.loads(self.seconds)
+        return seconds
+
 
 class LiveRow(NamedTuple):
     """The current file of one worker."""
@@ -138,6 +171,11 @@ class LiveRow(NamedTuple):
     """Bytes that the worker and its children use."""
     is_paused: int
     """1 if the worker is paused because memory is short."""
+
+    @property
+    def given(self) -> Any:
+        """The input as it was given."""
+        return decode(self.in_name)
 
 
 SAMPLE_COLUMNS = ("run", *Sample._fields)
@@ -292,11 +330,6 @@ def pipe_name(pipe: Any) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def input_bytes(row: FileRow) -> int:
-    """Return the bytes of all files of an input, ignoring names that were not files."""
-    return sum(state[0] for state in json.loads(row.inputs) if state is not None)
-
-
 def error_text(error: FileError) -> str:
     """Return an error as JSON."""
     cause = error.__cause__
@@ -328,12 +361,12 @@ def result_of(row: FileRow, index: int, in_name: Any) -> FileResult:
     return FileResult(
         index,
         in_name,
-        None if row.outname is None else decode(row.outname),
+        row.returned,
         {"bmp_error": error} if error is not None else decode(row.meta or "{}"),
         Outcome(row.outcome),
         row.rejected_by,
         error,
-        json.loads(row.seconds),
+        row.hook_seconds,
         row.peak_rss,
         row.attempt,
         row.worker,

@@ -6,7 +6,6 @@ conclusions from it; `bigpipe.report.html` and `bigpipe.report.plots` show it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bigpipe.encoding import decode
 from bigpipe.errors import JournalError
 from bigpipe.journal import Journal, runs_of
 from bigpipe.journal_store.reader import Explained, opened
-from bigpipe.journal_store.rows import FileRow, LiveRow
+from bigpipe.journal_store.rows import FileRow, LiveRow, result_of
 from bigpipe.records import FileResult, Sample
 
 if TYPE_CHECKING:
@@ -41,31 +39,31 @@ class Attempt(NamedTuple):
     """The input as text; of a group, its first members."""
     outcome: str
     """Value of `bigpipe.Outcome`; ``'in flight'`` if it had not ended when last recorded."""
-    outname: str | None
+    outname: str | None = None
     """Name of the output."""
-    began_at: float | None
+    began_at: float | None = None
     """Seconds since 1970; ``None`` if it did not begin, or the time is unknown."""
-    ended_at: float | None
+    ended_at: float | None = None
     """Seconds since 1970; ``None`` if it did not end, or the time is unknown."""
-    read_s: float
-    process_s: float
-    write_s: float
+    read_s: float = 0.0
+    process_s: float = 0.0
+    write_s: float = 0.0
     """Seconds in the hooks that read, process and write."""
-    size: int | None
+    size: int | None = None
     """Bytes of the input on disk."""
-    peak_rss: int | None
-    growth: int | None
-    projected: int | None
-    attempts: int
-    worker: int | None
+    peak_rss: int | None = None
+    growth: int | None = None
+    projected: int | None = None
+    attempts: int = 1
+    worker: int | None = None
     """As in `bigpipe.FileResult`."""
-    is_kept: bool
+    is_kept: bool = False
     """Whether an earlier run processed it; the figures are then those of that run."""
-    error: str | None
+    error: str | None = None
     """Message of its error."""
-    kind: tuple[str, str] | None
+    kind: tuple[str, str] | None = None
     """Hook and type of the error, by which failures are grouped."""
-    traceback: str
+    traceback: str = ""
     """The worker's traceback; ``''`` if there is none."""
 
     @property
@@ -231,49 +229,26 @@ def _of_journal(path: str, number: int | None) -> RunRecord:
 
 
 def _of_row(row: FileRow, run: int) -> Attempt:
-    seconds = json.loads(row.seconds)
-    error = None if row.error is None else json.loads(row.error)
-    outname = None if row.outname is None else decode(row.outname)
-    states = [state for state in json.loads(row.inputs) if state is not None]
-    return Attempt(
-        row.place,
-        text_of(decode(row.in_name)),
-        row.outcome,
-        None if outname is None else text_of(outname),
-        row.began_at,
-        _end(row.began_at, seconds, row.ended_at),
-        *_phases(seconds),
-        sum(state[0] for state in states) if states else None,
-        row.peak_rss,
-        row.growth,
-        row.projected,
-        row.attempt,
-        row.worker,
-        row.run != run,
-        None if error is None else error["message"],
-        None if error is None else (error["hook"] or "before the first hook", error["kind"]),
-        "" if error is None else error["traceback"],
+    # Metadata is not shown, and reading it may take long.
+    result = result_of(row._replace(meta=None), row.place, row.given)
+    return _of_result(result)._replace(
+        ended_at=_end(row.began_at, result.seconds, row.ended_at),
+        size=row.n_bytes,
+        is_kept=row.run != run,
     )
 
 
 def _of_live(row: LiveRow, at: float) -> Attempt:
     """Return an attempt that a worker was busy with."""
-    hook = "" if row.hook is None else f"in {row.hook} at the last update"
     return Attempt(
-        row.place,
-        text_of(decode(row.in_name)),
-        "in flight",
-        None,
-        row.since,
-        max(at, row.since),
-        *(0.0, 0.0, 0.0),
-        *(None, row.memory, None, None),
-        1,
-        row.pid,
-        False,
-        hook or None,
-        None,
-        "",
+        place=row.place,
+        name=text_of(row.given),
+        outcome="in flight",
+        began_at=row.since,
+        ended_at=max(at, row.since),
+        peak_rss=row.memory,
+        worker=row.pid,
+        error=None if row.hook is None else f"in {row.hook} at the last update",
     )
 
 
@@ -301,24 +276,26 @@ def _of_pout(pout: Pout) -> RunRecord:
 
 def _of_result(result: FileResult) -> Attempt:
     error = result.error
+    read_s, process_s, write_s = _phases(result.seconds)
     return Attempt(
-        result.index,
-        text_of(result.in_name),
-        result.outcome,
-        None if result.outname is None else text_of(result.outname),
-        result.began_at,
-        _end(result.began_at, result.seconds, None),
-        *_phases(result.seconds),
-        None,
-        result.peak_rss,
-        result.growth,
-        result.projected,
-        result.attempts,
-        result.worker,
-        result.from_journal,
-        None if error is None else str(error),
-        None if error is None else error.kind,
-        "" if error is None else error.traceback,
+        place=result.index,
+        name=text_of(result.in_name),
+        outcome=result.outcome,
+        outname=None if result.outname is None else text_of(result.outname),
+        began_at=result.began_at,
+        ended_at=_end(result.began_at, result.seconds, None),
+        read_s=read_s,
+        process_s=process_s,
+        write_s=write_s,
+        peak_rss=result.peak_rss,
+        growth=result.growth,
+        projected=result.projected,
+        attempts=result.attempts,
+        worker=result.worker,
+        is_kept=result.from_journal,
+        error=None if error is None else str(error),
+        kind=None if error is None else error.kind,
+        traceback="" if error is None else error.traceback,
     )
 
 

@@ -18,7 +18,6 @@ from typing import IO
 from bigpipe.budget import format_bytes
 from bigpipe.columns import end_within, n_columns, padded, start_within
 from bigpipe.durations import format_clock, format_rate
-from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.journal import runs_of
 from bigpipe.journal_store.reader import Explained, opened
@@ -142,7 +141,7 @@ def _table(rows: Sequence[LiveRow], at: float, width: int) -> list[str]:
 
 def _name(row: LiveRow) -> str:
     try:
-        name = text_of(decode(row.in_name))
+        name = text_of(row.given)
     except EncodingError:  # it was an object of the caller's own
         name = row.in_name
     return "".join(c if c.isprintable() else "?" for c in name)

@@ -7,7 +7,6 @@ Turns options, names and measurements into the figures that the scheduler gets.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -296,8 +295,7 @@ class MemoryWatch:
 
 def need_of(row: FileRow, n_at_once: int = 1) -> Need:
     """Return what was known of a file of an earlier run, or of `n_at_once` like it, beforehand."""
-    states = json.loads(row.inputs)
-    size = sum(state[0] for state in states) * n_at_once if all(states) else None
+    size = (row.n_bytes or 0) * n_at_once if all(row.states) else None
     return Need(size=size, is_compressed=is_compressed(names_of(row.key)))
 
 

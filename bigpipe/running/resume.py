@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from bigpipe.encoding import decode
 from bigpipe.errors import EncodingError
 from bigpipe.file_states import input_states, state_of
 from bigpipe.fingerprint import Fingerprint, differences
@@ -127,10 +126,10 @@ class Resume:
             return [f"it {'' if row.outcome == Outcome.FAILED else 'was '}{row.outcome}"]
         if row.lost is not None:
             return [f"its result is not in the journal: {row.lost}"]
-        reasons = self._changed_input(look, json.loads(row.inputs))
+        reasons = self._changed_input(look, row.states)
         reasons += self._changes_since(row.run)
         if row.outcome in _DONE:
-            outputs = json.loads(row.outputs)
+            outputs = row.placed
             reasons += self._changed_outputs(outputs, row.outcome)
             if self._runs[row.run].folder != self._folder and _leads_elsewhere(row, outputs):
                 reasons.append("the name of its output means another file in the current folder")
@@ -198,7 +197,7 @@ def _class_of(pipe: str) -> str:
 
 def _leads_elsewhere(row: FileRow, outputs: Sequence[Any]) -> bool:
     """Return whether the name returned for an output no longer leads to that output."""
-    outname = None if row.outname is None else decode(row.outname)
+    outname = row.returned
     if not outputs or not isinstance(outname, (str, os.PathLike)):
         return False
     return bool(os.path.abspath(os.fsdecode(outname)) != outputs[0][0])

@@ -58,8 +58,19 @@ def test_states_are_json(name):
     row = row_of(written(), inputs, outputs)
     assert json.loads(row.inputs) == [None, [1, 1_700_000_000_123_456_789], [2, 3, CHECKSUM]]
     assert json.loads(row.outputs) == [[name, None], [name, [1, -1]]]
+    assert row.states == json.loads(row.inputs)
+    assert row.placed == json.loads(row.outputs)
     row = row_of(written())
     assert (row.inputs, row.outputs) == ("[]", "[]")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "n_bytes"),
+    [([(3, 1), None, (4, 1, CHECKSUM)], 7), ([(0, 1)], 0), ([None], None), ([], None)],
+    ids=["group", "empty file", "no file", "no names"],
+)
+def test_size_is_unknown_only_if_no_name_is_that_of_a_file(inputs, n_bytes):
+    assert row_of(written(), inputs).n_bytes == n_bytes
 
 
 @pytest.mark.parametrize(
