@@ -1,7 +1,7 @@
 """What identifies a file and its state: absolute name, size, time of last change, checksum.
 
-Owns what is compared to tell whether an input or output has changed. `bigpipe.running.resume`
-decides what follows.
+Owns what is compared to tell whether an input or output has changed, and which files an input
+names. `bigpipe.running.resume` decides what follows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from bigpipe.claims.register import flat_names
-
-__all__ = ["State", "checksum", "checksums", "input_states", "key_of", "names_of", "state_of"]
+__all__ = [
+    "State",
+    "checksum",
+    "checksums",
+    "flat_names",
+    "input_states",
+    "key_of",
+    "names_of",
+    "state_of",
+]
 
 State = tuple[int, int]
 """Bytes, and time of the last change in ns since 1970. For a folder: total size, newest time."""
@@ -57,6 +64,17 @@ def names_of(key: str) -> list[str]:
     (['/raw/a.fits'], ['/raw/a.fits', '/raw/b.fits'])
     """
     return list(flat_names(json.loads(key) if key.startswith(("[", '"')) else key))
+
+
+def flat_names(in_name: Any) -> Iterator[str]:
+    """Yield the file names of an input: its own, or those of a nested group."""
+    if isinstance(in_name, (str, os.PathLike)):
+        name = os.fspath(in_name)
+        if isinstance(name, str):
+            yield name
+    elif isinstance(in_name, (list, tuple)):
+        for member in in_name:
+            yield from flat_names(member)
 
 
 def _nested(in_name: Any) -> Any:

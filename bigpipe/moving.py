@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bigpipe.claims.register import flat_names
+from bigpipe.file_states import flat_names
 
 __all__ = [
     "Copy",

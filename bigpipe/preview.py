@@ -16,10 +16,9 @@ from enum import StrEnum
 from typing import Any
 
 from bigpipe.budget import format_bytes, parse_bytes
-from bigpipe.claims.register import flat_names
 from bigpipe.durations import format_seconds
 from bigpipe.errors import BigpipeError, UnsendableError, shown
-from bigpipe.file_states import key_of
+from bigpipe.file_states import flat_names, key_of
 from bigpipe.fingerprint import fingerprint_of
 from bigpipe.input_files import file_size, is_compressed
 from bigpipe.journal_store.lock import holder_of

@@ -20,12 +20,13 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("budget", "chunks", "columns", "durations", "encoding", "fingerprint", "near_names"),
-        *("option_checks", "options", "outname", "plurals", "scheduler", "scheduling", "slices"),
+        *("budget", "chunks", "columns", "durations", "encoding", "file_states", "fingerprint"),
+        *("near_names", "option_checks", "options", "outname", "plurals", "scheduler"),
+        *("scheduling", "slices"),
     ),
     (
-        *("claims", "clock", "context", "environment", "file_states", "formats", "input_files"),
-        *("interrupts", "journal_store", "log", "log_payload", "measure", "moving", "outputs"),
+        *("claims", "clock", "context", "environment", "formats", "input_files", "interrupts"),
+        *("journal_store", "log", "log_payload", "measure", "moving", "outputs"),
         *("prints", "progress", "sharing", "staging", "system", "tree_meter"),
     ),
     ("executors",),

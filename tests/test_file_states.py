@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bigpipe.file_states import checksum, checksums, input_states, key_of, names_of, state_of
+from bigpipe.file_states import (
+    checksum,
+    checksums,
+    flat_names,
+    input_states,
+    key_of,
+    names_of,
+    state_of,
+)
 
 
 def touch(path, by_ns=1):
@@ -129,3 +137,17 @@ def test_states_are_those_of_all_files_of_a_group(tmp_path):
     states = input_states([tmp_path / "a", [str(tmp_path / "none")]])
     assert states == (state_of(tmp_path / "a"), None)
     assert input_states(7) == ()
+
+
+@pytest.mark.parametrize(
+    ("in_name", "names"),
+    [
+        ("a", ["a"]),
+        (Path("a"), ["a"]),
+        (["a", ["b", Path("c")]], ["a", "b", "c"]),
+        (b"a", []),
+        (7, []),
+    ],
+)
+def test_names_of_an_input_are_found_however_deep(in_name, names):
+    assert list(flat_names(in_name)) == names

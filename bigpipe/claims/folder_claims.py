@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from bigpipe.claims.register import NOT_RUN, clash, flat_names
+from bigpipe.claims.register import NOT_RUN, clash
 from bigpipe.errors import shown
+from bigpipe.file_states import flat_names
 
 __all__ = ["FolderClaims"]
 

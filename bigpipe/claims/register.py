@@ -16,7 +16,7 @@ file has ended. Where workers cannot ask, `bigpipe.claims.folder_claims` is used
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -26,11 +26,12 @@ from bigpipe.claims.bloom import BloomFilter
 from bigpipe.claims.spool import MAX_IN_MEMORY, Spool
 from bigpipe.claims.usual_names import UsualNames
 from bigpipe.errors import CollisionError, shown
+from bigpipe.file_states import flat_names
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "clash", "flat_names"]
+__all__ = ["NOT_RUN", "Answer", "Claimant", "Claims", "DirectClaimant", "clash"]
 
 NOT_RUN = -1  # in place of an index: the owner is a finished file that is not run again
 
@@ -417,14 +418,3 @@ def clash(in_name: str, owner: str, outname: str) -> str:
         f"{in_name} and {owner} would both be written to {outname!r}; "
         "give each a different outname, outdir or outname_append"
     )
-
-
-def flat_names(in_name: Any) -> Iterator[str]:
-    """Yield the file names of an input: its own, or those of a nested group."""
-    if isinstance(in_name, (str, os.PathLike)):
-        name = os.fspath(in_name)
-        if isinstance(name, str):
-            yield name
-    elif isinstance(in_name, (list, tuple)):
-        for member in in_name:
-            yield from flat_names(member)

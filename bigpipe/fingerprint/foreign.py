@@ -6,10 +6,10 @@ Owns what counts of each of them. `bigpipe.fingerprint.content` makes the digest
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
+
+from bigpipe.file_states import State, state_of
 
 __all__ = ["foreign_parts"]
 
@@ -55,24 +55,9 @@ def _lock(lock: Any) -> tuple[str, list[Any]]:
     return f"lock {type(lock).__name__}", []
 
 
-def _state(name: Any) -> tuple[int, int] | None:
+def _state(name: Any) -> State | None:
     """Return bytes and latest change in ns; ``None`` for an address, or if nothing is there."""
-    if not isinstance(name, (str, os.PathLike)):
-        return None
-    try:
-        found = os.stat(name := os.fsdecode(name))
-    except (OSError, ValueError):  # ValueError: no name can have a null character
-        return None
-    size, newest = found.st_size, found.st_mtime_ns
-    if stat.S_ISDIR(found.st_mode):
-        size = 0
-        for folder, _, files in os.walk(name):
-            for path in (folder, *(os.path.join(folder, file) for file in files)):
-                with suppress(OSError):  # it was removed meanwhile
-                    each = os.lstat(path)
-                    newest = max(newest, each.st_mtime_ns)
-                    size += 0 if stat.S_ISDIR(each.st_mode) else each.st_size
-    return size, newest
+    return state_of(os.fsdecode(name)) if isinstance(name, (str, os.PathLike)) else None
 
 
 _BY_NAME: dict[tuple[str, str], Callable[[Any], tuple[str, list[Any]] | None]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bigpipe.claims.folder_claims import FolderClaims
-from bigpipe.claims.register import Answer, Claimant, Claims, DirectClaimant, flat_names
+from bigpipe.claims.register import Answer, Claimant, Claims, DirectClaimant
 from bigpipe.errors import CollisionError
 
 FREE = Answer()
@@ -242,20 +242,6 @@ def test_many_output_folders_do_not_confuse_the_register(claims):
         assert claims.claim(i, str(i), f"out/{i}/x", exists=False) == FREE
     claims.finish([(0, True)])
     assert claims.claim(1500, "again", "out/0/x", exists=False).refusal
-
-
-@pytest.mark.parametrize(
-    ("in_name", "names"),
-    [
-        ("a", ["a"]),
-        (Path("a"), ["a"]),
-        (["a", ["b", Path("c")]], ["a", "b", "c"]),
-        (b"a", []),
-        (7, []),
-    ],
-)
-def test_names_of_an_input_are_found_however_deep(in_name, names):
-    assert list(flat_names(in_name)) == names
 
 
 # The worker's side.
