@@ -18,7 +18,7 @@ from bigpipe.durations import format_seconds
 from bigpipe.errors import FileError, JournalError
 from bigpipe.file_states import key_of, names_of, state_of
 from bigpipe.journal_store.lock import holder_of
-from bigpipe.journal_store.reader import Explained, JournalReader, opened
+from bigpipe.journal_store.reader import JournalReader, explained, opened
 from bigpipe.journal_store.rows import FileRow, RunRow, result_of
 from bigpipe.origin import JournalRun, Origin
 from bigpipe.plurals import plural
@@ -82,7 +82,7 @@ class Journal:
     @property
     def runs(self) -> list[JournalRun]:
         """All runs, oldest first."""
-        with Explained(self.path):
+        with explained(self.path):
             return runs_of(self._reader, self.path)
 
     def results(
@@ -120,7 +120,7 @@ class Journal:
             One for each attempt.
         """
         where = ("1",) if in_name is None else ("key = ?", key_of(in_name))
-        with Explained(self.path):
+        with explained(self.path):
             for row in self._reader.attempts(*where):
                 yield _result(row)
 
@@ -163,7 +163,7 @@ class Journal:
         list of tuple
             The input, its size on disk in bytes, and the bytes by which it made a worker grow.
         """
-        with Explained(self.path):
+        with explained(self.path):
             rows = self._reader.measured(n)
         return [(row.given, row.n_bytes or 0, row.growth or 0) for row in rows]
 
@@ -211,7 +211,7 @@ class Journal:
         """
         name = os.path.abspath(output)
         base = json.dumps(os.path.basename(name))[1:-1]
-        with Explained(self.path):
+        with explained(self.path):
             rows = list(self._reader.attempts("instr(outputs, ?) > 0", base))
         for row in reversed(rows):
             outputs = dict(row.placed)
@@ -268,7 +268,7 @@ class Journal:
         return text
 
     def _rows(self, run: int | None) -> Iterator[FileRow]:
-        with Explained(self.path):
+        with explained(self.path):
             numbers = list(self._reader.runs())
             if not numbers:
                 return

@@ -23,7 +23,7 @@ from typing import Any
 
 from bigpipe.errors import JournalError, warn
 from bigpipe.journal_store.lock import JournalLock
-from bigpipe.journal_store.reader import APPLICATION_ID, FORMAT, Explained, check, uri
+from bigpipe.journal_store.reader import APPLICATION_ID, FORMAT, check, explained, uri
 from bigpipe.journal_store.rows import (
     SAMPLE_COLUMNS,
     WRITTEN,
@@ -112,7 +112,7 @@ class JournalFile:
 
     def begin(self, run: RunRow) -> int:
         """Record a run; return its number."""
-        with Explained(self.path):
+        with explained(self.path):
             self.run = self.database.execute(_ADD_RUN, run).lastrowid or 0
         self._add_of = {
             len(FileRow._fields): _ADD_FILE,
@@ -235,7 +235,7 @@ class JournalFile:
 
     def _opened(self) -> sqlite3.Connection:
         """Open the file, as it is or new."""
-        with Explained(self.path):
+        with explained(self.path):
             database = sqlite3.connect(
                 uri(self.path, "rwc", "unix-none" if self._is_shared else None),
                 uri=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -18,9 +19,9 @@ from bigpipe.records import Sample
 __all__ = [
     "APPLICATION_ID",
     "FORMAT",
-    "Explained",
     "JournalReader",
     "check",
+    "explained",
     "opened",
     "uri",
 ]
@@ -150,7 +151,7 @@ def opened(path: str) -> JournalReader:
         raise JournalError(f"there is no journal {path!r}")
     if os.path.isdir(path):
         raise JournalError(f"{path!r} is a folder: give the name of a journal")
-    with Explained(path):
+    with explained(path):
         database = sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)
         try:
             check(database, path, is_new_good=False)
@@ -182,24 +183,17 @@ def check(database: sqlite3.Connection, path: str, *, is_new_good: bool) -> None
         )
 
 
-class Explained:
-    """Context manager that turns errors of SQLite into a `JournalError` with a remedy."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
-        path = self._path
-        if isinstance(error, sqlite3.OperationalError):
-            raise JournalError(
-                f"the journal {path!r} cannot be used ({error}): make sure that the disk is not "
-                "full and that the file and its folder are writable, or give another journal"
-            ) from error
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turn errors of SQLite into a `JournalError` with a remedy."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise JournalError(
+            f"the journal {path!r} cannot be used ({error}): make sure that the disk is not full "
+            "and that the file and its folder are writable, or give another journal"
+        ) from error
+    except sqlite3.Error as error:
         raise JournalError(
             f"{path!r} is not a journal, or is damaged ({error}): give another journal; if this "
             "is a damaged one, remove it to start over"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bigpipe.errors import JournalError
 from bigpipe.journal import Journal, runs_of
-from bigpipe.journal_store.reader import Explained, opened
+from bigpipe.journal_store.reader import explained, opened
 from bigpipe.journal_store.rows import FileRow, LiveRow, result_of
 from bigpipe.records import FileResult, Sample
 
@@ -187,7 +187,7 @@ def record_of(source: Any, run: int | None = None) -> RunRecord:
 
 
 def _of_journal(path: str, number: int | None) -> RunRecord:
-    with closing(opened(path)) as reader, Explained(path):
+    with closing(opened(path)) as reader, explained(path):
         runs = {run.number: run for run in runs_of(reader, path)}
         if number is None:
             number = max(runs, default=1)

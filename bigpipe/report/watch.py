@@ -20,7 +20,7 @@ from bigpipe.columns import end_within, n_columns, padded, start_within
 from bigpipe.durations import format_clock, format_rate
 from bigpipe.errors import EncodingError
 from bigpipe.journal import runs_of
-from bigpipe.journal_store.reader import Explained, opened
+from bigpipe.journal_store.reader import explained, opened
 from bigpipe.journal_store.rows import LiveRow
 from bigpipe.origin import JournalRun
 from bigpipe.plurals import plural
@@ -167,7 +167,7 @@ def glance(path: str | os.PathLike[str]) -> Glance:
         If there is no such journal.
     """
     name = os.fspath(path)
-    with closing(opened(name)) as reader, Explained(name):
+    with closing(opened(name)) as reader, explained(name):
         runs = runs_of(reader, name)
         if not runs:
             return Glance(name, None, [], [], time.time())
