@@ -146,10 +146,9 @@ class Claims:
         self._seen = BloomFilter()
         self._spooled_inputs = Spool()
         # Names with the index and input (as text) of their file: claims that may still be freed,
-        # claims that stay, and claims that stay and are no longer in memory.
+        # and claims that stay.
         self._in_flight: dict[str, tuple[str, int, str]] = {}
-        self._kept: list[tuple[str, int, str]] = []
-        self._spooled = Spool()
+        self._kept = Spool()
         self._freed: set[str] = set()  # some of those that were freed last: nobody has them
         self._granted: dict[int, str] = {}
         self._asked: dict[int, str] = {}
@@ -305,15 +304,8 @@ class Claims:
 
     def _keep(self, key: str) -> None:
         claim = self._in_flight.pop(key, None)
-        if claim is None:  # it was claimed twice and is registered already
-            return
-        self._kept.append(claim)
-        if len(self._kept) >= MAX_IN_MEMORY:
-            self._spool()
-
-    def _spool(self) -> None:
-        kept, self._kept = self._kept, []
-        self._spooled.extend(kept)
+        if claim is not None:  # otherwise it was claimed twice and is registered already
+            self._kept.extend((claim,))
 
     def _note_freed(self, key: str) -> None:
         if len(self._freed) >= MAX_IN_MEMORY:
@@ -322,7 +314,7 @@ class Claims:
 
     def close(self) -> None:
         """Drop the register."""
-        self._spooled.close()
+        self._kept.close()
         self._spooled_inputs.close()
         if "_database" in vars(self):
             self._database.close()
@@ -350,12 +342,11 @@ class Claims:
 
     def _looked_up(self) -> sqlite3.Connection:
         """Return the database, with all names that stay so far."""
-        self._spool()
         self._database.executemany(
             "INSERT INTO claims VALUES (?, ?, ?)",
             (
                 (os.fsencode(key), owner, os.fsencode(in_name))
-                for key, owner, in_name in self._spooled.read_on()
+                for key, owner, in_name in self._kept.read_on()
             ),
         )
         return self._database
