@@ -6,16 +6,12 @@ Owns these presentations. `bigpipe.running.sampler` and the journal record the d
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bigpipe.report.advice import advise
-    from bigpipe.report.html import write_page
-    from bigpipe.report.plots import plot_memory, plot_timeline
-    from bigpipe.report.record import RunRecord, record_of
-    from bigpipe.report.tables import write_csv
-    from bigpipe.report.trace import write_trace
+from bigpipe.report.advice import advise
+from bigpipe.report.html import write_page
+from bigpipe.report.plots import plot_memory, plot_timeline
+from bigpipe.report.record import RunRecord, record_of
+from bigpipe.report.tables import write_csv
+from bigpipe.report.trace import write_trace
 
 __all__ = [
     "RunRecord",
@@ -27,20 +23,3 @@ __all__ = [
     "write_page",
     "write_trace",
 ]
-
-_HOME_OF = {
-    "RunRecord": "record",
-    "advise": "advice",
-    "plot_memory": "plots",
-    "plot_timeline": "plots",
-    "record_of": "record",
-    "write_csv": "tables",
-    "write_page": "html",
-    "write_trace": "trace",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
