@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from itertools import groupby
@@ -69,10 +70,7 @@ def page_of(record: RunRecord) -> str:
 def figures(record: RunRecord) -> dict[str, Any]:
     """Return the data for the script of the page."""
     unit = 10.0 ** max(-6, math.ceil(math.log10(max(record.elapsed_s, 1e-6) / MAX_TICKS)))
-    workers = list(record.lanes)
-    numbers = {worker: number for number, worker in enumerate(workers)}
     kinds = _kinds(record.files)
-    columns = _Columns(record, unit, numbers)
     return {
         "title": record.title,
         "state": record.state,
@@ -82,7 +80,7 @@ def figures(record: RunRecord) -> dict[str, Any]:
         "unit": unit,
         "phases": PHASES,
         "outcomes": OUTCOMES,
-        "workers": [None if worker is None else str(worker) for worker in workers],
+        "workers": [None if worker is None else str(worker) for worker in record.lanes],
         "lanes": list(record.lanes.values()),
         "nWorkers": record.n_workers,
         "nHands": record.n_hands,
@@ -90,16 +88,16 @@ def figures(record: RunRecord) -> dict[str, Any]:
             "name": shortened(attempt.name for attempt in record.files),
             "outname": shortened(attempt.outname or "" for attempt in record.files),
             "kind": _runs(kinds.get(attempt.kind, -1) for attempt in record.files),
-            **columns.of(record.files),
+            **_columns(record, unit, record.files),
         },
         "superseded": {
             "name": shortened(attempt.name for attempt in record.superseded),
-            **columns.of(record.superseded),
+            **_columns(record, unit, record.superseded),
         },
         "inFlight": {
             "name": shortened(attempt.name for attempt in record.in_flight),
             "hooks": [attempt.error or "" for attempt in record.in_flight],
-            **columns.of(record.in_flight),
+            **_columns(record, unit, record.in_flight),
         },
         "samples": [_point(sample, record.began_at) for sample in thinned(record.samples)],
         "kinds": [_described(kind, record.files) for kind in kinds],
@@ -111,46 +109,37 @@ def figures(record: RunRecord) -> dict[str, Any]:
     }
 
 
-class _Columns:
-    """Turns attempts into columns of small whole numbers."""
+def _columns(record: RunRecord, unit: float, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Return a column for each figure; times in units, memory in KiB."""
+    numbers = {worker: number for number, worker in enumerate(record.lanes)}
+    return {
+        "outcome": _runs(OUTCOMES.index(x.outcome) for x in attempts),
+        "began": [_began(x, record.began_at, unit) for x in attempts],
+        "ended": [_lasted(x, unit) for x in attempts],
+        **{phase: [round(getattr(x, f"{phase}_s") / unit) for x in attempts] for phase in PHASES},
+        "size": _runs(-1 if x.size is None else x.size for x in attempts),
+        **{
+            name: _runs(_kibibytes(getattr(x, name)) for x in attempts)
+            for name in ("peak_rss", "growth", "projected")
+        },
+        "attempts": _runs(x.attempts for x in attempts),
+        "worker": _runs(numbers.get(x.worker, -1) for x in attempts),
+        "hand": _runs(record.hand(x) for x in attempts),
+    }
 
-    def __init__(self, record: RunRecord, unit: float, numbers: dict[int | None, int]) -> None:
-        self._record = record
-        self._began_at = record.began_at
-        self._unit = unit
-        self._numbers = numbers
 
-    def of(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
-        """Return a column for each figure; times in units, memory in KiB."""
-        return {
-            "outcome": _runs(OUTCOMES.index(x.outcome) for x in attempts),
-            "began": [self._moment(x, x.began_at) for x in attempts],
-            "ended": [self._lasted(x) for x in attempts],
-            **{
-                phase: [round(getattr(x, f"{phase}_s") / self._unit) for x in attempts]
-                for phase in PHASES
-            },
-            "size": _runs(-1 if x.size is None else x.size for x in attempts),
-            **{
-                name: _runs(_kibibytes(getattr(x, name)) for x in attempts)
-                for name in ("peak_rss", "growth", "projected")
-            },
-            "attempts": _runs(x.attempts for x in attempts),
-            "worker": _runs(self._numbers.get(x.worker, -1) for x in attempts),
-            "hand": _runs(self._record.hand(x) for x in attempts),
-        }
+def _began(attempt: Attempt, since: float, unit: float) -> int:
+    if attempt.began_at is None or attempt.is_kept:
+        return -1
+    return max(0, round((attempt.began_at - since) / unit))
 
-    def _moment(self, attempt: Attempt, at: float | None) -> int:
-        if at is None or attempt.is_kept:
-            return -1
-        return max(0, round((at - self._began_at) / self._unit))
 
-    def _lasted(self, attempt: Attempt) -> int:
-        """Return how long it lasted beyond its hooks; if it was killed, this is its whole time."""
-        if attempt.began_at is None or attempt.ended_at is None or attempt.is_kept:
-            return 0
-        rest = attempt.ended_at - attempt.began_at - attempt.seconds
-        return max(0, round(rest / self._unit))
+def _lasted(attempt: Attempt, unit: float) -> int:
+    """Return how long it lasted beyond its hooks; if it was killed, this is its whole time."""
+    if attempt.began_at is None or attempt.ended_at is None or attempt.is_kept:
+        return 0
+    rest = attempt.ended_at - attempt.began_at - attempt.seconds
+    return max(0, round(rest / unit))
 
 
 def _kibibytes(n_bytes: int | None) -> int:
@@ -205,12 +194,8 @@ def _point(sample: Sample, began_at: float) -> list[Any]:
 
 def _kinds(files: Iterable[Attempt]) -> dict[tuple[str, str] | None, int]:
     """Return a number for each kind of failure, the most frequent first."""
-    counts: dict[tuple[str, str], int] = {}
-    for attempt in files:
-        if attempt.kind is not None:
-            counts[attempt.kind] = counts.get(attempt.kind, 0) + 1
-    ordered = sorted(counts, key=lambda kind: -counts[kind])
-    return {kind: number for number, kind in enumerate(ordered)}
+    counts = Counter(attempt.kind for attempt in files if attempt.kind is not None)
+    return {kind: number for number, (kind, _) in enumerate(counts.most_common())}
 
 
 def _described(kind: tuple[str, str] | None, files: Sequence[Attempt]) -> dict[str, Any]:
