@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -59,17 +60,14 @@ def _scalars() -> Iterable[Codec]:
     for plain, names in _NUMBERS.items():
         for name in names:
             kind = getattr(np, name)
-            yield Codec(kind, name.rstrip("_"), plain, _number(kind, plain))
+            yield Codec(kind, name.rstrip("_"), plain, partial(_number, kind, plain))
 
 
-def _number(kind: Any, plain: type) -> Callable[[Any], Any]:
-    def assemble(parts: Any) -> Any:
-        number = kind(checked(parts, plain))
-        if plain is int and int(number) != parts:
-            raise ValueError(f"{parts} is not a {kind.__name__}")  # older numpy wraps around
-        return number
-
-    return assemble
+def _number(kind: Any, plain: type, parts: Any) -> Any:
+    number = kind(checked(parts, plain))
+    if plain is int and int(number) != parts:
+        raise ValueError(f"{parts} is not a {kind.__name__}")  # older numpy wraps around
+    return number
 
 
 def _scalar_parts(value: Any) -> list[Any]:

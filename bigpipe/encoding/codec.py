@@ -10,7 +10,15 @@ import binascii
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Codec", "bytes_of", "checked", "fields_of", "items_of", "text_of_bytes"]
+__all__ = [
+    "Codec",
+    "bytes_of",
+    "checked",
+    "fields_of",
+    "instance_of",
+    "items_of",
+    "text_of_bytes",
+]
 
 T = TypeVar("T")
 
@@ -37,6 +45,13 @@ class Codec(NamedTuple):
 def checked(part: Any, kind: type[T]) -> T:
     """Return a part if it is of exactly this type."""
     if type(part) is not kind:
+        raise ValueError(f"a {kind.__name__} is needed, not a {type(part).__name__}")
+    return part
+
+
+def instance_of(part: Any, kind: type) -> Any:
+    """Return a part if it is of this type, or of a subclass."""
+    if not isinstance(part, kind):
         raise ValueError(f"a {kind.__name__} is needed, not a {type(part).__name__}")
     return part
 

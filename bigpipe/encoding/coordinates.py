@@ -7,10 +7,10 @@ is put together without any transformation, which might download a table.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from bigpipe.encoding.codec import Codec, checked, fields_of
+from bigpipe.encoding.codec import Codec, checked, fields_of, instance_of
 from bigpipe.encoding.quantities import angle_codecs, described, noted
 
 __all__ = ["codecs"]
@@ -24,9 +24,9 @@ def codecs() -> Iterable[Codec]:
     yield Codec(coordinates.EarthLocation, "EarthLocation", _location_parts, _location)
     for name, kind in _public(coordinates.BaseRepresentationOrDifferential).items():
         if hasattr(kind, "attr_classes"):
-            yield Codec(kind, name, _representation_parts, _representation_of(kind))
+            yield Codec(kind, name, _representation_parts, partial(_representation, kind))
     for name, kind in _public(coordinates.BaseCoordinateFrame).items():
-        yield Codec(kind, name, _frame_parts, _frame_of(kind))
+        yield Codec(kind, name, _frame_parts, partial(_frame, kind))
     yield Codec(coordinates.SkyCoord, "SkyCoord", _skycoord_parts, _skycoord)
 
 
@@ -61,9 +61,7 @@ def _quantities(fields: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return those fields, which must be quantities of one shape."""
     from astropy.units import Quantity
 
-    found = {name: fields[name] for name in names}
-    if not all(isinstance(each, Quantity) for each in found.values()):
-        raise ValueError("coordinates must be quantities")
+    found = {name: instance_of(fields[name], Quantity) for name in names}
     if len({each.shape for each in found.values()}) > 1:
         raise ValueError("the coordinates have different shapes")
     return found
@@ -76,21 +74,18 @@ def _representation_parts(value: Any) -> dict[str, Any]:
     return described(value, parts)
 
 
-def _representation_of(kind: Any) -> Any:
-    def assemble(parts: Any) -> Any:
-        from astropy.coordinates import BaseDifferential
+def _representation(kind: Any, parts: Any) -> Any:
+    from astropy.coordinates import BaseDifferential
 
-        names = set(kind.attr_classes)
-        fields = fields_of(parts, names, {"differentials", "info"})
-        options = {}
-        if "differentials" in fields:
-            differentials = checked(fields["differentials"], dict)
-            if not all(isinstance(each, BaseDifferential) for each in differentials.values()):
-                raise ValueError("these are not differentials")
-            options["differentials"] = differentials
-        return noted(kind(**_quantities(fields, kind.attr_classes), **options), fields)
-
-    return assemble
+    names = set(kind.attr_classes)
+    fields = fields_of(parts, names, {"differentials", "info"})
+    options = {}
+    if "differentials" in fields:
+        differentials = checked(fields["differentials"], dict)
+        options["differentials"] = {
+            name: instance_of(each, BaseDifferential) for name, each in differentials.items()
+        }
+    return noted(kind(**_quantities(fields, kind.attr_classes), **options), fields)
 
 
 def _frame_parts(value: Any) -> dict[str, Any]:
@@ -111,25 +106,20 @@ def _frame_parts(value: Any) -> dict[str, Any]:
     return described(value, parts)
 
 
-def _frame_of(kind: Any) -> Any:
-    def assemble(parts: Any) -> Any:
-        from astropy.coordinates import BaseDifferential, BaseRepresentation
+def _frame(kind: Any, parts: Any) -> Any:
+    from astropy.coordinates import BaseDifferential, BaseRepresentation
 
-        fields = fields_of(parts, {"attributes", "representations", "data"}, {"info"})
-        attributes = checked(fields["attributes"], dict)
-        for name, value in attributes.items():
-            _check_attribute(kind.frame_attributes[name], value)
-        data = fields["data"]
-        if data is not None and not isinstance(data, BaseRepresentation):
-            raise ValueError("the data of a frame must be a representation")
-        chosen = fields_of(fields["representations"], {"base"}, {"s"})
-        options = {"representation_type": _public(BaseRepresentation)[chosen["base"]]}
-        if chosen.get("s") is not None:
-            options["differential_type"] = _public(BaseDifferential)[chosen["s"]]
-        arguments = [] if data is None else [data]
-        return noted(kind(*arguments, **attributes, **options), fields)
-
-    return assemble
+    fields = fields_of(parts, {"attributes", "representations", "data"}, {"info"})
+    attributes = checked(fields["attributes"], dict)
+    for name, value in attributes.items():
+        _check_attribute(kind.frame_attributes[name], value)
+    data = fields["data"]
+    arguments = [] if data is None else [instance_of(data, BaseRepresentation)]
+    chosen = fields_of(fields["representations"], {"base"}, {"s"})
+    options = {"representation_type": _public(BaseRepresentation)[chosen["base"]]}
+    if chosen.get("s") is not None:
+        options["differential_type"] = _public(BaseDifferential)[chosen["s"]]
+    return noted(kind(*arguments, **attributes, **options), fields)
 
 
 def _check_attribute(attribute: Any, value: Any) -> None:
@@ -161,9 +151,7 @@ def _skycoord(parts: Any) -> Any:
     from astropy.coordinates import BaseCoordinateFrame, SkyCoord, frame_transform_graph
 
     fields = fields_of(parts, {"frame", "extra"}, {"info"})
-    if not isinstance(fields["frame"], BaseCoordinateFrame):
-        raise ValueError("a SkyCoord needs a frame")
-    coord = SkyCoord(fields["frame"])
+    coord = SkyCoord(instance_of(fields["frame"], BaseCoordinateFrame))
     for name, value in checked(fields["extra"], dict).items():
         _check_attribute(frame_transform_graph.frame_attributes[name], value)
         setattr(coord, name, value)

@@ -7,11 +7,12 @@ intervals, sparse arrays and those of Arrow have no form here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import tzinfo
+from functools import partial
 from typing import Any
 
-from bigpipe.encoding.codec import Codec, checked, fields_of, items_of
+from bigpipe.encoding.codec import Codec, checked, fields_of, instance_of, items_of
 
 __all__ = ["codecs"]
 
@@ -25,13 +26,13 @@ def codecs() -> Iterable[Codec]:
     yield Codec(pd.RangeIndex, "RangeIndex", _range_parts, _range)
     yield Codec(pd.MultiIndex, "MultiIndex", _levels_parts, _levels)
     for kind in (pd.Index, pd.CategoricalIndex):
-        yield Codec(kind, kind.__name__, _index_parts, _index_of(kind))
+        yield Codec(kind, kind.__name__, _index_parts, partial(_index, kind))
     for kind in (pd.DatetimeIndex, pd.TimedeltaIndex):
-        yield Codec(kind, kind.__name__, _times_parts, _times_of(kind))
+        yield Codec(kind, kind.__name__, _times_parts, partial(_times, kind))
     yield Codec(pd.Categorical, "Categorical", _categorical_parts, _categorical)
     yield Codec(pd.arrays.DatetimeArray, "DatetimeArray", _zoned_parts, _zoned)
     for kind in (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray):
-        yield Codec(kind, kind.__name__, _masked_parts, _masked_of(kind))
+        yield Codec(kind, kind.__name__, _masked_parts, partial(_masked, kind))
     for kind in {type(pd.array(["a"], dtype=dtype)) for dtype in _text_dtypes()}:
         yield Codec(kind, "StringArray", _text_parts, _text)
 
@@ -71,9 +72,7 @@ def _column(values: Any, length: int | None = None) -> Any:
 def _checked_index(part: Any) -> Any:
     import pandas as pd
 
-    if not isinstance(part, pd.Index):
-        raise ValueError(f"an index is needed, not a {type(part).__name__}")
-    return part
+    return instance_of(part, pd.Index)
 
 
 def _check_plain(value: Any) -> None:
@@ -164,24 +163,18 @@ def _index_parts(value: Any) -> list[Any]:
     return [_values(value), value.name]
 
 
-def _index_of(kind: Any) -> Callable[[Any], Any]:
-    def assemble(parts: Any) -> Any:
-        values, name = items_of(parts, 2)
-        return kind(_column(values), dtype=values.dtype, name=name)
-
-    return assemble
+def _index(kind: Any, parts: Any) -> Any:
+    values, name = items_of(parts, 2)
+    return kind(_column(values), dtype=values.dtype, name=name)
 
 
 def _times_parts(value: Any) -> list[Any]:
     return [_values(value), value.name, value.freqstr]
 
 
-def _times_of(kind: Any) -> Callable[[Any], Any]:
-    def assemble(parts: Any) -> Any:
-        values, name, freq = items_of(parts, 3)
-        return kind(_column(values), name=name, freq=freq and checked(freq, str))
-
-    return assemble
+def _times(kind: Any, parts: Any) -> Any:
+    values, name, freq = items_of(parts, 3)
+    return kind(_column(values), name=name, freq=freq and checked(freq, str))
 
 
 def _categorical_parts(value: Any) -> dict[str, Any]:
@@ -211,9 +204,8 @@ def _zoned(parts: Any) -> Any:
     import pandas as pd
 
     instants, zone = items_of(parts, 2)
-    if not isinstance(zone, tzinfo):
-        raise ValueError(f"a time zone is needed, not a {type(zone).__name__}")
-    return pd.DatetimeIndex(_column(instants)).tz_localize("UTC").tz_convert(zone).array
+    times = pd.DatetimeIndex(_column(instants)).tz_localize("UTC")
+    return times.tz_convert(instance_of(zone, tzinfo)).array
 
 
 def _masked_parts(value: Any) -> list[Any]:
@@ -221,12 +213,9 @@ def _masked_parts(value: Any) -> list[Any]:
     return [value.to_numpy(kind, na_value=kind.type(0)), value.isna()]
 
 
-def _masked_of(kind: Any) -> Callable[[Any], Any]:
-    def assemble(parts: Any) -> Any:
-        values, mask = items_of(parts, 2)
-        return kind(_column(values), _column(mask, len(values)))
-
-    return assemble
+def _masked(kind: Any, parts: Any) -> Any:
+    values, mask = items_of(parts, 2)
+    return kind(_column(values), _column(mask, len(values)))
 
 
 def _text_parts(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Any
 
-from bigpipe.encoding.codec import Codec, checked, items_of
+from bigpipe.encoding.codec import Codec, checked, instance_of, items_of
 
 __all__ = ["codecs"]
 
@@ -37,9 +37,7 @@ def _timestamp(parts: Any) -> Any:
     time = pd.Timestamp(checked(instant, np.datetime64))
     if zone is None:
         return time
-    if not isinstance(zone, tzinfo):
-        raise ValueError(f"a time zone is needed, not a {type(zone).__name__}")
-    return time.tz_localize("UTC").tz_convert(zone)
+    return time.tz_localize("UTC").tz_convert(instance_of(zone, tzinfo))
 
 
 def _timedelta(parts: Any) -> Any:

@@ -7,6 +7,7 @@ keeps of a column that is not a `Column`. The units themselves are in `bigpipe.e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from bigpipe.encoding.codec import Codec, checked, fields_of
@@ -44,7 +45,7 @@ def masked_codecs() -> Iterable[Codec]:
 
     kinds = [codec.kind for codecs in (quantity_codecs(), angle_codecs()) for codec in codecs]
     for kind in (np.ndarray, *kinds):
-        yield Codec(Masked(kind), f"Masked{kind.__name__}", _masked_parts, _masked_of(kind))
+        yield Codec(Masked(kind), f"Masked{kind.__name__}", _masked_parts, partial(_masked, kind))
 
 
 def described(value: Any, parts: dict[str, Any]) -> dict[str, Any]:
@@ -65,12 +66,13 @@ def noted(value: Any, fields: dict[str, Any]) -> Any:
 
 
 def _plain(kind: Any, **options: Any) -> Codec:
-    def assemble(parts: Any) -> Any:
-        fields = fields_of(parts, {"value", "unit"}, {"info"})
-        value, unit = _value_and_unit(fields)
-        return noted(kind(value, unit=unit, dtype=value.dtype, **options), fields)
+    return Codec(kind, kind.__name__, _quantity_parts, partial(_quantity, kind, options))
 
-    return Codec(kind, kind.__name__, _quantity_parts, assemble)
+
+def _quantity(kind: Any, options: dict[str, Any], parts: Any) -> Any:
+    fields = fields_of(parts, {"value", "unit"}, {"info"})
+    value, unit = _value_and_unit(fields)
+    return noted(kind(value, unit=unit, dtype=value.dtype, **options), fields)
 
 
 def _quantity_parts(value: Any) -> dict[str, Any]:
@@ -111,15 +113,12 @@ def _masked_parts(value: Any) -> dict[str, Any]:
     return described(value, {"unmasked": value.unmasked, "mask": value.mask})
 
 
-def _masked_of(kind: Any) -> Any:
-    def assemble(parts: Any) -> Any:
-        import numpy as np
-        from astropy.utils.masked import Masked
+def _masked(kind: Any, parts: Any) -> Any:
+    import numpy as np
+    from astropy.utils.masked import Masked
 
-        fields = fields_of(parts, {"unmasked", "mask"}, {"info"})
-        unmasked, mask = fields["unmasked"], fields["mask"]
-        if type(unmasked) is not kind or np.shape(mask) != unmasked.shape:
-            raise ValueError("an array and a mask of the same shape are needed")
-        return noted(Masked(unmasked, mask=mask), fields)
-
-    return assemble
+    fields = fields_of(parts, {"unmasked", "mask"}, {"info"})
+    unmasked, mask = fields["unmasked"], fields["mask"]
+    if type(unmasked) is not kind or np.shape(mask) != unmasked.shape:
+        raise ValueError("an array and a mask of the same shape are needed")
+    return noted(Masked(unmasked, mask=mask), fields)
