@@ -235,10 +235,7 @@ def _array(memory: Any, kind: Any, shape: tuple[int, ...], axes: list[int] | Non
     array: Any = np.ndarray(shape, kind, memory)
     if axes is None:
         return array
-    back = [0] * len(axes)
-    for position, axis in enumerate(axes):
-        back[axis] = position
-    return array.transpose(back)
+    return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 def _copy(part: Any, memory: Any) -> None:

@@ -52,6 +52,9 @@ __all__ = [
     "unpickled_beside",
 ]
 
+TakeAside = Callable[[pickle.PickleBuffer], bool]
+"""Takes a buffer out of a pickle; returns whether it stays in instead."""
+
 Beside = tuple[bytes, list[tuple[int, int]]]
 """A pickle, and the start and size in bytes of its large buffers in the snapshot's file."""
 
@@ -115,7 +118,7 @@ class Snapshot:
         file = io.BytesIO()
         try:
             with Heard():  # it may take long, and may be interrupted
-                pickler_class()(file, protocol=5, buffer_callback=_Aside(self.buffers)).dump(rest)
+                pickler_class()(file, protocol=5, buffer_callback=_aside(self.buffers)).dump(rest)
         except Exception as error:  # any object's own pickling may raise anything
             self.close()
             name, reason = find_unsendable(rest)
@@ -149,7 +152,7 @@ class Snapshot:
         other keywords are in the file only once.
         """
         buffers: list[memoryview] = []
-        payload = pickled_for_workers(content, pipe, control, _Aside(buffers))
+        payload = pickled_for_workers(content, pipe, control, _aside(buffers))
         places = {
             _place(buffer): span for buffer, span in zip(self.buffers, self.spans, strict=True)
         }
@@ -184,28 +187,17 @@ class Snapshot:
         return {**self.__dict__, "fd": -1, "buffers": [], "_memory": memory}
 
 
-class _Aside:
-    """Takes large buffers out of a pickle.
+def _aside(buffers: list[memoryview], at_least: int = MIN_BUFFER) -> TakeAside:
+    """Return a ``buffer_callback`` that moves large buffers from the pickle into a list."""
 
-    Parameters
-    ----------
-    buffers : list
-        List that collects them.
-    at_least : int, optional
-        Minimum size in bytes of the buffers that are taken out.
-    """
-
-    def __init__(self, buffers: list[memoryview], at_least: int = MIN_BUFFER) -> None:
-        self._buffers = buffers
-        self._at_least = at_least
-
-    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer out of the pickle; return whether it stays in instead."""
+    def take(buffer: pickle.PickleBuffer) -> bool:
         view = buffer.raw()
-        if view.nbytes < self._at_least:
-            return True
-        self._buffers.append(view)
+        if view.nbytes < at_least:
+            return True  # it stays in the pickle
+        buffers.append(view)
         return False
+
+    return take
 
 
 def unpickled_beside(beside: Beside, fd: int) -> Any:
@@ -241,7 +233,7 @@ def pickled_for_workers(
     content: Any,
     pipe: Any,
     control: dict[str, Any],
-    aside: Callable[[pickle.PickleBuffer], bool] | None = None,
+    aside: TakeAside | None = None,
 ) -> bytes:
     """Pickle an object that holds a pipeline object and its keywords.
 
@@ -315,7 +307,7 @@ class LocalSnapshot:
     def _add(self, part: dict[str, Any]) -> bool:
         file = io.BytesIO()
         buffers: list[memoryview] = []
-        pickler = _LocalPickler(file, self._identical, _Aside(buffers, MIN_MAPPED), self._owner)
+        pickler = _LocalPickler(file, self._identical, _aside(buffers, MIN_MAPPED), self._owner)
         try:
             pickler.dump(part)
             _LocalUnpickler(file.getvalue(), self._identical, buffers, self._owner).load()
@@ -406,7 +398,7 @@ class LocalCopies:
 
 class _LocalPickler(pickle.Pickler):
     def __init__(
-        self, file: io.BytesIO, identical: list[Any], aside: _Aside, owner: Any = None
+        self, file: io.BytesIO, identical: list[Any], aside: TakeAside, owner: Any = None
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=aside)
         self._identical = identical
