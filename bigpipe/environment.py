@@ -28,7 +28,6 @@ __all__ = [
     "current_folder",
     "folder_kept",
     "limit_threads",
-    "note_libraries",
     "reseed_numpy",
     "return_to",
     "thread_libraries",
@@ -399,13 +398,11 @@ def _is_at_most(text: str | None, n: int) -> bool:
         return False
 
 
-def note_libraries() -> None:
-    """Find the numerical libraries of this process now, so that its forks need not."""
-    thread_libraries()
-
-
 def thread_libraries() -> list[Any]:
-    """Return the numerical libraries of this process that have threads."""
+    """Return the numerical libraries of this process that have threads.
+
+    Called before a fork, it spares the child the search, which takes some ms.
+    """
     if not any(package in sys.modules for package in THREADED_PACKAGES):
         return []
     return _libraries_found(len(sys.modules))
@@ -413,6 +410,6 @@ def thread_libraries() -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _libraries_found(n_modules: int) -> list[Any]:
-    """Find libraries; cached until more modules are imported, as it takes some ms."""
+    """Find libraries; cached until more modules are imported."""
     libraries: list[Any] = threadpoolctl.ThreadpoolController().lib_controllers
     return libraries

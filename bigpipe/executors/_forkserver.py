@@ -36,7 +36,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bigpipe.environment import note_libraries
+from bigpipe.environment import thread_libraries
 from bigpipe.executors._children import ended, kill_group, reap
 from bigpipe.executors._descriptors import borrowed_socket, close_parent_fd, register_parent_fd
 from bigpipe.executors._newborn import fork_worker
@@ -57,7 +57,7 @@ def serve(control: int) -> None:
         with suppress(Exception):  # a worker that needs it will fail in the same way and report it
             importlib.import_module(name)
     with suppress(Exception):  # as above
-        note_libraries()
+        thread_libraries()  # so that the workers need not look for them
     _Server(control).run()
 
 

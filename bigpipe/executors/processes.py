@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bigpipe.environment import note_libraries
+from bigpipe.environment import thread_libraries
 from bigpipe.executors import launch, process_worker, wire
 from bigpipe.executors._descriptors import leave_descriptors
 from bigpipe.executors._local_classes import note_local_classes
@@ -164,7 +164,7 @@ class ProcessesExecutor(Executor):
         if method != "fork":
             return launch.start(method, target, fds)
         if self._setup.threads_per_worker is not None:
-            note_libraries()
+            thread_libraries()  # so that the child need not look for them
         with launch.no_fork():  # a thread of another run would fork with the setup of this one
             process_worker.inherited = self._worker_setup()
             try:
