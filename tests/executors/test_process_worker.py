@@ -578,7 +578,7 @@ def test_forked_worker_need_not_look_for_numerical_libraries(monkeypatch: pytest
     lookers: list[int] = []
     monkeypatch.setattr(environment, "_libraries_found", lru_cache(maxsize=1)(look))
     found = describe_in_worker("fork", lambda: lookers, threads_per_worker=1)
-    assert found == [os.getpid()]
+    assert set(found) == {os.getpid()}  # again if a module was imported meanwhile
 
 
 def test_numerical_libraries_are_limited_to_the_share_of_a_worker(monkeypatch: pytest.MonkeyPatch):
