@@ -34,7 +34,7 @@ from bigpipe.running.ledger import Ended, Ledger
 from bigpipe.running.memory_watch import MemoryWatch
 from bigpipe.running.plan import Inputs, Plan
 from bigpipe.running.questions import Questions
-from bigpipe.running.recorder import Recorder
+from bigpipe.running.recorder import Recorder, recorder_of
 from bigpipe.running.sampler import Sampler
 from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
 from bigpipe.scheduling import events as e
@@ -44,7 +44,6 @@ __all__ = ["Run"]
 
 MAX_READING = 0.01  # seconds of reading inputs before handling workers' events; arbitrary
 TICK = 1.0  # seconds between updates of the time that the progress bar shows
-N_REMEMBERED = 200  # files of earlier runs from which projections are learned; arbitrary
 MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
 
 
@@ -402,12 +401,9 @@ class Run:
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
-        if self._options.journal is not None:
-            from bigpipe.running.journal_recorder import JournalRecorder  # which loads SQLite
-
-            self._journal = JournalRecorder(self._pipe, self._plan)
+        self._journal = recorder_of(self._pipe, self._plan)
         self._files.journal = self._sampler.journal = self._journal
-        self._watch.remember(self._journal.measured(N_REMEMBERED))
+        self._watch.remember(self._journal.measured())
         parts = self._files, self._watch, self._journal, self._claims
         self._intake = Intake(self._inputs, *parts)
         self._last.callback(self._progress.close)

@@ -42,6 +42,7 @@ from bigpipe.staging import remove_dead_staging
 __all__ = ["JournalRecorder", "warn_of_unstable"]
 
 LARGE_META = 10 << 20  # characters of metadata above which runs get slow and journals large
+N_REMEMBERED = 200  # files of earlier runs from which projections are learned; arbitrary
 MAX_SHOWN = 200  # characters of a keyword's value in the journal
 
 
@@ -183,9 +184,9 @@ class JournalRecorder(Recorder):
         """Seconds until `flush` should be called; ``None`` if nothing waits."""
         return self._file.until_due
 
-    def measured(self, n: int) -> list[FileRow]:
+    def measured(self) -> list[FileRow]:
         """Return the last files whose memory was measured, oldest first."""
-        return self._reader.measured(n, self._pipe_name)
+        return self._reader.measured(N_REMEMBERED, self._pipe_name)
 
     def close(self, end: str | None) -> None:
         """Record the end of the run."""
