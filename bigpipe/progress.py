@@ -21,7 +21,7 @@ from bigpipe.plurals import plural
 from bigpipe.prints import in_notebook, is_terminal
 from bigpipe.records import FileFinished, RunFinished, RunStarted
 
-__all__ = ["Event", "Progress", "interrupted_line", "make_progress", "remaining_s", "say"]
+__all__ = ["Event", "Progress", "interrupted", "make_progress", "remaining_s", "say"]
 
 Event = RunStarted | FileFinished | RunFinished
 
@@ -388,8 +388,10 @@ def _bar_format(n_files: int | None, is_narrow: bool) -> str:
     return "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} files [{elapsed}<{left}, {speed}{tail}]"
 
 
-def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s: float) -> str:
-    """Return a line that says how far a run had got when it was stopped.
+def interrupted(
+    n_done: int, n_total: int | None, n_failed: int, elapsed_s: float, *, has_journal: bool
+) -> str:
+    """Return text that says how far a run had got when it was stopped, and how it can continue.
 
     Parameters
     ----------
@@ -401,15 +403,20 @@ def interrupted_line(n_done: int, n_total: int | None, n_failed: int, elapsed_s:
         Files that failed.
     elapsed_s : float
         Seconds from the start of the run.
+    has_journal : bool
+        Whether the results are in a journal.
 
     Examples
     --------
-    >>> interrupted_line(12, 20, 1, 125.0)
+    >>> interrupted(12, 20, 1, 125.0, has_journal=False)
     'bigpipe: interrupted after 12 of 20 files, 1 of them failed, in 02:05'
     """
     failed = f", {n_failed} of them failed" if n_failed else ""
     elapsed = format_clock(elapsed_s)
-    return f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}"
+    text = f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}"
+    if has_journal:
+        text += "\nbigpipe: what has ended is in the journal; the same call continues from there"
+    return text
 
 
 def say(line: str) -> None:

@@ -26,7 +26,7 @@ from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers
 from bigpipe.prints import Place, room_for_prints
-from bigpipe.progress import Progress, interrupted_line, make_progress, say
+from bigpipe.progress import Progress, interrupted, make_progress, say
 from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
 from bigpipe.running import outcomes
 from bigpipe.running.intake import Intake
@@ -431,10 +431,8 @@ class Run:
         finally:
             self._interrupts.uninstall()  # now that `Undisturbed` has put the handler back
         if self._interrupts.has_raised and not graceful and self._options.progress is not False:
-            files, n_files = self._files, self._plan.n_files
-            say(interrupted_line(files.n_finished, n_files, files.n_failed, self.elapsed_s))
-            if self._options.journal is not None:
-                say("bigpipe: what has ended is in the journal; the same call continues from there")
+            files = self._files.n_finished, self._plan.n_files, self._files.n_failed
+            say(interrupted(*files, self.elapsed_s, has_journal=self._options.journal is not None))
 
     def _hear_out(self, events: Iterable[base.ExecutorEvent]) -> None:
         """Handle the last events of workers that have ended."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bigpipe import progress
 from bigpipe.errors import BigpipeWarning, FileError, OptionError
-from bigpipe.progress import Progress, interrupted_line, make_progress, remaining_s
+from bigpipe.progress import Progress, interrupted, make_progress, remaining_s
 from bigpipe.records import FileFinished, FileResult, Outcome, RunFinished, RunStarted
 from tests.screen import Screen
 
@@ -384,5 +384,9 @@ def test_time_left_grows_when_files_take_longer_than_those_before():
     ],
     ids=["failures", "one file", "unknown number", "one of unknown"],
 )
-def test_interrupted_line_says_how_far_it_got(arguments, line):
-    assert interrupted_line(*arguments) == f"bigpipe: interrupted after {line}"
+def test_text_of_an_interrupted_run_says_how_far_it_got(arguments, line):
+    text = interrupted(*arguments, has_journal=False)
+    assert text == f"bigpipe: interrupted after {line}"
+    first, second = interrupted(*arguments, has_journal=True).split("\n")
+    assert first == text
+    assert second.endswith("the same call continues from there")
