@@ -8,25 +8,22 @@ when an epoch is left.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from bigpipe.executors.base import Died
+from bigpipe.executors.base import Executor
 from bigpipe.executors.delivery import DataReceiver, Handle, max_segments
 from bigpipe.records import FileResult
 from bigpipe.run import Run
 from bigpipe.running import outcomes
 from bigpipe.running.ledger import Ended
 from bigpipe.running.plan import Plan
-from bigpipe.scheduling.events import Instruction
+from bigpipe.running.taker import NOTHING, Taker
 
 __all__ = ["EpochRun", "Epochs"]
 
 AHEAD_OF_EACH = 2  # default number of results of each worker that may wait; arbitrary
 
 PARTS = 4  # parts in which the inputs ahead are renewed; arbitrary
-
-_NOTHING: Any = None  # result of a run that was not allowed to wait
 
 
 class Epochs:
@@ -42,6 +39,8 @@ class Epochs:
         Inputs of this epoch that were given out, and those whose results were taken.
     is_waited_for : bool
         Whether the caller waits for a result.
+    are_over : bool
+        Whether there will be no further epoch.
 
     Examples
     --------
@@ -58,7 +57,7 @@ class Epochs:
     def __init__(self) -> None:
         self.n_ahead = 0
         self.first = self.n_read = self.n_taken = 0
-        self.is_waited_for = False
+        self.is_waited_for = self.are_over = False
         self._names: Iterator[Any] = iter(())
         self._next: list[Any] = []
 
@@ -97,7 +96,7 @@ class Epochs:
         return self._next.pop()
 
 
-class EpochRun(Run):
+class EpochRun(Taker):
     """One run of a pipeline over any number of epochs.
 
     Parameters
@@ -115,31 +114,26 @@ class EpochRun(Run):
         Results that are taken together.
     """
 
+    lets_raise = False  # the consumer raises an error when its turn comes; the workers stay
+
     def __init__(
         self, pipe: Any, plan: Plan, data: DataReceiver, n_ahead: int | None, n_together: int
     ) -> None:
         assert isinstance(plan.in_names, Epochs)
+        self._pipe = pipe
         self._epochs = plan.in_names
         self._data = data
         self._given = n_ahead
         self._n_together = n_together
         self._waiting: dict[int, FileResult] = {}
-        self._is_passing = False
-        self._has_read = False
-        super().__init__(pipe, plan)
-        pipe.max_segments = max_segments(max(1, self._n_workers))
-        data.max_held = pipe.max_segments // 2
-        # The consumer raises an error when its turn comes; the workers stay.
-        self._options = replace(self._options, on_error="return")
+        self._n_ended = 0
+        self._is_closed = False
+        self._run = Run(pipe, plan, taker=self)
 
     @property
     def is_over(self) -> bool:
         """Whether the workers have ended, cannot begin, or belong to another process."""
-        return self._has_ended or self._init_error is not None or self._is_copy
-
-    @property
-    def _has_ended(self) -> bool:
-        return self._loop.gi_frame is None  # type: ignore[attr-defined]
+        return self._is_closed or self._run.init_error is not None or self._run.is_copy
 
     def begin(self, in_names: Iterable[Any]) -> None:
         """Begin an epoch."""
@@ -148,7 +142,7 @@ class EpochRun(Run):
 
     def drop(self) -> None:
         """Drop the rest of this epoch, including results of files that workers have begun."""
-        if self._is_copy:
+        if self._run.is_copy:
             return
         self._epochs.end()
         self._waiting.clear()
@@ -157,7 +151,7 @@ class EpochRun(Run):
 
     def take(self) -> FileResult | None:
         """Wait for the result of the next input; ``None`` at the end of the epoch."""
-        if self._is_copy:  # memory that this process were to give back is in use by the caller
+        if self._run.is_copy:  # memory that this process were to give back is in use by the caller
             raise RuntimeError(outcomes.FORKED)
         epochs = self._epochs
         number = epochs.first + epochs.n_taken
@@ -167,9 +161,10 @@ class EpochRun(Run):
             epochs.is_waited_for = True
             try:
                 while number not in self._waiting:
-                    self._keep(next(self, _NOTHING))
-                    if self._has_ended and number not in self._waiting:
+                    result = next(self._run, None)
+                    if result is None:
                         raise RuntimeError("the workers have ended: the stream was closed")
+                    self._keep(result)
             finally:
                 epochs.is_waited_for = False
         result = self._waiting.pop(number)
@@ -177,84 +172,67 @@ class EpochRun(Run):
         # After a batch, not after each: workers that get many at once wake up less often.
         few = max(1, epochs.n_ahead // PARTS)
         if epochs.room >= few or epochs.n_taken % self._n_together == 0:
-            self._pass()
+            self._poll()
         return result
+
+    def _poll(self) -> None:
+        """Handle waiting events and submit tasks, without waiting."""
+        self.may_wait = False
+        try:
+            while (result := next(self._run, NOTHING)) is not NOTHING:
+                self._keep(result)
+        finally:
+            self.may_wait = True
+
+    def _keep(self, result: FileResult) -> None:
+        if result.index >= self._epochs.first:
+            self._waiting[result.index] = result
 
     def finish(self) -> None:
         """End the workers: gracefully if all are idle."""
         try:
-            if not self.is_over and self._scheduler.is_done and not self._retries.n_waiting:
-                self._inputs.have_ended = True
-                for result in self:
+            self._epochs.end()
+            if not self.is_over and self._n_ended == self._epochs.first:
+                self._epochs.are_over = True
+                for result in self._run:
                     self._keep(result)
         finally:
             self.close()
 
     def close(self) -> None:
-        """End the run where it is."""
-        super().close()
-        self._let_go()
-
-    def _let_go(self) -> None:
+        """End the run where it is; called by the run, too, when it ends by itself."""
+        self._is_closed = True
+        self._run.close()
         self._waiting.clear()
-        self._files.ready.clear()
         self._data.close()
         self._pipe.close()
 
-    def _keep(self, result: FileResult) -> None:
-        if result is not _NOTHING and result.index >= self._epochs.first:
-            self._waiting[result.index] = result
-
-    def _pass(self) -> None:
-        """Handle waiting events and submit tasks, without blocking."""
-        self._is_passing, self._has_read = True, False
-        try:
-            while (result := next(self, _NOTHING)) is not _NOTHING:
-                self._keep(result)
-        finally:
-            self._is_passing = False
-
-    def _n_ahead(self) -> int:
-        n_workers = max(1, self._n_workers)
+    def set_up(self, executor: Executor, n_workers: int) -> int:
+        """Decide how many inputs and pieces of memory may be in use."""
+        n_workers = max(1, n_workers)
+        self._pipe.max_segments = max_segments(n_workers)
+        self._data.max_held = self._pipe.max_segments // 2
         n_ahead = self._given
-        if self._executor.works_in_turn:
+        if executor.works_in_turn:
             n_ahead = 0
         elif n_ahead is None:
             n_ahead = max(AHEAD_OF_EACH * n_workers, self._n_together)
         self._epochs.n_ahead = n_ahead
         # All are with the workers at once, who do not see the parent while it does other things.
-        return -(-(n_ahead + 1) // n_workers) if self._executor.max_ahead else 0
+        return -(-(n_ahead + 1) // n_workers) if executor.max_ahead else 0
 
-    @property
-    def _n_wanted(self) -> int:
-        wants = self._epochs.room > 0 and super()._n_wanted > 0 and self._epochs.has_more
-        return int(wants)
+    def n_wanted(self, n_usable: int) -> int:
+        """Return 1 if an input may be given out, and to find out that there are no more."""
+        epochs = self._epochs
+        return int(epochs.are_over or (epochs.room > 0 and n_usable > 0 and epochs.has_more))
 
-    def _patience(self) -> float:
-        return 0.0 if self._is_passing else super()._patience()
-
-    def _read_inputs(self) -> None:
-        super()._read_inputs()
-        self._has_read = True
-
-    def _ended(self) -> Iterator[FileResult]:
-        yield from super()._ended()
-        if self._is_passing and self._has_read:
-            yield _NOTHING
-
-    def _on_end(self, ended: Sequence[Ended], is_final: bool) -> None:
+    def ended(self, ended: Sequence[Ended], *, is_final: bool) -> None:
+        """Take the data of ended files while their workers' memory is known."""
+        self._n_ended += len(ended) if is_final else 0
         for result, _ in ended:
             if isinstance(result.outname, Handle):
                 result.outname = self._data.claim(result.outname)
-        super()._on_end(ended, is_final)
 
-    def _died(self, event: Died, now: float) -> list[Instruction]:
-        instructions = super()._died(event, now)
-        self._data.forget(event.pid)
-        return instructions
-
-    def _finish(self, graceful: bool) -> None:
-        try:
-            super()._finish(graceful)
-        finally:
-            self._let_go()
+    def died(self, pid: int) -> None:
+        """Forget the memory of a worker that has ended."""
+        self._data.forget(pid)

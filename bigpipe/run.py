@@ -12,7 +12,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from bigpipe.claims.register import Claims
@@ -36,6 +36,7 @@ from bigpipe.running.plan import Inputs, Plan
 from bigpipe.running.questions import Questions
 from bigpipe.running.recorder import Recorder, recorder_of
 from bigpipe.running.sampler import Sampler
+from bigpipe.running.taker import NOTHING, Taker
 from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
 from bigpipe.scheduling import events as e
 from bigpipe.scheduling.retries import Retries
@@ -47,7 +48,7 @@ TICK = 1.0  # seconds between updates of the time that the progress bar shows
 MAX_HELD_BACK = 10_000  # results that wait for an earlier one, in an ordered iteration
 
 
-class Run:
+class Run(AbstractContextManager["Run", None]):
     """One run of a pipeline: an iterator of results.
 
     Parameters
@@ -58,6 +59,8 @@ class Run:
         What to do.
     ordered : bool, optional
         Yield results in input order.
+    taker : Taker, optional
+        Decides how far the run reads ahead.
 
     Raises
     ------
@@ -65,9 +68,12 @@ class Run:
         If not even one worker fits into the memory budget.
     """
 
-    def __init__(self, pipe: Any, plan: Plan, *, ordered: bool = False) -> None:
+    def __init__(
+        self, pipe: Any, plan: Plan, *, ordered: bool = False, taker: Taker | None = None
+    ) -> None:
         options = plan.options
         self._pipe = pipe
+        self._taker = taker or Taker()
         self._plan = plan
         self._options = options
         strategy = make_strategy(options)
@@ -92,7 +98,7 @@ class Run:
             max_worker_deaths=options.max_worker_deaths,
             admission=self._watch.admission,
             n_begun=self._executor.n_begun,
-            n_ahead=self._n_ahead(),
+            n_ahead=self._taker.set_up(self._executor, self._n_workers),
         )
         self._progress = make_progress(options.progress)
         self._receiver = LogReceiver(self._progress.paused)
@@ -102,12 +108,13 @@ class Run:
         self._journal = Recorder()
         self._sampler = Sampler(lambda: self._scheduler, self._watch, self._executor, self._files)
         self._pid: int | None = None
-        self._init_error: FileError | None = None
+        self.init_error: FileError | None = None
         self._interrupts = Interrupts(self._is_at_work)
         self._last = ExitStack()
         self._held: dict[int, FileResult] = {}
         self._stopped: set[int] = set()  # workers
         self._clock = Clock()
+        self._raises = options.on_error == "raise" and self._taker.lets_raise
         self._loop = self._files.given_out(self._results(), self._held if ordered else None)
 
     @property
@@ -126,9 +133,6 @@ class Run:
     def __next__(self) -> FileResult:
         return next(self._loop)
 
-    def __enter__(self) -> Run:
-        return self
-
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
@@ -136,6 +140,7 @@ class Run:
         """End the run now: end the workers and drop the files in flight."""
         if not self._is_running:  # it runs in another thread while the program ends
             self._loop.close()
+            self._files.ready.clear()
 
     @property
     def _is_running(self) -> bool:
@@ -152,28 +157,32 @@ class Run:
             self._start()
             yield from self._until_done()
             self._watch.warn_of_excess()
-            self._hear_out(self._executor.close(graceful=self._init_error is None))
+            self._hear_out(self._executor.close(graceful=self.init_error is None))
             graceful = True
         except (KeyboardInterrupt, Terminated):
             self._interrupts.has_raised = True  # the caller's own handler may have raised it
             raise
         finally:
             self._interrupts.ignore()
-            if not self._is_copy:
+            if not self.is_copy:
                 self._finish(graceful)
 
     @property
-    def _is_copy(self) -> bool:
+    def is_copy(self) -> bool:
         """Whether this process was forked by the caller's code after the run began."""
         return self._pid is not None and self._pid != os.getpid()
 
     def _until_done(self) -> Iterator[FileResult]:
+        has_polled = False
         while True:
-            if self._is_copy:  # it must not read messages that the parent waits for
+            if self.is_copy:  # it must not read messages that the parent waits for
                 raise RuntimeError(outcomes.FORKED)
             self._interrupts.listen()
             self._read_inputs()
             yield from self._ended()
+            if has_polled:
+                yield NOTHING
+            has_polled = not self._taker.may_wait
             if self._scheduler.is_done and not self._retries.n_waiting:
                 if self._inputs.have_ended:
                     return
@@ -213,27 +222,24 @@ class Run:
             while self._files.ready:
                 result = self._files.ready.popleft()
                 yield result
-                if result.error is not None and self._options.on_error == "raise":
+                if result.error is not None and self._raises:
                     raise result.error.with_traceback(hook_frames(result.error))
         if self._files.stop is not None and self._files.n_finished != self._plan.n_files:
             raise self._files.stop
 
-    def _n_ahead(self) -> int:
-        """Return how many files to send to a worker beyond those that it has begun."""
-        return self._executor.n_ahead if self._executor.n_begun > 1 else 0
-
     @property
     def _n_wanted(self) -> int:
         """Number of inputs that may be read now."""
-        return self._scheduler.n_wanted
+        return self._taker.n_wanted(self._scheduler.n_wanted)
 
     @property
     def _is_choked(self) -> bool:
         return len(self._held) >= MAX_HELD_BACK
 
     def _patience(self) -> float:
-        if self._n_wanted and not (self._inputs.have_ended or self._is_choked):
-            return 0.0  # inputs come slowly
+        comes_slowly = self._n_wanted and not (self._inputs.have_ended or self._is_choked)
+        if comes_slowly or not self._taker.may_wait:
+            return 0.0
         now, deadline = self._clock.now(), self._scheduler.deadline()
         times = (deadline, self._retries.next_at())
         until = min((max(0.0, at - now) for at in times if at is not None), default=TICK)
@@ -245,14 +251,14 @@ class Run:
 
         If inputs come slowly, workers' events are handled in between, as some wait for answers.
         """
-        if self._init_error is not None:
+        if self.init_error is not None:
             for index in self._intake.read(1):
-                self._files.not_started(index, self._init_error)
+                self._files.not_started(index, self.init_error)
             return
         if self._inputs.have_ended or (self._is_choked and not self._scheduler.is_done):
             return
         most_s = self._clock.stopped_s + MAX_READING
-        while (n_wanted := self._n_wanted) and self._init_error is None:
+        while (n_wanted := self._n_wanted) and self.init_error is None:
             with self._clock.stopped():
                 # The caller's iterator may take time for each.
                 indices = self._intake.read(n_wanted if self._inputs.are_kept else 1)
@@ -318,7 +324,7 @@ class Run:
         return instructions + self._questions.ask_again(back)
 
     def _on_event(self, event: base.ExecutorEvent, now: float) -> list[e.Instruction]:
-        if self._init_error is not None and not isinstance(event, base.Told):
+        if self.init_error is not None and not isinstance(event, base.Told):
             return []  # all submitted files have been given up
         match event:
             case base.Reported():
@@ -361,6 +367,7 @@ class Run:
                 n = 0 if index in given_up else self._scheduler.attempts(index) - 1
                 self._files.died(index, event, n)
         self._files.last_death = event
+        self._taker.died(event.pid)
         return instructions + self._questions.ask_again(owned)
 
     def _owner(self, index: int) -> int | None:
@@ -370,6 +377,7 @@ class Run:
         self._receiver.dispatch(payload, self._files.in_name(index), pid)
 
     def _on_end(self, ended: Sequence[Ended], is_final: bool) -> None:
+        self._taker.ended(ended, is_final=is_final)
         written = Outcome.WRITTEN
         self._claims.finish(
             (result.index, result.outcome is written or (report is not None and report.has_written))
@@ -382,7 +390,7 @@ class Run:
 
     def _fail_all(self, error: FileError) -> None:
         """Fail every file, including inputs still to be read, because no worker can start."""
-        self._init_error = error
+        self.init_error = error
         for index in self._scheduler.unended():
             self._files.not_started(index, error, self._scheduler.n_begun(index))
         for index in self._retries.drop():
@@ -391,6 +399,7 @@ class Run:
 
     def _start(self) -> None:
         self._pid = os.getpid()
+        self._last.callback(self._taker.close)
         self._last.callback(atexit.unregister, self.close)
         atexit.register(self.close)
         self._interrupts.install()
