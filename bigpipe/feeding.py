@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from bigpipe import option_checks as checks
 from bigpipe.epoch_run import EpochRun, Epochs
 from bigpipe.errors import FileError, InNamesError, OptionError, UnsendableError, shown
 from bigpipe.executors.base import Executor
@@ -69,8 +70,8 @@ class Stream:
         on_error: str,
     ) -> None:
         _check(pipe, given)
-        self._batch_size = _count("batch_size", batch_size, 1)
-        self._prefetch = _count("prefetch", prefetch, 0)
+        self._batch_size = None if batch_size is None else checks.count("batch_size", batch_size)
+        self._prefetch = None if prefetch is None else checks.whole("prefetch", prefetch)
         if batch_size is None and (collate is not None or drop_last):
             raise OptionError("collate and drop_last need batch_size: give it or leave them out")
         if on_error not in _ON_ERROR:
@@ -258,12 +259,6 @@ def _planned(pipe: Any, given: dict[str, Any], on_error: str) -> Plan:
         project=None if project is None else lambda in_name: project(name_of(in_name)),
         has_outputs=False,
     )
-
-
-def _count(name: str, value: int | None, least: int) -> int | None:
-    if value is None or (isinstance(value, int) and value >= least):
-        return value
-    raise OptionError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def _stacked(batch: list[Any]) -> Any:

@@ -850,6 +850,7 @@ class OwnWay(BigMultiPipe):
     [
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2.5}, "batch_size"),
+        ({"batch_size": True}, "batch_size"),
         ({"prefetch": -1}, "prefetch"),
         ({"collate": list}, "batch_size"),
         ({"drop_last": True}, "batch_size"),
@@ -864,6 +865,13 @@ class OwnWay(BigMultiPipe):
 def test_options_that_make_no_sense_are_refused(given: dict[str, Any], what: str):
     with pytest.raises(OptionError, match=what):
         Maker().stream(numbers(3), **given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    with Maker(executor="serial").stream(
+        numbers(5), batch_size=np.int64(2), prefetch=np.uint8(0)
+    ) as stream:
+        assert [len(batch) for batch in stream] == [2, 2, 1]
 
 
 def test_pool_class_of_the_object_is_refused():
