@@ -29,7 +29,7 @@ from bigpipe.fingerprint.code_scope import CLASS_NOISE, belongs_to_code, is_inst
 from bigpipe.fingerprint.foreign import foreign_parts
 from bigpipe.fingerprint.graph_digest import Graph, Order, Token
 
-__all__ = ["Contents", "Digest", "digest"]
+__all__ = ["Contents", "Digest"]
 
 MAX_PARTS = 2_000_000  # objects in one value; arbitrary: some seconds, and about 1 GB
 MAX_INLINE = 4096  # bytes: longer texts are kept as a digest
@@ -54,31 +54,6 @@ class Digest:
     """Parts of which only the name of the type counts: path from the value, and reason."""
 
 
-def digest(value: Any) -> Digest:
-    """Return the digest of a value's content.
-
-    Parameters
-    ----------
-    value : object
-        Anything.
-
-    Returns
-    -------
-    Digest
-        Equal for equal content, type included, in every process.
-
-    Examples
-    --------
-    >>> digest([1, {"a": 2.0, "b": {3, 4}}]) == digest([1, {"b": {4, 3}, "a": 2.0}])
-    True
-    >>> digest(1) == digest(True)
-    False
-    >>> digest({"numbers": (n for n in [])}).unstable[0][0]
-    "['numbers']"
-    """
-    return Contents().digest(value)
-
-
 class Contents:
     """Digests of several values with the same known objects and modules.
 
@@ -97,7 +72,23 @@ class Contents:
         self._arrays: dict[int, tuple[Any, bytes]] = {}
 
     def digest(self, value: Any) -> Digest:
-        """Return the digest of one value."""
+        """Return the digest of one value.
+
+        Returns
+        -------
+        Digest
+            Equal for equal content, type included, in every process.
+
+        Examples
+        --------
+        >>> digest = Contents().digest
+        >>> digest([1, {"a": 2.0, "b": {3, 4}}]) == digest([1, {"b": {4, 3}, "a": 2.0}])
+        True
+        >>> digest(1) == digest(True)
+        False
+        >>> digest({"numbers": (n for n in [])}).unstable[0][0]
+        "['numbers']"
+        """
         walk = _Walk(self)
         text = walk.digest(value).hex()
         return Digest(text, tuple(walk.unstable))
@@ -385,7 +376,7 @@ class _Walk:
         ]
         contents: list[Any] = [None if items is None else list(items)]
         if pairs is not None:
-            contents.append(list(pairs) if _is_ordered(obj) else dict(pairs))
+            contents.append(list(pairs) if isinstance(obj, OrderedDict) else dict(pairs))
         name = _global_name(make) if callable(make) else repr(type(make))
         if isinstance(make, type):
             states.append(make)
@@ -437,10 +428,6 @@ def _numpy_expander(obj: Any) -> Callable[[_Walk, Any], None] | None:
 def _is_method(value: Any) -> bool:
     kinds = (types.FunctionType, property, staticmethod, classmethod, functools.cached_property)
     return isinstance(value, kinds)
-
-
-def _is_ordered(obj: Any) -> bool:
-    return isinstance(obj, OrderedDict)
 
 
 def _global_name(obj: Any) -> str:

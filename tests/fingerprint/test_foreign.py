@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bigpipe import FunctionPipe
-from bigpipe.fingerprint.content import digest
+from tests.fingerprint.test_content import digest
 
 LATER = 2**61  # ns since 1970: no file has been changed then
 
