@@ -17,6 +17,7 @@ import errno
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any
@@ -49,22 +50,20 @@ CREATE TABLE IF NOT EXISTS samples ({", ".join(SAMPLE_COLUMNS)});
 CREATE TABLE IF NOT EXISTS live ({", ".join(LiveRow._fields)});
 CREATE INDEX IF NOT EXISTS files_by_key ON files (key);
 """
-_ADD_FILE = (
-    f"INSERT INTO files ({', '.join(FileRow._fields)}) "
-    f"VALUES ({', '.join('?' * len(FileRow._fields))})"
-)
-# An insertion takes longer with more values, so constant values are left to the statement.
-_ADD_WRITTEN = (
-    f"INSERT INTO files (run, {', '.join(WRITTEN)}, {', '.join(WRITTEN_COLUMNS)}) "
-    f"VALUES ({{run}}, {', '.join(map(repr, WRITTEN.values()))}, "
-    f"{', '.join('?' * len(WRITTEN_COLUMNS))})"
-)
-_ADD_SAMPLE = f"INSERT INTO samples VALUES ({', '.join('?' * len(SAMPLE_COLUMNS))})"
-_ADD_LIVE = f"INSERT INTO live VALUES ({', '.join('?' * len(LiveRow._fields))})"
-_ADD_RUN = (
-    f"INSERT INTO runs ({', '.join(RunRow._fields)}) "
-    f"VALUES ({', '.join('?' * len(RunRow._fields))})"
-)
+
+
+def _insertion(table: str, columns: Sequence[str], **constants: object) -> str:
+    """Return a statement that inserts rows of these columns, and the same constants in each."""
+    names = ", ".join((*columns, *constants))
+    values = ", ".join((*"?" * len(columns), *map(repr, constants.values())))
+    return f"INSERT INTO {table} ({names}) VALUES ({values})"
+
+
+_ADD_RUN = _insertion("runs", RunRow._fields)
+_ADD_FILE = _insertion("files", FileRow._fields)
+_ADD_KEPT = _insertion("kept", ("run", "place", "file"))
+_ADD_SAMPLE = _insertion("samples", SAMPLE_COLUMNS)
+_ADD_LIVE = _insertion("live", LiveRow._fields)
 
 
 class JournalFile:
@@ -114,10 +113,9 @@ class JournalFile:
         """Record a run; return its number."""
         with explained(self.path):
             self.run = self.database.execute(_ADD_RUN, run).lastrowid or 0
-        self._add_of = {
-            len(FileRow._fields): _ADD_FILE,
-            len(WRITTEN_COLUMNS): _ADD_WRITTEN.format(run=self.run),
-        }
+        # An insertion takes longer with more values, so constants are left to the statement.
+        add_written = _insertion("files", WRITTEN_COLUMNS, run=self.run, **WRITTEN)
+        self._add_of = {len(FileRow._fields): _ADD_FILE, len(WRITTEN_COLUMNS): add_written}
         return self.run
 
     def add(self, row: tuple[Any, ...]) -> None:
@@ -172,7 +170,7 @@ class JournalFile:
                 self.database.execute("BEGIN")
                 for length, rows in groupby(self._files, len):  # in their order
                     self.database.executemany(self._add_of[length], rows)
-                self.database.executemany("INSERT INTO kept VALUES (?, ?, ?)", self._kept)
+                self.database.executemany(_ADD_KEPT, self._kept)
                 if self._samples:
                     self.database.executemany(_ADD_SAMPLE, self._samples)
                     self.database.execute("DELETE FROM live")
