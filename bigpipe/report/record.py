@@ -128,9 +128,7 @@ class RunRecord:
         lanes: dict[int | None, int] = {}
         free_at: list[float] = []
         for worker, (began_at, ended_at) in sorted(spans.items(), key=lambda item: item[1]):
-            lane = next((i for i, at in enumerate(free_at) if at <= began_at), len(free_at))
-            free_at[lane : lane + 1] = [ended_at]
-            lanes[worker] = lane
+            lanes[worker] = _occupied(free_at, began_at, ended_at)
         return lanes
 
     @cached_property
@@ -139,11 +137,11 @@ class RunRecord:
         free_at: dict[int | None, list[float]] = {}
         for attempt in sorted(self.drawn(), key=lambda attempt: attempt.began_at or 0.0):
             assert attempt.began_at is not None
-            ends = free_at.setdefault(attempt.worker, [])
-            until = attempt.began_at + CLOCK_NOISE
-            hand = next((i for i, end in enumerate(ends) if end <= until), len(ends))
-            ends[hand : hand + 1] = [max(attempt.last_at, attempt.began_at + attempt.seconds)]
-            hands[id(attempt)] = hand
+            hands[id(attempt)] = _occupied(
+                free_at.setdefault(attempt.worker, []),
+                attempt.began_at + CLOCK_NOISE,
+                max(attempt.last_at, attempt.began_at + attempt.seconds),
+            )
         return hands
 
     @cached_property
@@ -160,6 +158,13 @@ class RunRecord:
         """Most workers that the run could have at once, as far as is known."""
         told = [sample.n_workers for sample in self.samples if sample.n_workers is not None]
         return max([*told, max(self.lanes.values(), default=-1) + 1])
+
+
+def _occupied(free_at: list[float], began_at: float, ended_at: float) -> int:
+    """Occupy the first place that is free at a time, or a new one; return its number."""
+    place = next((i for i, at in enumerate(free_at) if at <= began_at), len(free_at))
+    free_at[place : place + 1] = [ended_at]
+    return place
 
 
 def record_of(source: Any, run: int | None = None) -> RunRecord:
