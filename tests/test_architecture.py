@@ -20,14 +20,13 @@ MAX_LINES = 450
 ROWS = (
     ("errors", "records"),
     (
-        *("budget", "chunks", "columns", "durations", "encoding", "file_states", "fingerprint"),
-        *("near_names", "option_checks", "options", "outname", "plurals", "scheduler"),
-        *("scheduling", "slices"),
+        *("budget", "chunks", "columns", "durations", "encoding", "near_names"),
+        *("option_checks", "options", "outname", "plurals", "scheduler", "scheduling", "slices"),
     ),
     (
-        *("claims", "clock", "context", "environment", "formats", "input_files", "interrupts"),
-        *("journal_store", "log", "log_payload", "measure", "moving", "outputs"),
-        *("prints", "progress", "sharing", "staging", "system", "tree_meter"),
+        *("claims", "clock", "context", "environment", "file_states", "fingerprint", "formats"),
+        *("input_files", "interrupts", "journal_store", "log", "log_payload", "measure", "moving"),
+        *("outputs", "prints", "progress", "sharing", "staging", "system", "tree_meter"),
     ),
     ("executors",),
     ("epoch_run", "preview", "run", "running"),
@@ -41,8 +40,8 @@ ROWS = (
 )
 ROW_OF = {entry: row for row, entries in enumerate(ROWS) for entry in entries}
 PURE = (
-    *("budget", "chunks", "columns", "durations", "fingerprint", "outname", "plurals"),
-    *("scheduler", "scheduling", "slices"),
+    *("budget", "chunks", "columns", "durations", "outname", "plurals", "scheduler"),
+    *("scheduling", "slices"),
 )
 IMPURE = {
     *("asyncio", "ctypes", "datetime", "io", "logging", "mmap", "multiprocessing", "pathlib"),
