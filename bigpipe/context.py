@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bigpipe.claims.register import Claimant
     from bigpipe.outputs import Stager
 
-__all__ = ["FileContext", "copied", "current", "enter", "name_of"]
+__all__ = ["FileContext", "copied", "current", "enter", "members_of", "name_of"]
 
 
 class FileContext:
@@ -91,7 +91,7 @@ class FileContext:
         self.on_hook = on_hook
         self.seconds = {}
         self.outputs = []
-        self.members = None if type(in_name) is str else _members_of(in_name)
+        self.members = None if type(in_name) is str else members_of(in_name)
 
     def begin(self, hook: str, function: Any = None) -> None:
         """Record that a hook, or a function of its list, begins and the one before it ends."""
@@ -150,7 +150,7 @@ class FileContext:
     def remaining_names(self, in_name: Any = None) -> Any:
         """Return the names that belong to the data: the input without dropped members."""
         if self.members is not None and (
-            isinstance(self.in_name, list) or self.members != _members_of(self.in_name)
+            isinstance(self.in_name, list) or self.members != members_of(self.in_name)
         ):
             return copied(self.members)  # a hook may keep them, and drop members later
         return self.in_name if in_name is None else in_name
@@ -159,7 +159,7 @@ class FileContext:
     def renamed(self, in_name: Any) -> Iterator[None]:
         """Use another input in place of the file's own inside a ``with`` block."""
         before = self.in_name, self.members
-        self.in_name, self.members = in_name, _members_of(in_name)
+        self.in_name, self.members = in_name, members_of(in_name)
         try:
             yield
         finally:
@@ -176,11 +176,11 @@ def copied(in_name: Any) -> Any:
     return [copied(name) for name in in_name] if isinstance(in_name, list) else in_name
 
 
-def _members_of(in_name: Any) -> list[Any] | None:
+def members_of(in_name: Any) -> list[Any] | None:
     """Return the names of a group as a new list; a tuple is a group if it holds only names."""
     if not (isinstance(in_name, list) or _is_tuple_of_names(in_name)):
         return None
-    members = ((name, _members_of(name)) for name in in_name)
+    members = ((name, members_of(name)) for name in in_name)
     return [name if below is None else below for name, below in members]
 
 

@@ -192,7 +192,8 @@ def for_each_member(func: Callable[..., Any]) -> Callable[..., Any]:
     -------
     callable
         Called with a list, nested or not, it returns the list of results for the remaining
-        members, or ``None`` if all were dropped. If `func` returned keywords, it returns one
+        members, or ``None`` if all were dropped. A member that is ``None`` is dropped without
+        calling `func`. If `func` returned keywords, it returns one
         dict with ``bmp_data`` and all ``bmp_kwargs``; the last member to give a keyword wins.
         Called with anything else, it calls `func` directly.
 
@@ -281,8 +282,8 @@ def _apply(call: Callable[[Any, Any], Any], data: list[Any], names: list[Any] | 
         # A plain list with a single name is the data of one file, not a group.
         if type(member) is list and (names is None or isinstance(name, list)):
             result = _apply(call, member, name)
-        else:
-            result = call(member, name)
+        else:  # None: file_read rejected the member
+            result = None if member is None else call(member, name)
         added = None
         if isinstance(result, dict) and "bmp_data" in result:
             added = result.get("bmp_kwargs") or {}

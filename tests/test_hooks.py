@@ -1103,6 +1103,87 @@ def test_tuple_that_a_hook_takes_for_a_name_is_told_of(group):
     assert "as a list" not in str(run(OneByOne(), group).error)
 
 
+class Sound(BigMultiPipe):
+    """Refuse the second of three files, whose names it is given alone or in groups."""
+
+    def file_read(self, in_name, **kwargs):
+        if isinstance(in_name, list):
+            return super().file_read(in_name, **kwargs)
+        return self.checked(Path(in_name).read_bytes())
+
+    def checked(self, data):
+        if data == b"001.bin\n":
+            raise ValueError("this is damaged")
+        return data
+
+
+class SoundByItself(Sound):
+    def file_read(self, in_name, **kwargs):
+        if isinstance(in_name, (str, os.PathLike)):
+            return super().file_read(in_name, **kwargs)
+        return [self.file_read(each) for each in in_name]
+
+
+@pytest.mark.parametrize("pipe", [Sound(), SoundByItself()], ids=["base class", "own loop"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_error_of_a_group_names_the_member_that_could_not_be_read(pipe, kind, group):
+    names = [kind(name) for name in group]
+    for in_name in (names, [names[0], [names[1]], names[2]]):
+        error = run(pipe, in_name, on_error="return").error
+        assert str(error).startswith(f"file_read raised ValueError on {group[1]!r} of the group [")
+        assert error.in_name == in_name
+
+
+def test_error_of_a_function_for_each_member_names_the_member(group):
+    @for_each_member
+    def check(data, **kwargs):
+        return Sound().checked(data)
+
+    error = run(BigMultiPipe(pre_process_list=check), group, on_error="return").error
+    assert f"check raised ValueError on {group[1]!r} of the group" in str(error)
+
+
+class Unread(BigMultiPipe):
+    def file_read(self, in_name, **kwargs):
+        return b""
+
+
+def test_member_that_file_read_rejects_is_dropped_with_its_name(group, outdir):
+    class Lenient(Recorder, Sound):
+        def file_read(self, in_name, **kwargs):
+            try:
+                return super().file_read(in_name, **kwargs)
+            except ValueError:
+                return None
+
+    pipe = Lenient(outdir=outdir, pre_process_list=drop_none, outname="all.bin")
+    result = run_well(pipe, group)
+    assert pipe.keywords_of("file_write")["in_name"] == [group[0], group[2]]
+    assert Path(result.outname).read_bytes() == b"000.bin\n002.bin\n"
+
+
+def test_error_that_is_about_no_member_alone_names_the_group(group, in_name):
+    def combine(data, in_name=None, **kwargs):
+        first = in_name[0]
+        return blame(first, in_name[1])
+
+    def blame(first, second):
+        raise ValueError(first, second)
+
+    for name in (group, tuple(group), in_name, (in_name, 3)):
+        pipe = Unread(post_process_list=combine)
+        assert "of the group" not in str(run(pipe, name, on_error="return").error)
+
+
+def test_error_of_a_part_of_a_file_does_not_call_it_a_group(in_name):
+    class Broken(BigMultiPipe):
+        def file_read(self, in_name, start=None, end=None, **kwargs):
+            return Sound().checked(b"001.bin\n") if isinstance(in_name, str) else in_name[9]
+
+    for part in ((in_name, 0, 1), (in_name, 3)):
+        assert "of the group" not in str(run(Broken(), part, on_error="return").error)
+
+
 def test_member_dropped_at_the_end_is_gone_for_naming_and_writing(group, outdir):
     pipe = Recorder(outdir=outdir, post_process_list=drop_first, outname="all.bin")
     run_well(pipe, group)

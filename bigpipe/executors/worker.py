@@ -27,6 +27,7 @@ from bigpipe.errors import (
     shown,
 )
 from bigpipe.executors.base import Report, Task
+from bigpipe.executors.failing_member import failing_member
 from bigpipe.executors.kept_memory import KeptMemory
 from bigpipe.executors.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.file_states import checksums, input_states, state_of
@@ -321,6 +322,9 @@ def file_error(
 ) -> FileError:
     """Return the error of a file for what its hook raised."""
     where = "" if in_name is None else f" on {shown(in_name)}"
+    member = failing_member(in_name, raised.__traceback__)
+    if member is not None:
+        where = f" on {shown(member)} of the group {shown(in_name)}"
     if chunk is not None:
         where += f", chunk {chunk} (counted from 0)"
     message = f"{hook} raised {_describe(raised, where)}"
