@@ -107,8 +107,12 @@ class Ledger:
         self.deaths[index] = death
         if n_lost:
             n_lost += self._retries.n_begun(index)
-            lost = outcomes.stopped if death.was_stopped else outcomes.killed
-            self._on_end([(lost(index, self.in_name(index), death, n_lost), None)], False)
+            lost = index, self.in_name(index), death, n_lost
+            if death.was_stopped:
+                result = outcomes.stopped(*lost)
+            else:
+                result = outcomes.killed(*lost, self._budget)
+            self._on_end([(result, None)], False)
 
     def given_up(self, order: GiveUp, projected: int | None, now: float) -> None:
         """Take a file that the scheduler gives up."""
@@ -131,7 +135,7 @@ class Ledger:
         if order.cause is Cause.TIMED_OUT:
             timeout = self._options.file_timeout
             return outcomes.timed_out(index, in_name, death, order.attempts, timeout)
-        return outcomes.killed(index, in_name, death, order.attempts)
+        return outcomes.killed(index, in_name, death, order.attempts, self._budget)
 
     def not_started(self, index: int, error: FileError, n_begun: int = 0) -> None:
         """End a file for which no worker could be prepared."""

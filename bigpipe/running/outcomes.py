@@ -105,14 +105,27 @@ def _by_hook(seconds: tuple[float, ...]) -> dict[str, float]:
     }
 
 
-def killed(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:
+def killed(index: int, in_name: Any, death: Died, attempts: int, budget: int) -> FileResult:
     """Return the result of a file on which ``max_worker_deaths`` workers have died."""
     how = how_ended(death.exitcode)
     before = "" if attempts == 1 else f" (attempt {attempts})"
     message = f"worker {death.pid} {how} on {shown(in_name)}{_stage(death)}{before}"
     if death.exitcode == -signal.SIGKILL:
-        message += "; memory may have run out: give process_size or lower num_processes"
+        message += f"; memory may have run out: {_memory_at_death(death, budget)}"
     return _ended(index, in_name, Outcome.KILLED, _error(message, in_name, death, attempts), death)
+
+
+def _memory_at_death(death: Died, budget: int) -> str:
+    """Return the memory of a worker that was killed, and what helps if memory ran out."""
+    remedy = "give process_size or lower num_processes"
+    if not death.peak_rss:
+        return remedy
+    if death.peak_rss > budget // 2:  # fewer workers would hardly help
+        remedy = "provide more memory, or process the file in parts"
+    return (
+        f"the worker used {format_bytes(death.peak_rss)} when last measured, and all workers "
+        f"may use {format_bytes(budget)}; {remedy}"
+    )
 
 
 def stopped(index: int, in_name: Any, death: Died, attempts: int) -> FileResult:

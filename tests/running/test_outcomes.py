@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ from bigpipe.errors import FileError, FileTimeoutError
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import Outcome
 from bigpipe.running import outcomes
+
+GIB = 1024**3
 
 
 def died(exitcode=-signal.SIGSEGV, hook="data_process"):
@@ -79,7 +82,7 @@ def test_error_of_a_hook_is_completed_with_what_the_worker_does_not_know(cause, 
     ],
 )
 def test_killed_file_says_how_its_worker_ended_where_and_what_helps(exitcode, words):
-    result = outcomes.killed(1, "a.fits", died(exitcode), attempts=1)
+    result = outcomes.killed(1, "a.fits", died(exitcode), attempts=1, budget=GIB)
     assert result.outcome is Outcome.KILLED
     error = result.error
     assert all(word in str(error) for word in ["4121", "'a.fits'", "data_process", *words])
@@ -89,7 +92,23 @@ def test_killed_file_says_how_its_worker_ended_where_and_what_helps(exitcode, wo
 
 
 def test_killed_file_says_how_many_workers_it_cost():
-    assert "attempt 3" in str(outcomes.killed(0, "a", died(), attempts=3).error)
+    assert "attempt 3" in str(outcomes.killed(0, "a", died(), attempts=3, budget=GIB).error)
+
+
+@pytest.mark.parametrize(
+    ("peak_rss", "remedy"),
+    [
+        (GIB // 8, "give process_size or lower num_processes"),
+        (3 * GIB // 4, "provide more memory, or process the file in parts"),
+    ],
+    ids=["others beside it", "alone"],
+)
+def test_file_killed_for_want_of_memory_says_how_much_there_was(peak_rss, remedy):
+    death = replace(died(-signal.SIGKILL), peak_rss=peak_rss)
+    text = str(outcomes.killed(0, "a", death, attempts=2, budget=GIB).error)
+    assert f"{peak_rss / 1024**2:.1f} MiB when last measured" in text
+    assert "all workers may use 1.0 GiB" in text
+    assert text.endswith(remedy)
 
 
 def test_stopped_file_does_not_look_like_one_that_was_killed():
@@ -101,7 +120,7 @@ def test_stopped_file_does_not_look_like_one_that_was_killed():
 
 
 def test_killed_file_need_not_have_reached_a_hook():
-    error = outcomes.killed(0, "a", died(hook=None), attempts=1).error
+    error = outcomes.killed(0, "a", died(hook=None), attempts=1, budget=GIB).error
     assert error.hook is None
     assert "None" not in str(error)
 
@@ -145,7 +164,7 @@ def test_failure_to_start_says_how_workers_ended_and_where_to_look(exitcode, wor
 def test_messages_about_a_large_group_are_short():
     group = [f"{i:04d}.fits" for i in range(5000)]
     for result in (
-        outcomes.killed(0, group, died(), 1),
+        outcomes.killed(0, group, died(), 1, GIB),
         outcomes.timed_out(0, group, died(), 1, 2.5),
         outcomes.not_started(0, group, FileError("no")),
     ):
