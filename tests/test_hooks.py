@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -1173,6 +1174,36 @@ def test_error_that_is_about_no_member_alone_names_the_group(group, in_name):
     for name in (group, tuple(group), in_name, (in_name, 3)):
         pipe = Unread(post_process_list=combine)
         assert "of the group" not in str(run(pipe, name, on_error="return").error)
+
+
+COMPLAIN = (
+    r"import sys; print('first', 'x' * {n}, 'the last', sep='\n', file=sys.stderr); sys.exit(3)"
+)
+
+
+@pytest.mark.parametrize("text", [True, False], ids=["text", "bytes"])
+@pytest.mark.parametrize("n", [1, 10_000], ids=["short", "long"])
+def test_error_of_a_program_says_what_it_complained_of(text, n, in_name):
+    class Calling(BigMultiPipe):
+        def data_process(self, data, **kwargs):
+            command = [sys.executable, "-c", COMPLAIN.format(n=n)]
+            subprocess.run(command, check=True, capture_output=True, text=text)
+
+    message = str(run(Calling(), in_name, on_error="return").error)
+    assert "non-zero exit status 3. Standard error: " in message
+    assert message.endswith("x the last")
+    assert ("first" in message.partition("Standard error")[2]) is (n == 1)
+    assert len(message.partition("Standard error: ")[2]) < 310
+
+
+@pytest.mark.parametrize("stderr", [None, "", b" \n"], ids=["not captured", "none", "blank"])
+def test_error_of_a_silent_program_is_pythons(stderr, in_name):
+    class Calling(BigMultiPipe):
+        def data_process(self, data, **kwargs):
+            raise subprocess.CalledProcessError(3, "solve", stderr=stderr)
+
+    message = str(run(Calling(), in_name, on_error="return").error)
+    assert message.endswith("returned non-zero exit status 3.")
 
 
 def test_error_of_a_part_of_a_file_does_not_call_it_a_group(in_name):

@@ -43,6 +43,8 @@ __all__ = ["TaskRunner", "file_error", "hook_frames"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
+MAX_STDERR = 300  # characters of a program's standard error in a message; a few lines
+
 
 class TaskRunner:
     """Runs tasks one after another.
@@ -358,8 +360,20 @@ def hook_frames(error: FileError) -> TracebackType | None:
 
 
 def _describe(raised: BaseException, where: str = "") -> str:
-    text = as_final(message_of(raised))
+    text = as_final(message_of(raised) + _complaint(raised))
     return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where
+
+
+def _complaint(raised: BaseException) -> str:
+    """Return what a program that failed or hung wrote to standard error, if it was captured."""
+    # Only exceptions of subprocess have both. It need not be imported to find out.
+    said = getattr(raised, "stderr", None) if hasattr(raised, "cmd") else None
+    if isinstance(said, bytes):
+        said = said.decode(errors="replace")
+    if not isinstance(said, str) or not said.strip():
+        return ""
+    text = " ".join(said.split())
+    return f" Standard error: {text if len(text) <= MAX_STDERR else '...' + text[-MAX_STDERR:]}"
 
 
 def _formatted(raised: BaseException) -> str:
