@@ -60,7 +60,7 @@ class FileContext:
     """Whether the final name of an output exists, whatever `file_write` returned. If the
     `file_process` of a subclass writes several outputs: whether any of them does."""
     unnamed: str | None = None
-    """Final name of an output that `file_write` wrote without returning a name."""
+    """Final name of an output that `file_write` wrote without returning its name."""
     batched: tuple[Any, ...] = ()
     """The result of `data_process`, if it was computed in a batch with other files."""
     chunk: int | None = None

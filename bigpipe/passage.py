@@ -174,11 +174,14 @@ class Passage:
             if isinstance(error, FileNotFoundError) and not had_folder:
                 raise _missing_folder(final) from error
             raise
-        committed = staged.commit(returned)
-        file.has_written |= bool(staged.placed)
-        file.outputs += staged.placed
-        if committed is None and staged.placed and os.path.lexists(final):
-            file.unnamed = final
+        committed, placed = staged.commit(returned), staged.placed
+        file.has_written |= bool(placed)
+        file.outputs += placed
+        if committed is None:
+            if placed and os.path.lexists(final):
+                file.unnamed = final
+        elif committed == final and len(placed) == 1 and not placed[0].endswith(final):
+            file.unnamed = _with_extension(final, placed[0])
         _name_finally(meta, staged)
         return Path(committed) if isinstance(returned, Path) and committed else committed
 
@@ -242,6 +245,15 @@ def make_folder_of(outname: str) -> None:
         except FileNotFoundError as error:  # as in /proc
             what = "the folder of the output cannot be made: give another outdir"
             raise FileNotFoundError(errno.ENOENT, what, error.filename) from error
+
+
+def _with_extension(outname: str, written: str) -> str | None:
+    """Return what was written if its name is the output's with an extension, as of `numpy.save`."""
+    folder, name = os.path.split(written)
+    base = os.path.basename(outname)
+    if not name.startswith(base + ".") or os.path.lexists(os.path.join(folder, base)):
+        return None
+    return os.path.join(os.path.dirname(outname), name)
 
 
 def _name_finally(meta: Any, staged: StagedOutput) -> None:

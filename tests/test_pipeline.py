@@ -1014,6 +1014,42 @@ def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, an
     assert len(names_in(outdir)) == 6
 
 
+class Renaming(Doubler):
+    """Writes with a function that adds an extension, as `numpy.save` does."""
+
+    def file_write(self, data, outname, suffixes=(), returned="", **kwargs):
+        for suffix in suffixes:
+            Path(f"{outname}{suffix}").write_bytes(data)
+        return type(outname)(f"{outname}{returned}")
+
+
+@not_spawned
+def test_output_with_another_extension_than_returned_is_told_of_once(make_files, outdir, anywhere):
+    files = make_files(6)
+    with pytest.warns(BigpipeWarning, match="file_write has written") as warned:
+        pout = Renaming(outdir=outdir).pipeline(files, suffixes=[".npy"], **anywhere)
+    [text] = [str(warning.message) for warning in warned]
+    number = text.partition("/in/")[2][:3]
+    assert f"written '{outdir}/{number}_bmp.bin.npy' for" in text
+    assert f"returned '{outdir}/{number}_bmp.bin', which does not exist" in text
+    assert [outname for outname, _ in pout] == [f"{outdir}/{i:03d}_bmp.bin" for i in range(6)]
+    assert names_in(outdir) == [f"{i:03d}_bmp.bin.npy" for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "returned"),
+    [([""], ""), (["", ".npy"], ""), ([".npy"], ".npy"), ([], ""), ([".a", ".b"], ""), (["b"], "")],
+    ids=["output", "side file too", "its name", "nothing", "several files", "another name"],
+)
+@pytest.mark.parametrize("folder", ["", "./", "there/../"])
+def test_other_ways_to_name_an_output_are_fine(make_files, outdir, folder, suffixes, returned):
+    Path(outdir, "there").mkdir(parents=True)
+    pipe = Renaming(outdir=os.path.join(outdir, folder))
+    keywords = {"suffixes": suffixes, "returned": returned}
+    [(outname, _)] = pipe.pipeline(make_files(1), **keywords, **OPTIONS)
+    assert outname.endswith(f"000_bmp.bin{returned}")
+
+
 @not_spawned
 def test_files_that_write_nothing_may_have_one_name(make_files, outdir, anywhere):
     files = [make_files(1, folder=folder)[0] for folder in ("here", "there")]

@@ -95,7 +95,7 @@ class Report:
     has_written: bool = False
     """Whether a file is in place under the final name, even if no name was returned."""
     unnamed: str | None = None
-    """That name, if a new file is in place and no name was returned."""
+    """Name of a new file in place, if no name or a different one was returned."""
     growth: int | None = None
     """Bytes by which the worker's peak exceeds its size before its first file."""
     texts: FileTexts | None = None

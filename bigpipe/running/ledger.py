@@ -95,7 +95,7 @@ class Ledger:
             in_name = self.in_names[index]
             if report.unnamed is not None and not self._has_warned:
                 self._has_warned = True
-                outcomes.warn_of_no_name(report.unnamed, in_name)
+                outcomes.warn_of_name(report.unnamed, report.outname, in_name)
             n_begun = attempts + self._retries.n_begun(index)
             result = outcomes.reported(report, in_name, n_begun, projected)
             if result.error is None or not self._is_put_off(result, report, now):

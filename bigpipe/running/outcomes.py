@@ -38,7 +38,7 @@ __all__ = [
     "too_large",
     "warn_of_fewer_workers",
     "warn_of_lost_data",
-    "warn_of_no_name",
+    "warn_of_name",
 ]
 
 _WRITTEN = Outcome.WRITTEN  # the most frequent outcome; looking up an enum member takes time
@@ -197,11 +197,20 @@ def not_started(index: int, in_name: Any, cause: FileError, n_begun: int = 0) ->
     return _ended(index, in_name, Outcome.FAILED, error, None)
 
 
-def warn_of_no_name(outname: str, in_name: Any) -> None:
-    """Warn of a file that was written but has no name in the result."""
+def warn_of_name(written: str, returned: Any, in_name: Any) -> None:
+    """Warn of a file that was written but has no name, or a wrong one, in the result."""
+    if returned is None:
+        text = (
+            "returned None, so the result has no name for this output: end file_write with "
+            "'return outname'"
+        )
+    else:
+        text = (
+            f"returned {shown(returned)}, which does not exist: return the name that was "
+            "written, or give outname the extension that the writing function adds"
+        )
     warn(
-        f"file_write has written {outname!r} for {shown(in_name)} but returned None, so the result "
-        "has no name for this output: end file_write with 'return outname'. Other files may be "
+        f"file_write has written {written!r} for {shown(in_name)} but {text}. Other files may be "
         "affected too.",
     )
 
