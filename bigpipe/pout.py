@@ -143,7 +143,7 @@ class Pout(list[Entry]):
         if peaks:
             text += f"; highest peak RSS {format_bytes(max(peaks))}"
         if self.memory is not None and self.memory.peak:
-            text += f"\n{_told(self.memory)}"
+            text += f"\n{_told(self.memory, max(peaks, default=0))}"
         for who, names in self._rejected().items():
             text += f"\n  {len(names)} x rejected by {who}, first: {shown(names[0])}"
         errors = self.errors if failures else []
@@ -209,9 +209,11 @@ class Pout(list[Entry]):
         write_page(self, path)
 
 
-def _told(memory: MemoryUse) -> str:
+def _told(memory: MemoryUse, highest_rss: int) -> str:
+    # The RSS of one worker includes what all workers share, such as Python's libraries.
+    without = " without shared pages" if memory.peak < highest_rss else ""
     text = (
-        f"memory: peak {format_bytes(memory.peak)} in all workers, budget "
+        f"memory: peak {format_bytes(memory.peak)} in all workers{without}, budget "
         f"{format_bytes(memory.budget)}"
     )
     waits = [f"{what} {format_seconds(s)}" for what, s in memory.waited_s.items() if s >= 1]

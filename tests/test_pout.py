@@ -10,7 +10,7 @@ import pytest
 
 from bigpipe.errors import BigpipeWarning, FileError, OptionError
 from bigpipe.pout import Pout, cached_pout, prune_pout
-from bigpipe.records import FileResult, Outcome
+from bigpipe.records import FileResult, MemoryUse, Outcome
 
 ENTRIES = [
     ("a_bmp.fits", {"sky": 7}),
@@ -95,6 +95,14 @@ def test_pruned_pout_keeps_what_has_an_output_or_metadata() -> None:
     assert pout[:3] == [ENTRIES[0], ENTRIES[2], ENTRIES[3]]
     assert pout.in_names == [NAMES[0], NAMES[2], NAMES[3], "4.fits"]
     assert pout.elapsed_s == 3.0
+
+
+@pytest.mark.parametrize(("peak", "is_told"), [(2**30, True), (2**31, False), (2**32, False)])
+def test_summary_says_why_one_worker_may_exceed_all(peak: int, is_told: bool) -> None:
+    text = Pout(results(), 1.0, MemoryUse(2**33, peak, {})).summary()
+    assert "highest peak RSS 2.0 GiB" in text
+    assert ("in all workers without shared pages, budget 8.0 GiB" in text) is is_told
+    assert ("in all workers, budget 8.0 GiB" in text) is not is_told
 
 
 def test_summary_counts_each_outcome_and_kind_of_error() -> None:

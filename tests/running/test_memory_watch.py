@@ -533,7 +533,7 @@ def test_run_tells_its_budget_and_its_peak(make):
     pout = Filling().pipeline(make(60), mem_available="1 GB", **PROCESSES)
     assert pout.memory.budget == 10**9
     assert "memory: " in pout.summary()
-    assert "in all workers, budget 953.7 MiB" in pout.summary()
+    assert "budget 953.7 MiB" in pout.summary()
 
 
 def test_summary_tells_what_workers_have_waited_for():

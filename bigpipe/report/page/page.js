@@ -35,12 +35,15 @@ function makeTiles() {
     const part = busy / data.elapsed / data.nWorkers;
     tiles.push(tile("workers", count(data.nWorkers), "busy " + percent(Math.min(1, part)) + " of the time"));
   }
+  const peak = isMeasured ? largest(samples.map((sample) => sample.used)) : 0;
   if (isMeasured) {
-    const peak = largest(samples.map((sample) => sample.used));
     tiles.push(tile("memory, all workers", bytes(peak), "peak, of " + bytes(samples[0].budget)));
   }
   const highest = largest(files.peak_rss);
-  if (highest) tiles.push(tile("memory, one worker", bytes(highest), "highest peak RSS"));
+  if (highest) {
+    const note = "highest peak RSS" + (isMeasured && peak < highest ? ", with shared pages" : "");
+    tiles.push(tile("memory, one worker", bytes(highest), note));
+  }
   document.getElementById("tiles").append(...tiles);
 }
 
