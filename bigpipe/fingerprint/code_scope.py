@@ -17,7 +17,12 @@ from bigpipe.fingerprint.code_digest import atom
 
 __all__ = ["CLASS_NOISE", "belongs_to_code", "is_installed", "is_standard"]
 
-MAX_ARRAY_OF_CODE = 1 << 20  # bytes: a larger array beside a function is data, not a constant
+_DATA = {  # types of data that scripts load beside their functions: calibration frames, catalogues
+    "numpy": ("ndarray", "generic"),
+    "astropy.nddata": ("NDData",),
+    "astropy.table": ("Table",),
+    "pandas": ("DataFrame", "Series", "Index"),
+}
 
 CLASS_NOISE = frozenset(
     (
@@ -67,7 +72,15 @@ def _is_constant(value: Any) -> bool:
         return all(map(_is_constant, value))
     if isinstance(value, dict):
         return all(map(_is_constant, value)) and all(map(_is_constant, value.values()))
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return not value.dtype.hasobject and bool(value.nbytes < MAX_ARRAY_OF_CODE)
+    if _is_data(value):
+        return True
     return type(value).__module__ in _CONSTANTS_FROM
+
+
+def _is_data(value: Any) -> bool:
+    array: Any = value
+    for name, types in _DATA.items():
+        module: Any = sys.modules.get(name)  # if it is not imported, there is no such object
+        if module is not None and isinstance(value, tuple(getattr(module, x) for x in types)):
+            return name != "numpy" or not array.dtype.hasobject  # such elements may be anything
+    return False

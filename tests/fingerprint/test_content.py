@@ -489,6 +489,22 @@ BESIDE = {
     "number": ("N = 2", "N = 3"),
     "text in a dict": ("N = {'a': [2]}", "N = {'a': [3]}"),
     "array": ("import numpy; N = numpy.arange(3)", "import numpy; N = numpy.arange(4)"),
+    "large array": (
+        "import numpy; N = numpy.zeros(300_000)",
+        "import numpy; N = numpy.ones(300_000)",
+    ),
+    "quantity in a dict": (
+        "import astropy.units as u; N = {'a': [1, 2] * u.m}",
+        "import astropy.units as u; N = {'a': [1, 3] * u.m}",
+    ),
+    "image": (
+        "from astropy.nddata import CCDData; N = CCDData([[1, 2]], unit='adu')",
+        "from astropy.nddata import CCDData; N = CCDData([[1, 3]], unit='adu')",
+    ),
+    "table": (
+        "from astropy.table import Table; N = Table({'a': [1, 2]})",
+        "from astropy.table import Table; N = Table({'a': [1, 3]})",
+    ),
     "path": ("import pathlib; N = pathlib.Path('a')", "import pathlib; N = pathlib.Path('b')"),
     "function": ("def N(): return 1", "def N(): return 2"),
     "function's function": (
@@ -513,6 +529,28 @@ def test_what_a_function_uses_of_its_module_counts(old, new):
     first, again, second = (module_of(each + function)["f"] for each in (old, old, new))
     assert digest(first) == digest(again)
     assert digest(first).text != digest(second).text
+
+
+def test_data_frame_that_a_function_uses_counts():
+    pandas = pytest.importorskip("pandas")
+    function = module_of("def f(x): return N")["f"]
+    digests = []
+    for name in ("M31", "M31", "M33"):
+        function.__globals__["N"] = pandas.DataFrame({"name": [name], "z": [0.1]})
+        digests.append(digest(function))
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[0].unstable == ()
+
+
+@pytest.mark.parametrize(
+    "value", [object(), [object()], np.array([object()])], ids=["object", "list", "array"]
+)
+def test_object_beside_a_function_that_is_no_data_does_not_count(value):
+    function = module_of("def f(x): return N")["f"]
+    before = digest(function)
+    function.__globals__["N"] = value
+    assert digest(function).unstable == ()
+    assert digest(function).text == before.text
 
 
 def test_what_a_function_does_not_use_does_not_count():
