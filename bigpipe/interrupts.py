@@ -6,10 +6,12 @@ by itself. `bigpipe.run` then ends the workers.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -24,6 +26,9 @@ __all__ = [
     "TimeIsUp",
     "Undisturbed",
 ]
+
+AT_ONCE = 0.1
+"""Seconds within which several signals mean the same; less than between two presses of a key."""
 
 
 class Terminated(SystemExit):
@@ -47,12 +52,18 @@ class Interrupts:
     ----------
     ends_all : callable
         Called in the handler; returns whether its exception is certain to end the run. If so,
-        later signals are ignored: batch systems and ``timeout`` send two in a row.
+        later signals are ignored: batch systems and ``timeout`` send two in a row. If not, those
+        of the next `AT_ONCE` seconds are ignored, or the second might interrupt what cleans up
+        after the first.
 
     Attributes
     ----------
     has_raised : bool
         Whether one of the signals has come.
+    is_deaf : bool
+        Whether none may interrupt what has begun. Signals are then ignored, unless they are the
+        first: `uninstall` raises for that. It is set without a call, since a signal that came just
+        before may raise when a call begins.
     terminated_by : int or None
         The signal, unless that was SIGINT.
 
@@ -67,8 +78,10 @@ class Interrupts:
         self.has_raised = False
         self.terminated_by: int | None = None
         self._ends_all = ends_all
-        self._is_deaf = False
+        self.is_deaf = False
         self._is_over = False
+        self._deaf_until = -math.inf
+        self._late: int | None = None
 
     def install(self) -> None:
         """Install the handler where possible."""
@@ -78,21 +91,19 @@ class Interrupts:
                 if signal.getsignal(number) is usual:
                     signal.signal(number, self._interrupt)
 
-    def ignore(self) -> None:
-        """Ignore further signals, so that none interrupts what the first has begun."""
-        self._is_deaf = True
-
-    def listen(self) -> None:
-        """Accept signals again, because the last one's exception has been caught."""
-        self._is_deaf = False
-
     def uninstall(self) -> None:
-        """Restore the previous handler, unless it has been replaced since."""
+        """Restore the previous handlers, unless they have been replaced since.
+
+        If the first signal came while none was to raise, it has its usual effect now.
+        """
         self._is_over = True  # in another thread, there is no more that can be done
         if _in_main_thread():
-            for number, usual in _USUAL.items():
-                if signal.getsignal(number) == self._interrupt:
-                    signal.signal(number, usual)
+            with Postponed():  # or a signal would leave the other handlers
+                for number, usual in _USUAL.items():
+                    if signal.getsignal(number) == self._interrupt:
+                        signal.signal(number, usual)
+            if self._late is not None:
+                signal.raise_signal(self._late)
 
     def end_process(self) -> None:
         """End this process as the signal would have, so that its parent sees the signal."""
@@ -109,8 +120,12 @@ class Interrupts:
         elif self._is_over:
             signal.signal(number, _USUAL[number])
             signal.raise_signal(number)
-        elif not self._is_deaf:
-            self._is_deaf = self._ends_all()
+        elif self.is_deaf:
+            if not self.has_raised:
+                self._late = number
+        elif time.monotonic() >= self._deaf_until:
+            self.is_deaf = self._ends_all()
+            self._deaf_until = time.monotonic() + AT_ONCE
             self.has_raised = True
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
@@ -119,9 +134,9 @@ class Interrupts:
 
 
 _USUAL: dict[int, Any] = {
-    signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,  # last, as it may raise once it is restored
 }
 _mask = threading.local()
 _is_kept_from_children = False
@@ -296,16 +311,20 @@ class Heard:
 
 
 class Undisturbed:
-    """Keeps a second Ctrl-C from interrupting the end of a run, which takes about a second.
+    """Keeps Ctrl-C from interrupting the end of a run, which takes about a second.
 
-    In a thread with a `ThreadShield`, it postpones exceptions until then.
+    A handler of `Interrupts` that is deaf is left, as it remembers the signal; any other is
+    replaced. In a thread with a `ThreadShield`, exceptions are postponed until then.
     """
 
     def __enter__(self) -> None:
         self._previous: Any = None
         self._shield = _shield()
         self._was_on = self._shield is not None and self._shield.turn_on(keep=True)
-        if _in_main_thread() and callable(signal.getsignal(signal.SIGINT)):
+        handler = signal.getsignal(signal.SIGINT)
+        owner = getattr(handler, "__self__", None)
+        is_deaf = isinstance(owner, Interrupts) and owner.is_deaf
+        if _in_main_thread() and callable(handler) and not is_deaf:
             self._previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def __exit__(self, *details: object) -> None:

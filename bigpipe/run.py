@@ -163,7 +163,7 @@ class Run(AbstractContextManager["Run", None]):
             self._interrupts.has_raised = True  # the caller's own handler may have raised it
             raise
         finally:
-            self._interrupts.ignore()
+            self._interrupts.is_deaf = True
             if not self.is_copy:
                 self._finish(graceful)
 
@@ -177,7 +177,7 @@ class Run(AbstractContextManager["Run", None]):
         while True:
             if self.is_copy:  # it must not read messages that the parent waits for
                 raise RuntimeError(outcomes.FORKED)
-            self._interrupts.listen()
+            self._interrupts.is_deaf = False
             self._read_inputs()
             yield from self._ended()
             if has_polled:

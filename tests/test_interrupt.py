@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import psutil
@@ -17,6 +18,8 @@ import pytest
 
 from bigpipe.executors import keeper
 from bigpipe.interrupts import Interrupts, Terminated
+from bigpipe.records import RunFinished
+from bigpipe.run import Run
 from bigpipe.staging import STAGING_NAME as STAGING
 from bigpipe.staging import remove_dead_staging
 from tests.gate import Gate
@@ -24,6 +27,7 @@ from tests.mischief import (
     PATIENCE,
     SOON,
     STARTS,
+    Each,
     Watched,
     has_gone,
     interrupted_after,
@@ -34,6 +38,7 @@ from tests.pipes import Doubler
 pytestmark = pytest.mark.process
 
 DONE = {f"00{i}_bmp.bin" for i in range(4)}  # before the others, which wait at the gate
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 ROOT = Path(__file__).parents[1]
 MakeFiles = Callable[..., list[str]]
 Numbers = tuple[signal.Signals, ...]
@@ -354,14 +359,16 @@ def test_workers_and_their_programs_end_with_a_parent_that_is_killed(
 
 
 def test_handlers_are_as_they_were_after_a_run(make_files: MakeFiles, tmp_path: Path):
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
+    before = [signal.getsignal(number) for number in HANDLED]
     Doubler(1, outdir=tmp_path).pipeline(make_files(2))
-    assert [signal.getsignal(number) for number in numbers] == before
+    assert [signal.getsignal(number) for number in HANDLED] == before
 
 
 @pytest.mark.parametrize("ends_all", [True, False])
-def test_signal_after_one_that_leads_to_the_end_is_not_heard(ends_all: bool):
+def test_signal_after_one_that_leads_to_the_end_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, ends_all: bool
+):
+    monkeypatch.setattr("bigpipe.interrupts.AT_ONCE", 0.0)
     interrupts = Interrupts(lambda: ends_all)
     interrupts.install()
     try:
@@ -371,6 +378,72 @@ def test_signal_after_one_that_leads_to_the_end_is_not_heard(ends_all: bool):
             signal.raise_signal(signal.SIGTERM)
     finally:
         interrupts.uninstall()
+
+
+@pytest.mark.timeout(60, method="thread")  # its other method has the alarm that this needs
+def test_signals_that_come_at_once_raise_once_so_that_all_is_as_before(
+    make_files: MakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A second one used to interrupt what put the handler of the alarm back."""
+    monkeypatch.setattr("bigpipe.interrupts.AT_ONCE", 1000.0)
+    before = [signal.getsignal(number) for number in HANDLED]
+    trouble = {"file_read": send_several}
+    with pytest.raises((Terminated, KeyboardInterrupt)) as raised:
+        Doubler(outdir=tmp_path, executor="serial", file_timeout=PATIENCE).pipeline(
+            make_files(1), trouble=trouble
+        )
+    assert raised.value.__context__ is None
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+def send_several(name: str) -> None:
+    """Have all of them come while no Python code runs."""
+    numbers = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:
+        signal.raise_signal(number)  # in this thread, not in one that does not block it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise, though whoever runs the tests may have it ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def interrupt_at_the_end(frame: FrameType, event: str, arg: object) -> None:
+    """Interrupt the first call that a run makes after its workers have ended."""
+    caller = frame.f_back
+    is_of_run = caller is not None and caller.f_code is Run._results.__code__
+    if event == "call" and is_of_run and caller.f_locals["graceful"]:
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+
+def interrupt_when_finished(event: object) -> None:
+    if type(event) is RunFinished:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("is_finishing", [False, True], ids=["before it finishes", "meanwhile"])
+def test_run_is_finished_before_a_signal_that_comes_at_its_end_raises(
+    make_files: MakeFiles, tmp_path: Path, is_finishing: bool
+):
+    """It used to be lost, or to leave the run unfinished if it came at the wrong instant."""
+    before = [signal.getsignal(number) for number in HANDLED]
+    events: list[object] = []
+    listen = Each((events.append, interrupt_when_finished)) if is_finishing else events.append
+    sys.setprofile(None if is_finishing else interrupt_at_the_end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Doubler(1, outdir=tmp_path).pipeline(make_files(1), progress=listen)
+    finally:
+        sys.setprofile(None)
+    assert type(events[-1]) is RunFinished
+    assert [signal.getsignal(number) for number in HANDLED] == before
 
 
 def test_handler_of_the_caller_is_left_alone(make_files: MakeFiles, tmp_path: Path):

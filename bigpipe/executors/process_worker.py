@@ -201,9 +201,8 @@ class _ProcessWorker:
                 claimant = _AskingClaimant(task.granted, number, self)
                 self.hand_in(number, self.runner.run(task, claimant))
         finally:
-            # SIGTERM may follow the last task at once and must not interrupt worker_exit. If it
-            # comes right here, it raises for the last time.
-            self._interrupts.ignore()
+            # SIGTERM may follow the last task at once and must not interrupt worker_exit.
+            self._interrupts.is_deaf = True
 
 
 class _Inbox(Inbox):

@@ -265,6 +265,7 @@ class Crew:
         if self._is_closed or self._owner != os.getpid():
             return
         self._is_closed = True
+        self._interrupts.is_deaf = True
         try:
             with Undisturbed():
                 self._place.close()

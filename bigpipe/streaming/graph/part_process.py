@@ -100,7 +100,7 @@ def main(orders_fd: int, events_fd: int, page_fd: int, *link_fds: int) -> int:
             runner = PartRunner(setup.part, ends, meter, setup.keywords, setup.skips)
             runner.run()
     except Terminated:
-        interrupts.ignore()
+        interrupts.is_deaf = True
         if runner is not None:
             with suppress(StepFailed):
                 runner.close()  # in case the signal came before it could
