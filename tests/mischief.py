@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import itertools
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -24,6 +25,9 @@ from typing import Any
 
 import psutil
 import pytest
+
+from bigpipe.errors import WorkerError
+from bigpipe.executors._descriptors import is_open
 
 HOOKS = (
     "file_read",
@@ -259,6 +263,31 @@ class Each:
     def __call__(self, name: str) -> None:
         for action in self.actions:
             action(name)
+
+
+@contextmanager
+def descriptors_left(n: int) -> Iterator[None]:
+    """Let this process open only so many descriptors more."""
+    free = (number for number in itertools.count() if not is_open(number))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, n, None)), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def check_descriptors_are_given_back(use: Callable[[], None]) -> None:
+    """Use an API with ever more descriptors, until they suffice; none may be left open."""
+    before = len(os.listdir("/proc/self/fd"))
+    for n in itertools.count():
+        try:
+            with descriptors_left(n):
+                use()
+        except (OSError, WorkerError):
+            assert len(os.listdir("/proc/self/fd")) == before, f"{n} could be opened"
+        else:
+            return
 
 
 class Watched:

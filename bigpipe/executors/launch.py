@@ -26,7 +26,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from bigpipe.errors import OptionError, WorkerError
 from bigpipe.executors._children import ended, kill_group, reap
@@ -414,15 +414,13 @@ def _ask(server: _OwnChild, target: str, fds: Sequence[int]) -> Child:
     streams = [number if _is_stream(number) else null for number in (1, 2)]
     channel = lifeline = -1
     try:
-        with no_fork():
+        with no_fork(), ExitStack() as passed:
             channel, server_channel = socket_pair()
+            passed.callback(os.close, server_channel)
             lifeline, worker_lifeline = socket_pair()
-            try:
-                everything = [server_channel, worker_lifeline, *streams, *fds]
-                send_request(server.parent_end, message, everything)
-            finally:
-                os.close(server_channel)
-                os.close(worker_lifeline)
+            passed.callback(os.close, worker_lifeline)
+            everything = [server_channel, worker_lifeline, *streams, *fds]
+            send_request(server.parent_end, message, everything)
         with Heard():  # the server may have to import much first
             pid = read_number(channel)
         if pid < 0:

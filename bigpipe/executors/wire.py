@@ -20,6 +20,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from bigpipe.errors import UnsendableError, shown
@@ -88,20 +89,22 @@ class ParentEnds:
     """The parent's ends of one worker's channels and, until the worker has begun, its ends."""
 
     def __init__(self) -> None:
-        stage_fd = anonymous_file()
-        os.ftruncate(stage_fd, _PAGE_SIZE)
-        self._stage = mmap.mmap(stage_fd, _PAGE_SIZE)
-        # Other workers are forked while these are open, and must not keep them.
-        with no_fork():
-            self._tickets, self._tickets_there = socket.socketpair()
-            self._recall = self._tickets_there.dup()
-            self.stream, stream_there = socket.socketpair()
+        # Other workers are forked while the sockets are open, and must not keep them. If there are
+        # too few descriptors, those that have been opened are closed.
+        with no_fork(), ExitStack() as opened:
+            self._stage_fd = anonymous_file()
+            opened.callback(os.close, self._stage_fd)
+            os.ftruncate(self._stage_fd, _PAGE_SIZE)
+            self._stage = opened.enter_context(mmap.mmap(self._stage_fd, _PAGE_SIZE))
+            self._tickets, self._tickets_there = map(opened.enter_context, socket.socketpair())
+            self._recall = opened.enter_context(self._tickets_there.dup())
+            self.stream, stream_there = map(opened.enter_context, socket.socketpair())
             for end in (self._tickets, self._recall, self.stream):
                 register_parent_fd(end.fileno())
+            opened.pop_all()
         self.stream.setblocking(False)
         self._stream_there: socket.socket | None = stream_there
-        self._stage_fd = stage_fd
-        self.worker_fds = [self._tickets_there.fileno(), stream_there.fileno(), stage_fd]
+        self.worker_fds = [self._tickets_there.fileno(), stream_there.fileno(), self._stage_fd]
         self._incoming = bytearray()
         # What could not be sent yet. A whole frame of tasks comes with the number of its first
         # task: it is not sent if its tasks are taken back before.

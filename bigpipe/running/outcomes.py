@@ -224,7 +224,10 @@ def warn_of_fewer_workers(n_workers: int, error: Exception) -> None:
         If the run cannot continue.
     """
     if not n_workers:
-        raise WorkerError(f"no worker can be started: {error}") from error
+        remedy = ""  # which a WorkerError itself tells
+        if not isinstance(error, WorkerError):
+            remedy = ". Raise the limits on open files or memory (ulimit -n, ulimit -v)."
+        raise WorkerError(f"no worker can be started: {error}{remedy}") from error
     warn(
         f"the run continues with {n_workers} {plural(n_workers, 'worker')} "
         f"(num_processes), because the system's limits allow no more: {error}",

@@ -21,6 +21,7 @@ import pytest
 
 from bigpipe.errors import OptionError, WorkerError
 from bigpipe.executors import _descriptors, _newborn, launch
+from tests.mischief import check_descriptors_are_given_back
 
 pytestmark = pytest.mark.process
 
@@ -641,6 +642,17 @@ def test_descriptors_left_from_a_refusal_are_none(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(WorkerError):
         launch.start("spawn", f"{TARGETS}:return_seven")
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_descriptors_left_are_none_if_there_are_too_few_of_them(start_method: str):
+    with start(start_method, "return_nothing"):  # with forkserver, the server stays
+        pass
+
+    def start_again() -> None:
+        with start(start_method, "return_nothing"):
+            pass
+
+    check_descriptors_are_given_back(start_again)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12

@@ -11,6 +11,7 @@ import pytest
 from bigpipe.executors import wire
 from bigpipe.executors.base import Task
 from bigpipe.scheduling.pace import MAX_AHEAD
+from tests.mischief import check_descriptors_are_given_back
 
 
 @pytest.fixture
@@ -153,3 +154,7 @@ def test_worker_reads_for_how_long_it_was_paused_whatever_hook_it_is_in(ends):
     worker.note_stage("post_process: " + "x" * 1000)
     assert worker.paused_s() == 12.5
     assert parent.stage() == "post_process: " + "x" * (wire.STAGE_SIZE - 15)
+
+
+def test_no_end_stays_open_if_not_all_can_be_opened():
+    check_descriptors_are_given_back(lambda: wire.ParentEnds().close())

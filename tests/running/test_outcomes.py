@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from dataclasses import replace
 
 import pytest
 
 from bigpipe import BigMultiPipe, BigpipeWarning, no_outfile
-from bigpipe.errors import FileError, FileTimeoutError
+from bigpipe.errors import FileError, FileTimeoutError, WorkerError
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import Outcome
 from bigpipe.running import outcomes
@@ -195,3 +196,12 @@ def test_method_that_forgets_to_return_is_named_when_all_files_are_gone(make_fil
 def test_method_that_rejects_all_files_on_purpose_is_not_doubted(cls, make_files):
     pipe = cls(executor="serial", post_process_list=no_outfile)
     assert len(pipe.pipeline(make_files(2))) == 2
+
+
+@pytest.mark.parametrize(
+    "refusal", [OSError(errno.EMFILE, "Too many open files"), WorkerError("no process. Raise the")]
+)
+def test_error_of_a_run_without_workers_tells_one_remedy(refusal):
+    with pytest.raises(WorkerError, match="no worker can be started: ") as raised:
+        outcomes.warn_of_fewer_workers(0, refusal)
+    assert str(raised.value).count("Raise the") == 1
