@@ -20,6 +20,7 @@ from functools import partial
 
 from bigpipe.claims.register import Claimant
 from bigpipe.environment import limit_threads, threads_limited
+from bigpipe.errors import WorkerError
 from bigpipe.executors import _programs
 from bigpipe.executors._strays import Stray
 from bigpipe.executors.base import (
@@ -163,7 +164,14 @@ class ThreadsExecutor(Executor):
             target=self._work, args=(worker,), name=f"bigpipe-{worker}", daemon=True
         )
         self.workers[worker] = _Thread(self.events, thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            del self.workers[worker]
+            raise WorkerError(
+                f"a thread could not be started: {error}. Lower num_processes, or raise the limits "
+                "on processes or memory (ulimit -u, ulimit -v)."
+            ) from error
 
     def submit(self, worker: int, tasks: Sequence[Task]) -> None:
         """Send tasks to a thread."""

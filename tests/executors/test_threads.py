@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from bigpipe import FileError, FileTimeoutError, Outcome, PipelineError
+from bigpipe.errors import WorkerError
 from bigpipe.executors import threads
 from bigpipe.executors.base import Report, Reported, Setup, Task
 from bigpipe.interrupts import Heard, Postponed, TimeIsUp, Undisturbed
@@ -451,3 +453,38 @@ def test_task_that_was_sent_and_not_begun_is_not_begun_after_the_end():
     closing.join()
     executor.workers[0].thread.join()
     assert began == []
+
+
+@pytest.fixture
+def refused_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that has the system refuse further threads of bigpipe after so many."""
+    start = threading.Thread.start
+
+    def refuse_after(n: int) -> None:
+        started = itertools.count()
+
+        def start_some(thread: threading.Thread) -> None:
+            if thread.name.startswith("bigpipe-") and next(started) >= n:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_some)
+
+    return refuse_after
+
+
+def test_run_continues_with_the_threads_that_the_system_allows(
+    pipe: Doubler, make_files: MakeFiles, refused_after: Callable[[int], None]
+):
+    refused_after(1)
+    with pytest.warns(UserWarning, match=r"continues with 1 worker .*can't start new thread"):
+        pout = pipe.pipeline(make_files(20), num_processes=3)
+    assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 20
+
+
+def test_error_tells_what_to_change_if_the_system_allows_no_thread(
+    pipe: Doubler, make_files: MakeFiles, refused_after: Callable[[int], None]
+):
+    refused_after(0)
+    with pytest.raises(WorkerError, match=r"can't start new thread\. Lower num_processes.*ulimit"):
+        pipe.pipeline(make_files(3))
