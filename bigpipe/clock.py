@@ -47,8 +47,9 @@ class Clock:
     Workers may wait for an answer while the caller's code runs, such as the body of a loop over
     results or a generator of inputs. So that time must not count towards ``file_timeout``. Pauses
     do not count either: in a pipeline run by a hook, the worker may be paused to save memory. Nor
-    does the time for which the whole job was suspended, by a batch system or by Ctrl-Z; but where
-    hooks run in the thread that waits, a suspension looks like a long hook, and counts.
+    does the time for which the whole job was suspended, by a batch system or by Ctrl-Z. Where hooks
+    run in the thread that waits, this clock cannot tell a suspension from a long hook;
+    `bigpipe.executors.serial` has the timeout there.
 
     Examples
     --------

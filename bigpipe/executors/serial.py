@@ -37,6 +37,7 @@ from bigpipe.sharing.snapshot import LocalSnapshot
 __all__ = ["SerialExecutor"]
 
 MIN_LEFT = 0.001  # seconds: an alarm may be off by less; arbitrary
+CONTINUED_WITHIN = 0.05  # seconds from an alarm that was held up to the SIGCONT; arbitrary
 
 
 class SerialExecutor(Executor):
@@ -50,7 +51,9 @@ class SerialExecutor(Executor):
     Notes
     -----
     A timeout works by an alarm signal: only in the main thread, if no other handler of alarms is
-    set, and only once Python code runs.
+    set, and only once Python code runs. A process is not told for how long it was suspended (by
+    Ctrl-Z or a batch system). So a file that is in work then has its full time again, unless
+    another handler of SIGCONT is set.
     """
 
     max_workers = 1
@@ -64,6 +67,7 @@ class SerialExecutor(Executor):
         self._tasks: deque[Task] = deque()
         self._is_ready = False
         self._began_at: int | None = None
+        self._timed_in: int | None = None  # process id, while the alarm is set
         self._started: set[Stray] = set()
         self._last = ExitStack()
 
@@ -127,11 +131,14 @@ class SerialExecutor(Executor):
         try:
             try:
                 if has_alarm:
-                    self._due = running_s() + (self._setup.file_timeout or 0)
                     signal.signal(signal.SIGALRM, self._ring)
-                    signal.setitimer(signal.ITIMER_REAL, self._setup.file_timeout or 0)
+                    if signal.getsignal(signal.SIGCONT) is signal.SIG_DFL:
+                        signal.signal(signal.SIGCONT, self._continue)
+                    self._timed_in = os.getpid()
+                    self._set_alarm()
                 report = self._runner.run(task, _Claimant(task, self._setup, self._runner))
             finally:
+                self._timed_in = None
                 if has_alarm:
                     signal.setitimer(signal.ITIMER_REAL, 0)
         except TimeIsUp as late:  # it came before the first hook, or after the last
@@ -145,6 +152,8 @@ class SerialExecutor(Executor):
             if has_alarm:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # Ctrl-C may have come before the first
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                if signal.getsignal(signal.SIGCONT) == self._continue:
+                    signal.signal(signal.SIGCONT, signal.SIG_DFL)
         if self._runner.is_late:
             _programs.signal_all(self._started, signal.SIGKILL)
         self._began_at = None
@@ -163,10 +172,24 @@ class SerialExecutor(Executor):
             and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
         )
 
+    def _set_alarm(self) -> None:
+        self._has_rung = False
+        self._due = running_s() + (self._setup.file_timeout or 0)
+        signal.setitimer(signal.ITIMER_REAL, self._setup.file_timeout or 0)
+
+    def _continue(self, number: int, frame: FrameType | None) -> None:
+        if self._timed_in == os.getpid():  # which a process that the hook has forked is not
+            self._set_alarm()
+
     def _ring(self, number: int, frame: FrameType | None) -> None:
         left_s = self._due - running_s()
         if left_s > MIN_LEFT:  # this process was paused
             signal.setitimer(signal.ITIMER_REAL, left_s)
+            return
+        if not self._has_rung:
+            # If this process was suspended, SIGCONT has come with the alarm and is handled next.
+            self._has_rung = True
+            signal.setitimer(signal.ITIMER_REAL, CONTINUED_WITHIN)
             return
         self._runner.is_late = True
         self._started = self._at_work()  # now: once a program ends, its children are not found

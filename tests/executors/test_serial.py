@@ -172,6 +172,38 @@ def test_alarm_that_rings_too_early_as_the_process_was_paused_is_set_again(
 
 
 @pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGUSR1], ids=["was", "was not"])
+def test_file_has_its_time_again_if_the_process_was_suspended(
+    pipe: Doubler, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(serial, "running_s", lambda: now)
+    now = 0.0
+
+    def be_suspended(name: str) -> None:
+        """Have the signals come as when a suspension ends: together, the alarm first."""
+        nonlocal now
+        now = 1000.0
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for each in both:
+            signal.raise_signal(each)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        if number != signal.SIGCONT:
+            mischief.loop(name)  # until the alarm rings again
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 1
+
+    both = [signal.SIGALRM, number]
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    trouble = {"data_process": be_suspended}
+    try:
+        pout = pipe.pipeline(make_files(1), trouble=trouble, file_timeout=60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    is_written = number == signal.SIGCONT
+    assert pout.results[0].outcome is (Outcome.WRITTEN if is_written else Outcome.TIMED_OUT)
+    assert signal.getsignal(signal.SIGCONT) is signal.SIG_DFL
+
+
+@pytest.mark.timeout(60, method="thread")
 def test_alarm_of_the_caller_is_left_alone(pipe: Doubler, make_files: MakeFiles):
     heard = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
