@@ -158,7 +158,7 @@ class StagingFolder:
     def remove(self) -> None:
         """Remove it, and its parent folder if that is then empty."""
         if self.is_in_place():
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove_folder(self.path)
         self._unlock()
         try:
             os.rmdir(self._parent)
@@ -180,9 +180,16 @@ class StagingFolder:
 
 def remove_staging(path: str) -> None:
     """Remove a staging folder without an owner, and its parent folder if that is then empty."""
-    shutil.rmtree(path, ignore_errors=True)
+    _remove_folder(path)
     with suppress(OSError):  # not empty, or gone
         os.rmdir(os.path.dirname(path))
+
+
+def _remove_folder(path: str) -> None:
+    try:
+        os.rmdir(path)  # unlike `rmtree`, this needs no descriptor, of which there may be none left
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_dead_staging(folder: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -250,6 +251,38 @@ def test_process_that_keeps_keywords_and_is_just_being_started_is_ended_too(
     assert children() <= before
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise, though whoever runs the tests may have it ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_descriptors_that_are_only_tried_are_given_back(
+    make_files: MakeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As is done before a second worker is started, to see whether there are enough."""
+    calls = itertools.count()
+    parent, open_file = os.getpid(), os.open
+
+    def interrupted(path: str, *args: int) -> int:
+        fd = open_file(path, *args)
+        if path == os.devnull and os.getpid() == parent and next(calls) == 0:
+            signal.raise_signal(signal.SIGINT)
+        return fd
+
+    pipe = Doubler(2, executor="processes", start_method="fork", outdir=tmp_path)
+    names = make_files(2)
+    pipe.pipeline(names)
+    before = os.listdir("/dev/fd")
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipe.pipeline(names)
+    assert os.listdir("/dev/fd") == before
+
+
 def children() -> set[psutil.Process]:
     """Child processes, those included that have ended and were not waited for."""
     return set(psutil.Process().children())
@@ -403,14 +436,6 @@ def send_several(name: str) -> None:
     for number in numbers:
         signal.raise_signal(number)  # in this thread, not in one that does not block it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Have Ctrl-C raise, though whoever runs the tests may have it ignored."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, handler)
 
 
 def interrupt_at_the_end(frame: FrameType, event: str, arg: object) -> None:

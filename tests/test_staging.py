@@ -28,6 +28,7 @@ from bigpipe.staging import (
     remove_dead_staging,
     remove_if_unlocked,
 )
+from tests.mischief import descriptors_left
 
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
 
@@ -86,6 +87,19 @@ def test_staging_folder_whose_making_is_broken_off_leaves_nothing(
         StagingFolder(str(tmp_path), tmp_path.stat(), None)
     assert os.listdir(tmp_path) == []
     assert os.listdir("/dev/fd") == before
+
+
+def test_staging_folder_that_cannot_be_opened_is_removed(tmp_path: Path) -> None:
+    with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+        StagingFolder(str(tmp_path), tmp_path.stat(), None)
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_folder_is_removed_though_descriptors_have_run_out(tmp_path: Path) -> None:
+    folder = StagingFolder(str(tmp_path), tmp_path.stat(), None)
+    with descriptors_left(0):
+        folder.remove()
+    assert os.listdir(tmp_path) == []
 
 
 CHILD = """

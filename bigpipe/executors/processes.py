@@ -120,7 +120,8 @@ class ProcessesExecutor(Executor):
     def add_worker(self, worker: int) -> None:
         """Start a process."""
         if self._workers:
-            leave_descriptors(SPARE_DESCRIPTORS)
+            with Postponed():  # or one of them might stay open
+                leave_descriptors(SPARE_DESCRIPTORS)
         method = self._method()
         self._see_to_keywords(method)
         with Postponed():  # until the process is noted, to be ended with the run
