@@ -28,13 +28,13 @@ from bigpipe.measure import count_workers
 from bigpipe.prints import Place, room_for_prints
 from bigpipe.progress import Progress, interrupted, make_progress, say
 from bigpipe.records import FileFinished, FileResult, MemoryUse, Outcome, RunFinished, RunStarted
-from bigpipe.running import outcomes
+from bigpipe.running import make_recorder, outcomes
 from bigpipe.running.intake import Intake
 from bigpipe.running.ledger import Ended, Ledger
 from bigpipe.running.memory_watch import MemoryWatch
 from bigpipe.running.plan import Inputs, Plan
 from bigpipe.running.questions import Questions
-from bigpipe.running.recorder import Recorder, recorder_of
+from bigpipe.running.recorder import Recorder
 from bigpipe.running.sampler import Sampler
 from bigpipe.running.taker import NOTHING, Taker
 from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
@@ -410,7 +410,7 @@ class Run(AbstractContextManager["Run", None]):
         self._last.callback(self._claims.close)
         ways = self._executor, self._files.in_name, self._owner, self._recall
         self._questions = Questions(self._claims, *ways)
-        self._journal = recorder_of(self._pipe, self._plan)
+        self._journal = make_recorder(self._pipe, self._plan)
         self._files.journal = self._sampler.journal = self._journal
         self._watch.remember(self._journal.measured())
         parts = self._files, self._watch, self._journal, self._claims

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from bigpipe.errors import FileError
 from bigpipe.executors.base import Report, Task
 from bigpipe.records import FileResult, Sample
-from bigpipe.running.plan import Plan
 
 if TYPE_CHECKING:
     from bigpipe.journal_store.rows import FileRow, LiveRow
 
-__all__ = ["Recorder", "recorder_of"]
+__all__ = ["Recorder"]
 
 
 class Recorder:
@@ -67,12 +66,3 @@ class Recorder:
 
     def close(self, end: str | None) -> None:
         """Record the end of the run."""
-
-
-def recorder_of(pipe: Any, plan: Plan) -> Recorder:
-    """Return the journal of a run, or one that records nothing."""
-    if plan.options.journal is None:
-        return Recorder()
-    from bigpipe.running.journal_recorder import JournalRecorder  # which loads SQLite
-
-    return JournalRecorder(pipe, plan)
