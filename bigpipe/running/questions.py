@@ -62,10 +62,10 @@ class Questions:
         owner = self._owner_of(answer.wait_for)
         instructions = [] if owner is None else self._recall(owner)
         if self._executor.n_begun > 1:
-            instructions += self._refuse(answer.wait_for)
+            self._refuse(answer.wait_for)
         return instructions
 
-    def _refuse(self, index: int) -> list[Instruction]:
+    def _refuse(self, index: int) -> None:
         """Refuse the questions that wait for a file that has begun."""
         for event in self._waiting.pop(index, ()):
             in_name, other = self._in_name_of(event.index), self._in_name_of(index)
@@ -75,7 +75,6 @@ class Questions:
                 "overlap and batch_size"
             )
             self._executor.answer(event.worker, event.index, refusal)
-        return []
 
     def ask_now(self, index: int, in_name: Any, outname: str, exists: bool) -> str:
         """Return why a name may not be written, empty if it may; where files run one by one."""
