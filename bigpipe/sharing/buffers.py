@@ -45,7 +45,6 @@ Range = tuple[int, int, int]
 MAX_RANGES = 1000  # parts requested singly; beyond that, all between the first and the last
 
 _inherited: weakref.WeakSet[InheritedBuffers] = weakref.WeakSet()
-_watches_forks = False
 
 
 class BuffersLost(ConnectionError):
@@ -201,7 +200,6 @@ class InheritedBuffers:
         self._fetched = [np.zeros(n, np.bool_) for n in n_pages]
         self._loan: _Loan | None = None
         self._mapped: MappedBuffers | None = None
-        _watch_forks()
         _inherited.add(self)
 
     def note_written(self) -> None:
@@ -268,13 +266,9 @@ class InheritedBuffers:
         ]
 
 
-def _watch_forks() -> None:
-    global _watches_forks
-    if not _watches_forks:
-        _watches_forks = True
-        os.register_at_fork(before=_note_all)
-
-
 def _note_all() -> None:
     for buffers in list(_inherited):
         buffers.note_written()
+
+
+os.register_at_fork(before=_note_all)
