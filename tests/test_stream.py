@@ -24,6 +24,7 @@ from bigpipe import (
     InNamesError,
     NestablePool,
     OptionError,
+    RunFinished,
     TooManyErrorsError,
     UnsendableError,
 )
@@ -46,6 +47,10 @@ class Maker(BigMultiPipe):
     def worker_init(self, inits=None, **kwargs):
         if inits is not None:
             note(inits, str(os.getpid()))
+
+    def worker_exit(self, exits=None, **kwargs):
+        if exits is not None:
+            note(exits, str(os.getpid()))
 
     def file_read(self, in_name, begun=None, shape=LARGE, **kwargs):
         if begun is not None:
@@ -186,6 +191,20 @@ def test_shared_memory_is_used_again():
     # Each of two workers may keep as many as can be under way (three ahead, one in the loop and the
     # one before, which its variable has still), some to spare, and one that it has just made anew.
     assert most <= 2 * (3 + 2 + SPARE + 1)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of mappings here")
+def test_shared_memory_of_workers_that_have_died_is_given_up(tmp_path: Path):
+    deaths = {name: FirstTimeOnly(kill_self, tmp_path / name) for name in numbers(13)[1:]}
+    trouble = {("data_process", name): death for name, death in deaths.items()}
+    pipe = Maker(executor="processes", num_processes=1, trouble=trouble)
+    n_before = len(shared_mappings())
+    with pipe.stream(numbers(13), prefetch=0) as stream:
+        assert means(stream) == [i + 1 for i in range(13)]
+        n_more = len(shared_mappings()) - n_before
+    assert len(list(tmp_path.iterdir())) == len(deaths)
+    assert n_more < len(deaths)  # each of them had sent data
 
 
 class Forgetful(Maker):
@@ -427,6 +446,20 @@ def test_workers_stay_from_epoch_to_epoch(start_method: str, tmp_path: Path):
         pids = {str(pid) for _ in range(3) for _, pid in stream}
     assert pids <= set(noted(inits))
     assert len(noted(inits)) <= 2
+
+
+@not_spawned
+def test_stream_that_is_closed_between_epochs_was_not_interrupted(
+    anywhere: dict[str, Any], tmp_path: Path
+):
+    exits, events = tmp_path / "exits", []
+    with Maker(exits=exits, progress=events.append, **anywhere).stream(numbers(8)) as stream:
+        for _ in range(2):
+            assert len(list(stream)) == 8
+        assert noted(exits) == []
+    assert noted(exits)
+    assert isinstance(events[-1], RunFinished)
+    assert (events[-1].n_finished, events[-1].interrupted) == (16, False)
 
 
 @not_spawned
