@@ -68,8 +68,8 @@ class FunctionPipe(BigMultiPipe):
     followed by ``.gz`` or ``.fz``), ``.npy``, ``.npz``, HDF5 (``.h5``, ``.hdf5``), ``.zarr``,
     images (``.png``, ``.jpg``, ``.tif`` and others), text (``.txt``, ``.csv``, ``.json`` and
     others) as `str`, and anything else as `bytes`. The keyword ``hdu`` selects the HDU of a FITS
-    file, ``dataset`` the array of an HDF5 or Zarr file. An array written as FITS gets the header
-    of its input if that is FITS.
+    file, ``dataset`` the array of an ``.npz``, HDF5 or Zarr file. An array written as FITS gets the
+    header of its input if that is FITS.
 
     Examples
     --------

@@ -6,6 +6,7 @@ import io
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 
 from bigpipe import formats
-from bigpipe.errors import FormatError
+from bigpipe.errors import FileTimeoutError, FormatError
 from bigpipe.streaming import read_chunks, write_chunks
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -110,9 +111,9 @@ def test_several_arrays_are_a_dict(extension, tmp_path):
     np.testing.assert_array_equal(back["flat"], IMAGE + 1)
 
 
-@pytest.mark.parametrize("extension", ["h5", "zarr"])
+@pytest.mark.parametrize("extension", ["npz", "h5", "zarr"])
 def test_dataset_can_be_chosen_at_any_depth(extension, tmp_path):
-    pytest.importorskip(NEEDED[extension])
+    pytest.importorskip(NEEDED.get(extension, "numpy"))
     path = tmp_path / f"x.{extension}"
     formats.write({"night/sky": IMAGE, "flat": IMAGE + 1}, path)
     np.testing.assert_array_equal(formats.read(path, dataset="night/sky"), IMAGE)
@@ -166,11 +167,12 @@ def test_array_that_hdf5_has_no_type_for_is_named(array, kind, tmp_path):
         formats.write({"a": IMAGE, "b": array}, tmp_path / "x.h5")
 
 
-def test_dataset_is_the_name_of_the_array_that_is_written(tmp_path):
-    pytest.importorskip("h5py")
-    there_and_back(IMAGE, tmp_path / "x.h5", dataset="flux")
+@pytest.mark.parametrize("extension", ["npz", "h5"])
+def test_dataset_is_the_name_of_the_array_that_is_written(extension, tmp_path):
+    pytest.importorskip(NEEDED.get(extension, "numpy"))
+    there_and_back(IMAGE, tmp_path / f"x.{extension}", dataset="flux")
     with pytest.raises(FormatError, match=r"\['flux'\]"):
-        formats.read(tmp_path / "x.h5", dataset="data")
+        formats.read(tmp_path / f"x.{extension}", dataset="data")
 
 
 @pytest.mark.parametrize("extension", ["npy", "fits", "zarr", "png"])
@@ -435,12 +437,38 @@ def test_image_that_cannot_be_decoded_is_named_with_a_remedy(
 ):
     path = tmp_path / f"x.{extension}"
     path.write_bytes(damaged_image(extension, content))
-    remedy = rf"'.*x.{extension}' cannot be read as an image: .*, copy it again; otherwise give a"
+    remedy = rf"'.*x.{extension}' cannot be read \(.*, copy it again; otherwise give a function"
     for hidden in [(), ("tifffile",)]:
         for module in hidden:
             monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(FormatError, match=remedy):
+        with pytest.raises((FormatError, OSError), match=remedy):
             formats.read(path)
+
+
+@pytest.mark.parametrize("content", [0, b"junk" * 30, 0.5], ids=["empty", "junk", "half"])
+@pytest.mark.parametrize("extension", ["npy", "npz", "fits", "fits.gz", "fits.fz", "h5"])
+def test_damaged_file_is_named_with_a_remedy(extension, content, tmp_path):
+    pytest.importorskip(NEEDED.get(extension, "numpy"))
+    path = tmp_path / f"x.{extension}"
+    formats.write(np.arange(30000.0).reshape(100, 300) ** 1.1, path)
+    whole = path.read_bytes()
+    path.write_bytes(content if isinstance(content, bytes) else whole[: int(content * len(whole))])
+    remedy = rf"'.*x.{extension}' cannot be read \(.*, copy it again; otherwise give a function"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of astropy, about a truncated file
+        with pytest.raises((FormatError, OSError), match=remedy) as caught:
+            formats.read(path)
+    assert caught.value.__cause__ is not None
+    # By default, an OSError is retried: the file may still be being copied.
+    assert isinstance(caught.value, OSError) == isinstance(caught.value.__cause__, OSError)
+
+
+def test_error_of_the_system_or_of_bigpipe_stays_as_it_is(tmp_path, monkeypatch):
+    for error in (PermissionError(13, "Permission denied"), FileTimeoutError("x"), MemoryError()):
+        monkeypatch.setattr(np, "load", Mock(side_effect=error))
+        with pytest.raises(type(error)) as caught:
+            formats.read(tmp_path / "x.npy")
+        assert caught.value is error
 
 
 def test_image_that_is_not_there_is_no_damaged_one(tmp_path):
@@ -477,9 +505,9 @@ def test_part_of_a_file_is_read(extension, limits, tmp_path):
     assert part.tolist() == IMAGE[slice(*limits)].tolist()
 
 
-@pytest.mark.parametrize("extension", ["h5", "zarr"])
+@pytest.mark.parametrize("extension", ["npz", "h5", "zarr"])
 def test_dataset_of_a_part_can_be_chosen(extension, tmp_path):
-    pytest.importorskip(NEEDED[extension])
+    pytest.importorskip(NEEDED.get(extension, "numpy"))
     name = tmp_path / f"x.{extension}"
     formats.write({"one": IMAGE, "two": IMAGE + 1}, name)
     assert formats.read_slice(name, 1, 3, dataset="two").tolist() == (IMAGE + 1)[1:3].tolist()

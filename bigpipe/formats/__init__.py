@@ -11,7 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from bigpipe.errors import FormatError
-from bigpipe.formats.common import array_of, arrays_of, format_of, library, nearest, part_of
+from bigpipe.formats.common import (
+    array_of,
+    arrays_of,
+    damage_told,
+    format_of,
+    library,
+    nearest,
+    part_of,
+)
 from bigpipe.formats.fits_files import (
     FITS,
     hdu_of,
@@ -70,7 +78,7 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
     hdu : int or str, optional
         HDU of a FITS file; by default, the first that has data.
     dataset : str, optional
-        Name of an array in an HDF5 or Zarr file.
+        Name of an array in an ``.npz``, HDF5 or Zarr file.
 
     Returns
     -------
@@ -85,13 +93,19 @@ def read(in_name: Any, *, hdu: Any = None, dataset: str | None = None) -> Any:
     Raises
     ------
     FormatError
-        If the library that reads it is not installed, the file has no data, or an image cannot be
-        decoded.
+        If the library that reads it is not installed, the file has no data, or it is damaged.
     """
     name = os.fspath(in_name)
+    with damage_told(name):
+        return _read(name, hdu, dataset)
+
+
+def _read(name: str, hdu: Any, dataset: str | None) -> Any:
     extension = format_of(name)
     if extension in FITS:
         return read_fits(name, hdu)
+    if extension == ".npz":
+        return read_npz(name, dataset)
     reader = _READERS.get(extension)
     if reader is not None:
         return reader(name)
@@ -133,8 +147,12 @@ def read_slice(
         ``dataset`` is not given.
     """
     name = os.fspath(in_name)
+    with damage_told(name):
+        return _read_slice(name, slice(start, end), hdu, dataset)
+
+
+def _read_slice(name: str, part: slice, hdu: Any, dataset: str | None) -> Any:
     extension = format_of(name)
-    part = slice(start, end)
     if extension == ".npy":
         return read_npy_slice(name, part)
     if extension in FITS:
@@ -144,7 +162,7 @@ def read_slice(
     elif extension == ".zarr":
         data = read_zarr(name, dataset, part)
     else:
-        data = read(name)
+        data = _read(name, hdu, dataset)
         data = data if isinstance(data, dict) else part_of(data, part, name)
     if isinstance(data, dict):
         shown, more = nearest(data)
@@ -173,7 +191,8 @@ def write(
     hdu : int or str, optional
         HDU of the input that the header is taken from.
     dataset : str, optional
-        Name of the array in an HDF5 file. Default ``'data'``.
+        Name of the array in an HDF5 file, by default ``'data'``, or in an ``.npz`` file, by default
+        ``'arr_0'``.
 
     Raises
     ------
@@ -198,6 +217,8 @@ def write(
         write_fits(array_of(data, name), name, in_name, hdu)
     elif extension in HDF5:
         write_hdf5(arrays_of(data, name, dataset or "data"), name)
+    elif extension == ".npz":
+        write_npz(arrays_of(data, name, dataset or "arr_0"), name)
     elif extension in _WRITERS:
         _WRITERS[extension](data, name)
     else:
@@ -211,13 +232,11 @@ def write(
 
 _READERS: dict[str, Callable[[str], Any]] = {
     ".npy": read_npy,
-    ".npz": read_npz,
     **dict.fromkeys(TIFF, read_tiff),
     **dict.fromkeys(IMAGES, read_image),
 }
 _WRITERS: dict[str, Callable[[Any, str], None]] = {
     ".npy": write_npy,
-    ".npz": write_npz,
     ".zarr": write_zarr,
     **dict.fromkeys(TIFF, write_tiff),
     **dict.fromkeys(IMAGES, write_image),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from bigpipe.errors import FormatError
+from bigpipe.errors import BigpipeError, FormatError
 from bigpipe.outname import split_extension
 
 __all__ = [
     "array_of",
     "arrays_of",
     "chosen",
+    "damage_told",
     "format_of",
     "library",
     "nearest",
@@ -43,6 +45,24 @@ def library(name: str, *modules: tuple[str, str]) -> Any:
         f"{name!r} needs {packages}, which is not installed: python -m pip install "
         f"{modules[0][1]}; or give functions of your own as read and write"
     )
+
+
+@contextmanager
+def damage_told(name: str) -> Iterator[None]:
+    """Name the file, and what to do, in errors of other libraries that cannot read it."""
+    try:
+        yield
+    except (BigpipeError, MemoryError):
+        raise
+    except Exception as error:  # astropy, h5py, numpy, Pillow, tifffile and zlib raise many classes
+        if getattr(error, "errno", None) is not None:  # from the system: it names the file
+            raise
+        # An OSError may be retried, as a file that is still being copied is read when it is whole.
+        kind = OSError if isinstance(error, OSError) else FormatError
+        raise kind(
+            f"{name!r} cannot be read ({type(error).__name__}: {error}). If it is truncated or "
+            "damaged, copy it again; otherwise give a function read."
+        ) from error
 
 
 def array_of(data: Any, name: str, key: Any = None) -> Any:

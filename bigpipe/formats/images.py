@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from bigpipe.errors import FormatError
@@ -21,26 +19,10 @@ _ANIMATED = ("GIF", "PNG", "WEBP")
 def read_image(name: str) -> Any:
     """Return the pixels of a picture, or of all frames of an animation as one array."""
     pillow = library(name, ("PIL.Image", "Pillow"))
-    with _damage_told(name), pillow.open(name) as image:
+    with pillow.open(name) as image:
         if image.format in _ANIMATED:
             return _all_of(image, name, "give a function read")
         return _pixels(image)
-
-
-@contextmanager
-def _damage_told(name: str) -> Iterator[None]:
-    """Name the file in the error for an image that cannot be decoded."""
-    try:
-        yield
-    except (FormatError, MemoryError):
-        raise
-    except Exception as error:  # Pillow, tifffile and zlib raise many classes
-        if getattr(error, "errno", None) is not None:  # from the system: it names the file
-            raise
-        raise FormatError(
-            f"{name!r} cannot be read as an image: {error}. If it is truncated or damaged, copy it "
-            "again; otherwise give a function read."
-        ) from error
 
 
 def _pixels(image: Any) -> Any:
@@ -72,7 +54,7 @@ def read_tiff(name: str) -> Any:
     tiff = _tiff_library(name)
     if not hasattr(tiff, "TiffFile"):
         return _images_of(name, tiff)
-    with _damage_told(name), tiff.TiffFile(name) as file:
+    with tiff.TiffFile(name) as file:
         if not file.pages:  # tifffile would return an array without pixels
             raise ValueError("it has no image")
         return file.asarray()
@@ -81,7 +63,7 @@ def read_tiff(name: str) -> Any:
 def _images_of(name: str, pillow: Any) -> Any:
     """Return the pixels of the image in a TIFF file, or of all of them as one array."""
     remedy = "give a function read, or install tifffile, which takes the first series of them"
-    with _damage_told(name), pillow.open(name) as image:
+    with pillow.open(name) as image:
         return _all_of(image, name, remedy)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigpipe.formats.common import array_of, arrays_of, one_or_all, part_of
+from bigpipe.formats.common import array_of, chosen, one_or_all, part_of
 
 __all__ = ["read_npy", "read_npy_slice", "read_npz", "write_npy", "write_npz"]
 
@@ -27,11 +27,14 @@ def read_npy_slice(name: str, part: slice) -> Any:
     return np.array(part_of(mapped, part, name))
 
 
-def read_npz(name: str) -> Any:
-    """Return the array of a file, or several by name."""
+def read_npz(name: str, dataset: str | None) -> Any:
+    """Return the array of a file, several by name, or the one asked for."""
     import numpy as np
 
-    with np.load(name) as file:
+    # Opened here, as numpy leaves a damaged file open.
+    with open(name, "rb") as raw, np.load(raw) as file:
+        if dataset is not None:
+            return file[chosen(file.files, dataset, name)]
         return one_or_all(dict(file), name)
 
 
@@ -44,10 +47,9 @@ def write_npy(data: Any, name: str) -> None:
         np.save(file, array)
 
 
-def write_npz(data: Any, name: str) -> None:
-    """Write an array, or a dict of them."""
+def write_npz(arrays: dict[str, Any], name: str) -> None:
+    """Write arrays by name."""
     import numpy as np
 
-    arrays = arrays_of(data, name, "arr_0")
     with open(name, "wb") as file:
         np.savez(file, **arrays)
