@@ -463,6 +463,16 @@ def test_damaged_file_is_named_with_a_remedy(extension, content, tmp_path):
     assert isinstance(caught.value, OSError) == isinstance(caught.value.__cause__, OSError)
 
 
+def test_stack_of_images_that_is_cut_short_is_no_shorter_stack(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.ones((7, 200, 160), np.uint8), metadata=None)
+    np.testing.assert_array_equal(formats.read(path), np.ones((7, 200, 160)))
+    path.write_bytes(path.read_bytes()[:-30000])
+    with pytest.raises(FormatError, match=r"it ends after . images, but should have more"):
+        formats.read(path)
+
+
 def test_error_of_the_system_or_of_bigpipe_stays_as_it_is(tmp_path, monkeypatch):
     for error in (PermissionError(13, "Permission denied"), FileTimeoutError("x"), MemoryError()):
         monkeypatch.setattr(np, "load", Mock(side_effect=error))

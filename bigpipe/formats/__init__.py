@@ -38,11 +38,20 @@ from bigpipe.formats.hierarchies import (
     write_zarr,
     zarr_arrays,
 )
-from bigpipe.formats.images import IMAGES, TIFF, read_image, read_tiff, write_image, write_tiff
+from bigpipe.formats.images import (
+    IMAGES,
+    TIFF,
+    check_tiff,
+    read_image,
+    read_tiff,
+    write_image,
+    write_tiff,
+)
 from bigpipe.formats.npy import read_npy, read_npy_slice, read_npz, write_npy, write_npz
 
 __all__ = [
     "HDF5",
+    "check_tiff",
     "close_hdf5",
     "format_of",
     "hdf5_dataset",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from bigpipe.errors import FormatError
 from bigpipe.formats.common import array_of, format_of, library
 
-__all__ = ["IMAGES", "TIFF", "read_image", "read_tiff", "write_image", "write_tiff"]
+__all__ = ["IMAGES", "TIFF", "check_tiff", "read_image", "read_tiff", "write_image", "write_tiff"]
 
 TIFF = (".tif", ".tiff")
 _EIGHT_BITS = (".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -55,9 +56,30 @@ def read_tiff(name: str) -> Any:
     if not hasattr(tiff, "TiffFile"):
         return _images_of(name, tiff)
     with tiff.TiffFile(name) as file:
-        if not file.pages:  # tifffile would return an array without pixels
-            raise ValueError("it has no image")
+        check_tiff(file)
         return file.asarray()
+
+
+def check_tiff(file: Any) -> None:
+    """Raise `ValueError` if an open TIFF file has no image, or ends before its last one.
+
+    tifffile would return an array without pixels, or fewer images.
+
+    Parameters
+    ----------
+    file : tifffile.TiffFile
+        The open file.
+    """
+    if not len(file.pages):
+        raise ValueError("it has no image")
+    layout, raw = file.tiff, file.filehandle
+    start = file.pages[len(file.pages) - 1].offset
+    raw.seek(start)
+    (n_tags,) = struct.unpack(layout.tagnoformat, raw.read(layout.tagnosize))
+    raw.seek(start + layout.tagnosize + n_tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, raw.read(layout.offsetsize))
+    if following >= raw.size:
+        raise ValueError(f"it ends after {len(file.pages)} images, but should have more")
 
 
 def _images_of(name: str, pillow: Any) -> Any:

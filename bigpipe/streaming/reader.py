@@ -155,8 +155,9 @@ def read_chunks(
     ----------
     name : str or os.PathLike
         A file ``.npy``; ``.fits`` (an image, or a table as a structured array); ``.h5`` or
-        ``.hdf5``; ``.zarr``; or the raw bytes of an array: ``.raw``, ``.bin``, ``.dat``, and any
-        other extension if `dtype` is given.
+        ``.hdf5``; ``.zarr``; ``.tif`` or ``.tiff`` (a stack of images, of which those that are
+        compressed or in tiles are each decoded as a whole); or the raw bytes of an array:
+        ``.raw``, ``.bin``, ``.dat``, and any other extension if `dtype` is given.
     n : int, optional
         Number of samples in a chunk. A sample is what one index along the axis selects.
     nbytes : int or str, optional
@@ -172,6 +173,7 @@ def read_chunks(
     **how : dict
         - ``dataset``: path of the array, for an HDF5 file or Zarr store with several arrays;
         - ``hdu``: number or name of an HDU of a FITS file. Default: the first that has data;
+        - ``series``: number of a series of images in a TIFF file. Default: the first;
         - ``dtype``, ``shape``, ``offset``: for raw bytes. The first length in ``shape`` may be -1,
           to take it from the size of the file; the default shape is ``(-1,)``. ``offset`` is in
           bytes.

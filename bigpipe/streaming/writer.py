@@ -303,7 +303,8 @@ def write_chunks(
     Parameters
     ----------
     name : str or os.PathLike
-        The file. Its extension gives the format, as in `read_chunks`. An existing file is replaced.
+        The file. Its extension gives the format, as in `read_chunks`, but for TIFF, which cannot be
+        written. An existing file is replaced.
     chunks : iterable of array
         The stream. Chunks may differ in length along the axis; the rest of the shape, the dtype
         and, for quantities, the unit follow the first chunk. FITS images store the unit as

@@ -6,4 +6,5 @@
     flat.py, npy.py, raw.py    contiguous bytes, with or without a header
     fits_image.py, fits_table.py, fits_rows.py, fits_cards.py
     chunked.py, hdf5.py, zarr.py   arrays in storage chunks
+    tiff.py                    stacks of images, read only
 """

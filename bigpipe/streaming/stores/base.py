@@ -28,6 +28,7 @@ _BUILT_IN = {
     **dict.fromkeys((".fits", ".fit", ".fts", ".fz"), "fits_image:FitsStore"),
     **dict.fromkeys((".h5", ".hdf5"), "hdf5:Hdf5Store"),
     ".zarr": "zarr:ZarrStore",
+    **dict.fromkeys((".tif", ".tiff"), "tiff:TiffStore"),
 }
 _REGISTERED: dict[str, Any] = {}
 
