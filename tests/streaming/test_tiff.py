@@ -55,24 +55,37 @@ def test_images_are_read_as_by_tifffile(array, how, tmp_path):
     np.testing.assert_array_equal(part, expected[1:2])
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return a list that grows with each image that is decoded."""
+    noted = []
+    original = tifffile.TiffPage.asarray  # that of a TiffFrame calls it
+
+    def counted(page, **keywords):
+        noted.append(page.index)
+        return original(page, **keywords)
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", counted)
+    return noted
+
+
 @pytest.mark.parametrize(("kind", "is_flat"), [("contiguous", True), ("compressed", False)])
-def test_only_what_is_needed_is_read(kind, is_flat, tmp_path, monkeypatch):
+def test_only_what_is_needed_is_read(kind, is_flat, decoded, tmp_path):
     array, how = KINDS[kind]
     tifffile.imwrite(tmp_path / "x.tif", array, **how)
-    decoded = []
-    original = tifffile.TiffPage.asarray
-    monkeypatch.setattr(
-        tifffile.TiffPage, "asarray", lambda *a, **k: decoded.append(1) or original(*a, **k)
-    )
-    monkeypatch.setattr(
-        tifffile.TiffFrame, "asarray", lambda *a, **k: decoded.append(1) or original(*a, **k)
-    )
     store = open_store(tmp_path / "x.tif")
     part = store.read((slice(2, 4), slice(0, 5), slice(3, 4)))
     np.testing.assert_array_equal(part, array[2:4, :5, 3:4])
     assert isinstance(store, FlatStore) == is_flat
-    assert len(decoded) == (0 if is_flat else 2)
+    assert decoded == ([] if is_flat else [2, 3])
     store.close()
+
+
+def test_only_image_is_decoded_once_for_all_chunks(decoded, tmp_path):
+    array, how = KINDS["one compressed image"]
+    tifffile.imwrite(tmp_path / "x.tif", array, **how)
+    chunks = read_chunks(tmp_path / "x.tif", n=4)
+    assert (len(list(chunks)), len(decoded)) == (5, 1)
 
 
 def test_chunks_of_so_many_bytes_are_whole_images(tmp_path):

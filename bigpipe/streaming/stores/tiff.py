@@ -68,6 +68,7 @@ class TiffPages:
         self.name, self.shape = name, tuple(series.shape)
         self.dtype = native(np.dtype(series.dtype))
         self._file, self._pages = file, series.pages
+        self._only: NDArray[Any] | None = None  # the image, if there is one: decoded for all chunks
         page = tuple(series.keyframe.shape)
         self._stack = self.shape[: len(self.shape) - len(page)]
         if self._stack + page != self.shape or math.prod(self._stack) != len(series.pages):
@@ -89,6 +90,8 @@ class TiffPages:
         return array
 
     def _page(self, number: int) -> NDArray[Any]:
+        if self._only is not None:
+            return self._only
         page = self._pages[number]
         if page is None:  # OME: an image that was not taken
             return np.zeros(self.shape[len(self._stack) :], self.dtype)
@@ -99,6 +102,8 @@ class TiffPages:
                 f"image {number} of {self.name!r} cannot be decoded: {error}. If the file is "
                 "truncated, copy it again."
             ) from error
+        if len(self._pages) == 1:
+            self._only = values
         return values
 
     def write(self, region: tuple[slice, ...], array: NDArray[Any]) -> None:
