@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.utils.masked import Masked
 
 from bigpipe import formats
 from bigpipe.errors import FileTimeoutError, FormatError
@@ -279,6 +280,21 @@ def test_fits_file_without_data_is_said_so(tmp_path):
         formats.read(tmp_path / "x.fits")
 
 
+@pytest.mark.parametrize("extension", ["npy", "fits", "h5"])  # Zarr warns of their future
+def test_array_with_fields_comes_back(extension, tmp_path):
+    pytest.importorskip(NEEDED.get(extension, "numpy"))
+    rows = np.zeros(4, [("flux", "f4"), ("n", "i2")])
+    rows["flux"], rows["n"] = [1, 2, 3, 4], [5, 6, 7, 8]
+    back = np.asarray(there_and_back(rows, tmp_path / f"x.{extension}"))
+    assert back.dtype.names == ("flux", "n")
+    np.testing.assert_array_equal(back.astype(rows.dtype), rows)
+
+
+def test_array_of_which_nothing_is_masked_is_written(tmp_path):
+    array = np.ma.array(IMAGE, mask=False)
+    np.testing.assert_array_equal(there_and_back(array, tmp_path / "x.npy"), IMAGE)
+
+
 def test_fits_table_without_rows_is_a_table_like_any_other(tmp_path):
     """Such as a catalogue of a frame in which no source was found."""
     table = Table({"flux": [1.0, 2.0], "name": ["a", "b"]})[:0]
@@ -331,17 +347,37 @@ def test_tables_ccds_and_hdus_write_themselves(tmp_path):
         (IMAGE / 2, "x.png", "array of float64 .* as .png, which takes images of uint8 or uint16"),
         (IMAGE.astype("u2"), "x.jpg", "takes images of uint8: scale it"),
         (IMAGE[0], "x.png", r"shape \(4,\)"),
+        (np.ma.array([1, 2], mask=[0, 1]), "x.npy", r"masked values, .* 'x.npy': fill them in p"),
+        (Masked([1, 2], mask=[False, True]), "x.npy", "masked values"),
+        (np.ma.zeros(2, [("a", "i2")]).filled(0).view(np.ma.MaskedArray), "x.tif", "TIFF has no"),
+        ({"a": np.ma.array([1], mask=[1])}, "x.npz", "array 'a' in the data, with masked values"),
+        (IMAGE.astype("g"), "x.tif", "TIFF has no type (float128|longdouble)"),
+        (IMAGE.astype("M8[s]"), "x.tif", r"TIFF has no type datetime64\[s\]"),
+        (np.zeros(2, [("a", "f4", 2)]), "x.tif", "TIFF has no type"),
+        (IMAGE.astype("g"), "x.zarr", "Zarr has no type for (float128|longdouble)"),
         (np.float32(1.5), "x.fits", "single number, .* at least one axis. Return np.atleast_1d"),
     ],
     ids=[
         *("no format", "no extension", "dict in npz", "ragged list", "objects", "function"),
-        *("complex", "float", "16 bits", "row", "single number"),
+        *(
+            "complex",
+            "float",
+            "16 bits",
+            "row",
+            "masked",
+            "masked of astropy",
+            "mask of fields",
+            "one is masked",
+            "long double",
+        ),
+        *("times", "fields", "long double of zarr", "single number"),
     ],
 )
 def test_what_cannot_be_written_says_what_to_do(data, name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name.endswith(("png", "jpg")):
         pytest.importorskip("PIL")
+    pytest.importorskip({"x.tif": "tifffile", "x.zarr": "zarr"}.get(name, "numpy"))
     with pytest.raises(FormatError, match=message):
         formats.write(data, name)
     assert not any(tmp_path.iterdir())

@@ -18,6 +18,7 @@ __all__ = [
     "chosen",
     "damage_told",
     "format_of",
+    "is_masked",
     "library",
     "nearest",
     "one_or_all",
@@ -69,12 +70,17 @@ def array_of(data: Any, name: str, key: Any = None) -> Any:
     """Return data as an array of numbers; ``key`` is its name if it is one of several."""
     import numpy as np
 
+    what = "data" if key is None else f"array {key!r} in the data,"
+    if is_masked(data):
+        raise FormatError(
+            f"{what} with masked values, cannot be written to {name!r}: fill them in process, for "
+            "instance by data.filled(nan)"
+        )
     try:
         array = np.asarray(data)
     except ValueError:  # lists of different lengths
         array = None
     if array is None or array.dtype.hasobject:
-        what = "data" if key is None else f"array {key!r} in the data,"
         kind = f"type {type(data).__name__}"
         if isinstance(data, np.ndarray):
             kind += f" with elements of {data.dtype}"
@@ -83,6 +89,29 @@ def array_of(data: Any, name: str, key: Any = None) -> Any:
             "a function write, or another outname_ext"
         )
     return array
+
+
+def is_masked(data: Any) -> bool:
+    """Return whether any value of an array of numpy or astropy is masked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_masked(np.ma.array([1, 2], mask=[False, True])), is_masked(np.ma.array([1, 2]))
+    (True, False)
+    """
+    import numpy as np
+
+    # An attribute of another object may be a column.
+    has_mask = isinstance(data, np.ndarray) and hasattr(type(data), "mask")
+    return has_mask and _is_set(np.asarray(getattr(data, "mask", False)))
+
+
+def _is_set(mask: Any) -> bool:
+    """Return whether a mask masks anything. The mask of a structured array has its fields."""
+    if mask.dtype.names is None:
+        return bool(mask.any())
+    return any(_is_set(mask[name]) for name in mask.dtype.names)
 
 
 def arrays_of(data: Any, name: str, alone: str) -> dict[str, Any]:

@@ -46,10 +46,14 @@ def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
 
 
 def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
-    """Write an image, with the header of the input if that is a FITS file."""
+    """Write an image, with the header of the input if that is a FITS file; fields as a table."""
     import numpy as np
     from astropy.io import fits
+    from astropy.table import Table
 
+    if array.dtype.names is not None:
+        Table(array).write(name, format="fits", overwrite=True)
+        return
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     elif array.dtype == np.float16:

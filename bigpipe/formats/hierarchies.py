@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from typing import Any
@@ -133,7 +134,19 @@ def write_zarr(data: Any, name: str) -> None:
         group = zarr.open_group(name, mode="w")
         for path, array in arrays.items():
             make = getattr(group, "create_array", None) or group.create_dataset
-            make(path, shape=array.shape, dtype=array.dtype)[...] = array
+            _fill(make, path, array, name)
     else:
         array = arrays[""]
-        zarr.open_array(name, mode="w", shape=array.shape, dtype=array.dtype)[...] = array
+        _fill(functools.partial(zarr.open_array, mode="w"), name, array, name)
+
+
+def _fill(make: Any, path: str, array: Any, name: str) -> None:
+    """Make an array of Zarr, and write it."""
+    try:
+        made = make(path, shape=array.shape, dtype=array.dtype)
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            f"{name!r} cannot be written: Zarr has no type for {array.dtype}. Convert the array in "
+            "process."
+        ) from error
+    made[...] = array

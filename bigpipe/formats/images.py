@@ -13,6 +13,7 @@ __all__ = ["IMAGES", "TIFF", "check_tiff", "read_image", "read_tiff", "write_ima
 TIFF = (".tif", ".tiff")
 _EIGHT_BITS = (".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 IMAGES = (".png", *_EIGHT_BITS)
+_OF_TIFF = "?bBhHiIlLqQefdFD"  # codes of numpy: truth values, and numbers but long doubles
 # What Pillow calls animations. Not MPO: a camera's .jpg may have a preview as its second image.
 _ANIMATED = ("GIF", "PNG", "WEBP")
 
@@ -109,6 +110,11 @@ def write_tiff(data: Any, name: str) -> None:
     tiff = _tiff_library(name)
     if hasattr(tiff, "imwrite"):
         array = array_of(data, name)
+        if array.dtype.char not in _OF_TIFF:  # tifffile would write a file that nobody can read
+            raise FormatError(
+                f"{name!r} cannot be written: TIFF has no type {array.dtype}. Convert the array in "
+                "process."
+            )
         tiff.imwrite(name, array, **_colours_of(array))
     else:
         write_image(data, name)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bigpipe.chunks import axis_index, region, whole_cells
 from bigpipe.errors import StoreError
+from bigpipe.formats import is_masked
 from bigpipe.streaming.steps.base import outputs_of
 from bigpipe.streaming.stores.base import ArrayStore, create_store, open_store
 from bigpipe.streaming.stores.raw import RawStore
@@ -367,9 +368,7 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
         from bigpipe.streaming.stores.fits_rows import values_of
 
         chunk = values_of(chunk)  # numpy would see the stored numbers
-    # Arrays of numpy and astropy may have a mask; an attribute of another object may be a column.
-    has_mask = isinstance(chunk, np.ndarray) and hasattr(type(chunk), "mask")
-    if has_mask and _is_set(np.asarray(chunk.mask)):
+    if is_masked(chunk):
         raise StoreError(
             f"a chunk with masked values cannot be written to {name!r}: fill them in a step, for "
             "instance by chunk.filled(nan)"
@@ -386,13 +385,6 @@ def as_array(chunk: Any, name: str) -> NDArray[Any]:
             "with pack(n)"
         )
     return array
-
-
-def _is_set(mask: Any) -> bool:
-    """Return whether a mask masks anything. The mask of a structured array has its fields."""
-    if mask.dtype.names is None:
-        return bool(mask.any())
-    return any(_is_set(mask[name]) for name in mask.dtype.names)
 
 
 def _packed(array: NDArray[Any]) -> NDArray[Any]:
