@@ -10,9 +10,11 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.units import imperial
 from astropy.utils.masked import Masked
 
 from bigpipe import formats
@@ -264,6 +266,18 @@ def test_image_made_from_a_table_has_its_cards_but_those_of_columns(in_chunks, t
     kept = [keyword for keyword in header if keyword not in fits.PrimaryHDU(IMAGE).header]
     assert sorted(kept) == ["EXPTIME", "TELESCOP"]
     assert (header["EXPTIME"], header["TELESCOP"]) == (30.0, "Chandra")
+
+
+@pytest.mark.parametrize("name", ["y.fits", "y.fits.fz"])
+def test_image_with_a_unit_keeps_it(name, tmp_path):
+    fits.PrimaryHDU(IMAGE, fits.Header({"BUNIT": "adu", "OBJECT": "M1"})).writeto(
+        tmp_path / "x.fits"
+    )
+    formats.write(IMAGE * units.electron, tmp_path / name, in_name=tmp_path / "x.fits")
+    header = fits.getheader(tmp_path / name, name.endswith("fz"))
+    assert (header["BUNIT"], header["OBJECT"]) == ("electron", "M1")
+    formats.write(IMAGE * imperial.mile, tmp_path / name)  # FITS has no such unit
+    assert fits.getheader(tmp_path / name, name.endswith("fz"))["BUNIT"] == "mi"
 
 
 def test_hdu_can_be_chosen(tmp_path):

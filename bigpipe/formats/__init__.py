@@ -27,6 +27,7 @@ from bigpipe.formats.fits_files import (
     header_of,
     read_fits,
     table_headers_of,
+    unit_name,
     write_fits,
 )
 from bigpipe.formats.hierarchies import (
@@ -64,6 +65,7 @@ __all__ = [
     "read",
     "read_slice",
     "table_headers_of",
+    "unit_name",
     "write",
     "zarr_arrays",
 ]
@@ -194,7 +196,8 @@ def write(
     data : object
         An array, or a dict of arrays for formats that hold several, is written in the format of
         the extension. Text and bytes are written as they are. Objects that can write themselves
-        do so: tables and CCDData of astropy, FITS HDUs, figures, images.
+        do so: tables and CCDData of astropy, FITS HDUs, figures, images. FITS images store the unit
+        of a quantity as ``BUNIT``; other formats do not store it.
     outname : str or os.PathLike
         The file.
     in_name : object, optional
@@ -225,7 +228,8 @@ def write(
             return
     extension = format_of(name)
     if extension in FITS:
-        write_fits(array_of(data, name), name, in_name, hdu)
+        unit = getattr(data, "unit", None) if hasattr(data, "to_value") else None
+        write_fits(array_of(data, name), name, in_name, hdu, unit)
     elif extension in HDF5:
         write_hdf5(arrays_of(data, name, dataset or "data"), name)
     elif extension == ".npz":

@@ -9,7 +9,15 @@ from bigpipe.errors import FormatError
 from bigpipe.formats.common import format_of
 from bigpipe.formats.fits_columns import without_columns
 
-__all__ = ["FITS", "hdu_of", "header_of", "read_fits", "table_headers_of", "write_fits"]
+__all__ = [
+    "FITS",
+    "hdu_of",
+    "header_of",
+    "read_fits",
+    "table_headers_of",
+    "unit_name",
+    "write_fits",
+]
 
 FITS = (".fits", ".fit", ".fts", ".fz")
 LOSSLESS = {"compression_type": "GZIP_2", "quantize_level": 0.0}  # by tiles; astropy rounds if not
@@ -45,7 +53,15 @@ def hdu_of(hdus: Any, hdu: Any, name: str) -> Any:
     raise FormatError(f"no HDU of {name!r} has data: leave this file out")
 
 
-def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
+def unit_name(unit: Any) -> str:
+    """Return a unit of astropy as text for ``BUNIT``."""
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:  # not a unit of the FITS standard
+        return str(unit)
+
+
+def write_fits(array: Any, name: str, in_name: Any, hdu: Any, unit: Any = None) -> None:
     """Write an image, with the header of the input if that is a FITS file; fields as a table."""
     import numpy as np
     from astropy.io import fits
@@ -69,6 +85,9 @@ def write_fits(array: Any, name: str, in_name: Any, hdu: Any) -> None:
             "process."
         )
     header = header_of(in_name, hdu)
+    if unit is not None:
+        header = fits.Header() if header is None else header
+        header["BUNIT"] = unit_name(unit)
     if name.lower().endswith(".fz"):
         hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(array, header, **LOSSLESS)])
     else:

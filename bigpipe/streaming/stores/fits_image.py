@@ -82,7 +82,7 @@ class FitsStore:
             return FitsTable.begin(name, dtype=dtype, header=header, first_header=first_header)
         if unit is not None:
             header = fits.Header() if header is None else header
-            header["BUNIT"] = _name_of(unit)
+            header["BUNIT"] = formats.unit_name(unit)
         return GrowingFitsImage.begin(name, shape=shape, dtype=dtype, axis=axis, header=header)
 
 
@@ -239,13 +239,6 @@ def _size_in_file(name: str, hdu: Any) -> int:
         file.seek(hdu.fileinfo()["hdrLoc"])
         table = fits.Header.fromfile(file)
     return int(table["NAXIS1"] * table["NAXIS2"] + table.get("PCOUNT", 0))
-
-
-def _name_of(unit: Any) -> str:
-    try:
-        return str(unit.to_string("fits"))
-    except ValueError:  # not a unit of the FITS standard
-        return str(unit)
 
 
 def _first_header(name: str) -> fits.Header:
