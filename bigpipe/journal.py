@@ -273,7 +273,9 @@ class Journal:
             if not numbers:
                 return
             if run is not None and run not in numbers:
-                raise JournalError(f"the journal {self.path!r} has no run {run}, only {numbers}")
+                raise JournalError(
+                    f"the journal {self.path!r} has no run {run}; the last is {numbers[-1]}"
+                )
             yield from self._reader.of_run(numbers[-1] if run is None else run)
 
 

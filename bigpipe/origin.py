@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -72,7 +73,7 @@ class Origin:
 def told(origin: Origin) -> str:
     """Return the origin of an output as readable text."""
     run, result = origin.run, origin.result
-    state = "unchanged" if origin.is_as_written else "changed since, or gone"
+    state = "unchanged" if origin.is_as_written else _changed(origin.output)
     lines = [
         origin.output,
         f"  written {origin.written:%Y-%m-%d %H:%M:%S}, {state}",
@@ -81,13 +82,17 @@ def told(origin: Origin) -> str:
     for name, size, checksum, is_same in origin.inputs:
         parts = [name, "no file" if size is None else format_bytes(size)]
         parts += [f"SHA-256 {checksum}"] if checksum else []
-        parts += [] if is_same else ["changed since, or gone"]
+        parts += [] if is_same else [_changed(name)]
         lines.append(f"    {', '.join(parts)}")
     lines.append(f"  by {run.pipe}, run {run.number} on {run.host}, in {run.folder}")
     lines += _block("keywords", run.keywords)
     lines += _block("fingerprints of keywords and code", run.parts)
     lines += _block("versions", run.versions)
     return "\n".join(lines)
+
+
+def _changed(name: str) -> str:
+    return "changed since" if os.path.lexists(name) else "removed since"
 
 
 def _block(title: str, items: dict[str, str]) -> list[str]:

@@ -130,15 +130,15 @@ class Pout(list[Entry]):
         counts = Counter(result.outcome for result in self.results)
         ends = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
         text = f"{n_files} {plural(n_files, 'file')}"
-        if ends:
-            text += f": {', '.join(ends)}"
         n_kept = sum(result.from_journal for result in self.results)
         if n_kept:
-            text += f" ({n_kept} of them from the journal)"
+            text += f", {n_kept} of them from the journal"
+        if ends:
+            text += f": {', '.join(ends)}"
         if self.elapsed_s is not None:
             text += f" in {format_seconds(self.elapsed_s)}"
-            if self.elapsed_s > 0:
-                text += f" ({format_rate(n_files / self.elapsed_s)})"
+            if self.elapsed_s > 0 and n_files > n_kept:
+                text += f" ({format_rate((n_files - n_kept) / self.elapsed_s)})"
         peaks = [result.peak_rss for result in self.results if result.peak_rss is not None]
         if peaks:
             text += f"; highest peak RSS {format_bytes(max(peaks))}"

@@ -415,7 +415,7 @@ def interrupted(
     elapsed = format_clock(elapsed_s)
     text = f"bigpipe: interrupted after {_files(n_done, n_total)}{failed}, in {elapsed}"
     if has_journal:
-        text += "\nbigpipe: what has ended is in the journal; the same call continues from there"
+        text += "\nbigpipe: the journal has the files that ended; run again to do the others"
     return text
 
 

@@ -132,6 +132,17 @@ def test_summary_has_no_exponents(n: int, elapsed_s: float, told: str) -> None:
     assert Pout([written] * n, elapsed_s).summary() == told
 
 
+def test_summary_does_not_count_files_from_the_journal_as_work() -> None:
+    kept, run = (
+        FileResult(0, "a", "b", {}, Outcome.WRITTEN, from_journal=is_kept)
+        for is_kept in (True, False)
+    )
+    assert Pout([kept] * 90 + [run] * 10, 5.0).summary() == (
+        "100 files, 90 of them from the journal: 100 written in 5 s (2 files/s)"
+    )
+    assert Pout([kept] * 90, 5.0).summary().endswith(": 90 written in 5 s")
+
+
 def test_summary_says_who_rejected_files_and_which_was_the_first() -> None:
     ends = [(0, "data_process"), (1, "pre_process: clouds"), (2, "data_process"), (3, None)]
     rejected = [

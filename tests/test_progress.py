@@ -389,4 +389,4 @@ def test_text_of_an_interrupted_run_says_how_far_it_got(arguments, line):
     assert text == f"bigpipe: interrupted after {line}"
     first, second = interrupted(*arguments, has_journal=True).split("\n")
     assert first == text
-    assert second.endswith("the same call continues from there")
+    assert second.endswith("run again to do the others")

@@ -123,15 +123,17 @@ def _trace(arguments: argparse.Namespace) -> int:
     if arguments.journal is None:
         folders = dict.fromkeys([output.parent, *output.parent.parents, Path.cwd()])
         journals = [path for folder in folders for path in sorted(folder.glob("*.bigpipe"))]
+    found = []
     for path in journals:
         try:
             with Journal(path) as journal:
-                print(told(journal.trace(output)))
+                found.append(journal.trace(output))
         except JournalError as error:
             if arguments.journal is not None:
                 return refuse(str(error))
-        else:
-            return OK
-    return refuse(
-        f"no journal has the output {str(output)!r} ({len(journals)} searched): give --journal"
-    )
+    if not found:
+        n = len(journals)
+        searched = f"{n} {plural(n, 'journal')} searched"
+        return refuse(f"no journal has the output {str(output)!r} ({searched}): give --journal")
+    print(told(max(found, key=lambda origin: (origin.is_as_written, origin.written))))
+    return OK

@@ -197,7 +197,8 @@ def _of_journal(path: str, number: int | None) -> RunRecord:
         if number is None:
             number = max(runs, default=1)
         if number not in runs:
-            raise JournalError(f"the journal {path!r} has no run {number}, only {list(runs)}")
+            hint = f"; the last is {max(runs)}" if runs else ""
+            raise JournalError(f"the journal {path!r} has no run {number}{hint}")
         run = runs[number]
         samples = reader.samples(number)
         files = [_of_row(row, number) for row in reader.of_run(number)]

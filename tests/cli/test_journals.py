@@ -117,8 +117,19 @@ def test_trace_tells_what_has_changed_since(night, tmp_path, capsys):
     Path(names[0]).write_bytes(b"other")
     assert main(["trace", str(output), "--journal", journal]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].endswith("changed since, or gone")
-    assert lines[3].endswith("8 B, changed since, or gone")
+    assert lines[1].endswith(", removed since")
+    assert lines[3].endswith("8 B, changed since")
+
+
+def test_trace_tells_of_the_journal_whose_run_wrote_the_output_last(night, tmp_path, capsys):
+    _, names = night
+    for journal in ("aa.bigpipe", "zz.bigpipe"):  # the night's is called otherwise
+        pipe = Doubler(journal=tmp_path / "out" / journal, outdir=str(tmp_path / "out"))
+        pipe.pipeline(names[:1], executor="serial", level=journal)
+    assert main(["trace", str(tmp_path / "out" / "000_bmp.bin")]) == 0
+    said = capsys.readouterr().out
+    assert "zz.bigpipe" in said
+    assert ", unchanged" in said
 
 
 @pytest.mark.parametrize(
