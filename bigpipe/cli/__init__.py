@@ -79,7 +79,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bigpipe", description="Run a loop over large files on every core."
+        prog="bigpipe",
+        description="Run a loop over large files on every core.",
+        epilog="bigpipe COMMAND --help describes a command and its arguments.",
     )
     parser.add_argument("--version", action="version", version=f"bigpipe {_version()}")
     parser.set_defaults(run=None)

@@ -14,7 +14,7 @@ from bigpipe.plurals import plural
 
 __all__ = ["JOURNAL", "add"]
 
-JOURNAL = "the journal of the run"
+JOURNAL = "file that was given to the run as --journal, or in Python as journal"
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

@@ -99,7 +99,10 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         help="run your pipeline or function over files",
         usage="bigpipe run [options] TARGET INPUT ...",
         description=f"Run a pipeline over files and print the outcome of each.\n\n{_INPUTS}",
-        epilog="Exit codes: 0 success, 1 files failed, 2 could not run, 130 interrupted.",
+        epilog=(
+            "Example: bigpipe run night.py:Reduce 'raw/*.fits' --outdir reduced --create-outdir\n\n"
+            "Exit codes: 0 success, 1 files failed, 2 could not run, 130 interrupted."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_arguments(run)
@@ -202,7 +205,9 @@ def _prepared(
 
     settings = settings_of(arguments)
     if settings.target is None:
-        raise OptionError("no target given: write bigpipe run script.py:Name FILE ...")
+        raise OptionError(
+            "no target given: name a pipeline and its inputs, such as script.py:Name 'raw/*.fits'"
+        )
     if settings.format not in (None, *_FORMATS):
         raise OptionError(f"format={settings.format!r} is not one of {', '.join(_FORMATS)}")
     if not settings.inputs:
