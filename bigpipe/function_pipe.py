@@ -159,6 +159,15 @@ class FunctionPipe(BigMultiPipe):
         given = (self.read, self.process, self.write)
         return tuple(function for function in given if function is not None)
 
+    @property
+    def _bmp_done_by(self) -> dict[str, Any]:
+        done_by = {"file_read": self.read, "data_process": self.process}
+        return {
+            hook: function
+            for hook, function in done_by.items()
+            if function is not None and getattr(type(self), hook) is getattr(FunctionPipe, hook)
+        }
+
     def _bmp_doubts(self, control: dict[str, Any]) -> dict[str, str]:
         doubts = super()._bmp_doubts(control)
         taken = self._bmp_all_taken(control)

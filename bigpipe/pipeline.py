@@ -392,6 +392,11 @@ class BigMultiPipe(Hooks):
         given = [*self._bmp_listed(control), *self._bmp_functions]
         return list(filter(callable, hooks + given))
 
+    @property
+    def _bmp_done_by(self) -> dict[str, Any]:
+        """The caller's functions that do the work of hooks, by the name of the hook."""
+        return {}
+
     def _bmp_listed(self, control: dict[str, Any]) -> list[Any]:
         """Return the functions of both lists, the object's before the run's."""
         of_run = [function for name in FUNCTION_LISTS for function in control.get(name, ())]

@@ -1364,6 +1364,19 @@ def narrow(data):
     return data
 
 
+class Demanding(BigMultiPipe):
+    def data_process(self, data, level, *, gain, **kwargs):
+        return data
+
+
+@pytest.mark.parametrize("given", [{}, {"level": 3}], ids=["both", "by keyword only"])
+def test_hook_that_lacks_a_keyword_is_told_in_one_line(given, group):
+    error = run(Demanding(**given), group[0]).error
+    assert "missing 1 required" in str(error)
+    assert str(error).endswith("; give what is missing as a keyword, or the parameter a default")
+    assert error.traceback == ""
+
+
 @pytest.mark.parametrize(
     ("pipe", "has_remedy"),
     [

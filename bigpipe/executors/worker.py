@@ -335,8 +335,8 @@ def file_error(
     is_group = isinstance(in_name, tuple) and parts(in_name) is None
     if is_group and isinstance(raised, (AttributeError, TypeError)):
         message += "; the input is a tuple: give a group of files as a list"
-    if isinstance(raised, TypeError) and _lacks_keyword(raised):
-        message += "; hooks receive all keywords: add **kwargs to its parameters"
+    if isinstance(raised, TypeError):
+        message += _remedy_of_call(raised)
     if isinstance(raised, FileTimeoutError):
         message = (
             f"{shown(in_name)} {raised}, in {hook}; raise file_timeout if it may take that long"
@@ -346,11 +346,16 @@ def file_error(
     return error
 
 
-def _lacks_keyword(raised: TypeError) -> bool:
-    """Return whether a hook could not be called, for want of ``**kwargs``."""
-    outermost = _outside_bigpipe(raised.__traceback__)
-    has_begun = outermost is not raised.__traceback__
-    return not has_begun and "unexpected keyword argument" in message_of(raised)
+def _remedy_of_call(raised: TypeError) -> str:
+    """Return what to do if a hook could not be called with the keywords; ``""`` if it had begun."""
+    text = message_of(raised)
+    if not _is_inside_bigpipe(_outside_bigpipe(raised.__traceback__)):
+        return ""
+    if "unexpected keyword argument" in text:
+        return "; hooks receive all keywords: add **kwargs to its parameters"
+    if "required positional argument" in text or "required keyword-only argument" in text:
+        return "; give what is missing as a keyword, or the parameter a default"
+    return ""
 
 
 def hook_frames(error: FileError) -> TracebackType | None:
@@ -379,11 +384,14 @@ def _complaint(raised: BaseException) -> str:
 def _formatted(raised: BaseException) -> str:
     """Return the traceback as Python shows it; without the exception itself if that fails.
 
-    An error about a file that bigpipe itself raises has its cause and remedy in the message, so no
-    frames of bigpipe are shown with it.
+    An error about a file that bigpipe itself raises, or about how it called a hook, has its cause
+    and remedy in the message, so no frames of bigpipe are shown with it.
     """
     frames = _outside_bigpipe(raised.__traceback__)
-    if isinstance(raised, (BigpipeError, OSError)) and _is_inside_bigpipe(frames):
+    is_told = isinstance(raised, (BigpipeError, OSError)) or (
+        isinstance(raised, TypeError) and _remedy_of_call(raised)
+    )
+    if is_told and _is_inside_bigpipe(frames):
         if raised.__cause__ is None and (raised.__context__ is None or raised.__suppress_context__):
             return ""
         frames = None

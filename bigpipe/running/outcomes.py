@@ -238,12 +238,18 @@ def warn_of_lost_data(pipe: Any, results: Sequence[FileResult]) -> None:
     """Warn if all files were rejected by a method of the caller's that never returns anything."""
     hooks = {result.rejected_by for result in results}
     hook = hooks.pop() if len(hooks) == 1 else None
-    if hook in ("file_read", "data_process") and _never_returns(getattr(type(pipe), hook)):
+    if hook not in ("file_read", "data_process"):
+        return
+    method = getattr(type(pipe), hook)
+    function = pipe._bmp_done_by.get(hook, method)
+    if _never_returns(function):
         n = len(results)
         which = "the only file was" if n == 1 else f"all {n} files were"
+        name = function.__name__
+        what = f"{hook} of {type(pipe).__name__}" if function is method else f"the function {name}"
         warn(
-            f"{which} rejected, because {hook} of {type(pipe).__name__} never returns anything: "
-            "add return with the data at its end"
+            f"{which} rejected, because {what} never returns anything: add return with the data "
+            "at its end"
         )
 
 
@@ -253,6 +259,8 @@ def _never_returns(function: Any) -> bool:
     from inspect import CO_GENERATOR
 
     if not isinstance(function, FunctionType) or function.__code__.co_flags & CO_GENERATOR:
+        return False
+    if function.__name__ == "<lambda>":  # returns None on purpose
         return False
     before = ("", None)
     for each in dis.get_instructions(function):

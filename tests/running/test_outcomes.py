@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bigpipe import BigMultiPipe, BigpipeWarning, no_outfile
+from bigpipe import BigMultiPipe, BigpipeWarning, FunctionPipe, no_outfile
 from bigpipe.errors import FileError, FileTimeoutError, WorkerError
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.records import Outcome
@@ -190,6 +190,16 @@ def test_method_that_forgets_to_return_is_named_when_all_files_are_gone(make_fil
     pipe = Forgetful(executor="serial")
     with pytest.warns(BigpipeWarning, match="all 2 files .* data_process of Forgetful never ret"):
         assert [result.outcome for result in pipe.pipeline(names).results] == [Outcome.REJECTED] * 2
+
+
+def forget(data):
+    data = data.upper()
+
+
+def test_function_that_forgets_to_return_is_named(make_files):
+    pipe = FunctionPipe(process=forget, executor="serial")
+    with pytest.warns(BigpipeWarning, match=r"only file was .* the function forget never ret"):
+        pipe.pipeline(make_files(1))
 
 
 @pytest.mark.parametrize("cls", [Choosy, BigMultiPipe], ids=["rejects", "inherits"])
