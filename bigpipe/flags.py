@@ -47,7 +47,9 @@ _OPTION = re.compile(
     rf"{_QUOTED}|(?<![\w./-])(?P<name>{'|'.join(DECLARED)})"
     r"(?P<value>=(?:True|False|(?=\S))|(?![\w./(=-]))"
 )
-_GIVE = re.compile(r"\bgive\b[^.;:]*$", re.IGNORECASE)  # before an option, in the same clause
+_GIVE = re.compile(r"\bgive (another )?$", re.IGNORECASE)  # before an option
+_GIVE_THESE = re.compile(r"\bgive\b[^.;:]*$", re.IGNORECASE)  # likewise, earlier in the clause
+_NO_ENGLISH = ("outdir", "outname")
 
 
 class Later(str):
@@ -73,7 +75,7 @@ def in_flags(message: str) -> str:
     ----------
     message : str
         The message. Names in quotes stay as they are, and so do options whose names are common
-        words, such as ``order``, unless ``=`` follows or "give" is before them in the clause.
+        words, such as ``order``, unless ``=`` follows or "give" is before them.
 
     Examples
     --------
@@ -89,9 +91,10 @@ def _as_flag(found: re.Match[str]) -> str:
     name, value = found["name"], found["value"]
     if name is None:  # in quotes
         return found[0]
-    is_word = name.isalpha() and name.islower()
-    if is_word and not value and not _GIVE.search(found.string, endpos=found.start()):
-        return found[0]
+    if name.isalpha() and name.islower() and not value:
+        give = _GIVE_THESE if name in _NO_ENGLISH else _GIVE
+        if not give.search(found.string, endpos=found.start()):
+            return found[0]
     flag = flag_of(name)
     if DECLARED[name].metadata["kinds"][0] is Kind.FLAG and value in ("=True", "=False"):
         return flag if value == "=True" else f"--no-{flag[2:]}"
