@@ -13,11 +13,13 @@ def plural(n: int, noun: str) -> str:
     n : int
         The number; of "2 of 3 files", the last one.
     noun : str
-        The noun in the singular. Its plural ends in a plain s.
+        The noun in the singular. Its plural ends in s, or in es if the noun ends in s.
 
     Examples
     --------
-    >>> [f"{n} {plural(n, 'file')}" for n in (0, 1, 2)]
-    ['0 files', '1 file', '2 files']
+    >>> [f"{n} {plural(n, 'file')}" for n in (0, 1, 2)], plural(2, "process")
+    (['0 files', '1 file', '2 files'], 'processes')
     """
-    return noun if n == 1 else f"{noun}s"
+    if n == 1:
+        return noun
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"

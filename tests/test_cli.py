@@ -76,8 +76,8 @@ def test_demo_prints_results_on_stdout_and_stages_on_stderr(
 ) -> None:
     assert main(["demo", *SMALL, "--output", str(tmp_path)]) == 0
     captured = capsys.readouterr()
-    assert "1 of 1 light frames reduced" in captured.out
-    assert "Reducing 1 light frames" in captured.err
+    assert "1 of 1 light frame reduced" in captured.out
+    assert "Reducing 1 light frame\n" in captured.err
     assert "Reducing" not in captured.out
 
 

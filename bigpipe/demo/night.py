@@ -199,7 +199,7 @@ def _reduce_lights(
     say: Say,
     options: dict[str, Any],
 ) -> None:
-    say(f"Reducing {len(names)} light frames")
+    say(f"Reducing {len(names)} {plural(len(names), 'light frame')}")
     largest = max(_n_pixels(found[name]) for name in names)
     pipe = LightPipe(outdir=output / REDUCED, create_outdir=True, **options)
     size = WORKER_BYTES + REDUCED_BYTES * largest

@@ -13,6 +13,7 @@ from bigpipe.demo.compare import Agreement
 from bigpipe.demo.folder import MASTERS, RAW, REDUCED, TRUTH
 from bigpipe.demo.night import Night
 from bigpipe.fits.headers import Kind
+from bigpipe.plurals import plural
 
 __all__ = ["Report", "table_of"]
 
@@ -61,11 +62,12 @@ class Report:
             for kind in (Kind.BIAS, Kind.DARK, Kind.FLAT)
             if night.n_frames.get(kind)
         )
+        n = len(night.lights)
         workers = len({result.worker for result in night.lights})
         return (
-            f"{len(night.reduced)} of {len(night.lights)} light frames reduced with "
+            f"{len(night.reduced)} of {n} {plural(n, 'light frame')} reduced with "
             f"{calibration or 'no calibration'} frames, by {workers} "
-            f"process{'es' * (workers != 1)}, in {self.seconds:.1f} s"
+            f"{plural(workers, 'process')}, in {self.seconds:.1f} s"
         )
 
     def _notes(self) -> list[str]:
