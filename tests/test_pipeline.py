@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import pickle
@@ -40,6 +41,7 @@ from bigpipe import (
     no_outfile,
     prune_pout,
 )
+from bigpipe.executors import worker
 from bigpipe.scheduling.pace import MAX_AHEAD
 from tests.ids import shown
 from tests.pipes import Doubler, fail, note_size
@@ -1048,6 +1050,35 @@ def test_other_ways_to_name_an_output_are_fine(make_files, outdir, folder, suffi
     keywords = {"suffixes": suffixes, "returned": returned}
     [(outname, _)] = pipe.pipeline(make_files(1), **keywords, **OPTIONS)
     assert outname.endswith(f"000_bmp.bin{returned}")
+
+
+with_limits_of_this_process = pytest.mark.parametrize(
+    "anywhere", ["serial", "threads", "fork"], indirect=True
+)
+
+
+@with_limits_of_this_process
+def test_keyword_that_is_slow_to_copy_is_named_once_by_each_worker(
+    make_files, outdir, anywhere, monkeypatch
+):
+    monkeypatch.setattr(worker, "MIN_COPY_S", 0.0)
+    monkeypatch.setattr(worker, "MUCH_COPYING", 0.0)
+    keywords = {"flat": np.ones(100_000), "stars": {f"HD {i}": i for i in range(1000)}, "n": 2}
+    with pytest.warns(BigpipeWarning) as warned:
+        Doubler(outdir=outdir).pipeline(make_files(6), **keywords, **anywhere)
+    [text] = {str(warning.message) for warning in warned}  # shown once, as it is always the same
+    assert len(warned) <= 2  # one from each worker
+    assert "the keyword 'stars' (dict) for each file" in text
+    assert "worker_init" in text
+
+
+@with_limits_of_this_process
+@pytest.mark.parametrize("limit", ["MIN_COPY_S", "MUCH_COPYING"])
+def test_keyword_that_is_soon_copied_is_not_named(make_files, outdir, anywhere, monkeypatch, limit):
+    monkeypatch.setattr(worker, "MIN_COPY_S", 0.0)
+    monkeypatch.setattr(worker, "MUCH_COPYING", 0.0)
+    monkeypatch.setattr(worker, limit, math.inf)
+    Doubler(outdir=outdir).pipeline(make_files(3), stars=["HD 1"], **anywhere)
 
 
 @not_spawned

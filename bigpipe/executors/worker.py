@@ -36,6 +36,7 @@ from bigpipe.journal_store.rows import FileTexts, file_texts
 from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
 from bigpipe.sharing.buffers import BuffersLost
+from bigpipe.sharing.snapshot import size_besides_arrays
 from bigpipe.slices import parts
 from bigpipe.staging import as_final
 
@@ -43,6 +44,8 @@ __all__ = ["TaskRunner", "file_error", "hook_frames"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
+MIN_COPY_S = 0.05  # seconds that copying the keywords takes below which nobody minds; arbitrary
+MUCH_COPYING = 0.2  # fraction of a file's time; arbitrary
 MAX_STDERR = 300  # characters of a program's standard error in a message; a few lines
 
 
@@ -120,12 +123,16 @@ class TaskRunner:
         self._kept_memory = kept_memory
         self.reserved: int | None = None
         self._share: int | None = -1  # memory of the last file; -1 before the first
+        self._copy_s = 0.0  # what copying the keywords takes; 0 from the second file on
         self.is_late = False
 
     def init(self) -> FileError | None:
         """Run ``worker_init``; return what it raised."""
         try:
-            self.pipe.worker_init(**self.snapshot.fresh())
+            began = time.perf_counter()
+            kwargs = self.snapshot.fresh()
+            self._copy_s = time.perf_counter() - began
+            self.pipe.worker_init(**kwargs)
         except (Terminated, BuffersLost):
             raise
         except self.catch as error:
@@ -171,7 +178,7 @@ class TaskRunner:
         share = self._set_share(task.memory)
         kwargs: dict[str, Any] = {}
         try:
-            kwargs = self.snapshot.fresh()
+            kwargs = self._timed_keywords() if self._copy_s else self.snapshot.fresh()
             returned = self.pipe.file_process(in_name, **kwargs)
             outname, meta = file.pair(returned, "(outname, meta)", "file_process")
             self.end_if_over()
@@ -190,10 +197,35 @@ class TaskRunner:
                 set_share(*share, in_thread=self.in_thread)
         file.end()
         peak, growth = self._measured()  # before the keywords go, which are not the file's
+        if self._copy_s:
+            self._warn_of_copies(kwargs, time.time() - began_at)
         del kwargs
         if kept is not None and growth is not None and growth > WORTH_LOOKING:
             kept.end(in_name, self._meter.held)
         return self.report(task, file, outname, meta, error, peak, growth, states, began_at)
+
+    def _timed_keywords(self) -> dict[str, Any]:
+        """Return the keywords of the first file; time it if the copy for `init` took long."""
+        is_slow = self._copy_s >= MIN_COPY_S
+        began = time.perf_counter()  # anew: the first copy may have imported packages
+        kwargs: dict[str, Any] = self.snapshot.fresh()
+        self._copy_s = time.perf_counter() - began if is_slow else 0.0
+        return kwargs
+
+    def _warn_of_copies(self, kwargs: dict[str, Any], file_s: float) -> None:
+        """Warn if copying the keywords takes much of the time of a file."""
+        copy_s, self._copy_s = self._copy_s, 0.0
+        if copy_s < max(MIN_COPY_S, MUCH_COPYING * file_s):
+            return
+        name = max(kwargs, key=lambda name: size_besides_arrays(kwargs[name]))
+        # Without figures: the caller sees a text once, even if several workers send it.
+        warnings.warn(
+            f"copying the keyword {name!r} ({type(kwargs[name]).__name__}) for each file takes "
+            "much of the time: load it in worker_init, or give it as numpy arrays of numbers, "
+            "which are not copied",
+            BigpipeWarning,
+            stacklevel=2,
+        )
 
     def looked_up(self, task: Task, in_name: Any) -> tuple[tuple[Any, ...], bool]:
         """Return the states of an input for the journal, and whether its content is unchanged."""

@@ -49,6 +49,7 @@ __all__ = [
     "anonymous_file",
     "find_unsendable",
     "pickled_for_workers",
+    "size_besides_arrays",
     "unpickled_beside",
 ]
 
@@ -261,6 +262,16 @@ def pickled_for_workers(
             f"{name!r} ({reason}); make it in worker_init, or use executor='threads' or 'serial'"
         ) from error
     return file.getvalue()
+
+
+def size_besides_arrays(value: Any) -> int:
+    """Return the bytes of a pickled keyword without large arrays, 0 if it cannot be pickled."""
+    file = io.BytesIO()
+    try:
+        pickler_class()(file, protocol=5, buffer_callback=_Aside([])).dump(value)
+    except Exception:  # any object's own pickling may raise anything
+        return 0
+    return len(file.getvalue())
 
 
 def find_unsendable(objects: dict[str, Any]) -> tuple[str, str]:
