@@ -21,6 +21,8 @@ from bigpipe.slices import takes_slices
 
 __all__ = ["FunctionPipe"]
 
+MAX_NAMES_SHOWN = 5  # names of arrays in a message; arbitrary
+
 Function = Callable[..., Any]
 
 _UNASKED = (
@@ -123,7 +125,18 @@ class FunctionPipe(BigMultiPipe):
         """Process the data with `process`."""
         if self.process is None:
             return data
-        return self._bmp_call("process", self.process, (data,), kwargs)
+        try:
+            return self._bmp_call("process", self.process, (data,), kwargs)
+        except Exception as error:
+            if self.read is None and isinstance(data, dict):
+                first = ", ".join(map(repr, list(data)[:MAX_NAMES_SHOWN]))
+                more = ", ..." if len(data) > MAX_NAMES_SHOWN else ""
+                error.add_note(
+                    f"The data is a dict, because the file has several arrays: {first}{more}. To "
+                    "read only one of an HDF5 file or a Zarr store, give its name as the keyword "
+                    "dataset."
+                )
+            raise
 
     def file_write(self, data: Any, outname: Any, **kwargs: Any) -> Any:
         """Write the output with `write`, or by its extension."""

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigpipe import BigMultiPipe, BigpipeWarning, FunctionPipe, OptionError, PipelineError
+from bigpipe import (
+    BigMultiPipe,
+    BigpipeWarning,
+    FunctionPipe,
+    OptionError,
+    PipelineError,
+    formats,
+)
 from bigpipe.fingerprint import differences, fingerprint_of
 
 SCALE = 3
@@ -43,6 +50,23 @@ def fingerprint(pipe, **kwargs):
 
 def test_everything_by_extension_if_no_function_is_given(arrays):
     assert written(FunctionPipe(outdir="out").pipeline(arrays)) == [0, 1, 2]
+
+
+def test_function_that_fails_on_several_arrays_is_told_how_to_read_one(tmp_path):
+    pytest.importorskip("h5py")
+    name = str(tmp_path / "a.h5")
+    formats.write({f"night/{i}": np.ones(2) for i in range(7)}, name)
+    pipe = FunctionPipe(process=scaled, on_error="return", executor="serial")
+    text = pipe.pipeline([name]).errors[0].traceback
+    assert "several arrays: 'night/0', 'night/1', 'night/2', 'night/3', 'night/4', ..." in text
+    assert "the keyword dataset" in text
+    pipe.process = lambda data, factor=1: 1 / 0
+    pipe.outdir = tmp_path / "out"
+    for other in ({"dataset": "night/0"}, {"read": lambda in_name: {"a": 1}}):
+        pipe.read = other.pop("read", None)
+        errors = pipe.pipeline([name], **other).errors
+        assert "ZeroDivisionError" in errors[0].traceback
+        assert "several arrays" not in errors[0].traceback
 
 
 def test_lambdas_and_local_functions_work_anywhere(arrays, anywhere):
