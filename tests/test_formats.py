@@ -196,6 +196,15 @@ def test_text_is_text_with_its_line_ends(name, tmp_path):
     assert (tmp_path / "copy.txt").read_bytes() == (tmp_path / name).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["x.gz", "x.txt.GZ", "x.csv.bz2"])
+def test_text_is_not_written_under_a_name_that_promises_compressed_data(name, tmp_path):
+    with pytest.raises(FormatError, match=r"gzip\.compress"):
+        formats.write("text", tmp_path / name)
+    assert not (tmp_path / name).exists()
+    formats.write(b"these may be compressed", tmp_path / name)
+    assert (tmp_path / name).exists()
+
+
 def test_text_in_another_encoding_comes_out_as_it_went_in(tmp_path):
     (tmp_path / "x.txt").write_bytes(b"\xe9\xff")
     formats.write(formats.read(tmp_path / "x.txt"), tmp_path / "y.txt")

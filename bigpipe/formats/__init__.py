@@ -71,6 +71,7 @@ __all__ = [
 ]
 
 _TEXT = (".txt", ".csv", ".tsv", ".ecsv", ".json", ".log", ".md", ".xml", ".html")
+_COMPRESSED = (".bz2", ".gz", ".lz4", ".xz", ".z", ".zip", ".zst")  # in small letters
 # Methods by which objects of other libraries write themselves: HDUs of astropy; its tables and
 # CCDData; figures of matplotlib; images of Pillow.
 _OWN_WRITERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -215,6 +216,11 @@ def write(
     """
     name = os.fspath(outname)
     if isinstance(data, str):
+        if name.lower().endswith(_COMPRESSED):
+            raise FormatError(
+                f"text cannot be written to {name!r}, which would have to be compressed: give "
+                "compressed bytes, such as gzip.compress(text.encode()), or another outname_ext"
+            )
         with open(name, "w", encoding="utf-8", errors="surrogateescape", newline="") as text:
             text.write(data)
         return

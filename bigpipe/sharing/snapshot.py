@@ -268,7 +268,7 @@ def size_besides_arrays(value: Any) -> int:
     """Return the bytes of a pickled keyword without large arrays, 0 if it cannot be pickled."""
     file = io.BytesIO()
     try:
-        pickler_class()(file, protocol=5, buffer_callback=_Aside([])).dump(value)
+        pickler_class()(file, protocol=5, buffer_callback=_aside([])).dump(value)
     except Exception:  # any object's own pickling may raise anything
         return 0
     return len(file.getvalue())
