@@ -6,11 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bigpipe.errors import BigpipeError, OutnameError
-from bigpipe.outname import OUTNAME_APPEND, outname_creator, outname_maker
+from bigpipe.outname import (
+    OUTNAME_APPEND,
+    outname_creator,
+    outname_maker,
+    outname_with_extension,
+    split_extension,
+)
 
 GROUP = ["raw/b1.fits", "raw/b2.fits"]
 
@@ -179,7 +185,9 @@ def test_bytes_are_refused(arguments: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_no_text_is_refused_by_its_type(arguments: dict[str, Any]) -> None:
-    with pytest.raises(OutnameError, match=r"of type (int|NoneType): give a str or a path"):
+    with pytest.raises(
+        OutnameError, match=r"^(in_name|outdir|outname\w*)=.* is of type \w+: give a str"
+    ):
         outname_creator(**{"in_name": "b1.fits", **arguments})
 
 
@@ -209,15 +217,30 @@ def test_default_append_is_the_published_one() -> None:
     assert OUTNAME_APPEND == "_bmp"
 
 
-@given(
-    st.one_of(st.text("ab./\n", max_size=8), st.just(Path("raw/b1.fits"))),
-    st.sampled_from([None, "", "out", "out/", Path("out")]),
-    st.sampled_from([None, "", "_r"]),
+@pytest.mark.parametrize(
+    "naming",
+    [
+        {"outdir": "out", "outname_append": "_r"},
+        {"outdir": "o", "outname_append": ""},
+        {"outdir": "out/", "outname_append": "_r"},
+        {"outdir": "/", "outname_append": "_r"},
+        {"outdir": "", "outname_append": "_r"},
+        {"outdir": Path("out"), "outname_append": "_r"},
+        {"outdir": "out", "outname_append": None},
+        {"outdir": "out", "outname_append": "_r", "outname": "x.fits"},
+        {"outdir": "out"},
+        {},
+    ],
+    ids=str,
 )
+@given(in_name=st.one_of(st.text("ab./\n", max_size=8), st.just(Path("raw/b1.fits"))))
+@example(in_name="raw/b1.fits")
+@example(in_name="raw.d/.hidden")
+@example(in_name="README")
+@example(in_name="")
 def test_maker_for_many_inputs_makes_the_same_names(
-    in_name: str | Path, outdir: Any, append: str | None
+    in_name: str | Path, naming: dict[str, Any]
 ) -> None:
-    naming = {"outdir": outdir, "outname_append": append}
     try:
         expected = outname_creator(in_name, **naming)
     except OutnameError:
@@ -225,3 +248,71 @@ def test_maker_for_many_inputs_makes_the_same_names(
             outname_maker(**naming)(in_name)
     else:
         assert outname_maker(**naming)(in_name) == expected
+
+
+@pytest.mark.parametrize("compression", ["gz", "bz2", "fz", "xz", "zst", "z", "Z"])
+@pytest.mark.parametrize("kind", ["fits", "fit", "fts", "FITS"])
+def test_compressed_fits_file_has_two_extensions(kind: str, compression: str) -> None:
+    extension = f".{kind}.{compression}"
+    assert split_extension(f"raw.d/b1.v2{extension}") == ("raw.d/b1.v2", extension)
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("b1.fits", ".fits"), ("b1.tar.gz", ".gz"), ("b1.fits.txt", ".txt"), ("b1", ""), ("gz", "")],
+)
+def test_other_file_has_one_extension_or_none(name: str, extension: str) -> None:
+    assert split_extension(name) == (name.removesuffix(extension), extension)
+
+
+@pytest.mark.parametrize(
+    ("in_name", "arguments", "expected"),
+    [
+        pytest.param("raw/b1.fits", {}, "out/b1_bmp.fits", id="plain"),
+        pytest.param("raw/b1.fits.gz", {}, "out/b1_bmp.fits.gz", id="compressed"),
+        pytest.param("raw/b1.v2.fits", {}, "out/b1.v2_bmp.fits", id="dot-in-name"),
+        pytest.param("raw/b1.fits.gz", {"outname_ext": "png"}, "out/b1_bmp.png", id="other"),
+        pytest.param("raw/b1.fits", {"outname_ext": ".png"}, "out/b1_bmp.png", id="with-dot"),
+        pytest.param("raw/b1.fits", {"outname_ext": ""}, "out/b1_bmp", id="none"),
+        pytest.param("raw/cube.zarr/", {"outname_ext": "h5"}, "out/cube_bmp.h5", id="folder"),
+        pytest.param(Path("raw/b1.fits"), {"outname_ext": "h5"}, "out/b1_bmp.h5", id="path"),
+        pytest.param(
+            "b1.fits", {"outname_append": "_r", "outname_ext": "h5"}, "out/b1_r.h5", id="append"
+        ),
+        pytest.param(
+            "b1.fits",
+            {"meta": {"outname_append": "_r"}, "outname_ext": "h5"},
+            "out/b1_r.h5",
+            id="append-in-metadata",
+        ),
+        pytest.param(
+            "b1.fits", {"outname": "x.fits", "outname_ext": "h5"}, "out/x.fits", id="outname"
+        ),
+        pytest.param(
+            "b1.fits",
+            {"meta": {"outname": "x.fits"}, "outname_ext": "h5"},
+            "out/x.fits",
+            id="outname-in-metadata",
+        ),
+        pytest.param(GROUP, {"outname": "bias.fits"}, "out/bias.fits", id="group"),
+    ],
+)
+def test_extension_is_changed_unless_the_output_has_a_name(
+    in_name: Any, arguments: dict[str, Any], expected: str
+) -> None:
+    assert outname_with_extension(in_name, outdir="out", **arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("in_name", "told"),
+    [(GROUP, "A group of inputs"), ("", "no base name"), ("/", "no base name"), (b"b1", "bytes")],
+    ids=["group", "empty", "root", "bytes"],
+)
+def test_name_with_another_extension_is_refused_as_without(in_name: Any, told: str) -> None:
+    with pytest.raises(OutnameError, match=told):
+        outname_with_extension(in_name, outdir="out", outname_ext="h5")
+
+
+def test_extension_that_is_no_text_is_refused() -> None:
+    with pytest.raises(OutnameError, match=r"^outname_ext=7 of 'b1.fits' is of type int"):
+        outname_with_extension("b1.fits", outname_ext=7)  # type: ignore[arg-type]

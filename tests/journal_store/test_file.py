@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 
@@ -65,6 +66,41 @@ def test_rows_that_cannot_be_written_are_written_later(path, file, blocked, monk
     file.add(row(1))
     file.flush()
     assert places(path) == [0, 1]
+
+
+def test_rows_are_written_all_or_none(path, file, monkeypatch):
+    monkeypatch.setattr(journal_file, "RETRY_S", 0.0)
+    file.add(row(0))
+    file.add_kept(1, 1)
+    file.database.execute("ALTER TABLE kept RENAME TO away")
+    with pytest.warns(BigpipeWarning, match="cannot be written .*kept"):
+        file.flush()
+    file.database.execute("ALTER TABLE away RENAME TO kept")
+    assert places(path) == []
+    file.flush()
+    assert places(path) == [0, 1]
+    assert file.database.execute("SELECT count(*) FROM files").fetchone() == (1,)
+
+
+def test_file_that_fails_again_is_warned_of_again(path, file, monkeypatch):
+    monkeypatch.setattr(journal_file, "RETRY_S", 0.0)
+    for place in range(2):
+        file.add(row(place))
+        file.database.execute("ALTER TABLE files RENAME TO away")
+        with pytest.warns(BigpipeWarning, match="cannot be written .*files"):
+            file.flush()
+        file.database.execute("ALTER TABLE away RENAME TO files")
+        file.flush()
+    assert places(path) == [0, 1]
+
+
+def test_reader_does_not_keep_the_run_from_writing(path, file):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM files").fetchone()
+        file.add(row(0))
+        file.flush()
+        assert places(path) == [0]
 
 
 def test_file_that_fails_is_not_tried_at_each_flush(path, file, blocked):
