@@ -49,6 +49,28 @@ def test_copy_is_complete_where_the_kernel_stops_halfway(
     assert target.read_bytes() == content
 
 
+def test_copy_is_complete_if_the_kernel_copies_a_part_at_a_time(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "COPY_STEP", 1000)
+    content = os.urandom(4500)
+    source.write_bytes(content)
+    moving.copy(str(source), str(target))
+    assert target.read_bytes() == content
+
+
+def test_copy_of_a_folder_is_like_that_of_its_files(tmp_path: Path, target: Path) -> None:
+    folder = tmp_path / "cube.zarr"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "0").write_text("data")
+    (folder / "link").symlink_to("part")
+    os.utime(folder / "part" / "0", (LONG_AGO, LONG_AGO))
+    moving.copy(str(folder), str(target))
+    assert (target / "part" / "0").read_text() == "data"
+    assert (target / "part" / "0").stat().st_mtime == LONG_AGO
+    assert os.readlink(target / "link") == "part"
+
+
 def test_copy_needs_no_help_of_the_kernel(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

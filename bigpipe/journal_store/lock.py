@@ -87,7 +87,7 @@ class JournalLock:
             # Who had it may have removed it between `open` and here.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                    _sign(fd)
+                    _sign(fd, by_name=False)
                     return fd
             os.close(fd)
         raise OSError(errno.EAGAIN, "other processes keep removing it", self.path)
@@ -103,7 +103,7 @@ class JournalLock:
                 with suppress(FileNotFoundError):  # another has seen it too
                     os.unlink(self.path)
                 continue
-            _sign(fd)
+            _sign(fd, by_name=True)
             return fd
         raise OSError(errno.EAGAIN, "other processes keep making it", self.path)
 
@@ -128,13 +128,14 @@ class JournalLock:
         )
 
 
-def _sign(fd: int) -> None:
+def _sign(fd: int, *, by_name: bool) -> None:
     began = time.strftime("%Y-%m-%d %H:%M:%S")
     owner = {
         "pid": os.getpid(),
         "host": os.uname().nodename,
         "began": began,
         "start": _start_of(os.getpid()),
+        "by_name": by_name,
     }
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps(owner).encode(), 0)
@@ -171,7 +172,8 @@ def _start_of(pid: int) -> str:
 def holder_of(path: str) -> dict[str, object] | None:
     """Return the owner of a journal's lock, ``None`` if no run on this machine holds it.
 
-    For a run on another machine, or on a network file system, return the owner in the lock file.
+    For a run on another machine, or on a network file system, return the owner in the lock file
+    unless that is known to have ended.
     """
     name = os.path.realpath(path) + "-lock"
     if name in _held:  # opening the file here would release the lock
@@ -186,6 +188,7 @@ def holder_of(path: str) -> dict[str, object] | None:
             fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return owner
-        return None if _is_dead(owner) or owner.get("host") == os.uname().nodename else owner
+        is_lockable = owner.get("host") == os.uname().nodename and not owner.get("by_name")
+        return None if is_lockable or _is_dead(owner) else owner
     finally:
         os.close(fd)

@@ -126,22 +126,49 @@ print("there", os.path.exists(lock.path))
     assert told_by_python(code, path) == told.split()
 
 
+HOLDER = """
+import sys
+from bigpipe.journal_store.lock import holder_of
+print((holder_of(sys.argv[1]) or {}).get("pid"))
+"""
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_holder_is_told_to_another_process(path, by_name):
+    lock = JournalLock(path, by_name=by_name)
+    assert told_by_python(HOLDER, path) == [str(os.getpid())]
+    lock.release()
+    assert told_by_python(HOLDER, path) == ["None"]
+
+
+def test_living_process_that_has_no_lock_is_no_holder(path):
+    lock = JournalLock(path)
+    owner = Path(lock.path).read_text()
+    lock.release()
+    Path(lock.path).write_text(owner)  # as if the folder had not let it be removed
+    assert holder_of(path) is None
+
+
+def test_lock_file_of_a_dead_run_is_written_anew(path):
+    Path(f"{path}-lock").write_text(" " * 500 + "}")
+    lock = JournalLock(path)
+    assert json.loads(Path(lock.path).read_text())["pid"] == os.getpid()
+    lock.release()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_holder_is_told_to_who_may_not_write(path):
     lock = JournalLock(path)
     os.chmod(lock.path, 0o444)
-    code = (
-        "import sys; from bigpipe.journal_store.lock import holder_of; "
-        "print(holder_of(sys.argv[1]))"
-    )
-    assert str(os.getpid()) in "".join(told_by_python(code, path))
+    assert told_by_python(HOLDER, path) == [str(os.getpid())]
     lock.release()
 
 
-def test_nobody_holds_what_a_dead_run_has_left(path):
+@pytest.mark.parametrize("by_name", [False, True])
+def test_nobody_holds_what_a_dead_run_has_left(path, by_name):
     assert holder_of(path) is None
-    code = "import sys; from bigpipe.journal_store.lock import JournalLock as L; L(sys.argv[1])"
-    told_by_python(code, path)
+    code = "import sys; from bigpipe.journal_store.lock import JournalLock as L; "
+    told_by_python(f"{code}L(sys.argv[1], by_name={by_name})", path)
     assert os.path.exists(f"{path}-lock")
     assert holder_of(path) is None
 
