@@ -211,7 +211,7 @@ class Scheduler:
         is_light = admission is None or (
             admission.is_light and max(filter(None, growths), default=0) <= admission.small
         )
-        if not is_light or self._deadlines is not None or worker.doomed:
+        if not is_light or worker.doomed:
             ended = zip(tasks, growths, strict=True)
             return self.handle_all([TaskEnded(number, *each) for each in ended], now)
         begun = [worker.assigned.popleft() for _ in tasks]

@@ -58,6 +58,7 @@ class Sim:
 
     def __init__(self, n_workers: int, **options: Any) -> None:
         self.scheduler = Scheduler(n_workers, **options)
+        self.admission: Admission | None = options.get("admission")
         self.workers: dict[int, SimWorker] = {}
         self.now = 0.0
         self.n_added = 0
@@ -178,6 +179,14 @@ class Sim:
             assert scheduler.owner(task) == where.get(task)
         for at in self.workers.values():
             assert len(at.tasks) <= scheduler.max_ahead + 1
+        for each in scheduler.in_flight:
+            at = self.workers[each.worker]
+            assert at.is_told_to_end or each.is_paused == at.is_paused
+        if self.admission is not None:
+            charged = self.admission.charges.workers
+            assert {number: {*at.tasks} for number, at in charged.items()} == {
+                number: {*at.tasks} for number, at in self.workers.items()
+            }
         if not self.has_failed:
             assert set(scheduler.unended()) == set(range(self.n_added)) - self.ended.keys()
             assert scheduler.is_done == (len(self.ended) == self.n_added)
@@ -517,6 +526,36 @@ def test_tasks_sent_ahead_to_a_worker_that_is_ended_go_on_elsewhere_at_once(make
     assert sim.given_up.keys() == {0}
 
 
+def test_tasks_sent_ahead_give_no_more_time_to_the_one_at_work(make_sim):
+    sim = make_sim(1, file_timeout=10)
+    sim.add(1)
+    sim.ready(0)
+    sim.take(0)
+    assert sim.tick(6) == []
+    assert sim.add(1) == [Submit(0, (1,))]
+    assert sim.tick(5) == [Recall(0), Kill(0, 0)]
+
+
+def test_recall_gives_no_more_time_to_the_task_at_work(make_sim):
+    sim = make_sim(2, file_timeout=10)
+    sim.add(3)
+    sim.ready(0)
+    sim.take(0)
+    sim.ready(1)
+    assert sim.run_one(1) == [Recall(0), Submit(1, (1,))]
+    assert sim.tick(9.5) == [Kill(0, 0)]
+
+
+def test_worker_that_died_is_not_ended_once_its_task_would_be_overdue(make_sim):
+    sim = make_sim(1, file_timeout=10)
+    sim.add(1)
+    sim.ready(0)
+    sim.take(0)
+    assert sim.die(0) == [Start(1)]
+    assert sim.scheduler.deadline() is None
+    assert sim.tick(11) == []
+
+
 def test_task_that_ends_just_before_its_worker_is_ended_counts_as_ended():
     scheduler = Scheduler(1, file_timeout=10)
     scheduler.add(range(2), 0.0)
@@ -535,6 +574,17 @@ def test_worker_that_is_to_be_ended_gets_nothing_more(make_sim):
     sim.take(0)
     sim.tick(11)
     assert sim.add(1) == []
+
+
+def test_recall_that_came_too_late_is_repeated_once_a_task_has_ended():
+    scheduler = Scheduler(2, max_ahead=8)
+    scheduler.add(range(1), 0.0)
+    scheduler.handle(WorkerReady(0), 0.0)
+    scheduler.ended(0, [0], [None], 1e-4)
+    assert scheduler.add(range(1, 7), 1e-4) == [Submit(0, (1, 2, 3, 4, 5, 6)), Start(1)]
+    assert scheduler.handle(WorkerReady(1), 1e-4) == [Recall(0)]
+    assert scheduler.handle(TasksRecalled(0, ()), 1e-4) == []
+    assert scheduler.ended(0, [1], [None], 2e-4) == [Recall(0)]
 
 
 def test_tasks_are_wanted_until_every_worker_has_enough(make_sim):
@@ -676,6 +726,48 @@ def test_worker_that_ended_its_task_just_before_it_was_paused_goes_on(short):
     short.measure({0: 100, 1: 100})
     assert short.measure({0: 400, 1: 400}) == [Pause(1)]
     assert short.end(1) == [Resume(1)]
+    short.end(0)
+    assert short.add_given(100, 100) == [Submit(2, (5,)), Submit(1, (6,))]
+
+
+def test_no_task_starts_while_the_system_is_under_pressure(short):
+    short.add_given(100)
+    short.take(0)
+    short.scheduler.handle(Measured({0: 10}, None, is_tight=True), short.now)
+    assert short.add_given(100) == []
+    assert short.measure({0: 10}) == [Submit(1, (4,))]
+
+
+def test_death_is_forgotten_with_a_task_that_ends_within_a_budget(short):
+    short.add_given(100)
+    short.take(0)
+    assert short.die(0) == [Submit(1, (3,))]
+    assert short.scheduler.n_begun(3) == 2
+    short.run_one(1)
+    assert short.scheduler.n_begun(3) == 0
+
+
+def test_task_sent_ahead_is_not_recalled_for_a_worker_on_which_it_does_not_fit(make_sim):
+    sim = make_sim(2, admission=Admission(1000, is_given=True, n_workers=2), max_ahead=1)
+    sim.add_given(1, 1)
+    for worker in (0, 1):
+        sim.ready(worker, reserved=0)
+    for worker in (0, 1):
+        sim.run_one(worker, seconds=0.02)
+    sim.add_given(600, 100, 600)
+    assert [sim.scheduler.owner(task) for task in (2, 3, 4)] == [0, 1, 0]
+    assert sim.run_one(1) == []
+
+
+def test_worker_that_the_system_refuses_is_not_charged():
+    admission = Admission(2**30, is_given=True, n_workers=2)
+    scheduler = Scheduler(2, admission=admission)
+    assert scheduler.add(range(2), 0.0) == [Start(0), Start(1)]
+    scheduler.handle(WorkerReady(0, 100), 0.0)
+    held = admission.charges.total
+    scheduler.handle(StartRefused(1), 0.0)
+    assert [*admission.charges.workers] == [0]
+    assert admission.charges.total == held - 100
 
 
 def test_worker_that_is_dismissed_before_it_is_ready_is_no_failed_start(make_sim):
@@ -817,7 +909,7 @@ def test_tasks_that_end_together_count_as_one_after_another(timeout, growth):
     (together, admission), (one_by_one, other) = begun(), begun()
     tasks = [task for task in together.unended() if together.owner(task) == 0][:3]
     assert len(tasks) == 3
-    growths = [0, None, growth]
+    growths = [1, None, growth]
     instructions = together.ended(0, tasks, growths, 2e-4)
     events = [TaskEnded(0, task, each) for task, each in zip(tasks, growths, strict=True)]
     assert instructions == one_by_one.handle_all(events, 2e-4)

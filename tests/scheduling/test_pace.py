@@ -148,3 +148,13 @@ def test_worker_that_begins_several_at_once_is_given_so_many_however_long_they_t
     pace = Pace(96, min_ahead=3)
     pace.note(60)
     assert (pace.ahead, pace.is_short) == (3, True)
+
+
+def test_parent_does_not_look_away_when_no_task_is_pending():
+    scheduler = Scheduler(1)
+    scheduler.add(range(40), 0.0)
+    (submit,) = scheduler.handle(WorkerReady(0, None), 0.0)
+    scheduler.ended(0, submit.tasks, [None] * len(submit.tasks), 0.002)
+    assert scheduler.slack_s == 0.0
+    scheduler.add(range(40, 1000), 0.002)
+    assert scheduler.slack_s > 0.0
