@@ -320,6 +320,10 @@ CANNOT_RUN = {
         [NUMBERS, ("step", "sum", sum, ["n", "m"], "s"), ("output", "s")],
         "'sum' takes the stream 'm', which no stage gives: use one of 'n', 's'",
     ),
+    "a stream taken twice": (
+        [NUMBERS, ("step", "sum", sum, ["n", "n"], "s"), ("output", "s")],
+        "'sum' takes the stream 'n' twice: take it once",
+    ),
     "a stream to nowhere": ([NUMBERS], "no stage takes the stream 'n' of the stage 'numbers'"),
     "a stream given twice": (
         [NUMBERS, ("source", "more", numbers, "n"), ("output", "n")],

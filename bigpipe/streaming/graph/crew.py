@@ -103,7 +103,7 @@ class Crew:
             self._place.open_links()
             self._ports = [
                 PortIn(inlet, [self._place.receivers[link] for link in inlet.links])
-                for inlet in self._network.caller_inlets
+                for inlet in self._network.caller.inlets.values()
             ]
             for setup in self._setups:
                 with Postponed():  # until the process is in the list of those to end

@@ -34,7 +34,7 @@ class Node:
 
     name: str
     kind: str
-    """``'source'``, ``'step'``, ``'switch'``, ``'merge'`` or ``'relay'``."""
+    """``'source'``, ``'step'``, ``'switch'``, ``'merge'``, ``'relay'`` or ``'caller'``."""
     work: Any = None
     """The iterable, or a function that returns one; the step; the function that chooses."""
     takes: tuple[str, ...] = ()
@@ -79,20 +79,22 @@ class Part:
     number: int
     node: Node
     copy: int
-    inlets: list[Inlet] = field(default_factory=list)
-    outlets: list[Outlet] = field(default_factory=list)
+    inlets: dict[str, Inlet] = field(default_factory=dict)
+    """By stream, in the order in which the stage takes them."""
+    outlets: dict[str, Outlet] = field(default_factory=dict)
     is_watched: bool = False
     """Whether it reports long waits, because the graph may come to stand still."""
 
     @property
     def links_in(self) -> list[int]:
         """The links on which it takes elements, in the order of its inlets."""
-        return [link for inlet in self.inlets for link in inlet.links]
+        return [link for inlet in self.inlets.values() for link in inlet.links]
 
     @property
     def links_out(self) -> list[int]:
         """The links on which it gives elements, in the order of its outlets."""
-        return [link for outlet in self.outlets for group in outlet.groups for link in group]
+        groups = (group for outlet in self.outlets.values() for group in outlet.groups)
+        return [link for group in groups for link in group]
 
 
 class Network:
@@ -115,8 +117,8 @@ class Network:
         One for each process.
     links : list of (str, int, int)
         For each link, its stream and the numbers of the parts at its beginning and end.
-    caller_inlets : list of Inlet
-        Where streams reach the caller.
+    caller : Part
+        The caller, as a part that takes the outputs.
 
     Raises
     ------
@@ -177,6 +179,11 @@ class Network:
                 raise GraphError(
                     f"the stage {node.name!r} takes the stream {stream!r}, which no stage gives: "
                     f"use one of {_listed(given)}"
+                )
+            if node.takes.count(stream) > 1:
+                raise GraphError(
+                    f"the stage {node.name!r} takes the stream {stream!r} twice: take it once, and "
+                    "use its elements twice"
                 )
         if node.copies < 1:
             raise GraphError(f"the stage {node.name!r} has {node.copies} copies: give 1 or more")
@@ -262,25 +269,26 @@ class Network:
             if self.giver_of(stream).name in reached[node.name]
         }
         for part in self.parts:
-            part.inlets = [
-                Inlet(
+            part.inlets = {
+                stream: Inlet(
                     stream,
                     first=self.first.get(stream, ()),
                     is_of_loop=stream in loops,
                     is_back=self.giver_of(stream).name in reached[part.node.name],
                 )
                 for stream in part.node.takes
-            ]
-            part.outlets = [Outlet(stream) for stream in part.node.gives]
-        self.caller_inlets = [
-            Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs
-        ]
+            }
+            part.outlets = {stream: Outlet(stream) for stream in part.node.gives}
+        self.caller = Part(CALLER, Node("(caller)", "caller", takes=tuple(self.outputs)), 0)
+        self.caller.inlets = {
+            stream: Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs
+        }
         for node in self.nodes:
             for stream in node.gives:
                 for taker in self.takers_of(stream):
                     self._link(stream, of_node[node.name], of_node[taker.name])
                 if stream in self.outputs:
-                    self._link_to_caller(stream, of_node[node.name])
+                    self._link(stream, of_node[node.name], [self.caller])
 
     def _n_takers(self, node: Node) -> int:
         return sum(
@@ -290,23 +298,13 @@ class Network:
     def _link(self, stream: str, givers: list[Part], takers: list[Part]) -> None:
         is_paired = len(givers) == len(takers) > 1
         for giver in givers:
-            own = [takers[giver.copy]] if is_paired else takers
             group = []
-            for taker in own:
-                group.append(len(self.links))
+            for taker in [takers[giver.copy]] if is_paired else takers:
+                link = len(self.links)
                 self.links.append((stream, giver.number, taker.number))
-                inlet = next(each for each in taker.inlets if each.stream == stream)
-                inlet.links.append(group[-1])
-            outlet = next(each for each in giver.outlets if each.stream == stream)
-            outlet.groups.append(group)
-
-    def _link_to_caller(self, stream: str, givers: list[Part]) -> None:
-        for giver in givers:
-            outlet = next(each for each in giver.outlets if each.stream == stream)
-            outlet.groups.append([len(self.links)])
-            inlet = next(each for each in self.caller_inlets if each.stream == stream)
-            inlet.links.append(len(self.links))
-            self.links.append((stream, giver.number, CALLER))
+                taker.inlets[stream].links.append(link)
+                group.append(link)
+            giver.outlets[stream].groups.append(group)
 
 
 def _needs_relay(node: Node, takers: list[Node]) -> bool:

@@ -114,7 +114,8 @@ class PartRunner:
         self._element: int | None = None
         self._at_work: Any = None  # the step or the source, until it is closed
         self._ins = [
-            PortIn(inlet, [ends.receivers[link] for link in inlet.links]) for inlet in part.inlets
+            PortIn(inlet, [ends.receivers[link] for link in inlet.links])
+            for inlet in part.inlets.values()
         ]
         self._outs = [
             PortOut(
@@ -122,7 +123,7 @@ class PartRunner:
                 [{link: ends.senders[link] for link in group} for group in outlet.groups],
                 self._wait_to_give,
             )
-            for outlet in part.outlets
+            for outlet in part.outlets.values()
         ]
 
     def run(self) -> None:

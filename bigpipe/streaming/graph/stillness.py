@@ -140,7 +140,7 @@ class Stillness:
     def _waits_for_loop(self, part: Part) -> bool:
         wanted = self._told[part.number].to_take
         return bool(wanted) and all(
-            inlet.is_back for inlet in part.inlets if set(inlet.links) & set(wanted)
+            inlet.is_back for inlet in part.inlets.values() if set(inlet.links) & set(wanted)
         )
 
     def _waits(self, parts: Iterable[Part]) -> str:
