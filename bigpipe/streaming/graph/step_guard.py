@@ -80,5 +80,4 @@ def is_broken(step: Step) -> bool:
     """Return whether a generator has ended by raising an exception."""
     if isinstance(step, Combined):
         return any(map(is_broken, step.parts))
-    generator = getattr(step, "_generator", None)
-    return isinstance(step, GeneratorStep) and generator is not None and generator.gi_frame is None
+    return isinstance(step, GeneratorStep) and step.is_exhausted

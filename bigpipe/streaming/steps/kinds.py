@@ -130,6 +130,12 @@ class GeneratorStep(Step):
         self._generator: Generator[Any, Any, Any] | None = None
         self._last: Any = None
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the generator has ended: by itself, or by an exception that it raised."""
+        generator = self._generator
+        return generator is not None and inspect.getgeneratorstate(generator) == inspect.GEN_CLOSED
+
     def local_init(self, **kwargs: Any) -> None:
         """Call the generator function, and run it to its first ``yield``."""
         function = getattr(self.make, _MAKES_STEPS)
