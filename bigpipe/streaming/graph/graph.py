@@ -297,14 +297,9 @@ class Graph:
         threads = self._threads
         if threads is None and self._executor == "processes":
             threads = max(1, n_cores() // len(network.parts))
+        skips = self._on_error == "skip"
         return [
-            PartSetup(
-                part,
-                self._keywords,
-                self._on_error == "skip",
-                dict.fromkeys(part.links_out, self._prefetch),
-                threads,
-            )
+            PartSetup(part, self._keywords, skips, self._prefetch, threads)
             for part in network.parts
         ]
 

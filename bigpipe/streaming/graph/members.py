@@ -277,9 +277,9 @@ class ThreadMembers:
         ends = Ends(orders_there, events_there)
         for link in setup.part.links_in:
             ends.receivers[link] = self._receivers.pop(link)
-        for link, room in setup.room.items():
+        for link in setup.part.links_out:
             ends.senders[link] = self._senders.pop(link)
-            ends.senders[link].max_count = room
+            ends.senders[link].max_count = setup.prefetch
         return _ThreadMember(setup.part, orders, events, ends, setup)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from bigpipe.errors import BigpipeError
 
-__all__ = ["CALLER", "GraphError", "Inlet", "Network", "Node", "Outlet", "Part"]
+__all__ = ["CALLER", "GraphError", "Inlet", "Network", "Node", "Part"]
 
 CALLER = -1  # in place of a part's number: the process that iterates the outputs
 
@@ -64,15 +64,6 @@ class Inlet:
 
 
 @dataclass
-class Outlet:
-    """Where a stream goes out of a part."""
-
-    stream: str
-    groups: list[list[int]] = field(default_factory=list)
-    """For each stage that takes it, the links to that stage's copies."""
-
-
-@dataclass
 class Part:
     """The work of one process: one copy of a stage."""
 
@@ -81,7 +72,8 @@ class Part:
     copy: int
     inlets: dict[str, Inlet] = field(default_factory=dict)
     """By stream, in the order in which the stage takes them."""
-    outlets: dict[str, Outlet] = field(default_factory=dict)
+    outlets: dict[str, list[list[int]]] = field(default_factory=dict)
+    """By stream: for each stage that takes it, the links to that stage's copies."""
     is_watched: bool = False
     """Whether it reports long waits, because the graph may come to stand still."""
 
@@ -93,8 +85,7 @@ class Part:
     @property
     def links_out(self) -> list[int]:
         """The links on which it gives elements, in the order of its outlets."""
-        groups = (group for outlet in self.outlets.values() for group in outlet.groups)
-        return [link for group in groups for link in group]
+        return [link for groups in self.outlets.values() for group in groups for link in group]
 
 
 class Network:
@@ -278,7 +269,7 @@ class Network:
                 )
                 for stream in part.node.takes
             }
-            part.outlets = {stream: Outlet(stream) for stream in part.node.gives}
+            part.outlets = {stream: [] for stream in part.node.gives}
         self.caller = Part(CALLER, Node("(caller)", "caller", takes=tuple(self.outputs)), 0)
         self.caller.inlets = {
             stream: Inlet(stream, first=self.first.get(stream, ())) for stream in self.outputs
@@ -304,7 +295,7 @@ class Network:
                 self.links.append((stream, giver.number, taker.number))
                 taker.inlets[stream].links.append(link)
                 group.append(link)
-            giver.outlets[stream].groups.append(group)
+            giver.outlets[stream].append(group)
 
 
 def _needs_relay(node: Node, takers: list[Node]) -> bool:

@@ -119,11 +119,11 @@ class PartRunner:
         ]
         self._outs = [
             PortOut(
-                outlet.stream,
-                [{link: ends.senders[link] for link in group} for group in outlet.groups],
+                stream,
+                [{link: ends.senders[link] for link in group} for group in groups],
                 self._wait_to_give,
             )
-            for outlet in part.outlets.values()
+            for stream, groups in part.outlets.items()
         ]
 
     def run(self) -> None:

@@ -38,8 +38,8 @@ class PartSetup:
     """Keywords for ``local_init``."""
     skips: bool
     """Whether an element is skipped if the step raises on it."""
-    room: dict[int, int]
-    """Most elements that may be on the way, by outgoing link."""
+    prefetch: int
+    """Most elements that may be on the way on an outgoing link."""
     threads: int | None
     """Threads of numerical libraries; ``None``: not changed."""
     place: Place = field(default_factory=Place.without_bar)
@@ -136,5 +136,5 @@ def _ends(setup: PartSetup, orders: Receiver, events: Sender, link_fds: Sequence
     for link in setup.part.links_in:
         ends.receivers[link] = Receiver(next(fds))
     for link in setup.part.links_out:
-        ends.senders[link] = Sender(next(fds), max_count=setup.room[link])
+        ends.senders[link] = Sender(next(fds), max_count=setup.prefetch)
     return ends
