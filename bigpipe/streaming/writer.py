@@ -95,10 +95,10 @@ class ChunkWriter:
         """
         writer = cls(name, **writing)
         if state["position"]:
-            writer._go_on(state)
+            writer._resume(state)
         return writer
 
-    def _go_on(self, state: dict[str, Any]) -> None:
+    def _resume(self, state: dict[str, Any]) -> None:
         dataset = {"dataset": self._how["dataset"]} if "dataset" in self._how else {}
         self._store = store = open_store(self.name, "r+", **dataset, **state["opening"])
         self._axis = axis_index(self._axis, store.shape, self.name)

@@ -28,7 +28,7 @@ from bigpipe.streaming.chunked.checkpoint_folder import CheckpointFolder
 from bigpipe.streaming.chunked.flow import Flow
 from bigpipe.streaming.writer import ChunkWriter, write_chunks
 
-__all__ = ["Checkpointed", "can_go_on"]
+__all__ = ["Checkpointed", "can_resume"]
 
 FORM = 1  # version of a checkpoint's contents
 MARGIN = 2.0  # a checkpoint's chunks may be so many times as long as chunks now; arbitrary
@@ -44,7 +44,7 @@ class Checkpointed:
     flows: list[Flow]
     """Its streams, from front to back."""
     source: Any
-    """The `Source` of their chunks, with a reader that `can_go_on`."""
+    """The `Source` of their chunks, with a reader that `can_resume`."""
     every_s: float
     """Seconds between checkpoints."""
     final: str
@@ -148,7 +148,7 @@ class Checkpointed:
             self._log_not_used(error)
             return None
         try:
-            self._go_on(noted, reader)
+            self._restore(noted, reader)
         except Exception as error:
             writer.abort()
             folder.remove()
@@ -174,22 +174,22 @@ class Checkpointed:
                 f"{format_bytes(self.chunk_bytes)}"
             )
 
-    def _go_on(self, noted: dict[str, Any], reader: Any) -> None:
+    def _restore(self, noted: dict[str, Any], reader: Any) -> None:
         n_read = noted["n_read"]
         for flow in reversed(self.flows):
             flow.rewind()
         self.source.close()
-        self.source.go_on(reader.from_position(reader.positions[n_read]), n_read)
+        self.source.take_from(reader.from_position(reader.positions[n_read]), n_read)
         self._n_chunks = len(reader.positions)
         self.chunk_bytes = noted["chunk_bytes"]
         self.meta.clear()
         self.meta.update(noted["meta"])
         self.source.course.add(noted["added"])
         for flow, state in zip(self.flows, noted["states"], strict=True):
-            flow.go_on(state)
+            flow.resume(state)
 
 
-def can_go_on(reader: Iterable[Any]) -> bool:
+def can_resume(reader: Iterable[Any]) -> bool:
     """Return whether the result of `file_read` can start at any of its chunks."""
     return all(hasattr(reader, name) for name in ("from_position", "positions", "n"))
 

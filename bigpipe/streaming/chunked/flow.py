@@ -90,9 +90,9 @@ class Source(Iterator[Any]):
     def __init__(self, chunks: Iterable[Any], file: FileContext) -> None:
         self.course = Course(file)
         self.at_edge: Callable[[], None] | None = None
-        self.go_on(chunks, 0)
+        self.take_from(chunks, 0)
 
-    def go_on(self, chunks: Iterable[Any], n_read: int) -> None:
+    def take_from(self, chunks: Iterable[Any], n_read: int) -> None:
         """Take these chunks from now on; `n_read` were read before them."""
         self.chunks, self.n_read = chunks, n_read
         self._iterator = iter(chunks)
@@ -216,7 +216,7 @@ class Flow(Iterator[Any]):
         self._stop()
         self._chain = compose(*self._make_parts())
 
-    def go_on(self, state: Any) -> None:
+    def resume(self, state: Any) -> None:
         """Restore the state of fresh steps, and take chunks from the source again."""
         restore(self._chain, state, **self._keywords)
         self._chunks = through(self._chain, self.source, self._keywords)

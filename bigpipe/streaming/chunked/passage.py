@@ -18,7 +18,7 @@ from bigpipe.context import FileContext, copied
 from bigpipe.errors import BigpipeWarning
 from bigpipe.file_states import input_states, key_of
 from bigpipe.passage import Passage
-from bigpipe.streaming.chunked.checkpoint import Checkpointed, can_go_on
+from bigpipe.streaming.chunked.checkpoint import Checkpointed, can_resume
 from bigpipe.streaming.chunked.flow import close, parts_between
 from bigpipe.streaming.steps.base import Closing
 
@@ -108,11 +108,11 @@ class ChunkedPassage(Passage):
         """Do a part; close all streams unless the file continues."""
         with ExitStack() as stack:
             stack.push(Closing(self._close))
-            goes_on = part()
+            continues = part()
             self.note(self.data)
-            if goes_on:
+            if continues:
                 stack.pop_all()
-        return goes_on
+        return continues
 
     def note(self, stream: Any) -> None:
         """Note a stream of the file, so that it is closed at the end."""
@@ -136,7 +136,7 @@ class ChunkedPassage(Passage):
             self._tell("a hook has replaced the stream of chunks; let each hook pass it on")
             return None
         flows, source = found
-        if not can_go_on(source.chunks):
+        if not can_resume(source.chunks):
             kind = type(source.chunks).__name__
             self._tell(f"file_read returned {kind}; return read_chunks(...), which can resume")
             return None

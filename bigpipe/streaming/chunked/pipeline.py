@@ -26,7 +26,7 @@ from bigpipe.outname import outname_with_extension
 from bigpipe.pipeline import BigMultiPipe
 from bigpipe.running.plan import Plan
 from bigpipe.steps import bmp_cleanup
-from bigpipe.streaming.chunked.checkpoint import can_go_on
+from bigpipe.streaming.chunked.checkpoint import can_resume
 from bigpipe.streaming.chunked.flow import Flow, Source
 from bigpipe.streaming.chunked.group_members import Members, SeekableMembers
 from bigpipe.streaming.chunked.parts import Batch, Call, Part
@@ -229,7 +229,7 @@ class ChunkedMultiPipe(BigMultiPipe):
         if n is None and n_bytes is not None:
             kwargs["chunk_bytes"] = max(1, parse_bytes(n_bytes) // max(1, len(in_name)))
         members = [self.file_read(name, **kwargs) for name in in_name]
-        if not members or not all(map(can_go_on, members)):
+        if not members or not all(map(can_resume, members)):
             return Members(members)
         if n is None:  # chunks that belong together
             kwargs["chunk_length"] = min(member.n for member in members)

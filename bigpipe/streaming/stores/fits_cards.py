@@ -1,4 +1,4 @@
-"""Headers of FITS files as bytes, whose numbers are changed in place.
+"""FITS files as bytes: an array behind a header, whose numbers are changed in place.
 
 Owns blocks and cards. astropy makes and parses the headers.
 """
