@@ -155,6 +155,12 @@ def test_report_is_a_table_and_names_the_stage_that_held_up_the_others(gate):
     assert lines[3].split()[:4] == ["Wait", "1", "5", "5"]
 
 
+def test_report_names_its_stages_if_it_has_no_such_one():
+    report = Stages([range(3), str], executor="threads").run()
+    with pytest.raises(KeyError, match=r"no stage 'int': give one of source, str, \(caller\)"):
+        report["int"]
+
+
 def test_names_are_those_of_the_steps_and_told_apart():
     stages = Stages([numbers, square, square, str], executor="threads")
     assert stages.diagram() == "numbers --> square --> square 2 --> str --> (output)"

@@ -81,7 +81,10 @@ class Report:
 
     def __getitem__(self, name: str) -> StageFigures:
         """Return the figures of a stage."""
-        return next(each for each in self.stages if each.name == name)
+        figures = {each.name: each for each in self.stages}
+        if name not in figures:
+            raise KeyError(f"there is no stage {name!r}: give one of {', '.join(figures)}")
+        return figures[name]
 
     def __str__(self) -> str:
         """Return a table."""
