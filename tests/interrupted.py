@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.gate import Gate
+from tests.gate import Gate, Opener
 from tests.mischief import Each, LeaveProgram, loop
 from tests.pipes import Doubler
 
@@ -57,9 +57,11 @@ def main(folder: Path, how: str, *given: str) -> None:
         for _ in results:
             gate("loop body")
     elif how == "stream":
-        list(pipe.stream(names, trouble={("data_process", "004.bin"): stay}))
+        list(pipe.stream(names, trouble={("data_process", f"00{i}.bin"): stay for i in (4, 5)}))
     elif how == "stream body":
-        stream = pipe.stream(names)
+        # The first file waits until the other worker has begun the second.
+        both = {("data_process", "000.bin"): gate, ("data_process", "001.bin"): Opener(gate)}
+        stream = pipe.stream(names, trouble=both)
         for _ in range(2):
             for data in stream:
                 if data.startswith(b"005"):

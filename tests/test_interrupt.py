@@ -352,18 +352,15 @@ def test_loop_over_results_is_interrupted(started: Callable[..., Program]):
 def test_loop_that_is_fed_is_interrupted(
     started: Callable[..., Program], how: str, number: int, returncode: int
 ):
-    """While it waits, and while it is busy."""
-    program = started(how, n_at_gate=1)
+    """While it waits, and while it is busy. Both workers are there."""
+    program = started(how)
     pids = psutil.Process(program.process.pid).children(recursive=True)
     with watching(*(process.pid for process in pids)) as program.workers:
         program.interrupt(number, group=number == signal.SIGINT)
         assert program.ends() == returncode
         assert program.has_left_nothing_running()
     assert program.stderr().count("Traceback") <= 1
-    if number == signal.SIGKILL:
-        assert program.n_exits() == 0
-    else:  # one has data ready, or is at the gate; the other may still be starting
-        assert 1 <= program.n_exits() <= len(pids)
+    assert program.n_exits() == (0 if number == signal.SIGKILL else 2)
     assert not (program.folder / "out").exists()
 
 

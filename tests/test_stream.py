@@ -29,7 +29,7 @@ from bigpipe import (
     UnsendableError,
 )
 from bigpipe.sharing.segments import SPARE
-from tests.gate import Gate
+from tests.gate import Gate, Opener
 from tests.mischief import Unloadable, Unpicklable, in_a_fork, worker_pids
 from tests.pipes import FirstTimeOnly, fail, get_into_trouble, kill_self
 from tests.places import not_spawned
@@ -103,17 +103,6 @@ class Twice:
     def __call__(self, name: str) -> None:
         self.action(name)
         self.action(name)
-
-
-@dataclass(frozen=True)
-class Opener:
-    """Let one through at a gate, from a worker."""
-
-    gate: Gate
-
-    def __call__(self, name: str) -> None:
-        with (self.gate.folder / "opening").open("wb", buffering=0) as opening:
-            opening.write(b".")
 
 
 # What comes, and in which order.
