@@ -13,6 +13,8 @@ import resource
 from contextlib import suppress
 from typing import NamedTuple
 
+from bigpipe.interrupts import Postponed
+
 __all__ = ["Anonymous", "Birth", "Kin", "Memory", "ProcTable", "memory_from"]
 
 _PAGE = resource.getpagesize()
@@ -140,7 +142,7 @@ class ProcTable:
         return (self._read(pid, "stat") or b"").rpartition(b")")[2].split()
 
     def _read(self, pid: int | str, name: str) -> bytes | None:
-        with suppress(OSError):
+        with Postponed(), suppress(OSError):  # or the descriptor might stay open
             file = os.open(f"{self._proc}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 return os.read(file, _LARGEST_TEXT)

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from bigpipe.interrupts import Postponed
+
 __all__ = ["Mount", "mounts_in", "read_text", "word_after"]
 
 
 def read_text(path: str) -> str | None:
     """Return the text of a system file; ``None`` if it cannot be read."""
-    # Some are read ten times a second. With a file object, that would take nearly twice as long.
-    with suppress(OSError):
+    # Some are read ten times a second. With a file object, that would take nearly twice as long. An
+    # interruption before `try` would leave the descriptor open.
+    with Postponed(), suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             parts = iter(lambda: os.read(file, 1 << 16), b"")
