@@ -7,10 +7,11 @@ Owns the record of the current file and where it is kept. `bigpipe.executors.wor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class FileContext:
     `file_process` of a subclass writes several outputs: whether any of them does."""
     unnamed: str | None = None
     """Final name of an output that `file_write` wrote without returning its name."""
+    side_files: Mapping[str, bool] = MappingProxyType({})
+    """Side files put in place; the values say whether there was something before."""
     batched: tuple[Any, ...] = ()
     """The result of `data_process`, if it was computed in a batch with other files."""
     chunk: int | None = None

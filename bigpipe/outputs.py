@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from bigpipe import moving
@@ -31,7 +30,7 @@ from bigpipe.staging import (
     remove_staging,
 )
 
-__all__ = ["StagedOutput", "Stager", "explain"]
+__all__ = ["StagedOutput", "Stager"]
 
 MAX_IDLE = 16  # staging folders that a stager keeps; arbitrary, each costs a file descriptor
 _NO_NAMES = ("", os.curdir, os.pardir)
@@ -202,6 +201,8 @@ class StagedOutput:
         Whether `path` is the final name itself.
     placed : list of str
         Absolute names that `commit` has put in place, or has tried to.
+    side_files : dict
+        Those of side files; the values say whether there was something before.
     """
 
     _copy: moving.Copy | None = None
@@ -220,6 +221,7 @@ class StagedOutput:
         self.outname = self.path = outname
         self.exists = exists
         self.placed: list[str] = []
+        self.side_files: dict[str, bool] = {}
         self._stager = stager
         self._staging = staging
         self._anchor = anchor
@@ -363,6 +365,8 @@ class StagedOutput:
         for source, destination in planned:
             if source == self._main and self._copy is not None and self._copy.is_untouched():
                 continue
+            if source not in mains:
+                self.side_files[destination] = os.path.lexists(destination)
             try:
                 self._move(source, destination, source in mains)
             except OSError as error:
@@ -428,18 +432,6 @@ class StagedOutput:
         if self._staging is not None and target.startswith(self._root + os.sep):
             os.unlink(link)
             os.symlink(self._staging.place_of(target), link)
-
-
-def explain(exception: BaseException, staged: StagedOutput) -> None:
-    """Add a note with the final name to a hook's exception that names the staging folder."""
-    names = (getattr(exception, "filename", None), getattr(exception, "filename2", None))
-    try:
-        text = f"{exception} {names}"
-    except Exception:  # a foreign __str__ may raise anything
-        text = str(names)
-    if not staged.is_direct and STAGING_NAME in text:
-        with suppress(Exception):  # a frozen exception takes no note
-            exception.add_note(f"{staged.path!r} is where {staged.outname!r} stays until complete.")
 
 
 def _collision(name: str) -> CollisionError:

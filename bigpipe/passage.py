@@ -22,8 +22,9 @@ from bigpipe.claims.register import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import CollisionError, FileTimeoutError
 from bigpipe.moving import is_there
-from bigpipe.outputs import StagedOutput, explain
+from bigpipe.outputs import StagedOutput
 from bigpipe.plurals import plural
+from bigpipe.staging import explain
 
 __all__ = ["RESERVED", "Passage", "creates_outdir", "make_folder_of", "process_batch"]
 
@@ -168,7 +169,7 @@ class Passage:
         except BaseException as error:
             had_folder = os.path.lexists(os.path.dirname(staged.path))
             staged.discard()
-            explain(error, staged)
+            explain(error, staged.path, staged.outname)
             if isinstance(error, OSError) and staged.exists:
                 _confirm_instead(claimant, error)
             if isinstance(error, FileNotFoundError) and not had_folder:
@@ -177,6 +178,8 @@ class Passage:
         committed, placed = staged.commit(returned), staged.placed
         file.has_written |= bool(placed)
         file.outputs += placed
+        if staged.side_files:
+            file.side_files = {**file.side_files, **staged.side_files}
         if committed is None:
             if placed and os.path.lexists(final):
                 file.unnamed = final

@@ -25,6 +25,7 @@ __all__ = [
     "StagingFolder",
     "as_final",
     "can_be_replaced",
+    "explain",
     "nearest_folder",
     "remove_dead_staging",
     "remove_if_unlocked",
@@ -41,6 +42,18 @@ _IN_STAGING = re.compile(rf"{re.escape(STAGING_NAME)}/[^/\n]+-\d+-[0-9a-f]{{16}}
 def as_final(text: str) -> str:
     """Return text with the names of staged outputs replaced by their final names."""
     return _IN_STAGING.sub("", text)
+
+
+def explain(exception: BaseException, path: str, outname: str) -> None:
+    """Add a note with the final name to a hook's exception that names a path in staging."""
+    names = (getattr(exception, "filename", None), getattr(exception, "filename2", None))
+    try:
+        text = f"{exception} {names}"
+    except Exception:  # a foreign __str__ may raise anything
+        text = str(names)
+    if path != outname and STAGING_NAME in text:
+        with suppress(Exception):  # a frozen exception takes no note
+            exception.add_note(f"{path!r} is where {outname!r} stays until complete.")
 
 
 class StagingFolder:

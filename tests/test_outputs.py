@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from bigpipe import moving
 from bigpipe.errors import CollisionError, OutnameError
 from bigpipe.moving import overwrites_input
-from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager, explain
-from bigpipe.staging import STAGING_NAME
+from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager
+from bigpipe.staging import STAGING_NAME, explain
 
 LONG_AGO = 1_500_000_000  # seconds: a time stamp that no test can meet by chance
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
@@ -894,7 +894,7 @@ def test_error_that_names_the_staging_folder_is_explained(stager: Stager, final:
         (subprocess.CalledProcessError(1, ["convert", staged.path]), True),
         (ValueError("no stars"), False),
     ):
-        explain(error, staged)
+        explain(error, staged.path, staged.outname)
         notes = getattr(error, "__notes__", [])
         assert any(repr(str(final)) in note for note in notes) == is_explained
     staged.discard()
@@ -907,7 +907,7 @@ def test_error_that_takes_no_note_stays_what_it_is(stager: Stager, final: Path) 
 
     staged = stager.open(str(final))
     error = Frozen(staged.path)
-    explain(error, staged)
+    explain(error, staged.path, staged.outname)
     assert not hasattr(error, "__notes__")
     staged.discard()
 
@@ -922,7 +922,7 @@ def test_error_without_text_is_explained_as_well(stager: Stager, final: Path) ->
     staged = stager.open(str(final))
     error = Mute()
     error.filename = staged.path
-    explain(error, staged)
+    explain(error, staged.path, staged.outname)
     assert str(final) in error.__notes__[0]
     staged.discard()
 

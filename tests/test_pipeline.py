@@ -1016,6 +1016,47 @@ def test_file_write_that_forgets_the_name_is_told_so_once(make_files, outdir, an
     assert len(names_in(outdir)) == 6
 
 
+class WithSideFile(Doubler):
+    """Appends a line to a side file of a name that is or is not that of the output."""
+
+    def file_write(self, data, outname, side="all.csv", **kwargs):
+        with open(
+            os.path.join(os.path.dirname(outname), side.format(Path(outname).stem)), "a"
+        ) as f:
+            f.write(f"{len(data)}\n")
+        return super().file_write(data, outname, **kwargs)
+
+
+@not_spawned
+def test_side_file_of_several_inputs_is_warned_of_once(make_files, outdir, anywhere):
+    with pytest.warns(BigpipeWarning, match="all inputs, return it as metadata") as warned:
+        WithSideFile(outdir=outdir).pipeline(make_files(6), **anywhere)
+    [text] = [str(warning.message) for warning in warned]
+    assert f"'{outdir}/all.csv'" in text
+
+
+def test_side_files_with_names_of_their_own_are_fine_in_each_run(make_files, outdir):
+    for _ in range(2):
+        WithSideFile(outdir=outdir).pipeline(make_files(6), side="{}.csv", **OPTIONS)
+    assert len(names_in(outdir)) == 12
+
+
+class FailsOnce(WithSideFile):
+    def file_process(self, in_name, **kwargs):
+        result = super().file_process(in_name, **kwargs)
+        if not hasattr(self, "has_failed"):
+            self.has_failed = True
+            raise OSError("the archive does not answer")
+        return result
+
+
+def test_file_that_is_tried_again_may_write_its_side_file_again(make_files, outdir):
+    pipe = FailsOnce(outdir=outdir, executor="serial")
+    [result] = pipe.pipeline(make_files(1), max_retries=1).results
+    assert result.attempts == 2
+    assert names_in(outdir) == ["000_bmp.bin", "all.csv"]
+
+
 class Renaming(Doubler):
     """Writes with a function that adds an extension, as `numpy.save` does."""
 

@@ -104,6 +104,8 @@ class Report:
     """Whether nothing ran because the content is unchanged."""
     began_at: float | None = None
     """Seconds since 1970 when the worker began the task."""
+    side_files: dict[str, bool] | None = None
+    """Side files in place, if any; the values say whether there was something before."""
 
     def as_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order, which pickles fastest."""
@@ -125,6 +127,7 @@ class Report:
             self.texts,
             self.is_unchanged,
             self.began_at,
+            self.side_files,
         )
 
 

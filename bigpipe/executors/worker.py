@@ -281,6 +281,7 @@ class TaskRunner:
             growth,
             _texts(file, states, outname, meta, error) if task.is_recorded else None,
             began_at=began_at,
+            side_files=dict(file.side_files) if file.side_files else None,
         )
 
     def record(self, in_name: Any, index: int, claimant: Claimant) -> FileContext:

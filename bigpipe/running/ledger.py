@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from bigpipe.claims.side_files import SideFiles
 from bigpipe.errors import FileError, TooManyErrorsError
 from bigpipe.executors.base import Died, Report
 from bigpipe.options import Options
@@ -69,7 +70,8 @@ class Ledger:
         self._retries = retries
         self._limit = ErrorLimit(options.max_errors)
         self._on_end = on_end
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_side_file = False
+        self._side_files = SideFiles()
         self.journal = Recorder()
         self.in_names: dict[int, Any] = {}
         self.deaths: dict[int, Died] = {}
@@ -96,11 +98,19 @@ class Ledger:
             if report.unnamed is not None and not self._has_warned:
                 self._has_warned = True
                 outcomes.warn_of_name(report.unnamed, report.outname, in_name)
+            if report.side_files is not None and report.error is None:
+                self._note_side_files(report.side_files, in_name)
             n_begun = attempts + self._retries.n_begun(index)
             result = outcomes.reported(report, in_name, n_begun, projected)
             if result.error is None or not self._is_put_off(result, report, now):
                 ended.append((result, report))
         self._last(ended)
+
+    def _note_side_files(self, written: dict[str, bool], in_name: Any) -> None:
+        shared = self._side_files.add(written)
+        if shared is not None and not self._has_warned_of_side_file:
+            self._has_warned_of_side_file = True
+            outcomes.warn_of_side_file(shared, in_name)
 
     def died(self, index: int, death: Died, n_lost: int) -> None:
         """Record a worker's death on a file; `n_lost` is the attempt, 0 if it is not run again."""

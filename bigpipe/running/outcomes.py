@@ -39,6 +39,7 @@ __all__ = [
     "warn_of_fewer_workers",
     "warn_of_lost_data",
     "warn_of_name",
+    "warn_of_side_file",
 ]
 
 _WRITTEN = Outcome.WRITTEN  # the most frequent outcome; looking up an enum member takes time
@@ -212,6 +213,15 @@ def warn_of_name(written: str, returned: Any, in_name: Any) -> None:
     warn(
         f"file_write has written {written!r} for {shown(in_name)} but {text}. Other files may be "
         "affected too.",
+    )
+
+
+def warn_of_side_file(name: str, in_name: Any) -> None:
+    """Warn of a side file that has replaced one that another input wrote in the same run."""
+    warn(
+        f"file_write has written {name!r} for {shown(in_name)} in place of the file that it wrote "
+        "there for another input, which is lost: make the names of side files from outname. To "
+        "collect something of all inputs, return it as metadata. Other files may be affected too.",
     )
 
 
