@@ -37,7 +37,7 @@ from bigpipe.running.questions import Questions
 from bigpipe.running.recorder import Recorder
 from bigpipe.running.sampler import Sampler
 from bigpipe.running.taker import NOTHING, Taker
-from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
+from bigpipe.scheduler import Scheduler
 from bigpipe.scheduling import events as e
 from bigpipe.scheduling.retries import Retries
 
@@ -297,8 +297,8 @@ class Run(AbstractContextManager["Run", None]):
                 case e.GiveUp(index) as order:
                     projected = self._scheduler.projection(index)
                     self._files.given_up(order, projected, self._clock.now())
-                case e.StartFailed():
-                    error = outcomes.start_failure(MAX_FAILED_STARTS, self._files.last_death)
+                case e.StartFailed(_, was_ready):
+                    error = outcomes.start_failure(was_ready, self._files.last_death)
                     self._fail_all(error)
                     return
         if refusal is not None:

@@ -54,9 +54,7 @@ from bigpipe.scheduling.pending import Pending
 from bigpipe.scheduling.roster import InHand, Roster, Worker
 from bigpipe.scheduling.waits import Waits
 
-__all__ = ["MAX_FAILED_STARTS", "Scheduler"]
-
-MAX_FAILED_STARTS = 3  # in a row, after which starting another worker will not help
+__all__ = ["Scheduler"]
 
 
 class Scheduler:
@@ -118,7 +116,6 @@ class Scheduler:
         self.waited_s = self._waits.seconds
         self._n_unended = 0
         self._next_worker = 0
-        self._failed_starts = 0
         self._pace = Pace(max_ahead, n_begun - 1 + n_ahead)
 
     @property
@@ -251,7 +248,7 @@ class Scheduler:
         return []
 
     def _worker_ready(self, event: WorkerReady) -> None:
-        self._failed_starts = 0
+        self._losses.note_ready()
         self._workers[event.worker].ready = True
         if self._admission is not None:
             self._admission.ready(event.worker, event.reserved)
@@ -288,10 +285,8 @@ class Scheduler:
         if self._deadlines is not None:
             self._deadlines.end(event.worker)
         instructions: list[Instruction] = []
-        if not worker.ready:
-            self._failed_starts += not worker.doomed
-            if self._failed_starts >= MAX_FAILED_STARTS:
-                instructions.append(StartFailed(event.worker))
+        if self._losses.is_hopeless(event, worker, self._n_unended):
+            instructions.append(StartFailed(event.worker, worker.ready))
         for task, given_up in self._losses.note(event, worker):
             if given_up is None:
                 self._put_back(task)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpipe.scheduler import MAX_FAILED_STARTS, Scheduler
+from bigpipe.scheduler import Scheduler
 from bigpipe.scheduling.admission import Admission, Need
 from bigpipe.scheduling.events import (
     Cause,
@@ -35,6 +35,7 @@ from bigpipe.scheduling.events import (
     WorkerDied,
     WorkerReady,
 )
+from bigpipe.scheduling.losses import MAX_FAILED_STARTS, MAX_IDLE_DEATHS
 from bigpipe.scheduling.roster import InHand
 
 
@@ -444,6 +445,28 @@ def test_workers_that_never_become_ready_stop_the_run(make_sim):
     for worker in range(MAX_FAILED_STARTS - 1):
         assert sim.die(worker) == [Start(worker + 1)]
     assert sim.die(MAX_FAILED_STARTS - 1)[0] == StartFailed(MAX_FAILED_STARTS - 1)
+
+
+def test_workers_that_are_ready_and_never_begin_a_task_stop_the_run(make_sim):
+    """As none of their tasks is charged with a death, they would be replaced for ever."""
+    sim = make_sim(1)
+    sim.add(2)
+    for worker in range(MAX_IDLE_DEATHS):
+        assert not sim.has_failed
+        sim.ready(worker)
+        instructions = sim.die(worker)
+    assert instructions[0] == StartFailed(MAX_IDLE_DEATHS - 1, was_ready=True)
+
+
+def test_deaths_before_a_task_are_forgiven_once_another_task_has_ended(make_sim):
+    sim = make_sim(1)
+    sim.add(2)
+    for worker in range(2 * MAX_IDLE_DEATHS - 2):
+        sim.ready(worker)
+        if worker == MAX_IDLE_DEATHS - 1:
+            sim.run_one(worker)
+        sim.die(worker)
+    assert not sim.has_failed
 
 
 def test_run_goes_on_with_the_workers_there_are_if_one_more_is_refused():

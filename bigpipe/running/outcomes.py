@@ -24,6 +24,7 @@ from bigpipe.errors import (
 from bigpipe.executors.base import HOOKS, Died, Report
 from bigpipe.plurals import plural
 from bigpipe.records import FileResult, Outcome
+from bigpipe.scheduling.losses import MAX_FAILED_STARTS, MAX_IDLE_DEATHS
 
 __all__ = [
     "FORKED",
@@ -282,10 +283,13 @@ def _never_returns(function: Any) -> bool:
     return True
 
 
-def start_failure(n_deaths: int, death: Died) -> FileError:
-    """Return the error of all files if workers keep dying before they are ready."""
+def start_failure(was_ready: bool, death: Died) -> FileError:
+    """Return the error of all files if workers keep dying before they begin one."""
+    n_deaths, what = MAX_FAILED_STARTS, "were ready"
+    if was_ready:
+        n_deaths, what = MAX_IDLE_DEATHS, "had begun a file"
     return FileError(
-        f"{n_deaths} workers in a row died before they were ready; the last one "
+        f"{n_deaths} workers in a row died before they {what}; the last one "
         f"{how_ended(death.exitcode)}{_stage(death)}; read what they wrote to standard "
         "error, or use executor='serial', which needs no workers",
         hook=death.hook or "start of the worker",

@@ -190,9 +190,11 @@ class GiveUp:
 
 @dataclass(slots=True)
 class StartFailed:
-    """Workers die before they are ready: stop the run."""
+    """Workers die before they begin a task: stop the run."""
 
     worker: int
+    was_ready: bool = False
+    """Whether it had been ready."""
 
 
 Instruction = (

@@ -1,6 +1,7 @@
 """What happens to the tasks of a dead worker: run again, run again alone, or given up.
 
-Owns the counts behind that decision. `bigpipe.scheduler` decides which worker is ended, and when.
+Owns the counts behind that decision, and those that show whether another worker would help.
+`bigpipe.scheduler` decides which worker is ended, and when.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from bigpipe.scheduling.admission import Admission
 from bigpipe.scheduling.events import Cause, GiveUp, WorkerDied
 from bigpipe.scheduling.roster import Worker
 
-__all__ = ["Losses"]
+__all__ = ["MAX_FAILED_STARTS", "MAX_IDLE_DEATHS", "Losses"]
+
+MAX_FAILED_STARTS = 3  # in a row, after which starting another worker will not help
+MAX_IDLE_DEATHS = 10  # the same for workers that begin no task; arbitrary: others may kill a few
 
 
 class Losses:
@@ -40,6 +44,36 @@ class Losses:
         self._admission = admission
         self._deaths: dict[int, int] = {}
         self.alone: dict[int, int] = {}
+        self._failed_starts = 0
+        self._idle_deaths = 0
+        self._n_unended = -1  # at the last of those
+
+    def note_ready(self) -> None:
+        """Note that a worker is ready."""
+        self._failed_starts = 0
+
+    def is_hopeless(self, event: WorkerDied, worker: Worker, n_unended: int) -> bool:
+        """Count a worker that dies before it begins a task; return whether others would, too.
+
+        Parameters
+        ----------
+        event : WorkerDied
+            Its death.
+        worker : Worker
+            What it was doing, without the tasks that it had not begun.
+        n_unended : int
+            Tasks that have not ended; from that it shows whether any has ended meanwhile.
+        """
+        if worker.doomed or worker.assigned:
+            return False
+        if not worker.ready:
+            self._failed_starts += 1
+            return self._failed_starts >= MAX_FAILED_STARTS
+        if not event.unbegun:
+            return False
+        self._idle_deaths = 1 + (self._idle_deaths if n_unended == self._n_unended else 0)
+        self._n_unended = n_unended
+        return self._idle_deaths >= MAX_IDLE_DEATHS
 
     def attempts(self, task: int) -> int:
         """Return how often a task has been begun, including the current attempt."""

@@ -493,6 +493,22 @@ def test_strategy_may_be_the_caller_s_own(options, make_files, strategy, executo
     assert {meta["by"] for _, meta in pipe.pipeline(make_files(3))} == {"Backwards"}
 
 
+class Broken(Backwards):
+    def work(self, inbox: Any) -> None:
+        """End the worker before it has begun a file."""
+        os._exit(3)
+
+
+def test_strategy_that_begins_no_file_ends_the_run(options, make_files):
+    """Its workers were replaced for ever, as no file was charged with their deaths."""
+    pipe = Doubler(**options, strategy=Broken, executor="processes")
+    pout = pipe.pipeline(make_files(3))
+    assert [result.outcome for result in pout.results] == [Outcome.FAILED] * 3
+    assert "died before they had begun a file; the last one ended with exit code 3" in str(
+        pout.errors[0]
+    )
+
+
 def test_strategy_has_names(options, make_files):
     pipe = Together(**options | {"num_processes": 1}, executor="processes", batch_size=2)
     names = make_files(4)

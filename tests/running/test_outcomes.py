@@ -154,9 +154,15 @@ def test_file_that_was_not_begun_says_why_not():
 
 
 @pytest.mark.parametrize(("exitcode", "words"), [(7, "exit code 7"), (-9, "SIGKILL")])
-def test_failure_to_start_says_how_workers_ended_and_where_to_look(exitcode, words):
-    error = outcomes.start_failure(3, died(exitcode, hook=None))
-    for each in ("3 workers", words, "standard error", "executor='serial'"):
+@pytest.mark.parametrize(
+    ("was_ready", "when"),
+    [(False, "3 workers in a row died before they were"), (True, "died before they had begun a")],
+)
+def test_failure_to_start_says_how_workers_ended_and_where_to_look(
+    was_ready, when, exitcode, words
+):
+    error = outcomes.start_failure(was_ready, died(exitcode, hook=None))
+    for each in (when, words, "standard error", "executor='serial'"):
         assert each in str(error)
     assert (error.exitcode, error.attempts) == (exitcode, 0)
     assert error.hook
