@@ -1131,7 +1131,8 @@ def test_error_of_a_group_names_the_member_that_could_not_be_read(pipe, kind, gr
     names = [kind(name) for name in group]
     for in_name in (names, [names[0], [names[1]], names[2]]):
         error = run(pipe, in_name, on_error="return").error
-        assert str(error).startswith(f"file_read raised ValueError on {group[1]!r} of the group [")
+        what = f"on {group[1]!r} of a group of {len(group)}: "
+        assert str(error).startswith(f"file_read raised ValueError {what}")
         assert error.in_name == in_name
 
 
@@ -1141,7 +1142,7 @@ def test_error_of_a_function_for_each_member_names_the_member(group):
         return Sound().checked(data)
 
     error = run(BigMultiPipe(pre_process_list=check), group, on_error="return").error
-    assert f"check raised ValueError on {group[1]!r} of the group" in str(error)
+    assert f"check raised ValueError on {group[1]!r} of a group of" in str(error)
 
 
 class Unread(BigMultiPipe):
@@ -1173,7 +1174,7 @@ def test_error_that_is_about_no_member_alone_names_the_group(group, in_name):
 
     for name in (group, tuple(group), in_name, (in_name, 3)):
         pipe = Unread(post_process_list=combine)
-        assert "of the group" not in str(run(pipe, name, on_error="return").error)
+        assert "of a group" not in str(run(pipe, name, on_error="return").error)
 
 
 COMPLAIN = (
@@ -1212,7 +1213,7 @@ def test_error_of_a_part_of_a_file_does_not_call_it_a_group(in_name):
             return Sound().checked(b"001.bin\n") if isinstance(in_name, str) else in_name[9]
 
     for part in ((in_name, 0, 1), (in_name, 3)):
-        assert "of the group" not in str(run(Broken(), part, on_error="return").error)
+        assert "of a group" not in str(run(Broken(), part, on_error="return").error)
 
 
 def test_member_dropped_at_the_end_is_gone_for_naming_and_writing(group, outdir):

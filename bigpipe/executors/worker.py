@@ -359,7 +359,7 @@ def file_error(
     where = "" if in_name is None else f" on {shown(in_name)}"
     member = failing_member(in_name, raised.__traceback__)
     if member is not None:
-        where = f" on {shown(member)} of the group {shown(in_name)}"
+        where = f" on {shown(member)} of a group of {len(in_name)}"
     if chunk is not None:
         where += f", chunk {chunk} (counted from 0)"
     message = f"{hook} raised {_describe(raised, where)}"
