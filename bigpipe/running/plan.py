@@ -6,12 +6,12 @@ Owns the record, and checks and reads the inputs. `bigpipe.pipeline` makes the p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from bigpipe.errors import InNamesError
+from bigpipe.errors import InNamesError, warn
 from bigpipe.options import Options
 
 __all__ = ["Inputs", "Plan", "checked_in_names", "plain"]
@@ -103,10 +103,25 @@ def checked_in_names(in_names: Any) -> Iterable[Any]:
         raise InNamesError(
             f"in_names is of type {type(in_names).__name__}; give a list of names"
         ) from None
+    if isinstance(in_names, Mapping):
+        _warn_of_groups(in_names)
     names: Iterable[Any] = in_names
     if isinstance(in_names, Sized) and not isinstance(in_names, Sequence):
         names = list(names)
     return names
+
+
+def _warn_of_groups(in_names: Mapping[Any, Any]) -> None:
+    """Warn if the values of a dict, not its keys, seem to be the inputs."""
+    for key, value in in_names.items():
+        is_file = isinstance(key, (str, os.PathLike)) and os.path.lexists(key)
+        if is_file or not isinstance(value, (list, tuple)):
+            return
+    if in_names:
+        warn(
+            "in_names is a dict, of which the keys are the inputs, but they are no files and the "
+            "values are lists: to process each list as a group, give list(groups.values())"
+        )
 
 
 def plain(in_name: Any) -> Any:

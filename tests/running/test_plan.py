@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigpipe.errors import InNamesError
+from bigpipe.errors import BigpipeWarning, InNamesError
 from bigpipe.options import Options
 from bigpipe.running.plan import Plan, checked_in_names, plain
 
@@ -20,6 +20,14 @@ def test_inputs_that_are_many_are_taken_as_they_are(in_names):
 @pytest.mark.parametrize("in_names", [{"a"}, {"a": 1}.keys(), np.array(["a"])], ids=repr)
 def test_collections_of_any_kind_are_taken_as_lists(in_names):
     assert checked_in_names(in_names) == ["a"]
+
+
+def test_dict_of_groups_is_doubted(tmp_path):
+    with pytest.warns(BigpipeWarning, match=r"give list\(groups\.values\(\)\)"):
+        assert checked_in_names({"V": ["a", "b"], "R": ("c",)}) == ["V", "R"]
+    (tmp_path / "a").touch()
+    for in_names in ({}, {"a": 1}, {"V": ["a"], "R": None}, {tmp_path / "a": ["its", "tags"]}):
+        assert checked_in_names(in_names) == list(in_names)
 
 
 @pytest.mark.parametrize("in_names", ["a", b"a", Path("a"), np.str_("a")], ids=repr)
