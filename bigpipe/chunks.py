@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from bigpipe.errors import StoreError
 
@@ -46,6 +47,9 @@ class Tiling:
     """Samples that a chunk shares with the one before it. Less than `n`."""
 
     def __post_init__(self) -> None:
+        for name, value in (("n", self.n), ("overlap", self.overlap)):
+            if not isinstance(value, Integral):
+                raise StoreError(f"{name}={value!r} is not a number of samples: give an int")
         if self.n < 1:
             raise StoreError(f"n={self.n} is not a valid chunk length: give 1 or more")
         if not 0 <= self.overlap < self.n:

@@ -376,6 +376,9 @@ def test_a_sample_that_is_too_large_comes_alone_with_a_warning(tmp_path):
     ("keywords", "said"),
     [
         ({"n": 0}, "n=0 is not a valid chunk length"),
+        ({"n": 1e2}, "n=100.0 is not a number of samples: give an int"),
+        ({"n": "7"}, "n='7' is not a number of samples"),
+        ({"n": 4, "overlap": 1.0}, "overlap=1.0 is not a number of samples"),
         ({"n": 4, "overlap": 4}, "overlap=4"),
         ({"n": 4, "nbytes": 4}, "both set the length of chunks of '.*ramp.npy'"),
         ({"axis": 1}, r"no axis 1 in '.*ramp.npy', whose shape is \(100,\)"),

@@ -6,6 +6,7 @@ Their names are in lower case, like those of `itertools`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -181,8 +182,8 @@ class repack(windows):
 
 
 def _at_least_one(n: int, who: str) -> int:
-    if n < 1:
-        raise StreamError(f"{who}({n}) would never be full: give 1 or more")
+    if not isinstance(n, Integral) or n < 1:
+        raise StreamError(f"{who}({n}) would never be full: give an int, 1 or more")
     return n
 
 
