@@ -17,7 +17,7 @@ from bigpipe.epoch_run import EpochRun, Epochs
 from bigpipe.errors import FileError, InNamesError, OptionError, UnsendableError, shown
 from bigpipe.executors.base import Executor
 from bigpipe.executors.delivery import DataReceiver
-from bigpipe.executors.worker import hook_frames
+from bigpipe.executors.failures import hook_frames
 from bigpipe.fed_pipe import FedPipe
 from bigpipe.hooks import Hooks
 from bigpipe.options import Options

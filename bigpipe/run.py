@@ -20,8 +20,8 @@ from bigpipe.clock import Clock
 from bigpipe.context import current
 from bigpipe.errors import FileError, WorkerError
 from bigpipe.executors import base, make_executor
+from bigpipe.executors.failures import hook_frames
 from bigpipe.executors.strategies import make_strategy
-from bigpipe.executors.worker import hook_frames
 from bigpipe.interrupts import Interrupts, Terminated, Undisturbed
 from bigpipe.log import LogReceiver, RecordFactory
 from bigpipe.measure import count_workers

@@ -1,6 +1,6 @@
 """Which member of a group an exception is about.
 
-Owns the search in the frames of the traceback. `bigpipe.executors.worker` writes the message.
+Owns the search in the frames of the traceback. `bigpipe.executors.failures` writes the message.
 """
 
 from __future__ import annotations

@@ -19,11 +19,12 @@ from bigpipe.errors import FileError
 from bigpipe.executors import wire
 from bigpipe.executors._settling import settled
 from bigpipe.executors.base import Report
+from bigpipe.executors.failures import file_error
 from bigpipe.executors.file_run import FileRun
 from bigpipe.executors.kept_memory import KeptMemory
 from bigpipe.executors.strategies import Inbox
 from bigpipe.executors.unsendable import report_of_unpicklable
-from bigpipe.executors.worker import TaskRunner, file_error
+from bigpipe.executors.worker import TaskRunner
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.outputs import Stager
 from bigpipe.prints import Place

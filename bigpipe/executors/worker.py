@@ -1,33 +1,29 @@
 """Runs one task in a worker, of whichever executor.
 
 Owns the way from a task to a report: fresh keywords, the record of the current file, the peak of
-memory, and the handling of exceptions. It has no channels and starts nothing; executors do that.
+memory, and the handling of exceptions, which `bigpipe.executors.failures` puts into words. It has
+no channels and starts nothing; executors do that.
 """
 
 from __future__ import annotations
 
 import os
 import time
-import traceback
 import warnings
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from bigpipe import context
 from bigpipe.claims.register import Claimant
 from bigpipe.context import FileContext
 from bigpipe.errors import (
-    BigpipeError,
     BigpipeWarning,
     FileError,
     FileTimeoutError,
-    message_of,
     show_worker_traceback,
-    shown,
 )
 from bigpipe.executors.base import Report, Task
-from bigpipe.executors.failing_member import failing_member
+from bigpipe.executors.failures import describe, file_error
 from bigpipe.executors.kept_memory import KeptMemory
 from bigpipe.executors.peak_meter import WORTH_LOOKING, PeakMeter
 from bigpipe.file_states import checksums, input_states, state_of
@@ -37,16 +33,11 @@ from bigpipe.measure import Share, set_share
 from bigpipe.outputs import Stager
 from bigpipe.sharing.buffers import BuffersLost
 from bigpipe.sharing.snapshot import size_besides_arrays
-from bigpipe.slices import parts
-from bigpipe.staging import as_final
 
-__all__ = ["TaskRunner", "file_error", "hook_frames"]
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+__all__ = ["TaskRunner"]
 
 MIN_COPY_S = 0.05  # seconds that copying the keywords takes below which nobody minds; arbitrary
 MUCH_COPYING = 0.2  # fraction of a file's time; arbitrary
-MAX_STDERR = 300  # characters of a program's standard error in a message; a few lines
 
 
 class TaskRunner:
@@ -149,7 +140,7 @@ class TaskRunner:
             raise
         except self.catch as error:
             warnings.warn(
-                f"worker_exit raised {_describe(error)}; the results are not affected",
+                f"worker_exit raised {describe(error)}; the results are not affected",
                 BigpipeWarning,
                 stacklevel=2,
             )
@@ -350,99 +341,3 @@ def _outputs(file: FileContext, outname: Any) -> list[tuple[str, Any]]:
         names.append(os.path.abspath(os.fsdecode(outname)))
     names += [name for name in map(os.path.abspath, file.outputs) if os.path.lexists(name)]
     return [(name, state_of(name)) for name in dict.fromkeys(names)]
-
-
-def file_error(
-    raised: BaseException, hook: str, in_name: Any, chunk: int | None = None
-) -> FileError:
-    """Return the error of a file for what its hook raised."""
-    where = "" if in_name is None else f" on {shown(in_name)}"
-    member = failing_member(in_name, raised.__traceback__)
-    if member is not None:
-        where = f" on {shown(member)} of a group of {len(in_name)}"
-    if chunk is not None:
-        where += f", chunk {chunk} (counted from 0)"
-    message = f"{hook} raised {_describe(raised, where)}"
-    if isinstance(raised, MemoryError):
-        message += "; memory ran out: lower num_processes, or give process_size"
-    is_group = isinstance(in_name, tuple) and parts(in_name) is None
-    if is_group and isinstance(raised, (AttributeError, TypeError)):
-        message += "; the input is a tuple: give a group of files as a list"
-    if isinstance(raised, TypeError):
-        message += _remedy_of_call(raised)
-    if isinstance(raised, FileTimeoutError):
-        message = (
-            f"{shown(in_name)} {raised}, in {hook}; raise file_timeout if it may take that long"
-        )
-    error = FileError(message, in_name=in_name, hook=hook, traceback=_formatted(raised))
-    error.__cause__ = raised
-    return error
-
-
-def _remedy_of_call(raised: TypeError) -> str:
-    """Return what to do if a hook could not be called with the keywords; ``""`` if it had begun."""
-    text = message_of(raised)
-    if not _is_inside_bigpipe(_outside_bigpipe(raised.__traceback__)):
-        return ""
-    if "unexpected keyword argument" in text:
-        return "; hooks receive all keywords: add **kwargs to its parameters"
-    if "required positional argument" in text or "required keyword-only argument" in text:
-        return "; give what is missing as a keyword, or the parameter a default"
-    return ""
-
-
-def hook_frames(error: FileError) -> TracebackType | None:
-    """Return the frames of the hook that raised, if they were kept, for a debugger."""
-    cause = error.__cause__
-    return None if cause is None else _outside_bigpipe(cause.__traceback__)
-
-
-def _describe(raised: BaseException, where: str = "") -> str:
-    text = as_final(message_of(raised) + _complaint(raised))
-    return f"{type(raised).__name__}{where}: {text}" if text else type(raised).__name__ + where
-
-
-def _complaint(raised: BaseException) -> str:
-    """Return what a program that failed or hung wrote to standard error, if it was captured."""
-    # Only exceptions of subprocess have both. It need not be imported to find out.
-    said = getattr(raised, "stderr", None) if hasattr(raised, "cmd") else None
-    if isinstance(said, bytes):
-        said = said.decode(errors="replace")
-    if not isinstance(said, str) or not said.strip():
-        return ""
-    text = " ".join(said.split())
-    return f" Standard error: {text if len(text) <= MAX_STDERR else '...' + text[-MAX_STDERR:]}"
-
-
-def _formatted(raised: BaseException) -> str:
-    """Return the traceback as Python shows it; without the exception itself if that fails.
-
-    An error about a file that bigpipe itself raises, or about how it called a hook, has its cause
-    and remedy in the message, so no frames of bigpipe are shown with it.
-    """
-    frames = _outside_bigpipe(raised.__traceback__)
-    is_told = isinstance(raised, (BigpipeError, OSError)) or (
-        isinstance(raised, TypeError) and _remedy_of_call(raised)
-    )
-    if is_told and _is_inside_bigpipe(frames):
-        if raised.__cause__ is None and (raised.__context__ is None or raised.__suppress_context__):
-            return ""
-        frames = None
-    try:
-        return "".join(traceback.format_exception(type(raised), raised, frames))
-    except Exception:  # such as of a SyntaxError made by hand, or of a __getattr__ that raises
-        return "".join(traceback.format_tb(frames)) + _describe(raised) + "\n"
-
-
-def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the hook on; the frames before it are the same for every file."""
-    outside = frames
-    while outside is not None:
-        if not _is_inside_bigpipe(outside):
-            return outside
-        outside = outside.tb_next
-    return frames
-
-
-def _is_inside_bigpipe(frames: TracebackType | None) -> bool:
-    return frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bigpipe.claims.register import Claims
 from bigpipe.errors import FileError
-from bigpipe.executors.worker import file_error
+from bigpipe.executors.failures import file_error
 from bigpipe.running.ledger import Ledger
 from bigpipe.running.memory_watch import MemoryWatch
 from bigpipe.running.plan import Inputs

@@ -16,7 +16,7 @@ from typing import Any
 from bigpipe.errors import UnsendableError
 from bigpipe.executors import launch
 from bigpipe.executors._settling import message
-from bigpipe.executors.worker import file_error
+from bigpipe.executors.failures import file_error
 from bigpipe.interrupts import Heard
 from bigpipe.sharing.arrays import pickler_class
 from bigpipe.sharing.snapshot import anonymous_file

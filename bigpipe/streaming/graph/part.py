@@ -14,7 +14,7 @@ from typing import Any
 
 from bigpipe.context import name_of
 from bigpipe.errors import FileError, StreamError, UnsendableError
-from bigpipe.executors.worker import file_error
+from bigpipe.executors.failures import file_error
 from bigpipe.interrupts import Postponed
 from bigpipe.sharing.polling import polled
 from bigpipe.streaming.graph.meter import BUSY, ENDED, GIVING, TAKING, Meter

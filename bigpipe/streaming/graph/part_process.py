@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigpipe.executors._settling import settled
-from bigpipe.executors.worker import file_error
+from bigpipe.executors.failures import file_error
 from bigpipe.interrupts import Interrupts, Terminated
 from bigpipe.prints import Place
 from bigpipe.sharing.transport import Receiver, Sender
