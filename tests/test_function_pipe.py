@@ -52,6 +52,15 @@ def test_everything_by_extension_if_no_function_is_given(arrays):
     assert written(FunctionPipe(outdir="out").pipeline(arrays)) == [0, 1, 2]
 
 
+def test_damaged_file_is_told_without_frames_of_those_who_read_it(arrays):
+    Path(arrays[0]).write_text("no array")
+    [error] = FunctionPipe(outdir="out", on_error="return").pipeline(arrays).errors
+    assert "cannot be read" in str(error)
+    assert error.traceback == ""
+    [error] = FunctionPipe(read=np.load, outdir="out", on_error="return").pipeline(arrays).errors
+    assert "numpy" in error.traceback
+
+
 def test_function_that_fails_on_several_arrays_is_told_how_to_read_one(tmp_path):
     pytest.importorskip("h5py")
     name = str(tmp_path / "a.h5")

@@ -83,7 +83,11 @@ class Intermixed(argparse.ArgumentParser):
         usual = _USUAL_FLAGS.get(flag.lstrip("-").replace("-", "_"))
         is_run = "--set" in flags
         near = [usual] if usual is not None and is_run else names_meant(flag, flags)
-        return f"; did you mean {' or '.join(near)}?" if near else ""
+        if near:
+            return f"; did you mean {' or '.join(near)}?"
+        keyword = flag.lstrip("-").replace("-", "_")
+        is_keyword = is_run and word.startswith("--") and keyword.isidentifier()
+        return f"; if it is a keyword of the hooks, write --set {keyword}=..." if is_keyword else ""
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

@@ -5,6 +5,7 @@ Owns its message and its traceback. `bigpipe.errors` has the class.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from types import TracebackType
@@ -96,7 +97,7 @@ def _formatted(raised: BaseException) -> str:
         isinstance(raised, TypeError) and _remedy_of_call(raised)
     )
     if is_told and _is_inside_bigpipe(frames):
-        if raised.__cause__ is None and (raised.__context__ is None or raised.__suppress_context__):
+        if _tells_cause(raised):
             return ""
         frames = None
     try:
@@ -105,15 +106,27 @@ def _formatted(raised: BaseException) -> str:
         return "".join(traceback.format_tb(frames)) + describe(raised) + "\n"
 
 
+def _tells_cause(raised: BaseException) -> bool:
+    """Return whether an exception has no cause, or repeats what that says."""
+    cause = raised.__cause__
+    if cause is None:
+        return raised.__context__ is None or raised.__suppress_context__
+    return message_of(cause) in message_of(raised) and _is_inside_bigpipe(cause.__traceback__)
+
+
 def _outside_bigpipe(frames: TracebackType | None) -> TracebackType | None:
     """Return the traceback from the hook on; the frames before it are the same for every file."""
     outside = frames
     while outside is not None:
-        if not _is_inside_bigpipe(outside):
+        if not (_is_inside_bigpipe(outside) or _file_of(outside) == contextlib.__file__):
             return outside
         outside = outside.tb_next
     return frames
 
 
 def _is_inside_bigpipe(frames: TracebackType | None) -> bool:
-    return frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+    return frames is not None and _file_of(frames).startswith(_PACKAGE)
+
+
+def _file_of(frames: TracebackType) -> str:
+    return frames.tb_frame.f_code.co_filename

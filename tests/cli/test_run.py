@@ -189,7 +189,8 @@ def test_file_that_looks_like_a_flag_can_be_named(folder, capsys):
         ("--create_outdir", "; did you mean --create-outdir?"),
         ("-o", "; did you mean --outdir?"),
         ("--dry-run", "; did you mean bigpipe plan?"),
-        ("--force", "unrecognized arguments: --force"),
+        ("--sigma-clip=3", "; if it is a keyword of the hooks, write --set sigma_clip=..."),
+        ("-x", "unrecognized arguments: -x"),
     ],
 )
 def test_flag_that_is_unknown_is_answered_with_the_one_meant(flag, hint, folder, capsys):
