@@ -338,7 +338,7 @@ def write_chunks(
     ------
     StoreError
         If no chunk comes, a chunk does not fit the first one, or the file cannot grow along the
-        axis, or the arguments are swapped.
+        axis, or the second argument is no stream of chunks.
 
     Examples
     --------
@@ -354,6 +354,11 @@ def write_chunks(
         else:
             remedy = "give the name of the file first, then the chunks"
         raise StoreError(f"{os.fspath(chunks)!r} is a file name, not a stream of chunks: {remedy}")
+    if isinstance(chunks, np.ndarray):
+        raise StoreError(
+            "the stream of chunks is one array: give [array] to write it as a chunk, or "
+            "list(array) to join its parts"
+        )
     with ChunkWriter(name, axis=axis, length=length, dtype=dtype, **how) as writer:
         for chunk in outputs_of(iter(chunks)):
             writer.write(chunk)

@@ -286,6 +286,13 @@ def test_name_in_place_of_chunks_is_refused(kind, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
+def test_one_array_in_place_of_chunks_is_refused(shape, tmp_path):
+    with pytest.raises(StoreError, match=r"give \[array\] to write it as a chunk"):
+        write_chunks(tmp_path / "x.npy", np.zeros(shape))
+    assert not list(tmp_path.iterdir())
+
+
 @each_format
 def test_numbers_are_converted_if_a_dtype_is_given(extension, tmp_path):
     path = path_of(tmp_path, extension)
