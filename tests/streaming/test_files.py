@@ -494,11 +494,12 @@ class OneNumberALine:
     close = sync
 
 
-def test_a_format_of_ones_own_is_read_and_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("extension", [".Lines", "lines"])
+def test_a_format_of_ones_own_is_read_and_written(extension, tmp_path, monkeypatch):
     from bigpipe.streaming.stores import base
 
     monkeypatch.setattr(base, "_REGISTERED", {})
-    register_store(OneNumberALine, ".Lines")
+    register_store(OneNumberALine, extension)
     path = tmp_path / "x.lines"
     write_chunks(path, [np.arange(3.0), np.arange(2.0)])
     assert path.read_text().split() == ["0.0", "1.0", "2.0", "0.0", "1.0"]

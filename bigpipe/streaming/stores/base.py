@@ -115,10 +115,11 @@ def register_store(store: Any, *extensions: str) -> None:
     store : type
         A class with the methods of `ArrayStore`.
     *extensions : str
-        Extensions such as ``".xyz"``. They override those that bigpipe knows.
+        Extensions such as ``".xyz"``, with or without the dot. They override those that bigpipe
+        knows.
     """
     for extension in extensions:
-        _REGISTERED[extension.lower()] = store
+        _REGISTERED[f".{extension.lower().removeprefix('.')}"] = store
 
 
 def open_store(name: Any, mode: str = "r", **how: Any) -> ArrayStore:
