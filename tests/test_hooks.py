@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -1175,6 +1175,17 @@ def test_error_that_is_about_no_member_alone_names_the_group(group, in_name):
     for name in (group, tuple(group), in_name, (in_name, 3)):
         pipe = Unread(post_process_list=combine)
         assert "of a group" not in str(run(pipe, name, on_error="return").error)
+
+
+def test_path_that_is_only_half_made_does_not_hide_the_error(group):
+    def look(path):
+        raise ValueError("not there")
+
+    def combine(data, **kwargs):
+        look(object.__new__(PurePosixPath))
+
+    error = run(Unread(post_process_list=combine), group, on_error="return").error
+    assert "raised ValueError on [" in str(error)
 
 
 COMPLAIN = (

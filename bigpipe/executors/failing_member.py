@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePath
 from types import FrameType, TracebackType
 from typing import Any
@@ -62,7 +63,8 @@ def failing_member(in_name: Any, frames: TracebackType | None) -> str | None:
 def _names(values: list[Any]) -> Iterator[str]:
     for value in values:
         if isinstance(value, (str, PurePath)):
-            yield os.fspath(value)
+            with suppress(Exception):  # of a path half made, or of a class that may raise anything
+                yield os.fspath(value)
         elif isinstance(value, list):
             yield from _names(value)
 
