@@ -130,14 +130,17 @@ def write_zarr(data: Any, name: str) -> None:
     arrays = arrays_of(data, name, "")
     if os.path.isdir(name):
         shutil.rmtree(name)
-    if isinstance(data, dict):
-        group = zarr.open_group(name, mode="w")
-        for path, array in arrays.items():
-            make = getattr(group, "create_array", None) or group.create_dataset
-            _fill(make, path, array, name)
-    else:
-        array = arrays[""]
-        _fill(functools.partial(zarr.open_array, mode="w"), name, array, name)
+    try:
+        if isinstance(data, dict):
+            group = zarr.open_group(name, mode="w")
+            for path, array in arrays.items():
+                make = getattr(group, "create_array", None) or group.create_dataset
+                _fill(make, path, array, name)
+        else:
+            _fill(functools.partial(zarr.open_array, mode="w"), name, arrays[""], name)
+    except BaseException:
+        shutil.rmtree(name, ignore_errors=True)
+        raise
 
 
 def _fill(make: Any, path: str, array: Any, name: str) -> None:
