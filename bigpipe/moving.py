@@ -25,6 +25,7 @@ __all__ = [
     "not_moved",
     "not_staged",
     "overwrites_input",
+    "places",
     "put",
     "remove",
     "status_of",
@@ -122,6 +123,16 @@ def moves(source: str, destination: str, mains: Iterable[str] = ()) -> Iterator[
                 yield from moves(entry.path, place, mains)
             else:
                 yield entry.path, place
+
+
+def places(source: str, destination: str) -> Iterator[str]:
+    """Yield the final name of what is to be moved; for a folder, those of its files."""
+    if not os.path.isdir(source) or os.path.islink(source):
+        yield destination
+        return
+    for folder, _, names in os.walk(source):
+        for name in names:
+            yield os.path.join(destination + folder[len(source) :], name)
 
 
 def put(source: str, destination: str, wholly: bool) -> None:

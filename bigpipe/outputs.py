@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from bigpipe import moving
@@ -33,6 +34,7 @@ from bigpipe.staging import (
 __all__ = ["StagedOutput", "Stager"]
 
 MAX_IDLE = 16  # staging folders that a stager keeps; arbitrary, each costs a file descriptor
+MAX_NAMED = 100  # files in a new folder that are named as side files; arbitrary
 _NO_NAMES = ("", os.curdir, os.pardir)
 _NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -202,7 +204,8 @@ class StagedOutput:
     placed : list of str
         Absolute names that `commit` has put in place, or has tried to.
     side_files : dict
-        Those of side files; the values say whether there was something before.
+        Those of all files but the output itself, a hundred of each new folder at most; the values
+        say whether there was something before.
     """
 
     _copy: moving.Copy | None = None
@@ -365,8 +368,9 @@ class StagedOutput:
         for source, destination in planned:
             if source == self._main and self._copy is not None and self._copy.is_untouched():
                 continue
-            if source not in mains:
-                self.side_files[destination] = os.path.lexists(destination)
+            if source != self._main:
+                for place in islice(moving.places(source, destination), MAX_NAMED):
+                    self.side_files[place] = os.path.lexists(place)
             try:
                 self._move(source, destination, source in mains)
             except OSError as error:

@@ -1041,6 +1041,31 @@ def test_side_files_with_names_of_their_own_are_fine_in_each_run(make_files, out
     assert len(names_in(outdir)) == 12
 
 
+class WithSideFolder(Doubler):
+    """Writes a file into a folder beside the output that it makes itself."""
+
+    def file_write(self, data, outname, **kwargs):
+        folder = Path(outname).with_name("plots")
+        folder.mkdir()
+        (folder / "all.png").write_bytes(data)
+        return super().file_write(data, outname, **kwargs)
+
+
+class WithOneName(Doubler):
+    """Writes and returns a name that is not made from that of the output."""
+
+    def file_write(self, data, outname, **kwargs):
+        return super().file_write(data, os.path.join(os.path.dirname(outname), "all"), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("pipe", "name"), [(WithSideFolder, "plots/all.png"), (WithOneName, "all")]
+)
+def test_second_file_of_one_name_is_warned_of_wherever_it_is(make_files, outdir, pipe, name):
+    with pytest.warns(BigpipeWarning, match=f"file_write has written '{outdir}/{name}' for"):
+        pipe(outdir=outdir).pipeline(make_files(2), **OPTIONS)
+
+
 class FailsOnce(WithSideFile):
     def file_process(self, in_name, **kwargs):
         result = super().file_process(in_name, **kwargs)

@@ -25,6 +25,7 @@ class SideFiles:
 
     def __init__(self) -> None:
         self._seen = BloomFilter()
+        self._seen_backwards = BloomFilter()
 
     def add(self, written: Mapping[str, bool]) -> str | None:
         """Add the side files of one input; return one that replaced another input's, if any.
@@ -34,8 +35,10 @@ class SideFiles:
         written : mapping
             Absolute names; the values say whether there was something before. So a file of an
             earlier run is not mistaken for another input's, nor is a rare wrong answer of the
-            filter taken for true where nothing was replaced.
+            filters taken for true where nothing was replaced. When a run is repeated, every side
+            file replaces one, so a single filter would be wrong too often.
         """
         seen = self._seen.add(written)
-        pairs = zip(written.items(), seen, strict=True)
-        return next((name for (name, existed), again in pairs if existed and again), None)
+        again = self._seen_backwards.add(name[::-1] for name in written)
+        found = zip(written.items(), seen, again, strict=True)
+        return next((name for (name, existed), *twice in found if existed and all(twice)), None)

@@ -221,7 +221,7 @@ def warn_of_side_file(name: str, in_name: Any) -> None:
     """Warn of a side file that has replaced one that another input wrote in the same run."""
     warn(
         f"file_write has written {name!r} for {shown(in_name)} in place of the file that it wrote "
-        "there for another input, which is lost: make the names of side files from outname. To "
+        "there for another input, which is lost: make the names of all files from outname. To "
         "collect something of all inputs, return it as metadata. Other files may be affected too.",
     )
 
