@@ -154,6 +154,38 @@ def test_system_without_exchange_is_noticed(
     assert (source.read_text(), target.read_text()) == ("old", "other")
 
 
+def test_link_to_a_folder_is_moved_as_a_link(tmp_path: Path) -> None:
+    for folder in ("staged", "final", "final/plots", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "elsewhere" / "a.png").touch()
+    (tmp_path / "staged" / "plots").symlink_to(tmp_path / "elsewhere")
+    staged, final = str(tmp_path / "staged"), str(tmp_path / "final")
+    assert list(moving.moves(staged, final)) == [(f"{staged}/plots", f"{final}/plots")]
+    assert list(moving.places(f"{staged}/plots", f"{final}/plots")) == [f"{final}/plots"]
+
+
+def test_copy_of_what_is_gone_is_not_current(source: Path, target: Path) -> None:
+    copied = moving.Copy(str(source), str(target))
+    assert copied.is_current()
+    source.unlink()
+    assert not copied.is_current()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["temporary file named", "no file named"])
+def test_error_of_writing_names_the_callers_file(
+    source: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    def full(descriptor: int) -> None:
+        [temporary] = source.parent.glob(".bigpipe-*")
+        raise OSError(28, "No space left on device", *[str(temporary)] * named)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        moving.write_whole(source, b"new")
+    assert (caught.value.errno, caught.value.filename) == (28, str(source))
+    assert (os.listdir(source.parent), source.read_text()) == (["source"], "old")
+
+
 @pytest.mark.parametrize("can_ask", [True, False], ids=["asked", "looked"])
 def test_name_is_taken_by_whatever_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_ask: bool

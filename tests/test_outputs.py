@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigpipe import moving
+from bigpipe import moving, outputs
 from bigpipe.errors import CollisionError, OutnameError
 from bigpipe.moving import overwrites_input
 from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager
-from bigpipe.staging import STAGING_NAME, explain
+from bigpipe.staging import STAGING_NAME, StagingFolder, explain
 
 LONG_AGO = 1_500_000_000  # seconds: a time stamp that no test can meet by chance
 TIMEOUT = 60.0  # seconds; only a test that fails ever waits so long
@@ -233,6 +233,18 @@ def test_relative_name_is_of_the_folder_that_was_current_at_first(
     assert tree(tmp_path) == {"one": None, "two": None, "one/x.fits": "new"}
     write(stager, "x.fits", "second")
     assert (tmp_path / "two" / "x.fits").read_text() == "second"
+
+
+def test_relative_name_is_anchored_once_a_hook_has_changed_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stager = Stager()
+    assert stager.anchored("out/x.fits") == "out/x.fits"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert stager.anchored("out/x.fits") == f"{tmp_path}/out/x.fits"
+    assert stager.anchored("/out/x.fits") == "/out/x.fits"
 
 
 # Side files
@@ -450,6 +462,29 @@ def test_old_output_that_cannot_be_copied_is_told_with_the_remedy(
     assert list((old.parent / STAGING_NAME).glob("*/*")) == []
 
 
+def test_half_a_copy_is_no_old_output(
+    stager: Stager, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanishing(source: str, destination: str) -> None:
+        Path(destination).write_text("ol")
+        os.unlink(source)
+        raise FileNotFoundError(2, "No such file or directory", source)
+
+    monkeypatch.setattr(moving, "copy", vanishing)
+    staged = stager.open(str(old))
+    refuse(Path(staged.path))
+    staged.commit(staged.path)
+    assert old.read_text() == "new"
+
+
+def test_output_replaces_a_folder_that_has_appeared_meanwhile(stager: Stager, final: Path) -> None:
+    staged = stager.open(str(final))
+    Path(staged.path).write_text("new")
+    make_store(final, "0")
+    assert staged.commit(staged.path) == str(final)
+    assert final.read_text() == "new"
+
+
 # Folders as outputs
 
 
@@ -581,6 +616,15 @@ def test_folder_that_the_hook_makes_is_made(stager: Stager, tmp_path: Path) -> N
     assert stat.S_IMODE(final.parent.stat().st_mode) == 0o750
 
 
+def test_folder_may_be_named_in_a_roundabout_way(stager: Stager, tmp_path: Path) -> None:
+    staged = stager.open(f"{tmp_path}/no//./x.fits")
+    os.mkdir(os.path.dirname(os.path.normpath(staged.path)))
+    Path(staged.path).write_text("new")
+    assert staged.commit(staged.path) == f"{tmp_path}/no//./x.fits"
+    assert tree(tmp_path) == {"no": None, "no/x.fits": "new"}
+    assert staged.side_files == {}
+
+
 def test_relative_folder_that_the_hook_makes_is_made(
     stager: Stager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -644,6 +688,26 @@ def test_many_folders_do_not_use_up_file_descriptors(stager: Stager, tmp_path: P
         write(stager, tmp_path / str(number) / "x.fits")
     assert len(stager._all) == MAX_IDLE
     assert len(list(tmp_path.rglob(STAGING_NAME))) == MAX_IDLE
+
+
+def test_staging_folder_is_removed_if_ctrl_c_comes_just_after_it_was_made(
+    stager: Stager, final: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Interrupted(StagingFolder):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            made.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "StagingFolder", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stager.open(str(final))
+    assert os.path.isdir(made[0].path)
+    stager.close()
+    assert os.listdir(final.parent) == []
+    made[0].remove()
 
 
 # Links, devices, other file systems
