@@ -9,6 +9,7 @@ import pytest
 
 from bigpipe.claims.folder_claims import FolderClaims
 from bigpipe.claims.register import Answer, Claimant, Claims, DirectClaimant
+from bigpipe.claims.spool import MAX_IN_MEMORY
 from bigpipe.errors import CollisionError
 
 FREE = Answer()
@@ -139,6 +140,21 @@ def test_name_is_free_again_if_its_file_wrote_nothing(claims, asked):
     assert claims.claim(1, "b", "out/x", exists=False) == FREE
 
 
+def test_name_that_was_asked_for_is_free_again_if_its_file_wrote_nothing(claims):
+    claims.claim(0, "a", "out/x", exists=False)
+    assert claims.claim(1, "b", "out/x", exists=False) == Answer(wait_for=0)
+    claims.finish([(0, False)])
+    assert claims.claim(1, "b", "out/x", exists=False) == FREE
+
+
+def test_names_are_free_again_however_many_files_wrote_nothing(claims):
+    names = [f"out/{index}" for index in range(MAX_IN_MEMORY + 1)]
+    for index, name in enumerate(names):
+        claims.claim(index, "a", name, exists=False)
+        claims.finish([(index, False)])
+    assert all(claims.claim(-2, "b", name, exists=False) == FREE for name in names)
+
+
 def test_name_is_free_again_if_its_file_goes_back_unbegun(claims):
     claims.grant([(0, "a/x")])
     claims.withdraw(0)
@@ -208,6 +224,19 @@ def test_file_of_an_earlier_run_may_be_written_over(claims, tmp_path):
     assert claims.claim(0, "a", str(tmp_path / "x"), exists=True) == FREE
 
 
+def test_output_of_a_file_that_is_run_is_not_kept_for_one_that_need_not_be(claims):
+    claims.claim(1, "a", "/nowhere/x", exists=False)
+    assert not claims.keep("b", "/nowhere/x")
+    claims.finish([(1, True)])
+    assert not claims.keep("b", "/nowhere/x")
+
+
+def test_inputs_that_are_no_names_are_told_apart_if_they_need_not_be_run(claims):
+    assert claims.keep(7, "/nowhere/sum.fits")
+    assert claims.keep(8, "/nowhere/sum.fits")
+    assert not claims.keep(7, "/nowhere/sum.fits")
+
+
 @pytest.mark.parametrize(
     ("second", "may_have_it"),
     [("raw/a.fits", False), ("raw/../raw/a.fits", False), ("raw/b.fits", True)],
@@ -235,6 +264,11 @@ def test_any_name_can_be_claimed(claims, name):
     assert claims.claim(0, name, f"out/{name}", exists=False) == FREE
     claims.finish([(0, True)])
     assert "would both be written" in claims.claim(1, "b", f"out/{name}", exists=False).refusal
+
+
+def test_one_name_in_two_folders_is_two_names(claims):
+    assert claims.claim(0, "a", "one/x", exists=False) == FREE
+    assert claims.claim(1, "b", "two/x", exists=False) == FREE
 
 
 def test_many_output_folders_do_not_confuse_the_register(claims):
