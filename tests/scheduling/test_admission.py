@@ -138,6 +138,16 @@ def test_large_task_is_not_held_back_where_enough_is_left():
     assert [admission.take_for_idle(worker) for worker in range(4)] == [0, 1, 2, 3]
 
 
+def test_large_task_is_held_back_for_workers_that_are_idle_only():
+    admission = make(500, 400, *[90] * 10)
+    assert [admission.take_for_idle(worker) for worker in range(3)] == [0, 1, 2]
+
+
+def test_task_goes_past_up_to_the_last_byte_of_the_room():
+    admission = make(600, 900, 400, 100)
+    assert [admission.take_for_idle(worker) for worker in (0, 1)] == [0, 2]
+
+
 def test_large_task_is_not_held_back_where_others_would_not_fit_either():
     admission = make(450, 450, *[300] * 10, n_workers=4)
     assert [admission.take_for_idle(worker) for worker in range(3)] == [0, 1, None]
@@ -220,6 +230,22 @@ def test_worker_is_charged_with_what_is_left_when_one_of_two_like_tasks_has_ende
     assert admission.charges.total == 300
 
 
+def test_task_that_is_taken_off_its_worker_is_charged_no_more():
+    admission = make(300, 500)
+    assert [admission.take_for_idle(0), admission.take_ahead(0)] == [0, 1]
+    admission.take_off(0, 1)
+    assert admission.charges.total == 300
+    assert admission.projection(1) is None
+
+
+def test_task_that_has_ended_has_no_projection():
+    admission = make(300)
+    admission.take_for_idle(0)
+    assert admission.projection(0) == 300
+    admission.ended(0, 0, 300)
+    assert admission.projection(0) is None
+
+
 def test_workers_being_started_are_charged_with_what_the_first_one_holds():
     charges = Charges(BUDGET, is_given=True)
     charges.join(0)
@@ -241,6 +267,43 @@ def test_task_is_not_sent_ahead_where_it_would_take_what_others_could_use():
     admission = make(300, 700)
     admission.take_for_idle(0)
     assert admission.take_ahead(0) is None
+
+
+@pytest.mark.parametrize(("size", "task"), [(500, 1), (501, None)])
+def test_larger_task_is_sent_ahead_if_half_of_the_memory_is_left(size, task):
+    admission = make(100, size)
+    admission.take_for_idle(0)
+    assert admission.take_ahead(0) == task
+
+
+def test_task_that_is_no_larger_is_always_sent_ahead():
+    admission = make(600, 600, 599)
+    assert admission.take_for_idle(0) == 0
+    assert [admission.take_ahead(0), admission.take_ahead(0)] == [1, 2]
+
+
+def test_task_sent_ahead_fits_another_worker_if_there_is_room_beside_the_first():
+    admission = make(600, 400)
+    assert [admission.take_for_idle(0), admission.take_ahead(0)] == [0, 1]
+    assert admission.would_fit(1, 1)
+    sample(admission, 601, 0, 0)
+    assert not admission.would_fit(1, 1)
+
+
+@pytest.mark.parametrize(("size", "has_much"), [(500, True), (501, False)])
+def test_workers_may_keep_memory_as_long_as_half_of_it_is_free(size, has_much):
+    admission = make(size)
+    admission.take_for_idle(0)
+    assert admission.has_much_room == has_much
+
+
+def test_projection_follows_what_an_idle_worker_is_seen_to_hold():
+    admission = make(100, 100, reserved=10)
+    assert admission.take_for_idle(0) == 0
+    assert admission.join(3)
+    admission.ready(3, 50)
+    assert admission.take_for_idle(1) == 1
+    assert [admission.projection(0), admission.projection(1)] == [90, 50]
 
 
 def test_worker_is_charged_with_more_when_more_is_measured():
@@ -272,9 +335,11 @@ def test_nothing_starts_while_a_worker_is_paused():
     sample(admission, 500, 200, 0)
     sample(admission, 500, 450, 0)
     assert relief(admission.charges) == [Pause(1)]
+    assert admission.take_ahead(1) is None
     sample(admission, 100, 100, 0)
     assert admission.charges.total + 10 <= BUDGET
     assert admission.take_for_idle(2) is None
+    assert not admission.would_fit(2, 1)
     assert not admission.join(3)
 
 
@@ -313,6 +378,91 @@ def test_task_that_was_stopped_is_projected_higher():
     assert admission.stops(0) == 1
 
 
+def test_task_that_was_stopped_is_not_projected_higher_for_what_its_worker_held_before():
+    admission = make(100, reserved=50)
+    admission.take_for_idle(0)
+    sample(admission, 400, 50, 50)
+    admission.stopped(0, 0)
+    admission.charges.leave(0)
+    admission.put_back(0)
+    admission.take_for_idle(1)
+    assert admission.projection(0) == 525
+
+
+def stop(admission: Admission) -> None:
+    admission.stopped(0, 0)
+
+
+def run_out(admission: Admission) -> None:
+    admission.ran_out(0, 0)
+
+
+@pytest.mark.parametrize("size", [100, 600])
+@pytest.mark.parametrize("interrupt", [stop, run_out])
+def test_nothing_remains_of_a_stopped_task_that_was_given_up(interrupt, size):
+    admission = make(size, 10)
+    admission.take_for_idle(0)
+    interrupt(admission)
+    admission.charges.leave(0)
+    admission.forget(0)
+    assert admission.stops(0) == 0
+    assert not admission.is_told(0)
+    admission.add(0, Need(given=size, rank=-1.0))
+    assert [admission.take_for_idle(worker) for worker in (1, 2)] == [0, 1]
+    assert admission.projection(0) == size
+
+
+def unsized(n_tasks: int, used: int) -> Admission:
+    """Return an admission that guesses the memory of its tasks; the first uses so much."""
+    admission = make(reserved=100 * MiB, budget=1000 * MiB)
+    for task in range(n_tasks):
+        admission.add(task, Need(size=1))
+    assert admission.take_for_idle(0) == 0
+    sample(admission, used, 100 * MiB, 100 * MiB)
+    return admission
+
+
+def end(admission: Admission) -> None:
+    admission.ended(0, 0, None)
+
+
+@pytest.mark.parametrize("interrupt", [end, stop, run_out])
+@pytest.mark.parametrize(
+    ("growth", "learned"), [(30, 64), (100, 200)], ids=["below its projection", "above it"]
+)
+def test_task_of_unknown_need_teaches_only_that_more_is_needed(interrupt, growth, learned):
+    """A thread's memory cannot be told from that of others, and a stopped task has not ended."""
+    admission = unsized(2, used=(100 + growth) * MiB)
+    assert admission.projection(0) == 64 * MiB
+    interrupt(admission)
+    assert admission.take_for_idle(1) == 1
+    assert admission.projection(1) == learned * MiB
+
+
+def test_task_that_has_ended_teaches_what_the_next_one_needs():
+    admission = unsized(3, used=100 * MiB)
+    admission.ended(0, 0, 10 * MiB)
+    assert admission.take_for_idle(1) == 1
+    assert admission.projection(1) == 20 * MiB
+    admission = unsized(2, used=100 * MiB)
+    admission.learn(Need(size=1), 10 * MiB)
+    assert admission.take_for_idle(1) == 1
+    assert admission.projection(1) == 20 * MiB
+
+
+def test_stopped_task_of_which_nothing_is_known_is_learned_from():
+    admission = make(budget=1000 * MiB)
+    for task in (0, 1):
+        admission.add(task, None)
+    assert admission.take_for_idle(0) == 0
+    assert admission.projection(0) == 500 * MiB
+    sample(admission, 600 * MiB, 0, 0)
+    assert admission.stopped(0, 0) is None
+    admission.charges.leave(0)
+    assert admission.take_for_idle(1) == 1
+    assert admission.projection(1) > 600 * MiB
+
+
 def test_task_stopped_for_the_sake_of_another_keeps_its_projection():
     admission = make(300, 100)
     admission.take_for_idle(0)
@@ -349,6 +499,62 @@ def test_task_that_ran_out_of_memory_runs_alone_if_it_was_large(size, is_alone):
     assert admission.take_for_idle(1) == 0
     assert admission.projection(0) >= 2 * size
     assert (admission.take_for_idle(2) is None) == is_alone
+
+
+@pytest.mark.parametrize(("used", "is_alone"), [(450, False), (501, True)])
+def test_task_that_ran_out_of_memory_runs_alone_if_it_had_taken_much(used, is_alone):
+    admission = make(100, 10)
+    admission.take_for_idle(0)
+    sample(admission, used, 0, 0)
+    admission.ran_out(0, 0)
+    admission.charges.leave(0)
+    admission.put_back(0)
+    assert admission.take_for_idle(1) == 0
+    assert (admission.take_for_idle(2) is None) == is_alone
+
+
+def test_task_that_ran_out_of_memory_twice_runs_alone():
+    admission = make(100, 10)
+    for worker in (0, 1):
+        assert admission.take_for_idle(worker) == 0
+        admission.ran_out(worker, 0)
+        admission.charges.leave(worker)
+        admission.put_back(0)
+    admission.charges.join(3)
+    admission.ready(3, 0)
+    assert [admission.take_for_idle(2), admission.take_for_idle(3)] == [0, None]
+
+
+def test_task_too_large_with_what_earlier_ones_left_behind_runs_alone_in_a_new_worker():
+    admission = Admission(BUDGET, is_given=True, n_workers=3)
+    for worker in range(3):
+        admission.charges.join(worker)
+    for worker, reserved in enumerate((900, 0, 0)):
+        admission.ready(worker, reserved)
+    for task in range(3):
+        admission.add(task, Need(given=910))
+    assert admission.take_for_idle(0) == 0
+    admission.ended(0, 0, 5)
+    assert admission.take_for_idle(0) == 1
+    sample(admission, BUDGET + 1)
+    assert admission.charges.relief([0]) == [Stop(0, 1)]
+    assert admission.stopped(0, 1) is None
+    admission.charges.leave(0)
+    admission.put_back(1)
+    assert [admission.take_for_idle(1), admission.take_for_idle(2)] == [1, None]
+
+
+def test_stopped_tasks_of_different_sizes_do_not_wait_for_each_other():
+    admission = make(400, 50, 300)
+    for worker in range(3):
+        assert admission.take_for_idle(worker) == worker
+    for worker in (1, 0):
+        admission.ran_out(worker, worker)
+        admission.charges.leave(worker)
+        admission.put_back(worker)
+    admission.charges.join(3)
+    admission.ready(3, 0)
+    assert admission.take_for_idle(3) == 1
 
 
 def test_steady_growth_is_foreseen_and_the_youngest_paused():
@@ -490,10 +696,8 @@ def test_task_over_its_projection_is_expected_to_grow_only_as_long_as_it_does():
 # Files that are small beside the budget.
 
 
-def light(n_workers: int = 2) -> Admission:
-    admission = Admission(
-        BUDGET, is_given=True, n_workers=n_workers, need_of=lambda task: Need(size=task)
-    )
+def light(n_workers: int = 2, needs=lambda task: Need(size=task)) -> Admission:
+    admission = Admission(BUDGET, is_given=True, n_workers=n_workers, need_of=needs)
     for worker in range(n_workers):
         admission.join(worker)
         admission.ready(worker, 10)
@@ -514,7 +718,7 @@ def test_no_account_is_kept_of_small_tasks():
     "event",
     [
         TaskEnded(0, 0, growth=BUDGET // 4),
-        Measured({0: BUDGET // 4}),
+        Measured({0: BUDGET // 4, 1: 10}),
         Measured({0: 10}, available=BUDGET // 3),
         Measured({0: 10}, is_tight=True),
         WorkerReady(0, reserved=BUDGET // 4),
@@ -528,11 +732,32 @@ def test_account_is_needed_once_something_is_not_small(event):
 
 @pytest.mark.parametrize(
     "event",
-    [TaskEnded(0, 0, growth=10), TaskEnded(0, 0), Measured({0: 10}, available=BUDGET), Tick()],
+    [TaskEnded(0, 0, growth=10), TaskEnded(0, 0), Measured({0: 10}, available=BUDGET // 2), Tick()],
     ids=["growth", "growth unknown", "use", "time"],
 )
 def test_account_is_not_needed_for_what_is_small(event):
     assert not light().is_needed(event)
+
+
+def test_pending_tasks_are_kept_to_choose_from_only_if_account_is_kept():
+    for admission, n_wanted in ((make(), 7), (light(), 0)):
+        assert admission.n_wanted == 0
+        admission.n_to_choose_from = 7
+        assert admission.n_wanted == n_wanted
+
+
+def test_workers_may_keep_memory_as_long_as_no_account_is_kept():
+    admission = light()
+    admission.charges.measure({0: BUDGET, 1: BUDGET}, None)
+    assert admission.has_much_room
+
+
+def test_account_takes_in_the_needs_that_were_given():
+    admission = light(needs=lambda task: Need(given=30))
+    assert admission.light is not None
+    admission.keep_account({0: [admission.light.popleft()]})
+    assert admission.is_told(0)
+    assert admission.projection(0) == 20
 
 
 def test_account_takes_in_what_workers_have_and_what_waits():
