@@ -126,13 +126,13 @@ def moves(source: str, destination: str, mains: Iterable[str] = ()) -> Iterator[
 
 
 def places(source: str, destination: str) -> Iterator[str]:
-    """Yield the final name of what is to be moved; for a folder, those of its files."""
-    if not os.path.isdir(source) or os.path.islink(source):
+    """Yield the final name of a file that is to be moved, or of each in a folder; not of links."""
+    if os.path.isdir(source) and not os.path.islink(source):
+        with os.scandir(source) as entries:
+            for entry in entries:
+                yield from places(entry.path, os.path.join(destination, entry.name))
+    elif not os.path.islink(source):  # which has no content that could be lost
         yield destination
-        return
-    for folder, _, names in os.walk(source):
-        for name in names:
-            yield os.path.join(destination + folder[len(source) :], name)
 
 
 def put(source: str, destination: str, wholly: bool) -> None:

@@ -204,8 +204,8 @@ class StagedOutput:
     placed : list of str
         Absolute names that `commit` has put in place, or has tried to.
     side_files : dict
-        Those of all files but the output itself, a hundred of each new folder at most; the values
-        say whether there was something before.
+        Those of all files but the output itself and links, a hundred of each new folder at most;
+        the values say whether there was something before.
     """
 
     _copy: moving.Copy | None = None

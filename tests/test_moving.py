@@ -161,7 +161,18 @@ def test_link_to_a_folder_is_moved_as_a_link(tmp_path: Path) -> None:
     (tmp_path / "staged" / "plots").symlink_to(tmp_path / "elsewhere")
     staged, final = str(tmp_path / "staged"), str(tmp_path / "final")
     assert list(moving.moves(staged, final)) == [(f"{staged}/plots", f"{final}/plots")]
-    assert list(moving.places(f"{staged}/plots", f"{final}/plots")) == [f"{final}/plots"]
+
+
+def test_places_are_those_of_files_at_any_depth_without_links(tmp_path: Path) -> None:
+    (tmp_path / "plots" / "small").mkdir(parents=True)
+    for name in ("a.png", "small/b.png"):
+        (tmp_path / "plots" / name).touch()
+    (tmp_path / "plots" / "latest.png").symlink_to("a.png")
+    (tmp_path / "plots" / "tiny").symlink_to("small")
+    plots = str(tmp_path / "plots")
+    assert sorted(moving.places(plots, "/out")) == ["/out/a.png", "/out/small/b.png"]
+    assert list(moving.places(f"{plots}/a.png", "/out/b.png")) == ["/out/b.png"]
+    assert list(moving.places(f"{plots}/tiny", "/out/tiny")) == []
 
 
 def test_copy_of_what_is_gone_is_not_current(source: Path, target: Path) -> None:

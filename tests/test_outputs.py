@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bigpipe import moving, outputs
 from bigpipe.errors import CollisionError, OutnameError
 from bigpipe.moving import overwrites_input
-from bigpipe.outputs import MAX_IDLE, StagedOutput, Stager
+from bigpipe.outputs import MAX_IDLE, MAX_NAMED, StagedOutput, Stager
 from bigpipe.staging import STAGING_NAME, StagingFolder, explain
 
 LONG_AGO = 1_500_000_000  # seconds: a time stamp that no test can meet by chance
@@ -280,6 +280,20 @@ def test_folder_of_side_files_keeps_what_others_put_there(stager: Stager, tmp_pa
         "small": None,
         "small/x.png": "small",
     }
+
+
+def test_side_files_are_told_by_name_with_what_was_there(stager: Stager, tmp_path: Path) -> None:
+    (tmp_path / "old.png").touch()
+    staged = stager.open(str(tmp_path / "x.fits"))
+    folder = Path(staged.path).parent
+    for name in ("x.fits", "old.png", "new.png"):
+        (folder / name).touch()
+    make_store(folder / "store", *map(str, range(MAX_NAMED + 1)))
+    staged.commit(staged.path)
+    in_store = {name for name in staged.side_files if name.startswith(f"{tmp_path}/store/")}
+    assert len(in_store) == MAX_NAMED
+    others = {name: staged.side_files[name] for name in staged.side_files.keys() - in_store}
+    assert others == {f"{tmp_path}/old.png": True, f"{tmp_path}/new.png": False}
 
 
 def test_folder_that_appears_during_the_move_is_merged(

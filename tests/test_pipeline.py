@@ -1066,6 +1066,19 @@ def test_second_file_of_one_name_is_warned_of_wherever_it_is(make_files, outdir,
         pipe(outdir=outdir).pipeline(make_files(2), **OPTIONS)
 
 
+class WithLink(Doubler):
+    """Lets a link lead to the output that was written last."""
+
+    def file_write(self, data, outname, **kwargs):
+        Path(outname).with_name("latest").symlink_to(os.path.basename(outname))
+        return super().file_write(data, outname, **kwargs)
+
+
+def test_link_may_lead_to_one_output_after_the_other(make_files, outdir):
+    WithLink(outdir=outdir).pipeline(make_files(3), **OPTIONS)
+    assert os.readlink(os.path.join(outdir, "latest")) == "002_bmp.bin"
+
+
 class FailsOnce(WithSideFile):
     def file_process(self, in_name, **kwargs):
         result = super().file_process(in_name, **kwargs)
