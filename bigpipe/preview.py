@@ -220,7 +220,8 @@ class _Previewer:
         if look.result is not None:
             file.step = Step.KEEP
             outname = look.result.outname
-            file.outname = None if outname is None else os.fspath(outname)
+            if isinstance(outname, (str, bytes, os.PathLike)):
+                file.outname = os.fsdecode(outname)
             if any(look.checksums or ()):
                 file.reasons.append("if its content has changed, which the run will check")
             return file

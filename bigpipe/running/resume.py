@@ -198,7 +198,7 @@ def _class_of(pipe: str) -> str:
 def _leads_elsewhere(row: FileRow, outputs: Sequence[Any]) -> bool:
     """Return whether the name returned for an output no longer leads to that output."""
     outname = row.returned
-    if not outputs or not isinstance(outname, (str, os.PathLike)):
+    if not isinstance(outname, (str, bytes, os.PathLike)):
         return False
     return bool(os.path.abspath(os.fsdecode(outname)) != outputs[0][0])
 

@@ -31,6 +31,13 @@ class Numbers(BigMultiPipe):
         return outname
 
 
+class Own(BigMultiPipe):
+    """Returns what it is given, for any input."""
+
+    def file_process(self, in_name, outcome=None, **kwargs):
+        return outcome
+
+
 @pytest.fixture
 def pipe(tmp_path):
     """Return a function that makes a pipeline of a class; all have one journal."""
@@ -293,3 +300,31 @@ def test_name_that_leads_elsewhere_from_another_folder_is_run_again(
         assert all(os.path.exists(outname) for outname, _ in pout)
         ran.append(n_run(pout))
     assert ran == [2, 0, 2, 0]
+
+
+@pytest.mark.parametrize("name", ["000.twice", b"000.twice", Path("000.twice")], ids=repr)
+def test_any_kind_of_name_leads_elsewhere_from_another_folder(
+    make_files, pipe, tmp_path, monkeypatch, name
+):
+    names = make_files(1)
+    ran = []
+    for folder in ("in", "in", "out", "out"):
+        monkeypatch.chdir(tmp_path / folder)
+        ran.append(n_run(pipe(Own).pipeline(names, outcome=(name, {}))))
+    assert ran == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "outcome", [(7, {}), (None, {"n": 1}), (None, {})], ids=["no name", "metadata", "rejected"]
+)
+def test_what_has_no_name_is_kept_from_another_folder(
+    make_files, pipe, tmp_path, monkeypatch, outcome
+):
+    names = make_files(1)
+    monkeypatch.chdir(tmp_path / "in")
+    assert pipe(Own).pipeline(names, outcome=outcome) == [outcome]
+    monkeypatch.chdir(tmp_path / "out")
+    (file,) = pipe(Own).plan(names, outcome=outcome).files
+    assert (file.step, file.reasons, file.outname) == ("keep", [], None)
+    again = pipe(Own).pipeline(names, outcome=outcome)
+    assert (n_run(again), list(again)) == (0, [outcome])
