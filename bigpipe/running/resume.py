@@ -122,7 +122,7 @@ class Resume:
     def _reasons(self, look: Look, row: FileRow, *, is_last: bool) -> list[str]:
         if not row.is_final:
             return ["its last attempt failed, and the run ended before the next one"]
-        if row.outcome not in _DONE and (self._retry_failed or row.error is None):
+        if row.outcome not in _DONE and self._retry_failed:
             return [f"it {'' if row.outcome == Outcome.FAILED else 'was '}{row.outcome}"]
         if row.lost is not None:
             return [f"its result is not in the journal: {row.lost}"]
@@ -140,8 +140,6 @@ class Resume:
     def _changed_input(self, look: Look, before: Sequence[Any]) -> list[str]:
         now = look.states
         known = [None if state is None else tuple(state[:2]) for state in before]
-        if len(now) != len(known):
-            return ["the input changed"]
         gone = [new is None and old is not None for new, old in zip(now, known, strict=True)]
         if any(gone):
             return ["the input is gone"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
 from bigpipe import BigMultiPipe, BigpipeWarning, Journal, NoDaemonPool, Outcome, no_outfile
-from tests.pipes import Doubler, note_size
+from tests.pipes import Doubler, fail, note_size
 
 
 class Tripler(Doubler):
@@ -38,6 +40,20 @@ class Own(BigMultiPipe):
         return outcome
 
 
+class Joined(Doubler):
+    """Inputs that are files, or groups of files and other names."""
+
+    def file_read(self, in_name, **kwargs):
+        if isinstance(in_name, str):
+            return super().file_read(in_name, **kwargs)
+        names = [name for name in in_name if name.endswith(".bin")]
+        return b"".join(Path(name).read_bytes() for name in names)
+
+    def outname_create(self, in_name, **kwargs):
+        first = in_name if isinstance(in_name, str) else in_name[0]
+        return super().outname_create(first, **kwargs)
+
+
 @pytest.fixture
 def pipe(tmp_path):
     """Return a function that makes a pipeline of a class; all have one journal."""
@@ -52,6 +68,18 @@ def pipe(tmp_path):
 
 def n_run(pout):
     return sum(not result.from_journal for result in pout.results)
+
+
+def reasons_of(pipe, names, **options):
+    """Return why the plan of a run would run each file again."""
+    return [file.reasons for file in pipe.plan(names, **options).files]
+
+
+def alter(tmp_path, statement, *values):
+    """Change the journal as no run does."""
+    with sqlite3.connect(tmp_path / "night1.bigpipe") as database:
+        database.execute(statement, values)
+    database.close()
 
 
 def touch(path):
@@ -101,6 +129,97 @@ def test_earlier_metadata_hold_again(make_files, pipe):
     pouts = [pipe().pipeline(names, band=x, **lists) for x in "grg"]
     assert [n_run(pout) for pout in pouts] == [2, 2, 0]
     assert pouts[2] == pouts[0]
+
+
+def test_failure_does_not_hold_once_the_file_was_written(make_files, pipe):
+    (name,) = make_files(1)
+    pipe().pipeline([name], trouble={"data_process": fail}, fingerprint="1")
+    pout = pipe().pipeline([name], fingerprint="1")
+    assert n_run(pipe().pipeline([name], fingerprint="1", retry_failed=False)) == 0
+    os.unlink(pout[0][0])
+    again = pipe().pipeline([name], fingerprint="1", retry_failed=False)
+    assert (n_run(again), again.results[0].outcome) == (1, Outcome.WRITTEN)
+
+
+def test_attempt_before_a_retry_that_never_came_is_no_result(make_files, pipe):
+    def disturbed(where):
+        raise OSError("no route to host")
+
+    names = make_files(2)
+    options = {"fingerprint": "1", "retry_failed": False}
+    trouble = {("file_read", "000.bin"): disturbed}
+    results = pipe().iter_pipeline(names, max_retries=1, retry_pause=60, trouble=trouble, **options)
+    assert next(results).in_name == names[1]
+    results.close()
+    wanted = ["its last attempt failed, and the run ended before the next one"]
+    assert reasons_of(pipe(), names, **options) == [wanted, []]
+    pout = pipe().pipeline(names, **options)
+    assert [result.from_journal for result in pout.results] == [False, True]
+    assert [result.outcome for result in pout.results] == [Outcome.WRITTEN] * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [("failed", "it failed"), ("killed", "it was killed"), ("timed out", "it was timed out")],
+)
+def test_file_without_a_result_is_run_again_unless_that_is_not_wanted(
+    make_files, pipe, tmp_path, outcome, reason
+):
+    names = make_files(1)
+    pipe().pipeline(names, trouble={"data_process": fail}, fingerprint="1")
+    alter(tmp_path, "UPDATE files SET outcome = ?", outcome)
+    assert reasons_of(pipe(), names, fingerprint="1") == [[reason]]
+    kept = pipe().pipeline(names, fingerprint="1", retry_failed=False)
+    assert (n_run(kept), kept.results[0].outcome, len(kept.errors)) == (0, outcome, 1)
+
+
+def test_row_that_cannot_be_read_is_said_and_its_file_run_again(make_files, pipe, tmp_path):
+    names = make_files(2)
+    pipe().pipeline(names)
+    alter(tmp_path, "UPDATE files SET meta = '{' WHERE place = 0")
+    (reason,), of_other = reasons_of(pipe(), names)
+    assert reason.startswith("its entry in the journal cannot be read (")
+    assert of_other == []
+    assert [n_run(pipe().pipeline(names)) for _ in range(2)] == [1, 0]
+
+
+def test_input_that_is_gone_is_said_and_fails(make_files, pipe):
+    names = make_files(3)
+    groups = [names[0], names[1:]]
+    pipe(Joined).pipeline(groups)
+    assert reasons_of(pipe(Joined), groups) == [[], []]
+    os.unlink(names[0])
+    os.unlink(names[2])
+    assert reasons_of(pipe(Joined), groups) == [["the input is gone"]] * 2
+    pout = pipe(Joined).pipeline(groups)
+    assert [result.outcome for result in pout.results] == [Outcome.FAILED] * 2
+
+
+@pytest.mark.parametrize("was_changed", [False, True], ids=["same", "changed"])
+def test_other_python_is_said_where_the_code_differs(make_files, pipe, tmp_path, was_changed):
+    names = make_files(1)
+    pipe().pipeline(names)
+    alter(tmp_path, """UPDATE runs SET versions = '{"python": "3.8.1"}'""")
+    now = ".".join(platform.python_version_tuple()[:2])
+    wanted = ["keyword 'band' is new", f"Python was 3.8 and is {now} (compiled code is compared)"]
+    given = {"band": "g"} if was_changed else {}
+    assert reasons_of(pipe(), names, **given) == [wanted if was_changed else []]
+
+
+def test_other_release_of_the_same_python_is_no_reason(make_files, pipe, tmp_path):
+    names = make_files(1)
+    pipe().pipeline(names)
+    release = ".".join((*platform.python_version_tuple()[:2], "99"))
+    alter(tmp_path, "UPDATE runs SET versions = json_object('python', ?)", release)
+    assert reasons_of(pipe(), names, band="g") == [["keyword 'band' is new"]]
+
+
+def test_class_of_a_script_is_the_same_once_it_is_imported(make_files, pipe, monkeypatch):
+    names = make_files(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Doubler, "__module__", "__main__")
+        pipe().pipeline(names, fingerprint="1")
+    assert n_run(pipe().pipeline(names, fingerprint="1")) == 0
 
 
 def test_plan_of_another_pipeline_has_nothing_to_run_again(make_files, pipe):
@@ -174,12 +293,19 @@ def test_checksum_that_was_not_noted_is_said_in_the_plan(make_files, pipe):
     names = make_files(2)
     pipe().pipeline(names)
     by_content = pipe(compare_inputs="checksum")
-    reasons = [file.reasons for file in by_content.plan(names).files]
-    assert reasons == [["its checksum was not recorded"]] * 2
+    assert reasons_of(by_content, names) == [["its checksum was not recorded"]] * 2
     assert [n_run(by_content.pipeline(names)) for _ in range(2)] == [2, 0]
     touch(names[0])
     assert n_run(by_content.pipeline(names)) == 0
     assert n_run(pipe().pipeline(names)) == 1
+
+
+def test_checksum_that_was_not_noted_of_one_member_is_said_in_the_plan(make_files, pipe):
+    groups = [[*make_files(1), "and no file"]]
+    pipe(Joined).pipeline(groups)
+    by_content = pipe(Joined, compare_inputs="checksum")
+    assert reasons_of(by_content, groups) == [["its checksum was not recorded"]]
+    assert [n_run(by_content.pipeline(groups)) for _ in range(2)] == [1, 0]
 
 
 def test_output_that_files_have_written_together_has_only_to_be_there(make_files, pipe, tmp_path):
