@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import os
 import pickle
@@ -17,7 +19,9 @@ import pytest
 
 from bigpipe import BigpipeWarning, PipelineError
 from bigpipe.cli import main as bigpipe_command
+from bigpipe.encoding import decode
 from bigpipe.streaming import ChunkedMultiPipe, read_chunks, write_chunks
+from bigpipe.streaming.chunked.checkpoint import Checkpointed
 from bigpipe.streaming.chunked.checkpoint_folder import CHECKPOINT_NAME, CheckpointFolder
 from tests.streaming.checkpoint_program import POINTS, Order, make, run
 from tests.streaming.chunk_pipes import FailOnce, KillOnce, KillRunOnce, differences
@@ -226,6 +230,28 @@ class TestCheckpointOfAFailedFile:
         assert not self.goes_on(folder, options)
         assert "these have changed: libraries" in caplog.text
 
+    def test_does_not_hold_for_another_format(self, folder, options, caplog, monkeypatch):
+        monkeypatch.setattr("bigpipe.streaming.chunked.checkpoint.FORM", 2)
+        assert not self.goes_on(folder, options)
+        assert "it is from another version of bigpipe" in caplog.text
+
+    def test_does_not_hold_for_chunks_of_another_length(self, folder, options, caplog, monkeypatch):
+        # As if `file_read` had chosen another length for a reason that leaves no trace.
+        monkeypatch.setattr(
+            "bigpipe.streaming.chunked.checkpoint.Checkpointed._check", lambda *given: None
+        )
+        [(_, meta)] = run(Order(["a.npy"], {**options, "chunk_length": 7}))
+        assert "its chunks have a different length" in caplog.text
+        assert meta["n"] == self.wanted[1]["n"]
+
+    def test_does_not_hold_again_once_a_run_with_other_keywords_has_begun(self, folder, options):
+        other = {"new": 1, "trouble": {20: FailOnce(folder / "other flag")}, "checkpoint": 1000}
+        with pytest.raises(PipelineError):
+            run(Order(["a.npy"], other))
+        assert chunks_taken(folder) == list(range(21))
+        assert not list(self.left.glob("*.json"))
+        assert not self.goes_on(folder, options)
+
     @pytest.mark.parametrize(
         "damage",
         [
@@ -413,6 +439,49 @@ def test_keywords_that_chunks_have_added_hold_when_a_run_goes_on(folder):
     np.testing.assert_array_equal(np.load(outname), whole)
 
 
+def noted_until_chunk_5(chunk, bmp_meta=None, **kwargs):
+    """A post function that takes back what it has told of the first chunk."""
+    if chunk[0, 1] == 0:
+        bmp_meta["is_short"] = True
+    elif chunk[0, 1] == 50:
+        del bmp_meta["is_short"]
+    return chunk
+
+
+def test_metadata_that_chunks_have_removed_stay_away_when_a_run_goes_on(folder):
+    make("a.npy", N_SAMPLES)
+    flag = str(folder / "flag")
+    pipe = Offset(chunk_length=10, flag=flag, post_process_list=noted_until_chunk_5)
+    with pytest.raises(PipelineError, match=r"chunk 14"):
+        pipe.pipeline(["a.npy"], executor="serial", checkpoint=0)
+    [(_, meta)] = pipe.pipeline(["a.npy"], executor="serial", checkpoint=0)
+    assert meta == {}
+
+
+def test_checkpoints_are_made_as_often_as_is_asked_for(folder, monkeypatch):
+    make("a.npy", N_SAMPLES)
+    times, n_read = itertools.count(), []  # a second passes whenever the time is asked for
+    by_count = functools.partial(Checkpointed, clock=times.__next__)
+    monkeypatch.setattr("bigpipe.streaming.chunked.passage.Checkpointed", by_count)
+    monkeypatch.setattr(
+        CheckpointFolder, "note", lambda folder, text: n_read.append(decode(text)["n_read"])
+    )
+    run(Order(["a.npy"], {"checkpoint": 5}))
+    assert n_read == [5, 10, 15, 20]
+
+
+def test_file_that_goes_on_and_fails_later_goes_on_from_there(folder):
+    make("a.npy", N_SAMPLES)
+    wanted = uninterrupted(folder)
+    order = Order(["a.npy"], {"trouble": {n: FailOnce(folder / f"flag {n}") for n in (9, 17)}})
+    for first, last in (0, 9), (9, 17):
+        with pytest.raises(PipelineError):
+            run(order)
+        assert set(chunks_taken(folder)) == {0, *range(first, last + 1)}
+    assert output(run(order)) == wanted
+    assert chunks_taken(folder) == [0, *range(17, N_CHUNKS)]
+
+
 class InBatches(ChunkedMultiPipe):
     def data_process_batch(self, data_list, flag=None, **kwargs):
         numbers = [int(chunk[0, 1]) // 10 for chunk in data_list]
@@ -439,8 +508,7 @@ def test_memory_for_shorter_chunks_alone_makes_a_file_start_over(folder, caplog)
     options = {"outdir": "out", "create_outdir": True, "executor": "serial", "checkpoint": 0}
     wanted = np.arange(400_000.0)
     for sizes, goes_on in (("108 MB", "103 MB"), True), (("117 MB", "101 MB"), False):
-        flag = folder / f"flag {goes_on}"
-        pipe = Third(flag=str(flag))
+        pipe = Third(flag=[str(folder / f"flag {goes_on}")])
         with pytest.raises(PipelineError):
             pipe.pipeline(["a.npy"], process_size=sizes[0], mem_available="1 GB", **options)
         caplog.clear()
@@ -452,10 +520,25 @@ def test_memory_for_shorter_chunks_alone_makes_a_file_start_over(folder, caplog)
         shutil.rmtree("out")
 
 
+def test_file_goes_on_again_with_less_memory_than_it_began_with(folder, caplog):
+    np.save("a.npy", np.arange(400_000.0))
+    options = {"executor": "serial", "checkpoint": 0, "mem_available": "1 GB"}
+    pipe = Third(flag=[str(folder / "first flag"), str(folder / "second flag")])
+    for size in ("108 MB", "103 MB"):
+        with pytest.raises(PipelineError):
+            pipe.pipeline(["a.npy"], process_size=size, **options)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "bigpipe"):
+        [(outname, _)] = pipe.pipeline(["a.npy"], process_size="103 MB", **options)
+    assert "resumes at" in caplog.text
+    np.testing.assert_array_equal(np.load(outname), np.arange(400_000.0))
+
+
 class Third(ChunkedMultiPipe):
-    """Fails once, late in the file."""
+    """Fails late in the file, once for each flag."""
 
     def data_process(self, chunk, flag=None, **kwargs):
         if chunk[-1] == 399_999:
-            FailOnce(flag)(None)
+            for each in flag:
+                FailOnce(each)(None)
         return chunk
