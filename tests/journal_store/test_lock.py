@@ -188,10 +188,43 @@ def test_lock_file_that_says_nothing_is_in_the_way_by_name_alone(path, text):
     JournalLock(path).release()
 
 
+@pytest.mark.parametrize("pid", [None, "1", 1.5], ids=repr)
+def test_lock_file_whose_process_has_no_number_is_in_the_way_by_name_alone(path, pid):
+    owner = {"pid": pid, "host": os.uname().nodename, "began": "?", "by_name": True}
+    Path(f"{path}-lock").write_text(json.dumps(owner))
+    assert holder_of(path) == owner
+    with pytest.raises(JournalError, match=r"in use by another run, process .* remove"):
+        JournalLock(path, by_name=True)
+    JournalLock(path).release()
+
+
+def test_process_of_another_user_holds_its_lock_by_name(path, monkeypatch):
+    def refuse(pid, number):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "kill", refuse)
+    owner = {"pid": 1, "host": os.uname().nodename, "began": "?", "by_name": True}
+    Path(f"{path}-lock").write_text(json.dumps(owner))
+    assert holder_of(path) == owner
+    with pytest.raises(JournalError, match=r"in use by another run, process 1 on"):
+        JournalLock(path, by_name=True)
+
+
 def test_run_on_another_machine_is_told(path):
     owner = {"pid": 1, "host": "elsewhere", "began": "2026-01-01", "start": "1"}
     Path(f"{path}-lock").write_text(json.dumps(owner))
     assert holder_of(path) == owner
+
+
+def test_file_system_without_locks_is_no_other_run(path, monkeypatch):
+    def refuse(fd, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "lockf", refuse)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+            JournalLock(path)
+    JournalLock(path).release()
 
 
 @pytest.mark.parametrize(
