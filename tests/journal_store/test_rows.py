@@ -42,7 +42,8 @@ def written(**changes):
 )
 @pytest.mark.parametrize("kind", [str, Path])
 def test_result_comes_back_from_its_row(name, kind):
-    before = written(in_name=kind(name), outname=kind(name))
+    numbers = {"peak_rss": 5, "attempts": 2, "worker": 1, "projected": 6, "growth": 7}
+    before = written(in_name=kind(name), outname=kind(name), rejected_by="a", **numbers)
     row = row_of(before)
     now = result_of(row, 3, decode(row.in_name))
     assert now.from_journal
@@ -99,6 +100,9 @@ def test_error_comes_back_with_what_it_knows():
     assert now.meta == {"bmp_error": now.error}
     assert (str(now.error), now.error.hook, now.error.attempts) == (str(error), "file_read", 2)
     assert (now.error.kind, now.error.traceback) == (error.kind, error.traceback)
+    assert str(now.error.__cause__) == "ValueError: no good"
+    error.__cause__ = None
+    assert result_of(row_of(failed), 5, "elsewhere/a.fits").error.__cause__ is None
 
 
 def test_what_cannot_be_kept_is_named_in_its_row():

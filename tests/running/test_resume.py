@@ -326,6 +326,11 @@ def test_output_that_files_have_written_together_has_only_to_be_there(make_files
     assert n_run(pipe(Appending).pipeline(names)) == 3
 
 
+def test_output_that_another_run_has_overwritten_is_not_shared(make_files, pipe):
+    (name,), (other,) = make_files(1), make_files(1, folder="others")
+    assert [n_run(pipe().pipeline([each])) for each in (name, other, name, name)] == [1, 1, 1, 0]
+
+
 def test_side_file_that_files_have_written_in_turn_has_only_to_be_there(make_files, pipe, tmp_path):
     class Notes(Doubler):
         def file_write(self, data, outname, **kwargs):
