@@ -1151,6 +1151,31 @@ def test_keyword_that_is_slow_to_copy_is_named_once_by_each_worker(
     assert "worker_init" in text
 
 
+class CopiedTwice:
+    """Can be copied for the run and for `worker_init`, and then no more."""
+
+    n_copies = 0
+
+    def __reduce__(self):
+        return (copy_if_not_the_third, ())
+
+
+def copy_if_not_the_third():
+    CopiedTwice.n_copies += 1
+    if CopiedTwice.n_copies == 3:
+        raise ValueError("no third copy")
+    return CopiedTwice()
+
+
+def test_keyword_that_cannot_be_copied_costs_its_file_alone(make_files, outdir, monkeypatch):
+    monkeypatch.setattr(worker, "MIN_COPY_S", 0.0)
+    monkeypatch.setattr(worker, "MUCH_COPYING", 0.0)
+    monkeypatch.setattr(CopiedTwice, "n_copies", 0)
+    pipe = Doubler(outdir=outdir, executor="serial", on_error="return")
+    results = pipe.pipeline(make_files(3), thing=CopiedTwice()).results
+    assert [result.outcome for result in results] == [Outcome.FAILED] + [Outcome.WRITTEN] * 2
+
+
 @with_limits_of_this_process
 @pytest.mark.parametrize("limit", ["MIN_COPY_S", "MUCH_COPYING"])
 def test_keyword_that_is_soon_copied_is_not_named(make_files, outdir, anywhere, monkeypatch, limit):

@@ -206,8 +206,8 @@ class TaskRunner:
     def _warn_of_copies(self, kwargs: dict[str, Any], file_s: float) -> None:
         """Warn if copying the keywords takes much of the time of a file."""
         copy_s, self._copy_s = self._copy_s, 0.0
-        if copy_s < max(MIN_COPY_S, MUCH_COPYING * file_s):
-            return
+        if not kwargs or copy_s < max(MIN_COPY_S, MUCH_COPYING * file_s):
+            return  # they could not be copied, or that took little
         name = max(kwargs, key=lambda name: size_besides_arrays(kwargs[name]))
         # Without figures: the caller sees a text once, even if several workers send it.
         warnings.warn(
